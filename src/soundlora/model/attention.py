@@ -1,0 +1,105 @@
+"""Gated multi-head attention and feed-forward, shared by the transformer and the text connector."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from soundlora.model.rope import Rope, rotate
+
+
+def rms_norm(x: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean(x²) + eps) over the last axis, without weights."""
+    return F.rms_norm(x, x.shape[-1:], eps=eps)
+
+
+def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(q kᵀ / sqrt(d) + mask) v for (B, H, T, d) tensors; `mask` is additive and broadcastable.
+
+    On CPU the plain products are used: at these lengths the backward of the fused kernel takes 40 % of a training step.
+    """
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
+    if mask is not None:
+        scores = scores + mask
+    return torch.matmul(scores.softmax(-1), v)
+
+
+class Attention(nn.Module):
+    """Attention with RMS-normalised queries and keys and a gate per head.
+
+    q and k are normalised over all channels before the split into heads. The gate 2·sigmoid(to_gate_logits(x)) comes
+    from the attention's own input x and scales each head before the output projection.
+    """
+
+    def __init__(self, width: int, context_dim: int, heads: int, head_dim: int, eps: float) -> None:
+        super().__init__()
+        inner = heads * head_dim
+        self.heads, self.head_dim = heads, head_dim
+        self.to_q = nn.Linear(width, inner)
+        self.to_k = nn.Linear(context_dim, inner)
+        self.to_v = nn.Linear(context_dim, inner)
+        self.to_out = nn.ModuleList([nn.Linear(inner, width)])
+        self.q_norm = nn.RMSNorm(inner, eps=eps)
+        self.k_norm = nn.RMSNorm(inner, eps=eps)
+        self.to_gate_logits = nn.Linear(width, heads)
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        *,
+        rope: Rope | None = None,
+        mask: Tensor | None = None,
+        bypass: Tensor | bool = False,
+    ) -> Tensor:
+        """x (B, T, width), context (B, S, context_dim), None for self-attention → (B, T, width).
+
+        `bypass` is the spatio-temporal-guidance perturbation: True (or a (B,) bool tensor, per sample) puts to_v(x) in
+        the place of the attention result; the gate and the output projection still apply.
+        """
+        source = x if context is None else context
+        v = self._heads(self.to_v(source))
+        if bypass is True:
+            out = v
+        else:
+            q, k = self._heads(self.q_norm(self.to_q(x))), self._heads(self.k_norm(self.to_k(source)))
+            if rope is not None:
+                q, k = rotate(q, rope), rotate(k, rope)
+            # The tables may be fp32 beside bf16 weights, as in the reference's training: rotate in fp32, attend in bf16.
+            out = scaled_dot_product(q.to(v.dtype), k.to(v.dtype), v, mask)
+            if isinstance(bypass, Tensor):
+                out = torch.where(bypass[:, None, None, None], v, out)
+        gate = 2 * torch.sigmoid(self.to_gate_logits(x))  # (B, T, H)
+        out = out.transpose(1, 2) * gate.unsqueeze(-1)
+        result: Tensor = self.to_out[0](out.flatten(2))
+        return result
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
+
+
+class _Projection(nn.Module):
+    def __init__(self, width: int, inner: int, bias: bool) -> None:
+        super().__init__()
+        self.proj = nn.Linear(width, inner, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(self.proj(x), approximate="tanh")
+
+
+class FeedForward(nn.Module):
+    """width → 4·width → width with the tanh form of GELU."""
+
+    def __init__(self, width: int, bias: bool = True) -> None:
+        super().__init__()
+        # The middle entry is the reference's dropout, which is always 0 but counts in the tensor names.
+        self.net = nn.ModuleList(
+            [_Projection(width, 4 * width, bias), nn.Identity(), nn.Linear(4 * width, width, bias=bias)]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.net[2](self.net[0](x))
+        return result

@@ -1,0 +1,268 @@
+"""The official single-file checkpoint, of which only the audio tensors are ever read.
+
+The list of wanted tensors is not a filter on names: it is built from the config, by asking each module for its state
+on the meta device. Every name and shape must be there, and nothing of the audio half may be left over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from soundlora.errors import InputError
+from soundlora.model.audio_vae import AudioVAE
+from soundlora.model.config import ModelConfig, parse_config
+from soundlora.model.connector import AudioConnector, FeatureProjection
+from soundlora.model.transformer import AudioTransformer
+from soundlora.model.vocoder import Vocoder
+
+_DIT = "model.diffusion_model."
+_CONNECTOR = _DIT + "audio_embeddings_connector."
+_PROJECTION = "text_embedding_projection."
+_VAE = "audio_vae."
+_VOCODER = "vocoder."
+_PROJECTION_WEIGHT = _PROJECTION + "audio_aggregate_embed.weight"
+
+# What the audio stream's own tensors are called inside the transformer. Cross-modal tensors such as
+# `audio_to_video_attn` or `av_ca_audio_scale_shift_adaln_single` contain none of these.
+_STREAM = (
+    "audio_attn1",
+    "audio_attn2",
+    "audio_ff",
+    "audio_patchify_proj",
+    "audio_proj_out",
+    "audio_adaln_single",
+    "audio_prompt",
+    "audio_scale_shift_table",
+)
+_READABLE = ("BF16", "F16", "F32")
+_HEADER_LIMIT = 100 * 1024 * 1024  # bytes; safetensors' own limit
+_SAMPLE = 4096  # bytes of every tensor that go into the fingerprint
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    dtype: str  # safetensors name, such as "BF16"
+    shape: tuple[int, ...]
+    start: int  # bytes from the start of the file
+    end: int
+
+
+class Checkpoint:
+    """An LTX 2.3 base file, opened and checked; tensors are read when a part is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads the header only. Raises InputError when the file is no LTX 2.3 base checkpoint or is incomplete."""
+        self.path = path
+        self.header, self.tensors, metadata = _read_header(path)
+        self.metadata = metadata
+        if "config" not in metadata:
+            raise InputError(
+                f"{path} carries no 'config' metadata, so it is a repack or no LTX checkpoint; "
+                "use the unchanged ltx-2.3-22b-dev.safetensors."
+            )
+        _refuse_other_generations(path, metadata, self.tensors)
+        extras = json.loads(metadata.get("soundlora", "{}"))
+        self.config: ModelConfig = parse_config(_json(metadata["config"], path), extras)
+        self._check_complete()
+
+    @cached_property
+    def encoder_layers(self) -> int:
+        """Hidden states a token that the text projection takes: the encoder's layers + 1."""
+        columns = self.tensors[_PROJECTION_WEIGHT].shape[-1]
+        layers, rest = divmod(columns, self.config.text.encoder_dim)
+        if rest:
+            raise InputError(
+                f"{_PROJECTION_WEIGHT} in {self.path} has {columns} columns, which is no multiple of caption_channels "
+                f"= {self.config.text.encoder_dim}; the file is damaged."
+            )
+        return layers
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 over the header and the first 4 KiB of every audio tensor.
+
+        A hash of all bytes would read 8.5 GB for nothing but a name; retraining or repacking changes these samples.
+        """
+        digest = hashlib.sha256(self.header)
+        with self.path.open("rb") as file:
+            for name in sorted(self._expected()):
+                info = self.tensors[name]
+                file.seek(info.start)
+                digest.update(file.read(min(_SAMPLE, info.end - info.start)))
+        return digest.hexdigest()
+
+    def load_transformer(self, device: torch.device, dtype: torch.dtype) -> AudioTransformer:
+        return self._load(lambda: AudioTransformer(self.config.transformer), _DIT, device, dtype)
+
+    def load_connector(self, device: torch.device, dtype: torch.dtype) -> AudioConnector:
+        return self._load(lambda: AudioConnector(self.config.text), _CONNECTOR, device, dtype)
+
+    def load_projection(self, device: torch.device, dtype: torch.dtype) -> FeatureProjection:
+        return self._load(
+            lambda: FeatureProjection(self.config.text, self.encoder_layers), _PROJECTION, device, dtype
+        )
+
+    def load_vae(self, device: torch.device, *, encoder: bool, decoder: bool) -> AudioVAE:
+        """In fp32, as the reference prepares its latents."""
+        vae = self._load(
+            lambda: AudioVAE(self.config.audio, encoder=encoder, decoder=decoder), _VAE, device, torch.float32
+        )
+        # Convolutions over a few channels-last frames are several times faster on CPU, and not slower elsewhere.
+        return vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def load_vocoder(self, device: torch.device) -> Vocoder:
+        """In fp32: bf16 costs 40 to 90 % in spectral error by the reference's own account."""
+        return self._load(
+            lambda: Vocoder(self.config.vocoder, self.config.audio.mel_bins), _VOCODER, device, torch.float32
+        )
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """The named tensors as stored, on the CPU."""
+        with safe_open(self.path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in names}
+
+    def _load(
+        self, build: Callable[[], Module], prefix: str, device: torch.device, dtype: torch.dtype
+    ) -> Module:
+        with torch.device("meta"):
+            module = build()
+        names = list(module.state_dict())
+        stored = self.read(prefix + name for name in names)
+        # One tensor at a time, so that no second copy of the weights is held.
+        state = {name: stored.pop(prefix + name).to(device, dtype) for name in names}
+        module.load_state_dict(state, assign=True)
+        return module.requires_grad_(False).eval()
+
+    def _expected(self) -> dict[str, tuple[int, ...]]:
+        c = self.config
+        with torch.device("meta"):
+            parts: list[tuple[str, nn.Module]] = [
+                (_DIT, AudioTransformer(c.transformer)),
+                (_CONNECTOR, AudioConnector(c.text)),
+                (_PROJECTION, FeatureProjection(c.text, self.encoder_layers)),
+                (_VAE, AudioVAE(c.audio)),
+                (_VOCODER, Vocoder(c.vocoder, c.audio.mel_bins)),
+            ]
+        return {
+            prefix + name: tuple(tensor.shape) for prefix, part in parts for name, tensor in part.state_dict().items()
+        }
+
+    def _check_complete(self) -> None:
+        expected = self._expected()
+        missing = sorted(expected.keys() - self.tensors.keys())
+        if missing:
+            raise InputError(
+                f"{self.path} lacks {len(missing)} of the {len(expected)} audio tensors ({_few(missing)}); "
+                "the file is incomplete, download it again."
+            )
+        unexpected = sorted(name for name in self.tensors if _is_audio(name) and name not in expected)
+        if unexpected:
+            raise InputError(
+                f"{self.path} holds {len(unexpected)} audio tensors that its config does not describe "
+                f"({_few(unexpected)}); use an unchanged LTX 2.3 checkpoint."
+            )
+        for name, shape in expected.items():
+            info = self.tensors[name]
+            if info.shape != shape:
+                raise InputError(
+                    f"{name} in {self.path} has the shape {list(info.shape)}, but the config asks for {list(shape)}; "
+                    "use an unchanged LTX 2.3 checkpoint."
+                )
+            if info.dtype not in _READABLE:
+                raise InputError(
+                    f"{name} in {self.path} is stored as {info.dtype}; quantised repacks can't be trained on, use the "
+                    f"bf16 checkpoint (readable types: {', '.join(_READABLE)})."
+                )
+
+
+def _is_audio(name: str) -> bool:
+    if name.startswith((_CONNECTOR, _PROJECTION + "audio_", _VAE, _VOCODER)):
+        return True
+    return name.startswith(_DIT) and any(part in name for part in _STREAM)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _json(text: str, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict):
+        raise InputError(f"The 'config' metadata of {path} is not a JSON object; download the checkpoint again.")
+    return value
+
+
+def _read_header(path: Path) -> tuple[bytes, dict[str, TensorInfo], dict[str, str]]:
+    advice = "give the path of an LTX 2.3 .safetensors checkpoint"
+    if not path.is_file():
+        raise InputError(f"There is no checkpoint at {path}; {advice}.")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        first = file.read(8)
+        length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
+        if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
+            raise InputError(f"{path} is not a safetensors file; {advice}.")
+        raw = file.read(length)
+    try:
+        header = json.loads(raw)
+        metadata = header.pop("__metadata__", {})
+        tensors = {
+            name: TensorInfo(
+                entry["dtype"],
+                tuple(entry["shape"]),
+                8 + length + entry["data_offsets"][0],
+                8 + length + entry["data_offsets"][1],
+            )
+            for name, entry in header.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise InputError(f"{path} is not a safetensors file; {advice}.") from None
+    end = max((info.end for info in tensors.values()), default=0)
+    if end > size:
+        raise InputError(
+            f"{path} ends after {size:,} bytes, but its header describes {end:,}; the download was cut off, resume it."
+        )
+    return raw, tensors, metadata
+
+
+def _refuse_other_generations(path: Path, metadata: dict[str, str], tensors: dict[str, TensorInfo]) -> None:
+    use = "use the LTX 2.3 base checkpoint, ltx-2.3-22b-dev.safetensors"
+    described = [path.name, *(value for key, value in metadata.items() if key != "config")]
+    if any("distilled" in text.lower() for text in described):
+        raise InputError(f"{path} is a distilled checkpoint, on which LoRAs don't train well; {use}.")
+    version = _version(metadata.get("model_version", ""))
+    newer = any(part in name for name in tensors for part in ("duration_head", "keyframes_"))
+    if newer or (version is not None and version >= (2, 4)):
+        raise InputError(f"{path} is of a later LTX generation than 2.3; {use}.")
+    older = any(name.startswith(_DIT + "audio_caption_projection.") for name in tensors)
+    if older or (version is not None and version < (2, 3)):
+        raise InputError(f"{path} is an LTX 2.0 checkpoint; {use}.")
+    scaled = sorted(name for name in tensors if name.endswith((".weight_scale", ".scale_weight", ".input_scale")))
+    if scaled:
+        raise InputError(f"{path} is a quantised repack ({_few(scaled)}); {use}.")
+    if _PROJECTION_WEIGHT not in tensors:
+        raise InputError(f"{path} has no {_PROJECTION_WEIGHT}, so it is no LTX 2.3 checkpoint; {use}.")
+
+
+def _version(text: str) -> tuple[int, int] | None:
+    """'2.3.0' → (2, 3); None for anything else."""
+    parts = text.strip().strip('"').split(".")
+    if len(parts) < 2 or not (parts[0].isdigit() and parts[1].isdigit()):
+        return None
+    return int(parts[0]), int(parts[1])

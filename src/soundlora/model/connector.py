@@ -1,0 +1,79 @@
+"""From the text encoder's hidden states to the context that the transformer attends to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from soundlora.model.attention import Attention, FeedForward, rms_norm
+from soundlora.model.config import TextConfig
+from soundlora.model.rope import Rope, rope_table
+
+_EPS = 1e-6
+_ROPE_THETA = 10000.0
+
+
+class FeatureProjection(nn.Module):
+    """All hidden states of a token, each RMS-normalised, concatenated and projected to the audio width."""
+
+    def __init__(self, config: TextConfig, encoder_layers: int) -> None:
+        super().__init__()
+        self.scale = (config.width / config.encoder_dim) ** 0.5
+        self.audio_aggregate_embed = nn.Linear(config.encoder_dim * encoder_layers, config.width)
+
+    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        """hidden (..., S, d, L) with L = encoder layers + 1 → features (..., S, width). mask (..., S): 0 is padding."""
+        normed = hidden * torch.rsqrt(hidden.square().mean(dim=-2, keepdim=True) + _EPS)
+        flat = normed.flatten(-2)  # the layer runs fastest: index = d·L + l
+        if mask is not None:
+            flat = flat * mask.unsqueeze(-1).to(flat.dtype)
+        result: Tensor = self.audio_aggregate_embed(flat * self.scale)
+        return result
+
+
+class _ConnectorBlock(nn.Module):
+    def __init__(self, c: TextConfig) -> None:
+        super().__init__()
+        self.attn1 = Attention(c.width, c.width, c.heads, c.head_dim, _EPS)
+        self.ff = FeedForward(c.width, c.ff_bias)
+
+    def forward(self, h: Tensor, rope: Rope) -> Tensor:
+        h = h + self.attn1(rms_norm(h, _EPS), rope=rope)
+        result: Tensor = h + self.ff(rms_norm(h, _EPS))
+        return result
+
+
+class AudioConnector(nn.Module):
+    """A small transformer over the caption's features, padded with learnable registers instead of nothing."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.learnable_registers = nn.Parameter(torch.zeros(config.registers, config.width))
+        self.transformer_1d_blocks = nn.ModuleList(_ConnectorBlock(config) for _ in range(config.layers))
+
+    def forward(self, features: Tensor, length: int | None = None) -> Tensor:
+        """Features (n, width) of one caption's true tokens → context (length, width); default the config's length.
+
+        The tokens come first; position s ≥ n takes register s mod 128. Every position is attended to.
+        """
+        return self.run(self.with_registers(features, length)[None])[0]
+
+    def with_registers(self, features: Tensor, length: int | None = None) -> Tensor:
+        """(n, width) → (length, width), filled up with registers by absolute position."""
+        length = length or self.config.context_length
+        if length % self.config.registers:
+            raise ValueError(f"the context length must be a multiple of {self.config.registers}, not {length}")
+        features = features[:length]
+        registers = self.learnable_registers.repeat(length // self.config.registers, 1).to(features.dtype)
+        return torch.cat((features, registers[len(features) :]))
+
+    def run(self, h: Tensor) -> Tensor:
+        """(B, S, width) → (B, S, width), registers already in place."""
+        c = self.config
+        position = torch.arange(h.shape[1], device=h.device, dtype=torch.float32)[None]
+        cos, sin = rope_table(position, c.max_position, _ROPE_THETA, c.heads, c.head_dim)
+        rope = (cos.to(h.dtype), sin.to(h.dtype))
+        for block in self.transformer_1d_blocks:
+            h = block(h, rope)
+        return rms_norm(h, _EPS)

@@ -1,0 +1,179 @@
+"""Low-rank adapters: put around linear layers, saved so that they load everywhere.
+
+The file format is the one that ComfyUI, diffusers and LTX's own pipelines share: `diffusion_model.<module>.lora_A.weight`
+and `.lora_B.weight`, no alpha (two of the three ignore or refuse it), so the scale alpha/rank is folded into B.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from soundlora.errors import InputError
+from soundlora.model.transformer import AudioTransformer
+
+_PREFIX = "diffusion_model."
+
+# Attention and feed-forward projections of the audio stream; gates, norms and modulation stay as they are.
+TARGETS = (
+    "audio_attn1.to_q",
+    "audio_attn1.to_k",
+    "audio_attn1.to_v",
+    "audio_attn1.to_out.0",
+    "audio_attn2.to_q",
+    "audio_attn2.to_k",
+    "audio_attn2.to_v",
+    "audio_attn2.to_out.0",
+    "audio_ff.net.0.proj",
+    "audio_ff.net.2",
+)
+
+
+class LoRALinear(nn.Module):
+    """y = base(x) + scale · B(A(x)); the base is frozen, A and B are fp32.
+
+    `base` may itself be a LoRALinear: several adapters then add up.
+    """
+
+    def __init__(self, base: nn.Module, lora_a: Tensor, lora_b: Tensor, scale: float) -> None:
+        super().__init__()
+        self.base = base
+        self.lora_A = nn.Parameter(lora_a)  # (rank, inputs)
+        self.lora_B = nn.Parameter(lora_b)  # (outputs, rank)
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        low = F.linear(x, self.lora_A.to(x.dtype))
+        scaled = self.lora_B if self.scale == 1 else self.lora_B * self.scale
+        result: Tensor = self.base(x) + F.linear(low, scaled.to(x.dtype))
+        return result
+
+
+class Adapter:
+    """The LoRA layers inside one transformer."""
+
+    def __init__(self, model: AudioTransformer, layers: dict[str, LoRALinear]) -> None:
+        self.model = model
+        self.layers = layers  # by module name, such as transformer_blocks.0.audio_attn1.to_q
+
+    @classmethod
+    def create(
+        cls, model: AudioTransformer, rank: int, *, alpha: float | None = None, seed: int = 0
+    ) -> Adapter:
+        """A fresh adapter: A Kaiming-uniform, B zero, so that the model's output is unchanged. alpha defaults to rank."""
+        generator = torch.Generator().manual_seed(seed)
+        weights = {}
+        for name in target_names(model):
+            linear = model.get_submodule(name)
+            assert isinstance(linear, nn.Linear)
+            bound = 1 / math.sqrt(linear.in_features)  # kaiming_uniform_ with a = √5
+            a = torch.empty(rank, linear.in_features).uniform_(-bound, bound, generator=generator)
+            weights[name] = (a, torch.zeros(linear.out_features, rank))
+        return cls.attach(model, weights, scale=(alpha if alpha is not None else rank) / rank)
+
+    @classmethod
+    def attach(
+        cls, model: AudioTransformer, weights: Mapping[str, tuple[Tensor, Tensor]], scale: float = 1.0
+    ) -> Adapter:
+        """Wrap the named modules with (A, B) pairs. Raises InputError when a name or shape does not fit the model."""
+        layers = {}
+        for name, (a, b) in weights.items():
+            parent_name, _, child = name.rpartition(".")
+            try:
+                parent, base = model.get_submodule(parent_name), model.get_submodule(name)
+            except AttributeError:
+                raise InputError(f"The LoRA's module {name} is not in this base; it was trained on another one.") from None
+            inner = base
+            while isinstance(inner, LoRALinear):
+                inner = inner.base
+            assert isinstance(inner, nn.Linear)
+            if a.shape[1] != inner.in_features or b.shape[0] != inner.out_features or a.shape[0] != b.shape[1]:
+                raise InputError(
+                    f"The LoRA's {name} is {b.shape[0]}×{a.shape[1]}, but this base has "
+                    f"{inner.out_features}×{inner.in_features} there; it was trained on another base."
+                )
+            device = inner.weight.device
+            layer = LoRALinear(base, a.to(device, torch.float32), b.to(device, torch.float32), scale)
+            setattr(parent, child, layer)
+            layers[name] = layer
+        return cls(model, layers)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for layer in self.layers.values() for p in (layer.lora_A, layer.lora_B)]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """A and B by file key, fp32 and unscaled: what a checkpoint of the training needs."""
+        return {
+            f"{_PREFIX}{name}.{part}.weight": getattr(layer, part).detach()
+            for name, layer in self.layers.items()
+            for part in ("lora_A", "lora_B")
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for key, tensor in self.state_dict().items():
+                tensor.copy_(state[key])
+
+    def detach(self) -> None:
+        """Put the original modules back."""
+        for name, layer in self.layers.items():
+            parent_name, _, child = name.rpartition(".")
+            setattr(self.model.get_submodule(parent_name), child, layer.base)
+
+    def save(self, path: Path, metadata: Mapping[str, str]) -> None:
+        """Write the LoRA file in bf16 with the scale folded into B."""
+        tensors = {}
+        for name, layer in self.layers.items():
+            tensors[f"{_PREFIX}{name}.lora_A.weight"] = _bf16(layer.lora_A)
+            tensors[f"{_PREFIX}{name}.lora_B.weight"] = _bf16(layer.lora_B * layer.scale)
+        save_file(tensors, path, dict(metadata))
+
+
+def target_names(model: AudioTransformer) -> list[str]:
+    """The ten modules of every block, in order."""
+    return [f"transformer_blocks.{i}.{t}" for i in range(model.config.layers) for t in TARGETS]
+
+
+def read_lora(path: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, str]]:
+    """(A, B) by module name, and the metadata, of a file as `Adapter.save` writes it.
+
+    Raises InputError when the file is no such LoRA.
+    """
+    advice = "give a LoRA .safetensors file that was trained for LTX 2.3 audio"
+    if not path.is_file():
+        raise InputError(f"There is no LoRA at {path}; {advice}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
+    except SafetensorError:
+        raise InputError(f"{path} is not a safetensors file; {advice}.") from None
+    pairs = {}
+    for key, a in tensors.items():
+        if not key.endswith(".lora_A.weight"):
+            continue
+        name = key.removesuffix(".lora_A.weight")
+        b = tensors.get(f"{name}.lora_B.weight")
+        if b is None:
+            raise InputError(f"{path} has {key} without its lora_B; the file is damaged, {advice}.")
+        pairs[name.removeprefix(_PREFIX)] = (a, b)
+    if not pairs:
+        raise InputError(f"{path} holds no lora_A and lora_B tensors; {advice}.")
+    return pairs, metadata
+
+
+def load_lora(model: AudioTransformer, path: Path, strength: float = 1.0) -> tuple[Adapter, dict[str, str]]:
+    """Attach the LoRA at `path`, unmerged, at the given strength; returns it with the file's metadata."""
+    pairs, metadata = read_lora(path)
+    return Adapter.attach(model, pairs, scale=strength), metadata
+
+
+def _bf16(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", torch.bfloat16).contiguous()

@@ -1,0 +1,34 @@
+"""Rotary position embedding, split form, with a frequency band of its own for every head."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Rope = tuple[Tensor, Tensor]  # cos and sin, each (B, H, T, head_dim / 2)
+
+
+def rope_table(position: Tensor, max_position: float, theta: float, heads: int, head_dim: int) -> Rope:
+    """cos and sin for positions (B, T), fp32, in the unit of `max_position` → two (B, heads, T, head_dim/2) tensors.
+
+    The width/2 frequencies theta^(j/(width/2 − 1))·π/2 are built in float64 and then rounded to fp32; their product
+    with the position is taken in fp32. Both roundings are part of the reference result. Head h takes the frequencies
+    h·head_dim/2 … (h+1)·head_dim/2 − 1. Positions beyond `max_position` extrapolate.
+    """
+    half = heads * head_dim // 2
+    exponents = np.linspace(0.0, 1.0, half, dtype=np.float64)
+    frequencies = torch.from_numpy(np.power(theta, exponents) * (math.pi / 2)).to(position.device, torch.float32)
+    fraction = position.float() / max_position
+    angles = (fraction * 2 - 1).unsqueeze(-1) * frequencies  # (B, T, width/2)
+    angles = angles.unflatten(-1, (heads, head_dim // 2)).transpose(1, 2)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, rope: Rope) -> Tensor:
+    """Rotate (B, H, T, head_dim): the first half of the channels pairs with the second half."""
+    cos, sin = rope
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)

@@ -1,0 +1,179 @@
+"""The audio stream of the LTX 2.3 diffusion transformer.
+
+The video stream and the cross-modal attention between the two are left out: with no video they contribute nothing
+(the reference gives bit-equal results either way). Module names are those of the checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from soundlora.model.attention import Attention, FeedForward, rms_norm
+from soundlora.model.config import TransformerConfig
+from soundlora.model.rope import Rope, rope_table
+
+# Spatio-temporal guidance: which blocks skip their self-attention, for all samples (True) or some ((B,) bool tensor).
+Bypass = Mapping[int, "Tensor | bool"]
+
+_SINUSOID_CHANNELS = 256
+
+
+class _TimestepEmbedder(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(_SINUSOID_CHANNELS, width)
+        self.linear_2 = nn.Linear(width, width)
+
+    def forward(self, t: Tensor, dtype: torch.dtype) -> Tensor:
+        half = _SINUSOID_CHANNELS // 2
+        frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, device=t.device, dtype=torch.float32))
+        angles = t.float().unsqueeze(-1) * frequencies
+        sinusoid = torch.cat((angles.cos(), angles.sin()), dim=-1).to(dtype)  # cosine first
+        result: Tensor = self.linear_2(F.silu(self.linear_1(sinusoid)))
+        return result
+
+
+class _Embedding(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.timestep_embedder = _TimestepEmbedder(width)
+
+
+class AdaLayerNormSingle(nn.Module):
+    """Timestep → (rows of shift, scale and gate shared by all blocks, the embedded timestep)."""
+
+    def __init__(self, width: int, rows: int) -> None:
+        super().__init__()
+        self.rows = rows
+        self.emb = _Embedding(width)
+        self.linear = nn.Linear(width, rows * width)
+
+    def forward(self, t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """t (B, T), already scaled → modulation (B, T, rows·width), embedding (B, T, width)."""
+        embedded: Tensor = self.emb.timestep_embedder(t, dtype)
+        return self.linear(F.silu(embedded)), embedded
+
+
+class Block(nn.Module):
+    """Self-attention, attention to the text context, feed-forward; each modulated by the timestep."""
+
+    def __init__(self, c: TransformerConfig) -> None:
+        super().__init__()
+        self.eps = c.norm_eps
+        self.audio_attn1 = Attention(c.width, c.width, c.heads, c.head_dim, c.norm_eps)
+        self.audio_attn2 = Attention(c.width, c.context_dim, c.heads, c.head_dim, c.norm_eps)
+        self.audio_ff = FeedForward(c.width, c.ff_bias)
+        # Rows: shift, scale, gate of self-attention; of the feed-forward; of the attention to text (queries).
+        self.audio_scale_shift_table = nn.Parameter(torch.zeros(9, c.width))
+        self.audio_prompt_scale_shift_table = nn.Parameter(torch.zeros(2, c.context_dim))
+
+    def forward(
+        self,
+        h: Tensor,
+        modulation: Tensor,
+        context: Tensor,
+        prompt_modulation: Tensor,
+        rope: Rope,
+        context_mask: Tensor | None,
+        attention_mask: Tensor | None,
+        bypass: Tensor | bool,
+    ) -> Tensor:
+        rows = (modulation.unflatten(-1, (9, -1)) + self.audio_scale_shift_table).unbind(-2)
+        shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff, shift_q, scale_q, gate_ca = rows
+        prompt_rows = prompt_modulation.unflatten(-1, (2, -1)) + self.audio_prompt_scale_shift_table
+        shift_kv, scale_kv = prompt_rows.unbind(-2)
+
+        n = torch.addcmul(shift_sa, rms_norm(h, self.eps), 1 + scale_sa)
+        h = torch.addcmul(h, self.audio_attn1(n, rope=rope, mask=attention_mask, bypass=bypass), gate_sa)
+        n = torch.addcmul(shift_q, rms_norm(h, self.eps), 1 + scale_q)
+        c = torch.addcmul(shift_kv, context, 1 + scale_kv)
+        h = torch.addcmul(h, self.audio_attn2(n, c, mask=context_mask), gate_ca)
+        n = torch.addcmul(shift_ff, rms_norm(h, self.eps), 1 + scale_ff)
+        return torch.addcmul(h, self.audio_ff(n), gate_ff)
+
+
+class AudioTransformer(nn.Module):
+    """Predicts the velocity (noise − clean) of noisy audio latents."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.audio_patchify_proj = nn.Linear(c.in_channels, c.width)
+        self.audio_adaln_single = AdaLayerNormSingle(c.width, rows=9)
+        self.audio_prompt_adaln_single = AdaLayerNormSingle(c.width, rows=2)
+        self.transformer_blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
+        self.audio_scale_shift_table = nn.Parameter(torch.zeros(2, c.width))
+        self.audio_proj_out = nn.Linear(c.width, c.out_channels)
+
+    def rope(self, positions: Tensor, dtype: torch.dtype = torch.float32) -> Rope:
+        """Tables for positions (B, 1, T, 2): start and end of every token in seconds. Constant over a run."""
+        c = self.config
+        middle = positions[:, 0].mean(dim=-1)
+        cos, sin = rope_table(middle, c.max_seconds, c.rope_theta, c.heads, c.head_dim)
+        return cos.to(dtype), sin.to(dtype)
+
+    def forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        sigma: Tensor,
+        context: Tensor,
+        rope: Rope,
+        *,
+        context_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        bypass: Bypass | None = None,
+    ) -> Tensor:
+        """Velocity (B, T, C) of noisy latents x (B, T, C).
+
+        timesteps: (B, T), or (B, 1) when all tokens of a sample share one, in [0, 1].
+        sigma: (B,), noise level of the sample; it modulates the text context.
+        context: (B, S, context_dim), output of the audio connector.
+        rope: tables from `rope()`.
+        context_mask: None, (B, S) of 1 and 0, or an additive float mask (B, 1, 1, S).
+        attention_mask: None, or (B, T, T) or (B, 1, T) in [0, 1]; its logarithm is added to the scores.
+        bypass: blocks (counted from 0) whose self-attention is bypassed, see `Attention.forward`.
+        """
+        c = self.config
+        dtype = self.audio_scale_shift_table.dtype  # weights, and so the computation, are in this type
+        h = self.audio_patchify_proj(x.to(dtype))
+        context = context.to(dtype)
+        modulation, embedded = self.audio_adaln_single(timesteps * c.timestep_scale, dtype)
+        prompt_modulation, _ = self.audio_prompt_adaln_single(sigma[:, None] * c.timestep_scale, dtype)
+        text_mask = None if context_mask is None else _additive_context_mask(context_mask, dtype)
+        self_mask = None if attention_mask is None else _additive_self_mask(attention_mask, dtype)
+        bypass = bypass or {}
+        for index, block in enumerate(self.transformer_blocks):
+            h = block(
+                h, modulation, context, prompt_modulation, rope, text_mask, self_mask, bypass.get(index, False)
+            )
+        shift, scale = (embedded.unsqueeze(-2) + self.audio_scale_shift_table).unbind(-2)
+        y = F.layer_norm(h, h.shape[-1:], eps=c.norm_eps)
+        result: Tensor = self.audio_proj_out(torch.addcmul(shift, y, 1 + scale))
+        return result.to(x.dtype)
+
+
+def bypass_blocks(blocks: Collection[int] | None, layers: int, samples: Tensor | bool = True) -> Bypass:
+    """The perturbation for the given blocks; None means all of them."""
+    return {index: samples for index in (range(layers) if blocks is None else blocks)}
+
+
+def denoised(x: Tensor, velocity: Tensor, timesteps: Tensor) -> Tensor:
+    """Clean latents predicted from x (B, T, C), its velocity and per-token timesteps (B, T) or (B, 1); fp32 inside."""
+    return (x.float() - velocity.float() * timesteps.float().unsqueeze(-1)).to(x.dtype)
+
+
+def _additive_context_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    if mask.is_floating_point():
+        return mask.to(dtype)
+    return ((mask.to(dtype) - 1) * torch.finfo(dtype).max)[:, None, None, :]
+
+
+def _additive_self_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    bias = torch.where(mask > 0, mask.clamp_min(torch.finfo(torch.float32).tiny).log(), torch.finfo(dtype).min)
+    return bias.to(dtype).unsqueeze(1)

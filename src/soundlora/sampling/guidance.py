@@ -1,0 +1,87 @@
+"""The denoising loop: Euler steps with classifier-free and spatio-temporal guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from soundlora.model.rope import Rope
+from soundlora.model.transformer import AudioTransformer, bypass_blocks, denoised
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Scales of guidance. cfg = 1 and stg = 0 switch the two off and save their forward passes."""
+
+    cfg: float = 7.0
+    stg: float = 1.0
+    stg_blocks: Collection[int] | None = (28,)  # None: all blocks
+    rescale: float = 0.7
+
+    def combine(self, conditional: Tensor, negative: Tensor | None, perturbed: Tensor | None) -> Tensor:
+        """Guided prediction from predictions of the clean latents, all (B, T, C), in fp32.
+
+        `rescale` pulls the standard deviation, taken over the whole tensor, back to that of the conditional prediction.
+        """
+        c = conditional.float()
+        guided = c
+        if negative is not None:
+            guided = guided + (self.cfg - 1) * (c - negative.float())
+        if perturbed is not None:
+            guided = guided + self.stg * (c - perturbed.float())
+        if self.rescale:
+            guided = guided * (self.rescale * c.std() / guided.std() + 1 - self.rescale)
+        return guided
+
+
+@torch.inference_mode()
+def denoise(
+    model: AudioTransformer,
+    x: Tensor,
+    sigmas: Tensor,
+    rope: Rope,
+    context: Tensor,
+    negative_context: Tensor | None,
+    guidance: Guidance,
+    on_step: Callable[[int, Tensor, Tensor], None] | None = None,
+) -> Tensor:
+    """From noise x (1, T, C) to clean latents of the same shape and type.
+
+    context, negative_context: (1, S, D); the negative one may be None where cfg is 1.
+    on_step(step, guided prediction, x after the step) is called after every step.
+
+    The passes of a step run as one batch: their results are the same, and a small model is bound by its number of calls.
+    """
+    use_negative = guidance.cfg != 1 and negative_context is not None
+    use_perturbed = guidance.stg != 0
+    contexts = [context]
+    if use_negative:
+        assert negative_context is not None
+        contexts.append(negative_context)
+    if use_perturbed:
+        contexts.append(context)
+    batch_context = torch.cat(contexts)
+    passes = len(contexts)
+    perturb = torch.zeros(passes, dtype=torch.bool, device=x.device)
+    perturb[-1] = True
+    bypass = bypass_blocks(guidance.stg_blocks, model.config.layers, perturb) if use_perturbed else None
+    sigmas = sigmas.to(x.device)
+    for step in range(len(sigmas) - 1):
+        sigma = sigmas[step].expand(passes)
+        batch = x.expand(passes, -1, -1)
+        velocity = model(batch, sigma[:, None], sigma, batch_context, rope, bypass=bypass)
+        predictions = list(denoised(batch, velocity, sigma[:, None]).split(1))
+        conditional = predictions[0]
+        guided = guidance.combine(
+            conditional,
+            predictions[1] if use_negative else None,
+            predictions[-1] if use_perturbed else None,
+        ).to(x.dtype)
+        slope = ((x.float() - guided.float()) / sigmas[step]).to(x.dtype)
+        x = (x.float() + slope.float() * (sigmas[step + 1] - sigmas[step])).to(x.dtype)
+        if on_step is not None:
+            on_step(step, guided, x)
+    return x

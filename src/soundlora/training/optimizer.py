@@ -1,0 +1,44 @@
+"""AdamW with clipping and a linear schedule, as the reference trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+CLIP_NORM = 1.0
+_FINAL_FACTOR = 0.1  # of the learning rate, reached after the last step
+
+
+class Optimizer:
+    """AdamW (torch's defaults), gradient norm clipped to 1.0, rate falling linearly to a tenth over `steps`."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], learning_rate: float, steps: int) -> None:
+        self.parameters = list(parameters)
+        self.learning_rate, self.steps = learning_rate, steps
+        self.step_number = 0
+        self.adamw = torch.optim.AdamW(self.parameters, lr=learning_rate, fused=True)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step `step`, counted from 0."""
+        progress = min(step / self.steps, 1.0)
+        return self.learning_rate * (1 + (_FINAL_FACTOR - 1) * progress)
+
+    def step(self) -> tuple[float, float]:
+        """Clip, update, clear the gradients → (learning rate used, gradient norm before clipping)."""
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM))
+        rate = self.rate(self.step_number)
+        self.adamw.param_groups[0]["lr"] = rate
+        self.adamw.step()
+        self.adamw.zero_grad(set_to_none=True)
+        self.step_number += 1
+        return rate, norm
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"adamw": self.adamw.state_dict(), "step_number": self.step_number}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.adamw.load_state_dict(state["adamw"])
+        self.step_number = state["step_number"]

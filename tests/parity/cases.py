@@ -1,0 +1,87 @@
+"""Read the reference cases: inputs, expected outputs and tolerances.
+
+`SOUNDLORA_PARITY` may name another folder of the same layout, with other sizes and seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from soundlora.model.checkpoint import Checkpoint
+
+ROOT = Path(os.environ.get("SOUNDLORA_PARITY") or Path(__file__).parents[1] / "fixtures" / "parity")
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    file: str
+    atol: float
+    rtol: float
+    params: dict[str, Any]
+    input_keys: dict[str, str]
+    expected_keys: dict[str, str]
+
+    @cached_property
+    def inputs(self) -> dict[str, Tensor]:
+        return _read(self.file, self.input_keys)
+
+    @cached_property
+    def expected(self) -> dict[str, Tensor]:
+        return _read(self.file, self.expected_keys)
+
+    def share_of_tolerance(self, actual: Tensor, expected: Tensor, *, atol: float | None = None) -> float:
+        """Largest |actual − expected| / (atol + rtol·|expected|): at most 1 passes; NaN counts as infinite."""
+        assert actual.shape == expected.shape, f"{tuple(actual.shape)} instead of {tuple(expected.shape)}"
+        if expected.numel() == 0:
+            return 0.0
+        a, e = actual.double(), expected.double()
+        error, allowed = (a - e).abs(), (self.atol if atol is None else atol) + self.rtol * e.abs()
+        share = torch.where(error == 0, 0.0, error / allowed).nan_to_num(nan=float("inf"))
+        return float(share.max())
+
+
+@cache
+def manifest() -> dict[str, Case]:
+    data = json.loads((ROOT / "manifest.json").read_text())
+    return {
+        name: Case(
+            name,
+            case["file"],
+            case["tolerance"]["atol"],
+            case["tolerance"]["rtol"],
+            case.get("params", {}),
+            {key: value["key"] for key, value in case["inputs"].items()},
+            {key: value["key"] for key, value in case["expected"].items()},
+        )
+        for name, case in data["cases"].items()
+    }
+
+
+def names(*prefixes: str) -> list[str]:
+    return [name for name in manifest() if name.startswith(prefixes)]
+
+
+@cache
+def checkpoint() -> Checkpoint:
+    return Checkpoint(ROOT / "checkpoint.safetensors")
+
+
+def read_file(name: str) -> dict[str, Tensor]:
+    with safe_open(ROOT / name, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+def _read(file_name: str, keys: dict[str, str]) -> dict[str, Tensor]:
+    with safe_open(ROOT / file_name, framework="pt") as file:
+        return {key: file.get_tensor(value) for key, value in keys.items()}
