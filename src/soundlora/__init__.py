@@ -1,0 +1,47 @@
+"""Train text-to-audio LoRAs for LTX 2.3 on the audio stream alone, and generate with them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from soundlora.dataset import inspect_dataset
+    from soundlora.errors import InputError
+    from soundlora.generation import Generation, Generator, generate
+    from soundlora.progress import Progress
+    from soundlora.run import TrainingResult, train, train_request
+
+# Imported at first use: the command line answers --help before torch is loaded.
+_HOMES = {
+    "Generation": "soundlora.generation",
+    "Generator": "soundlora.generation",
+    "InputError": "soundlora.errors",
+    "Progress": "soundlora.progress",
+    "TrainingResult": "soundlora.run",
+    "generate": "soundlora.generation",
+    "inspect_dataset": "soundlora.dataset",
+    "train": "soundlora.run",
+    "train_request": "soundlora.run",
+}
+
+__all__ = [
+    "Generation",
+    "Generator",
+    "InputError",
+    "Progress",
+    "TrainingResult",
+    "__version__",
+    "generate",
+    "inspect_dataset",
+    "train",
+    "train_request",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -68,7 +68,7 @@ class Attention(nn.Module):
             q, k = self._heads(self.q_norm(self.to_q(x))), self._heads(self.k_norm(self.to_k(source)))
             if rope is not None:
                 q, k = rotate(q, rope), rotate(k, rope)
-            # The tables may be fp32 beside bf16 weights, as in the reference's training: rotate in fp32, attend in bf16.
+            # fp32 tables beside bf16 weights, as the reference trains: rotate in fp32, attend in bf16.
             out = scaled_dot_product(q.to(v.dtype), k.to(v.dtype), v, mask)
             if isinstance(bypass, Tensor):
                 out = torch.where(bypass[:, None, None, None], v, out)
@@ -78,7 +78,8 @@ class Attention(nn.Module):
         return result
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
+        heads: Tensor = x.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
+        return heads
 
 
 class _Projection(nn.Module):

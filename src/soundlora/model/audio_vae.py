@@ -22,7 +22,7 @@ def patchify(latents: Tensor) -> Tensor:
 
 def unpatchify(tokens: Tensor, channels: int) -> Tensor:
     """(B, T, C·bins) → (B, C, T, bins)."""
-    return tokens.unflatten(-1, (channels, -1)).transpose(1, 2)
+    return tokens.reshape(*tokens.shape[:2], channels, -1).transpose(1, 2)
 
 
 def _pixel_norm(x: Tensor) -> Tensor:
@@ -54,7 +54,8 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(_pixel_norm(x)))
         h = self.conv2(F.silu(_pixel_norm(h)))
-        return (x if self.same else self.nin_shortcut(x)) + h
+        shortcut: Tensor = x if self.same else self.nin_shortcut(x)
+        return shortcut + h
 
 
 class _Downsample(nn.Module):
@@ -74,8 +75,8 @@ class _Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # The first of the doubled rows would stand for time before the clip's start.
-        result: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))[:, :, 1:]
-        return result
+        doubled: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return doubled[:, :, 1:]
 
 
 class _Mid(nn.Module):

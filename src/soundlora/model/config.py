@@ -125,6 +125,7 @@ class SamplingDefaults:
     stg: float = 1.0
     stg_blocks: tuple[int, ...] | None = (28,)  # None: all blocks
     rescale: float = 0.7
+    negative_prompt: str | None = None  # None: the endpoint's default
 
 
 @dataclass(frozen=True)
@@ -303,4 +304,5 @@ def _sampling(values: Mapping[str, Any], layers: int) -> SamplingDefaults:
         stg=float(values.get("stg", standard.stg)),
         stg_blocks=blocks,
         rescale=float(values.get("rescale", standard.rescale)),
+        negative_prompt=values.get("negative_prompt"),
     )

@@ -1,7 +1,8 @@
 """Low-rank adapters: put around linear layers, saved so that they load everywhere.
 
-The file format is the one that ComfyUI, diffusers and LTX's own pipelines share: `diffusion_model.<module>.lora_A.weight`
-and `.lora_B.weight`, no alpha (two of the three ignore or refuse it), so the scale alpha/rank is folded into B.
+The file format is the one that ComfyUI, diffusers and LTX's own pipelines share: the keys are
+`diffusion_model.<module>.lora_A.weight` and `.lora_B.weight`, and there is no alpha, which two of the three ignore or
+refuse; the scale alpha/rank is folded into B.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Adapter:
     def create(
         cls, model: AudioTransformer, rank: int, *, alpha: float | None = None, seed: int = 0
     ) -> Adapter:
-        """A fresh adapter: A Kaiming-uniform, B zero, so that the model's output is unchanged. alpha defaults to rank."""
+        """A fresh adapter that leaves the output unchanged: A Kaiming-uniform, B zero. alpha defaults to rank."""
         generator = torch.Generator().manual_seed(seed)
         weights = {}
         for name in target_names(model):
@@ -89,7 +90,7 @@ class Adapter:
             try:
                 parent, base = model.get_submodule(parent_name), model.get_submodule(name)
             except AttributeError:
-                raise InputError(f"The LoRA's module {name} is not in this base; it was trained on another one.") from None
+                raise InputError(f"This base has no {name}, which the LoRA changes; use its own base.") from None
             inner = base
             while isinstance(inner, LoRALinear):
                 inner = inner.base

@@ -88,7 +88,7 @@ def log_mel(waveform: Tensor, config: AudioConfig) -> Tensor:
     ).abs()
     filters = _mel_filters(config.n_fft // 2 + 1, config.mel_bins, config.sample_rate).to(waveform.device)
     mel = torch.matmul(spectrum.transpose(1, 2), filters)
-    return mel.clamp_min(LOG_FLOOR).log().unflatten(0, waveform.shape[:-1])
+    return mel.clamp_min(LOG_FLOOR).log().reshape(*waveform.shape[:-1], *mel.shape[1:])
 
 
 @lru_cache(maxsize=4)

@@ -35,7 +35,7 @@ class TextEncoder:
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_length)
         kind = _config(directory)["model_type"]
-        loader = Gemma3TextModel if kind == "gemma3_text" else Gemma3ForConditionalGeneration
+        loader: Any = Gemma3TextModel if kind == "gemma3_text" else Gemma3ForConditionalGeneration
         model, info = loader.from_pretrained(
             directory, dtype=dtype, local_files_only=True, output_loading_info=True
         )

@@ -180,7 +180,7 @@ class MelSTFT(nn.Module):
         spectrum = F.conv1d(padded, self.stft_fn.get_buffer("forward_basis"), stride=self.hop)
         real, imaginary = spectrum.chunk(2, dim=1)
         mel = torch.matmul(self.get_buffer("mel_basis"), torch.sqrt(real.square() + imaginary.square()))
-        return mel.clamp_min(LOG_FLOOR).log().unflatten(0, waveform.shape[:2])
+        return mel.clamp_min(LOG_FLOOR).log().reshape(*waveform.shape[:2], *mel.shape[1:])
 
 
 class Vocoder(nn.Module):
@@ -201,7 +201,8 @@ class Vocoder(nn.Module):
         length = low.shape[-1]
         padded = F.pad(low, (0, -length % self.config.hop))
         residual = self.bwe_generator(self.mel_stft(padded).transpose(2, 3))
-        return (residual + self.skip(padded)).clamp(-1, 1)[..., : length * self.config.ratio]
+        waveform: Tensor = (residual + self.skip(padded)).clamp(-1, 1)
+        return waveform[..., : length * self.config.ratio]
 
     def skip(self, low: Tensor) -> Tensor:
         """Plain ×ratio interpolation of (B, 2, n), to which the second generator adds."""
@@ -210,4 +211,4 @@ class Vocoder(nn.Module):
         pad = (kernel.shape[-1] - 1) // (2 * ratio)
         padded = F.pad(low.flatten(0, 1).unsqueeze(1), (pad, pad), mode="replicate")
         up = ratio * F.conv_transpose1d(padded, kernel, stride=ratio)
-        return up[..., 2 * pad * ratio : ratio - kernel.shape[-1]].unflatten(0, low.shape[:2]).squeeze(2)
+        return up[..., 2 * pad * ratio : ratio - kernel.shape[-1]].reshape(*low.shape[:2], -1)

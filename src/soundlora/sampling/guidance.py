@@ -53,7 +53,7 @@ def denoise(
     context, negative_context: (1, S, D); the negative one may be None where cfg is 1.
     on_step(step, guided prediction, x after the step) is called after every step.
 
-    The passes of a step run as one batch: their results are the same, and a small model is bound by its number of calls.
+    The passes of a step run as one batch: the results are the same, and a small model is bound by its number of calls.
     """
     use_negative = guidance.cfg != 1 and negative_context is not None
     use_perturbed = guidance.stg != 0
@@ -73,7 +73,7 @@ def denoise(
         sigma = sigmas[step].expand(passes)
         batch = x.expand(passes, -1, -1)
         velocity = model(batch, sigma[:, None], sigma, batch_context, rope, bypass=bypass)
-        predictions = list(denoised(batch, velocity, sigma[:, None]).split(1))
+        predictions = denoised(batch, velocity, sigma[:, None]).chunk(passes)
         conditional = predictions[0]
         guided = guidance.combine(
             conditional,

@@ -14,7 +14,7 @@ _LOW_QUANTILE, _HIGH_QUANTILE = -2.5758, 3.0902
 
 
 def sample_sigma(count: int, tokens: int, generator: torch.Generator) -> Tensor:
-    """Noise levels (count,) in [0, 1] for clips of `tokens` latents: shifted, stretched logistic-normal, 10 % uniform."""
+    """Noise levels (count,) in [0, 1] for clips of `tokens` latents: shifted logistic-normal, one in ten uniform."""
     normal = torch.randn(count, generator=generator)
     uniform = torch.rand(count, generator=generator)
     choice = torch.rand(count, generator=generator)
@@ -44,4 +44,5 @@ def loss_per_sample(velocity: Tensor, clean: Tensor, noise: Tensor) -> Tensor:
 
 def step_generator(seed: int, step: int) -> torch.Generator:
     """All randomness of a step: a function of (seed, step) alone, so that a resumed run equals an uninterrupted one."""
-    return torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 1) % (1 << 63))
+    # Odd 64-bit constants spread neighbouring seeds and steps over the generator's whole range.
+    return torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9) % (1 << 63))

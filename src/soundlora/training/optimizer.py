@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,9 +28,14 @@ class Optimizer:
         return self.learning_rate * (1 + (_FINAL_FACTOR - 1) * progress)
 
     def step(self) -> tuple[float, float]:
-        """Clip, update, clear the gradients → (learning rate used, gradient norm before clipping)."""
+        """Clip, update, clear the gradients → (learning rate used, gradient norm before clipping).
+
+        A norm that is not finite is returned, and nothing is updated.
+        """
         norm = float(nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM))
         rate = self.rate(self.step_number)
+        if not math.isfinite(norm):
+            return rate, norm
         self.adamw.param_groups[0]["lr"] = rate
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)

@@ -1,0 +1,85 @@
+"""Stage 2: the audio VAE, on log-mels.
+
+python recipes/nano/codec_vae.py [steps]
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from pool import Pool
+from runs import Stage
+from sizes import CONFIG
+from soundlora.model.audio_vae import AudioVAE
+from soundlora.model.config import AudioConfig, parse_config
+
+AUDIBLE = -9.0  # log-mel; below this nothing is heard
+BATCH, FRAMES = 4, 101  # crops of 1 s
+KL_WEIGHT = 1e-3  # enough to keep the latents' scale, far too little to blur them
+
+
+def audio_config() -> AudioConfig:
+    return parse_config(CONFIG, {"context_length": 128}).audio
+
+
+def audible_l1(predicted: torch.Tensor, mel: torch.Tensor) -> float:
+    mask = mel > AUDIBLE
+    return float((predicted - mel).abs()[mask].mean())
+
+
+@torch.no_grad()
+def validate(vae: AudioVAE, pool: Pool) -> float:
+    rng = np.random.default_rng(99)
+    total = []
+    for _ in range(8):
+        mel = pool.mels(pool.crops(rng, 8, FRAMES, held_out=True), FRAMES)
+        total.append(audible_l1(vae.decoder(vae.encoder(mel)), mel))
+    return sum(total) / len(total)
+
+
+def main() -> None:
+    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 2200
+    torch.manual_seed(0)
+    pool = Pool()
+    vae = AudioVAE(audio_config()).to(memory_format=torch.channels_last)
+    stage = Stage("vae", {"vae": vae}, steps, rate=1e-3)
+    while not stage.done:
+        rng = np.random.default_rng((2, stage.step))
+        mel = pool.mels(pool.crops(rng, BATCH, FRAMES), FRAMES)
+        mel = mel + float(rng.normal(0, 0.7)) * (mel > -11)  # other levels than the pool's
+        mel = mel.clamp_min(-11.5129)
+        mean, log_variance = vae.encoder.moments(mel)
+        log_variance = log_variance.clamp(-20, 5)
+        generator = torch.Generator().manual_seed(stage.step)
+        z = mean + torch.randn(mean.shape, generator=generator) * (0.5 * log_variance).exp()
+        out = vae.decoder(z)
+        # Errors in bins that nobody hears count little.
+        weight = torch.where(mel > AUDIBLE, 1.0, 0.25)
+        l1 = (weight * (out - mel).abs()).mean()
+        # Differences along time and frequency keep onsets and partials sharp.
+        slopes = F.l1_loss(out.diff(dim=2), mel.diff(dim=2)) + F.l1_loss(out.diff(dim=3), mel.diff(dim=3))
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        figures = {"l1": l1.item(), "slopes": slopes.item(), "kl": kl.item(), "audible": audible_l1(out.detach(), mel)}
+        stage.update(l1 + 0.3 * slopes + KL_WEIGHT * kl, figures)
+        if stage.step % 400 == 0 or stage.done:
+            stage.log({"held_out_audible_l1": round(validate(vae, pool), 4)})
+    # Statistics of the latents over the pool, by which they are normalised.
+    sums = []
+    with torch.no_grad():
+        rng = np.random.default_rng(5)
+        for _ in range(24):
+            mel = pool.mels(pool.crops(rng, 16, FRAMES), FRAMES)
+            sums.append(vae.encoder(mel).transpose(1, 2).flatten(2).flatten(0, 1))
+    tokens = torch.cat(sums)
+    vae.per_channel_statistics.get_buffer("mean-of-means").copy_(tokens.mean(0))
+    vae.per_channel_statistics.get_buffer("std-of-means").copy_(tokens.std(0))
+    stage.save()
+    print("latent std, quartiles:", tokens.std(0).quantile(torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0])).tolist())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""What the command line prints: a live display in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from soundlora.progress import Progress
+
+if TYPE_CHECKING:
+    from soundlora.dataset import DatasetReport
+    from soundlora.run import TrainingResult
+
+_PLAIN_SECONDS = 5.0  # between plain lines of training
+_TITLES = {
+    "base": "Base",
+    "clips": "Clips",
+    "contexts": "Captions",
+    "training": "Training",
+    "previews": "Previews",
+    "saving": "Saving",
+    "sampling": "Sampling",
+    "done": "Done",
+}
+
+
+class Display:
+    """Shows `Progress` news; a context manager and the callback itself."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+        self._bar: Bar | None = None
+        self._last_line, self._last_time = "", 0.0
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            self._bar = Bar(
+                TextColumn("{task.description:<9}"),
+                BarColumn(bar_width=30),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}"),
+                console=self.console,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("", total=None, figures="")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, news: Progress) -> None:
+        title, text = _TITLES[news.stage], _figures(news)
+        if self._bar is not None:
+            # A line stays for each stage that has something to say; the bar moves below them.
+            if news.stage in ("clips", "previews", "done") and news.step == news.steps and news.message:
+                self._bar.print(f"[bold]{title}[/] {escape(news.message)}")
+            self._bar.update(
+                self._task, description=title, completed=news.step, total=news.steps or None, figures=escape(text)
+            )
+            return
+        last = news.steps > 0 and news.step == news.steps
+        if news.stage in ("training", "sampling") and not last and time.monotonic() - self._last_time < _PLAIN_SECONDS:
+            return
+        count = f" {news.step}/{news.steps}" if news.steps else ""
+        line = f"{title}{count}  {text}".rstrip()
+        if line != self._last_line and (news.stage != "clips" or last or not news.step):
+            self._last_line, self._last_time = line, time.monotonic()
+            print(line, flush=True)
+
+    def note(self, text: str) -> None:
+        self.console.print(f"[yellow]Note:[/] {escape(text)}")
+
+
+class TrainingConsole(Display):
+    def __enter__(self) -> TrainingConsole:
+        super().__enter__()
+        return self
+
+    def summary(self, result: TrainingResult) -> None:
+        """Where everything is, what was skipped, and what to try next."""
+        for clip in result.report.skipped:
+            self.note(f"{clip.name} was skipped: {clip.reason}")
+        for clip in result.report.kept:
+            for warning in clip.warnings:
+                self.note(f"{clip.name}: {warning}")
+        for warning in result.report.warnings:
+            self.note(warning)
+        table = Table.grid(padding=(0, 2))
+        table.add_row("LoRA", escape(str(result.lora)))
+        table.add_row("config", escape(str(result.config)))
+        if result.preview is not None:
+            table.add_row("preview", escape(str(result.preview)))
+            table.add_row("", f"{escape(str(result.folder / 'previews'))}: step 0 is the base without the LoRA")
+        if result.debug_dataset is not None:
+            table.add_row("debug", escape(str(result.debug_dataset)))
+        self.console.print(table)
+
+
+@contextlib.contextmanager
+def spinner(text: str) -> Iterator[Display]:
+    """A display for a command of one stage."""
+    with Display() as display:
+        display(Progress("base", message=text))
+        yield display
+
+
+def print_report(report: DatasetReport) -> None:
+    """The report as a table, a clip a line."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    for title in ("clip", "", "seconds", "rate", "ch", "codec", "peak dBFS", "caption or reason"):
+        table.add_column(title, no_wrap=title != "caption or reason")
+    for clip in report.clips:
+        kept = clip.status == "kept"
+        table.add_row(
+            escape(clip.name),
+            "[green]kept[/]" if kept else "[red]skipped[/]",
+            "" if clip.seconds is None else f"{clip.seconds:.2f}",
+            str(clip.sample_rate or ""),
+            str(clip.channels or ""),
+            escape(clip.codec or ""),
+            "" if clip.peak_dbfs is None else f"{clip.peak_dbfs:.1f}",
+            escape(clip.caption if kept else clip.reason or ""),
+        )
+    console.print(table)
+    for clip in report.clips:
+        for warning in clip.warnings:
+            console.print(f"[yellow]Note:[/] {escape(clip.name)}: {escape(warning)}")
+    for caption in report.orphan_captions:
+        console.print(f"[yellow]Note:[/] {escape(caption)} belongs to no clip.")
+    for warning in report.warnings:
+        console.print(f"[yellow]Note:[/] {escape(warning)}")
+    seconds = report.total_seconds
+    console.print(
+        f"{len(report.kept)} kept, {len(report.skipped)} skipped; {int(seconds // 60)} min {seconds % 60:.1f} s "
+        f"at {report.duration:g} s a clip."
+    )
+
+
+def _figures(news: Progress) -> str:
+    if news.stage != "training" or news.loss is None:
+        return news.message
+    left = int(news.seconds_left or 0)
+    return f"loss {news.loss:.3f}  {news.steps_per_second or 0:.1f} steps/s  {left // 60}:{left % 60:02d} left"

@@ -1,0 +1,50 @@
+"""Data sets: from the zip or folder that people bring to clips ready for the model, with a report of every one."""
+
+from soundlora.dataset.archive import MEDIA_EXTENSIONS, Archive, Member, open_archive, pair
+from soundlora.dataset.captions import read_caption, with_trigger
+from soundlora.dataset.dataset import Clip, inspect_dataset, prepare, refusal
+from soundlora.dataset.decode import Audio, decode
+from soundlora.dataset.errors import (
+    ClipsTooShortError,
+    DatasetError,
+    DecodeError,
+    DuplicateNameError,
+    InvalidArchiveError,
+    NoAudioError,
+    TooManyFilesError,
+    UndecodableError,
+    UnusableClipError,
+)
+from soundlora.dataset.fit import Fitted, fit, target_length
+from soundlora.dataset.report import ClipReport, DatasetReport, suggest_duration
+
+__all__ = [
+    "MEDIA_EXTENSIONS",
+    "Archive",
+    "Audio",
+    "Clip",
+    "ClipReport",
+    "ClipsTooShortError",
+    "DatasetError",
+    "DatasetReport",
+    "DecodeError",
+    "DuplicateNameError",
+    "Fitted",
+    "InvalidArchiveError",
+    "Member",
+    "NoAudioError",
+    "TooManyFilesError",
+    "UndecodableError",
+    "UnusableClipError",
+    "decode",
+    "fit",
+    "inspect_dataset",
+    "open_archive",
+    "pair",
+    "prepare",
+    "read_caption",
+    "refusal",
+    "suggest_duration",
+    "target_length",
+    "with_trigger",
+]

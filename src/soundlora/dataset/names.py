@@ -1,0 +1,71 @@
+"""File names as people zip them: which encoding they are in, which are rubbish, and which are an attack."""
+
+import re
+import unicodedata
+import zipfile
+from pathlib import PurePosixPath
+
+_RUBBISH = {"thumbs.db", "desktop.ini"}
+_UTF8_FLAG = 0x800
+# Control characters and the marks that turn the writing direction could make a name lie in a terminal or a page;
+# lone surrogates (undecodable bytes of a folder's names) cannot be written as UTF-8.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def decode_name(info: zipfile.ZipInfo) -> str:
+    """Return the member's name as text, with "/" between folders and accents composed (NFC).
+
+    Without the UTF-8 flag, zipfile reads names as CP437. macOS and Linux tools write UTF-8 without setting the flag,
+    and Japanese Windows writes Shift-JIS, so both are tried first.
+    """
+    name = info.orig_filename.split("\0", 1)[0]
+    if not info.flag_bits & _UTF8_FLAG:
+        name = _guess(name.encode("cp437"))
+    # Replaced only now: the second byte of a Shift-JIS character can be a backslash.
+    return clean_name(name.replace("\\", "/"))
+
+
+def clean_name(name: str) -> str:
+    """Return `name` composed (NFC), with what cannot be printed replaced by U+FFFD."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", unicodedata.normalize("NFC", name))
+
+
+def _guess(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    try:
+        japanese = raw.decode("cp932")
+    except UnicodeDecodeError:
+        return raw.decode("cp437")
+    # Two accented letters of CP437 can pass for one kanji by chance, and single ones for half-width katakana; a real
+    # Japanese name holds several full-width characters and rarely any half-width ones.
+    wide = len(re.findall(r"[\u3040-\u30ff\u4e00-\u9fff]", japanese))
+    narrow = len(re.findall(r"[\uff61-\uff9f]", japanese))
+    return japanese if wide >= 2 and wide > narrow else raw.decode("cp437")
+
+
+def is_escape(name: str) -> bool:
+    """Say whether the name is absolute or climbs out of the archive."""
+    return name.startswith("/") or re.match(r"[A-Za-z]:/", name) is not None or ".." in name.split("/")
+
+
+def parts_of(name: str) -> list[str]:
+    """Return the folders and the file of a name, without the "." and "" that some tools leave in."""
+    return [part for part in name.split("/") if part not in ("", ".")]
+
+
+def is_rubbish(parts: list[str]) -> bool:
+    """Say whether a system put the file there (macOS metadata, thumbnails) or it is hidden."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1].lower() in _RUBBISH
+
+
+def suffix(name: str) -> str:
+    """Return the extension in lower case with its dot, or ""."""
+    return PurePosixPath(name).suffix.lower()
+
+
+def base_name(name: str) -> str:
+    """Return what pairs a clip with its caption: the name without folders and extension, case folded."""
+    return PurePosixPath(name).stem.casefold()

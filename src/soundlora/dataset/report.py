@@ -1,0 +1,104 @@
+"""What became of every clip of a data set, for people and for programs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from soundlora.dataset.errors import Problem
+from soundlora.dataset.fit import TOLERANCE_SECONDS
+
+MIN_DURATION = 0.5
+MAX_TRAINED_DURATION = 20.0
+"""The longest clips, in seconds, that the base was trained on."""
+
+
+@dataclass(frozen=True)
+class ClipReport:
+    """One clip. `seconds` is the length of the source, `used_seconds` what is trained on; levels are in dBFS.
+
+    What was not measured is None: nothing but the name and the reason when a clip could not be decoded, no levels when
+    it is too short or silent. `caption` is as it will be used, the trigger phrase included. The levels are those of the
+    part that is used, before normalisation.
+    """
+
+    name: str
+    status: Literal["kept", "skipped"]
+    caption: str
+    reason: str | None = None
+    problem: Problem | None = None
+    seconds: float | None = None
+    used_seconds: float | None = None
+    sample_rate: int | None = None
+    channels: int | None = None
+    layout: str | None = None
+    codec: str | None = None
+    peak_dbfs: float | None = None
+    rms_dbfs: float | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """All clips of a source in order of name. `duration` is the bucket in seconds.
+
+    `orphan_captions` are text files that belong to no clip; `warnings` concern the set as a whole.
+    """
+
+    source: str
+    duration: float
+    clips: list[ClipReport]
+    orphan_captions: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def kept(self) -> list[ClipReport]:
+        """The clips that are trained on."""
+        return [clip for clip in self.clips if clip.status == "kept"]
+
+    @property
+    def skipped(self) -> list[ClipReport]:
+        """The clips that are not trained on; each has a reason."""
+        return [clip for clip in self.clips if clip.status == "skipped"]
+
+    @property
+    def total_seconds(self) -> float:
+        """The seconds of sound that are trained on."""
+        return sum(clip.used_seconds or 0.0 for clip in self.kept)
+
+    @property
+    def suggested_duration(self) -> float | None:
+        """The bucket that uses most of the sound; None when every clip is too short for any bucket."""
+        return suggest_duration([clip.seconds for clip in self.clips if clip.seconds and clip.problem != "silent"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain values for JSON, always in the same order."""
+        return {
+            "source": self.source,
+            "duration": self.duration,
+            "suggested_duration": self.suggested_duration,
+            "kept": len(self.kept),
+            "skipped": len(self.skipped),
+            "total_seconds": round(self.total_seconds, 3),
+            "warnings": list(self.warnings),
+            "orphan_captions": list(self.orphan_captions),
+            "clips": [
+                {key: round(value, 3) if isinstance(value, float) else value for key, value in vars(clip).items()}
+                for clip in self.clips
+            ],
+        }
+
+
+def suggest_duration(seconds: Sequence[float]) -> float | None:
+    """Return the bucket, in tenths of a second, that trains on most sound and keeps at least half of the clips.
+
+    `seconds` are the lengths of the clips. None when fewer than half of them fill the smallest bucket, 0.5 s.
+    """
+    best, most = None, 0.0
+    for length in seconds:
+        # A millisecond of grace for lengths such as 4.9999.
+        bucket = min(math.floor((length + 0.001) * 10) / 10, MAX_TRAINED_DURATION)
+        fitting = sum(other + TOLERANCE_SECONDS >= bucket for other in seconds)
+        if bucket >= MIN_DURATION and 2 * fitting >= len(seconds) and fitting * bucket > most:
+            best, most = bucket, fitting * bucket
+    return best

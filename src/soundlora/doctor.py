@@ -1,0 +1,125 @@
+"""What this machine has, and what would run on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from soundlora import __version__
+from soundlora.errors import InputError
+from soundlora.model.base import NANO, compute_dtype, open_base, pick_device
+from soundlora.training.cache import default_root
+
+_GIB = 1 << 30
+_FULL_SIZE_GIB = 11  # GPU memory to plan for: 6.1 of weights, 1.3 of a rank-32 adapter with Adam, activations
+_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+
+
+def examine() -> dict[str, Any]:
+    """Everything `soundlora doctor` knows, as plain values; memory and disk in bytes."""
+    device = pick_device()
+    return {
+        "soundlora": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "cpu": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "features": _cpu_features()},
+        "memory": _memory(),
+        "gpus": [
+            {"name": p.name, "memory": p.total_memory}
+            for p in map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+        ],
+        "disk_free": shutil.disk_usage(Path.cwd()).free,
+        "cache": str(default_root()),
+        "device": str(device),
+        "dtype": str(compute_dtype(device)).removeprefix("torch."),
+        "bases": [_nano(device)],
+    }
+
+
+def print_findings(findings: dict[str, Any]) -> None:
+    """The findings as lines for people."""
+    f, cpu = findings, findings["cpu"]
+    memory = f" · {f['memory'] / _GIB:.0f} GiB memory" if f["memory"] else ""
+    print(f"soundlora {f['soundlora']} · Python {f['python']} · torch {f['torch']} · {f['platform']}")
+    features = ", ".join(cpu["features"]) or "no AVX2"
+    print(f"CPU   {cpu['cores']} cores, {cpu['threads']} threads used · {features}{memory}")
+    for gpu in f["gpus"]:
+        print(f"GPU   {gpu['name']}, {gpu['memory'] / _GIB:.0f} GiB")
+    if not f["gpus"]:
+        print("GPU   none")
+    print(f"disk  {f['disk_free'] / _GIB:.0f} GiB free here · cache in {f['cache']}")
+    for base in f["bases"]:
+        if "error" in base:
+            print(f"base  {base['name']}: {base['error']}")
+        else:
+            print(
+                f"base  {base['name']}: {base['parameters'] / 1e6:.1f} M parameters on {f['device']} in {f['dtype']}; "
+                f"about {base['milliseconds_per_step']:.0f} ms a training step, "
+                f"2,000 steps in {base['milliseconds_per_step'] * 2:.0f} s"
+            )
+    enough = any(gpu["memory"] >= _FULL_SIZE_GIB * _GIB for gpu in f["gpus"])
+    print(
+        "full  LTX 2.3 would "
+        + ("run on this GPU." if enough else f"need a GPU with about {_FULL_SIZE_GIB} GiB; none is here.")
+    )
+
+
+def _nano(device: torch.device) -> dict[str, Any]:
+    try:
+        base = open_base("nano")
+    except InputError as error:
+        return {"name": "nano", "error": str(error)}
+    size = sum(path.stat().st_size for path in NANO.rglob("*") if path.is_file())
+    model = base.transformer(device)
+    parameters = sum(p.numel() for p in model.parameters())
+    return {
+        "name": "nano",
+        "path": str(NANO),
+        "hash": base.hash,
+        "bytes": size,
+        "parameters": parameters,
+        "milliseconds_per_step": _step_milliseconds(base, device),
+    }
+
+
+def _step_milliseconds(base: Any, device: torch.device, tries: int = 8) -> float:
+    """Median of a few training steps of 5 s at rank 32, on noise."""
+    from soundlora.model.latents import training_latents
+    from soundlora.model.lora import Adapter
+    from soundlora.training.trainer import Example, Trainer
+
+    config = base.config
+    latents = torch.randn(training_latents(5.0, config.audio), config.transformer.in_channels)
+    context = torch.randn(config.text.context_length, config.transformer.context_dim)
+    adapter = Adapter.create(base.transformer(device), 32)
+    trainer = Trainer(
+        adapter, [Example("noise", latents, context)], config.audio, steps=100, learning_rate=1e-4, seed=0
+    )
+    times = []
+    for step in range(tries):
+        began = time.perf_counter()
+        trainer.step(step)
+        times.append(time.perf_counter() - began)
+    return sorted(times)[tries // 2] * 1000
+
+
+def _cpu_features() -> list[str]:
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split()
+    except (OSError, IndexError):
+        return []
+    return [flag for flag in _FLAGS if flag in flags]
+
+
+def _memory() -> int | None:
+    if sys.platform == "win32":
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

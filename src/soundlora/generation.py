@@ -1,0 +1,160 @@
+"""Sound from a prompt, with or without LoRAs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from soundlora.errors import InputError
+from soundlora.model.base import open_base, pick_device
+from soundlora.model.lora import load_lora
+from soundlora.progress import OnProgress, Progress
+from soundlora.request import DEFAULT_NEGATIVE_PROMPT
+from soundlora.sampling.generate import SamplingSettings, sample_waveform
+from soundlora.wav import write_wav
+
+MAX_SECONDS = 60.0
+_TRAINED_SECONDS = 20.0  # longer than the base has ever heard
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Stereo sound (2, samples) in [−1, 1] at `sample_rate` Hz, and the seed it came from."""
+
+    waveform: Tensor
+    sample_rate: int
+    prompt: str
+    seed: int
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a 16-bit WAV."""
+        target = Path(path)
+        write_wav(target, self.waveform, self.sample_rate)
+        return target
+
+
+class Generator:
+    """A base with its LoRAs, loaded once for many prompts.
+
+    loras: (file, strength) pairs; they stay unmerged and add up.
+    warnings: sentences about LoRAs that may not fit.
+    """
+
+    def __init__(
+        self,
+        base: str = "nano",
+        loras: Sequence[tuple[str | os.PathLike[str], float]] = (),
+        *,
+        text_encoder: str | os.PathLike[str] | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.device = torch.device(device) if device is not None else pick_device()
+        self.base = open_base(base, Path(text_encoder) if text_encoder else None)
+        self.warnings: list[str] = []
+        self.trigger_phrases: list[str] = []
+        self.model = self.base.transformer(self.device)
+        for path, strength in loras:
+            _, metadata = load_lora(self.model, Path(path), strength)
+            if metadata.get("base_hash", self.base.hash) != self.base.hash:
+                self.warnings.append(
+                    f"{path} was trained on another base ({metadata.get('base', 'unknown')}); "
+                    "on this one it may sound wrong."
+                )
+            if metadata.get("trigger_phrase"):
+                self.trigger_phrases.append(metadata["trigger_phrase"])
+        self._codec = self.base.codec(self.device, decoder=True)
+        self._contexts: dict[str, Tensor] = {}
+
+    def __call__(
+        self,
+        prompt: str,
+        *,
+        duration: float = 5.0,
+        seed: int = 42,
+        steps: int | None = None,
+        cfg: float | None = None,
+        stg: float | None = None,
+        negative_prompt: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Generation:
+        """Generate `duration` seconds; the decoded sound is 30 ms shorter, as the first latent is one mel frame.
+
+        steps, cfg, stg, negative_prompt: None takes the base's own. Raises InputError for values out of range.
+        """
+        _check_range("duration", duration, 0.1, MAX_SECONDS)
+        _check_range("steps", steps, 1, 1000)
+        _check_range("cfg", cfg, 0, 100)
+        _check_range("stg", stg, 0, 100)
+        tell = on_progress or (lambda progress: None)
+        defaults = self.base.config.sampling
+        if negative_prompt is None:
+            negative_prompt = (
+                DEFAULT_NEGATIVE_PROMPT if defaults.negative_prompt is None else defaults.negative_prompt
+            )
+        count, guidance = SamplingSettings(steps, cfg, stg).resolve(defaults)
+        tell(Progress("contexts", message="encoding the prompt"))
+        missing = [text for text in dict.fromkeys((prompt, negative_prompt)) if text not in self._contexts]
+        self._contexts |= dict(zip(missing, self.base.contexts(missing, self.device), strict=True)) if missing else {}
+        waveform = sample_waveform(
+            self.model,
+            self._codec,
+            self._contexts[prompt],
+            self._contexts[negative_prompt],
+            seconds=duration,
+            seed=seed,
+            steps=count,
+            guidance=guidance,
+            on_step=lambda step: tell(Progress("sampling", step + 1, count)),
+        )
+        return Generation(waveform, self._codec.sample_rate, prompt, seed)
+
+    def advice(self, prompt: str, duration: float) -> list[str]:
+        """Sentences for a user whose prompt or duration will disappoint."""
+        notes = [
+            f"The LoRA's trigger phrase {phrase!r} is not in the prompt."
+            for phrase in self.trigger_phrases
+            if phrase.lower() not in prompt.lower()
+        ]
+        if duration > _TRAINED_SECONDS:
+            notes.append(f"{duration:g} s is longer than the {_TRAINED_SECONDS:g} s the base was trained on.")
+        return notes
+
+
+def generate(
+    prompt: str,
+    *,
+    lora: str | os.PathLike[str] | None = None,
+    strength: float = 1.0,
+    base: str = "nano",
+    text_encoder: str | os.PathLike[str] | None = None,
+    duration: float = 5.0,
+    seed: int = 42,
+    steps: int | None = None,
+    cfg: float | None = None,
+    stg: float | None = None,
+    negative_prompt: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> Generation:
+    """One sound from a prompt. For several, keep a `Generator`, which loads the base once."""
+    loras = [(lora, strength)] if lora is not None else []
+    generator = Generator(base, loras, text_encoder=text_encoder)
+    return generator(
+        prompt,
+        duration=duration,
+        seed=seed,
+        steps=steps,
+        cfg=cfg,
+        stg=stg,
+        negative_prompt=negative_prompt,
+        on_progress=on_progress,
+    )
+
+
+def _check_range(name: str, value: float | None, low: float, high: float) -> None:
+    if value is not None and not low <= value <= high:
+        raise InputError(f"{name} is {value}, but it must be from {low:g} to {high:g}.")

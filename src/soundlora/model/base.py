@@ -1,0 +1,135 @@
+"""The frozen model that a LoRA is trained on: a checkpoint and its text encoder, loaded part by part.
+
+Nothing stays in memory that the moment does not need: text parts are loaded to compute contexts and dropped again, the
+encoder to compute latents, the decoder and vocoder to make sound.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from soundlora.errors import InputError
+from soundlora.model import text_encoder
+from soundlora.model.checkpoint import Checkpoint
+from soundlora.model.config import ModelConfig
+from soundlora.model.mel import log_mel, resample, to_stereo
+from soundlora.model.text_encoder import TextEncoder
+from soundlora.model.transformer import AudioTransformer
+
+NANO = Path(__file__).parents[1] / "nano" / "base"
+_ENCODER_FOLDER = "text_encoder"
+
+
+class Base:
+    """An opened base. `name` is what the user called it, `hash` tells bases with other weights apart."""
+
+    def __init__(self, name: str, checkpoint: Path, encoder: Path) -> None:
+        self.name = name
+        self.checkpoint = Checkpoint(checkpoint)
+        text_encoder.check_directory(encoder)
+        self.text_encoder_path = encoder
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.checkpoint.config
+
+    @cached_property
+    def hash(self) -> str:
+        """Hex SHA-256 of the fingerprints of checkpoint and text encoder."""
+        both = self.checkpoint.fingerprint + text_encoder.fingerprint(self.text_encoder_path)
+        return hashlib.sha256(both.encode()).hexdigest()
+
+    def transformer(self, device: torch.device) -> AudioTransformer:
+        return self.checkpoint.load_transformer(device, compute_dtype(device))
+
+    @torch.inference_mode()
+    def contexts(
+        self, captions: Sequence[str], device: torch.device, on_caption: Callable[[int], None] | None = None
+    ) -> list[Tensor]:
+        """What the transformer attends to for every caption: (context length, width) each, on the CPU."""
+        dtype = compute_dtype(device)
+        length = self.config.text.context_length
+        encoder = TextEncoder(self.text_encoder_path, device, dtype, length)
+        projection = self.checkpoint.load_projection(device, dtype)
+        connector = self.checkpoint.load_connector(device, dtype)
+        contexts = []
+        for number, caption in enumerate(captions):
+            features = projection(encoder.hidden_states(caption))
+            contexts.append(connector(features).cpu().clone())
+            if on_caption is not None:
+                on_caption(number + 1)
+        return contexts
+
+    def codec(self, device: torch.device, *, encoder: bool = False, decoder: bool = False) -> Codec:
+        return Codec(self, device, encoder=encoder, decoder=decoder)
+
+
+class Codec:
+    """Sound to latents and back."""
+
+    def __init__(self, base: Base, device: torch.device, *, encoder: bool, decoder: bool) -> None:
+        self.config, self.device = base.config, device
+        self.vae = base.checkpoint.load_vae(device, encoder=encoder, decoder=decoder)
+        self.vocoder = base.checkpoint.load_vocoder(device) if decoder else None
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the sound that `decode` returns."""
+        return self.config.vocoder.output_rate
+
+    @torch.inference_mode()
+    def encode(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        """(channels, samples) in [−1, 1] → normalised latents (T, C) on the CPU, fp32. See `mel` for the shortest."""
+        audio = self.config.audio
+        stereo = resample(to_stereo(waveform.to(self.device)), sample_rate, audio.sample_rate)
+        return self.vae.encode(log_mel(stereo[None], audio))[0].cpu().clone()
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Normalised latents (T, C) → stereo (2, (4T − 3)·480) in [−1, 1] at `sample_rate`, on the CPU."""
+        assert self.vocoder is not None
+        mel = self.vae.decode(latents[None].to(self.device, torch.float32))
+        waveform: Tensor = self.vocoder(mel)[0].cpu().clone()
+        return waveform
+
+
+def open_base(name: str, encoder: Path | None = None) -> Base:
+    """`nano`, the path of a checkpoint, or a folder that holds one and a `text_encoder` folder.
+
+    Raises InputError when there is none or it can't be used.
+    """
+    if name == "nano":
+        return Base(name, NANO / "nano.safetensors", NANO / _ENCODER_FOLDER)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        files = sorted(path.glob("*.safetensors"))
+        if len(files) != 1:
+            found = "holds no .safetensors file" if not files else f"holds {len(files)} .safetensors files"
+            raise InputError(f"The base folder {path} {found}; give the path of one checkpoint file with --base.")
+        checkpoint = files[0]
+    elif path.exists() or path.suffix == ".safetensors":
+        checkpoint = path
+    else:
+        raise InputError(
+            f"There is no base called {name!r} on this machine; use --base nano, or download the checkpoint "
+            "ltx-2.3-22b-dev.safetensors from Lightricks/LTX-2.3 and give its path."
+        )
+    return Base(name, checkpoint, encoder or checkpoint.parent / _ENCODER_FOLDER)
+
+
+def pick_device() -> torch.device:
+    """The first GPU, or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("cpu")
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """bf16 on GPUs, as the reference; fp32 on CPUs, where bf16 is slower unless the processor multiplies in it."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32

@@ -1,0 +1,59 @@
+"""What a run tells whoever watches it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+StageName = Literal["base", "clips", "contexts", "training", "previews", "saving", "sampling", "done"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One piece of news. Training fills in the figures; other stages count their own items."""
+
+    stage: StageName
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None  # smoothed
+    steps_per_second: float | None = None
+    seconds_left: float | None = None
+    message: str = ""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Pace:
+    """Smoothed loss, speed and time left of a training loop. Pauses for previews do not count."""
+
+    def __init__(self, steps: int, done: int = 0, smoothing: float = 0.98) -> None:
+        self.steps, self.done, self.smoothing = steps, done, smoothing
+        self.loss: float | None = None
+        self._seconds = 0.0
+        self._counted = 0
+        self._since = time.perf_counter()
+
+    def resume(self) -> None:
+        """Start the clock again after a pause."""
+        self._since = time.perf_counter()
+
+    def tick(self, loss: float) -> Progress:
+        now = time.perf_counter()
+        self._seconds += now - self._since
+        self._since = now
+        self._counted += 1
+        self.done += 1
+        # While few steps are known their plain mean is the better estimate.
+        weight = max(1 - self.smoothing, 1 / self._counted)
+        self.loss = loss if self.loss is None else self.loss + weight * (loss - self.loss)
+        speed = self._counted / max(self._seconds, 1e-9)
+        return Progress(
+            "training", self.done, self.steps, self.loss, speed, (self.steps - self.done) / speed
+        )
+
+
+class StoppedError(RuntimeError):
+    """A run ended early, with its state saved. The message says how to go on."""

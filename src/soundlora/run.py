@@ -1,0 +1,349 @@
+"""One training run, from a zip of clips to a LoRA, its config and previews. Read it from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from soundlora import __version__
+from soundlora.dataset import Clip, DatasetReport, prepare
+from soundlora.errors import InputError
+from soundlora.model.base import Base, compute_dtype, open_base, pick_device
+from soundlora.model.lora import TARGETS, Adapter
+from soundlora.progress import OnProgress, Pace, Progress, StoppedError
+from soundlora.request import DEFAULT_NEGATIVE_PROMPT, TrainingRequest, preview_seconds
+from soundlora.sampling.generate import SamplingSettings
+from soundlora.training.cache import Cache, context_key, default_root, latents_key
+from soundlora.training.preview import PreviewSettings, combine, write_previews
+from soundlora.training.run_folder import RunFolder, write_json
+from soundlora.training.trainer import DivergedError, Example, Trainer
+
+TRAINING_TYPE = "t2a"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Files of a finished run; None where there is none."""
+
+    folder: Path
+    lora: Path
+    config: Path
+    preview: Path | None
+    debug_dataset: Path | None
+    report: DatasetReport
+    final_loss: float  # mean over the last tenth of the steps
+
+
+def train(
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    base: str = "nano",
+    text_encoder: str | os.PathLike[str] | None = None,
+    rank: int = 32,
+    steps: int = 2000,
+    learning_rate: float = 2e-4,
+    duration: float = 5.0,
+    trigger_phrase: str = "",
+    normalize: bool = True,
+    preserve_pitch: bool = True,
+    validation_prompts: Sequence[str] | None = None,
+    negative_prompt: str | None = None,
+    frame_rate: int = 24,
+    stg_scale: float | None = None,
+    seed: int = 42,
+    debug_dataset: bool = False,
+    preview_every: int | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
+    device: torch.device | str | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    on_progress: OnProgress | None = None,
+) -> TrainingResult:
+    """Train a LoRA on the clips in `data`, a zip or a folder, and write the run to the folder `out`.
+
+    duration: seconds of every clip; shorter clips are skipped, longer ones trimmed.
+    validation_prompts: texts for previews; None takes the first clip's caption, an empty list makes none.
+    negative_prompt, stg_scale: None takes the base's own.
+    preview_every, checkpoint_every: in steps; None means four times a run.
+    resume: go on from the last checkpoint in `out`; the result is that of an uninterrupted run, to the bit.
+    cache: folder for latents and contexts; None is the user's cache folder.
+    on_progress: called with news of the run, many times a second.
+
+    Raises InputError for anything the caller can mend, StoppedError when interrupted or diverged.
+    """
+    for name, value in {"rank": rank, "steps": steps, "learning_rate": learning_rate, "duration": duration}.items():
+        if not value > 0:
+            raise InputError(f"{name} is {value}, but it must be positive.")
+    tell = on_progress or (lambda progress: None)
+    folder = RunFolder(Path(out))
+    if not resume:
+        folder.check_free()
+    elif folder.lora.exists() and folder.config.exists():
+        raise InputError(f"The run in {folder.path} is finished; its LoRA is {folder.lora}.")
+    target = torch.device(device) if device is not None else pick_device()
+
+    # 1. The base, opened and checked; nothing is loaded yet.
+    tell(Progress("base", message=f"opening {base}"))
+    model_base = open_base(base, Path(text_encoder) if text_encoder else None)
+
+    # 2. Clips: decoded, fitted to the bucket, encoded. One is in memory at a time.
+    store = Cache(Path(cache) if cache else default_root())
+    clips, report = _encode_clips(
+        model_base, store, Path(data), target, tell, duration, trigger_phrase, normalize, preserve_pitch
+    )
+
+    # 3. The request as it is kept, with every default filled in.
+    if validation_prompts is None:
+        validation_prompts = [clips[0].caption]
+    if negative_prompt is None:
+        from_base = model_base.config.sampling.negative_prompt
+        negative_prompt = DEFAULT_NEGATIVE_PROMPT if from_base is None else from_base
+    if stg_scale is None:
+        stg_scale = model_base.config.sampling.stg
+    quarter = max(1, steps // 4)
+    preview_every, checkpoint_every = preview_every or quarter, checkpoint_every or quarter
+    request: dict[str, Any] = {
+        "training_data_url": str(data),
+        "rank": rank,
+        "number_of_steps": steps,
+        "learning_rate": learning_rate,
+        "trigger_phrase": trigger_phrase,
+        "audio_duration_seconds": duration,
+        "audio_normalize": normalize,
+        "audio_preserve_pitch": preserve_pitch,
+        "validation": [{"prompt": prompt} for prompt in validation_prompts],
+        "validation_negative_prompt": negative_prompt,
+        "validation_frame_rate": frame_rate,
+        "stg_scale": stg_scale,
+        "debug_dataset": debug_dataset,
+        # What the endpoint has no field for.
+        "seed": seed,
+        "base": base,
+        "base_hash": model_base.hash,
+        "preview_every": preview_every,
+        "checkpoint_every": checkpoint_every,
+        "clips": {clip.name: clip.sha256 for clip in clips},
+    }
+    if resume:
+        folder.check_resumable(request)
+
+    # 4. Contexts of captions and prompts, computed once; then the text encoder is gone.
+    captions = [clip.caption for clip in clips]
+    contexts = _contexts(model_base, store, [*captions, *validation_prompts, negative_prompt], target, tell)
+    examples = [Example(clip.name, clip.latents, contexts[clip.caption]) for clip in clips]
+    preview_settings = PreviewSettings(
+        prompts=tuple(validation_prompts),
+        contexts=tuple(contexts[prompt] for prompt in validation_prompts),
+        negative_context=contexts[negative_prompt],
+        seconds=preview_seconds(duration, frame_rate),
+        seed=seed,
+        sampling=SamplingSettings(stg=stg_scale),
+    )
+
+    # 5. The run folder. Until here nothing was written to it.
+    if not resume:
+        folder.create(request, report.to_json())
+
+    # 6. Transformer, adapter, trainer; and the state of an interrupted run.
+    model = model_base.transformer(target)
+    adapter = Adapter.create(model, rank, seed=seed)
+    trainer = Trainer(
+        adapter, examples, model_base.config.audio, steps=steps, learning_rate=learning_rate, seed=seed
+    )
+    done = 0
+    latest = folder.latest_checkpoint() if resume else None
+    if latest is not None:
+        done = folder.load_checkpoint(latest, adapter, trainer.optimizer)
+        folder.truncate_metrics(done)
+
+    def preview(step: int) -> list[Path]:
+        paths = [folder.preview_path(step, number) for number in range(len(preview_settings.prompts))]
+        if paths and not all(path.exists() for path in paths):
+            tell(Progress("previews", step, steps, message=f"previews at step {step}"))
+            write_previews(folder, step, model_base, model, preview_settings)
+        return paths
+
+    # 7. Train.
+    pace = Pace(steps, done)
+    try:
+        for step in range(done, steps):
+            if step % preview_every == 0:
+                preview(step)
+                pace.resume()
+            figures = trainer.step(step)
+            folder.log(vars(figures))
+            tell(pace.tick(figures.loss))
+            if (step + 1) % checkpoint_every == 0 or step + 1 == steps:
+                folder.save_checkpoint(step + 1, adapter, trainer.optimizer)
+    except DivergedError as error:
+        raise StoppedError(_diverged(error, folder)) from None
+    except KeyboardInterrupt:
+        path = folder.save_checkpoint(trainer.optimizer.step_number, adapter, trainer.optimizer)
+        raise StoppedError(
+            f"Stopped at step {trainer.optimizer.step_number}; {path} holds the state. "
+            "Go on with the same command and --resume."
+        ) from None
+
+    # 8. Results.
+    final_previews = preview(steps)
+    tell(Progress("saving", steps, steps, message="writing the LoRA"))
+    if final_previews:
+        combine(final_previews, folder.preview)
+    if debug_dataset:
+        from soundlora.debug_dataset import write_debug_dataset
+
+        write_debug_dataset(folder.debug_dataset, model_base, target, examples, captions)
+    config = _config(request, model_base, report)
+    folder.save_lora(adapter, _metadata(config))
+    write_json(folder.config, config)
+    losses = [line["loss"] for line in folder.read_metrics()][-max(1, steps // 10) :]
+    tell(Progress("done", steps, steps, message=f"the LoRA is {folder.lora}"))
+    return TrainingResult(
+        folder=folder.path,
+        lora=folder.lora,
+        config=folder.config,
+        preview=folder.preview if final_previews else None,
+        debug_dataset=folder.debug_dataset if debug_dataset else None,
+        report=report,
+        final_loss=sum(losses) / len(losses),
+    )
+
+
+def train_request(request: TrainingRequest, out: str | os.PathLike[str], **options: Any) -> TrainingResult:
+    """`train` for an endpoint's request whose training data lies on this machine.
+
+    Fields that the request does not name take the base's own values. options: what the endpoint has no field for.
+    """
+    named = request.model_fields_set
+    return train(
+        request.training_data_url,
+        out,
+        rank=request.rank,
+        steps=request.number_of_steps,
+        learning_rate=request.learning_rate,
+        duration=request.audio_duration_seconds,
+        trigger_phrase=request.trigger_phrase,
+        normalize=request.audio_normalize,
+        preserve_pitch=request.audio_preserve_pitch,
+        negative_prompt=request.validation_negative_prompt if "validation_negative_prompt" in named else None,
+        frame_rate=request.validation_frame_rate,
+        stg_scale=request.stg_scale if "stg_scale" in named else None,
+        debug_dataset=request.debug_dataset,
+        **({"validation_prompts": [entry.prompt for entry in request.validation]} | options),
+    )
+
+
+@dataclass(frozen=True)
+class _EncodedClip:
+    name: str
+    caption: str
+    sha256: str
+    latents: Tensor
+
+
+def _encode_clips(
+    base: Base,
+    store: Cache,
+    data: Path,
+    device: torch.device,
+    tell: OnProgress,
+    duration: float,
+    trigger_phrase: str,
+    normalize: bool,
+    preserve_pitch: bool,
+) -> tuple[list[_EncodedClip], DatasetReport]:
+    clips: list[_EncodedClip] = []
+    codec = None
+
+    def encode(clip: Clip) -> None:
+        nonlocal codec
+        key = latents_key(base.hash, clip.sha256, duration, normalize, preserve_pitch)
+        latents = store.get(key)
+        if latents is None:
+            codec = codec or base.codec(device, encoder=True)
+            latents = codec.encode(torch.from_numpy(clip.samples), clip.sample_rate)
+            store.put(key, latents)
+        clips.append(_EncodedClip(clip.name, clip.caption, clip.sha256, latents))
+        tell(Progress("clips", len(clips), message=clip.name))
+
+    tell(Progress("clips", message=f"reading {data}"))
+    report = prepare(
+        data,
+        duration=duration,
+        on_clip=encode,
+        trigger_phrase=trigger_phrase,
+        normalize=normalize,
+        preserve_pitch=preserve_pitch,
+    )
+    kept, skipped = len(report.kept), len(report.skipped)
+    tell(Progress("clips", kept, kept, message=f"{kept} clips kept, {skipped} skipped"))
+    return clips, report
+
+
+def _contexts(
+    base: Base, store: Cache, texts: Sequence[str], device: torch.device, tell: OnProgress
+) -> dict[str, Tensor]:
+    unique = list(dict.fromkeys(texts))
+    keys = {text: context_key(base.hash, text, compute_dtype(device)) for text in unique}
+    found = {text: store.get(key) for text, key in keys.items()}
+    missing = [text for text, context in found.items() if context is None]
+    if missing:
+        tell(Progress("contexts", 0, len(missing), message=f"encoding {len(missing)} captions"))
+        computed = base.contexts(
+            missing, device, lambda done: tell(Progress("contexts", done, len(missing), message="encoding captions"))
+        )
+        for text, context in zip(missing, computed, strict=True):
+            store.put(keys[text], context)
+            found[text] = context
+    return {text: context for text, context in found.items() if context is not None}
+
+
+def _diverged(error: DivergedError, folder: RunFolder) -> str:
+    latest = folder.latest_checkpoint()
+    kept = f"the last good state is {latest}" if latest else "no checkpoint had been written yet"
+    return f"The training diverged: {error}; {kept}. Try a lower learning rate."
+
+
+def _config(request: dict[str, Any], base: Base, report: DatasetReport) -> dict[str, Any]:
+    sampling = base.config.sampling
+    return {
+        "training_type": TRAINING_TYPE,
+        "trigger_phrase": request["trigger_phrase"],
+        "base": request["base"],
+        "base_hash": request["base_hash"],
+        "rank": request["rank"],
+        "alpha": request["rank"],
+        "target_modules": list(TARGETS),
+        "number_of_steps": request["number_of_steps"],
+        "learning_rate": request["learning_rate"],
+        "audio_duration_seconds": request["audio_duration_seconds"],
+        "clips": len(report.kept),
+        "seed": request["seed"],
+        "sampling": {
+            "steps": sampling.steps,
+            "cfg": sampling.cfg,
+            "stg": request["stg_scale"],
+            "stg_blocks": None if sampling.stg_blocks is None else list(sampling.stg_blocks),
+            "rescale": sampling.rescale,
+            "negative_prompt": request["validation_negative_prompt"],
+        },
+        "soundlora_version": __version__,
+    }
+
+
+def _metadata(config: dict[str, Any]) -> dict[str, str]:
+    """Strings for the LoRA file's header: enough to use it when the config is lost."""
+    names = ("training_type", "trigger_phrase", "base", "base_hash", "rank", "number_of_steps", "learning_rate")
+    return {
+        **{name: str(config[name]) for name in names},
+        "target_modules": json.dumps(config["target_modules"]),
+        "soundlora_version": config["soundlora_version"],
+    }

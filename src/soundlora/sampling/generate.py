@@ -1,0 +1,90 @@
+"""Sound from text: contexts in, waveform out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from soundlora.model.base import Codec
+from soundlora.model.config import AudioConfig, SamplingDefaults
+from soundlora.model.latents import generation_latents, initial_noise, positions
+from soundlora.model.transformer import AudioTransformer
+from soundlora.sampling.guidance import Guidance, denoise
+from soundlora.sampling.schedule import sigmas
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """What a generation is made with. What is None is taken from the base."""
+
+    steps: int | None = None
+    cfg: float | None = None
+    stg: float | None = None
+
+    def resolve(self, defaults: SamplingDefaults) -> tuple[int, Guidance]:
+        guidance = Guidance(
+            cfg=defaults.cfg if self.cfg is None else self.cfg,
+            stg=defaults.stg if self.stg is None else self.stg,
+            stg_blocks=defaults.stg_blocks,
+            rescale=defaults.rescale,
+        )
+        return defaults.steps if self.steps is None else self.steps, guidance
+
+
+def sample_latents(
+    model: AudioTransformer,
+    audio: AudioConfig,
+    context: Tensor,
+    negative_context: Tensor,
+    *,
+    seconds: float,
+    seed: int,
+    steps: int,
+    guidance: Guidance,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Latents (T, C), T = round(25·seconds), for contexts (S, D). The same seed starts from the same noise anywhere."""
+    device = model.audio_patchify_proj.weight.device
+    frames = max(1, generation_latents(seconds, audio))
+    noise = initial_noise(frames, model.config.in_channels, seed).to(device)
+    rope = model.rope(positions(frames, audio).to(device))
+    latents = denoise(
+        model,
+        noise,
+        sigmas(steps),
+        rope,
+        context[None].to(device),
+        negative_context[None].to(device),
+        guidance,
+        None if on_step is None else lambda step, guided, x: on_step(step),
+    )
+    return latents[0]
+
+
+def sample_waveform(
+    model: AudioTransformer,
+    codec: Codec,
+    context: Tensor,
+    negative_context: Tensor,
+    *,
+    seconds: float,
+    seed: int,
+    steps: int,
+    guidance: Guidance,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Stereo (2, samples) at `codec.sample_rate`; 4.97 s for seconds = 5, as the first latent is one mel frame."""
+    latents = sample_latents(
+        model,
+        codec.config.audio,
+        context,
+        negative_context,
+        seconds=seconds,
+        seed=seed,
+        steps=steps,
+        guidance=guidance,
+        on_step=on_step,
+    )
+    return codec.decode(latents)

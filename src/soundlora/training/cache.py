@@ -1,0 +1,67 @@
+"""Latents and contexts on disk, each under a key that names everything that shaped it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+_VERSION = 1  # raised when the same key would give other values
+
+
+def default_root() -> Path:
+    """`$SOUNDLORA_CACHE`, else soundlora's folder in the user's cache directory."""
+    named = os.environ.get("SOUNDLORA_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "soundlora"
+
+
+class Cache:
+    """Tensors by key. Entries appear complete or not at all, so runs may share one cache."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def get(self, key: str) -> Tensor | None:
+        path = self._path(key)
+        if not path.is_file():
+            return None
+        try:
+            return load_file(path)["value"]
+        except (SafetensorError, KeyError, OSError):
+            # A damaged entry is worth no more than a missing one.
+            return None
+
+    def put(self, key: str, value: Tensor) -> None:
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+        os.close(handle)
+        try:
+            save_file({"value": value.contiguous()}, partial)
+            os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self.root / key[:2] / f"{key}.safetensors"
+
+
+def latents_key(base_hash: str, clip_sha256: str, duration: float, normalize: bool, preserve_pitch: bool) -> str:
+    return _key("latents", base_hash, clip_sha256, duration, normalize, preserve_pitch)
+
+
+def context_key(base_hash: str, caption: str, dtype: torch.dtype) -> str:
+    return _key("context", base_hash, caption, str(dtype))
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps([_VERSION, *parts]).encode()).hexdigest()

@@ -1,0 +1,67 @@
+"""Previews: what the adapter sounds like so far, with the same seed every time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from soundlora.model.base import Base
+from soundlora.model.transformer import AudioTransformer
+from soundlora.sampling.generate import SamplingSettings, sample_waveform
+from soundlora.training.run_folder import RunFolder
+from soundlora.wav import read_wav, write_wav
+
+_GAP_SECONDS = 0.5  # of silence between the prompts of the combined preview
+
+
+@dataclass(frozen=True)
+class PreviewSettings:
+    """prompts, and how they are sampled; contexts stand in the order of prompts."""
+
+    prompts: tuple[str, ...]
+    contexts: tuple[Tensor, ...]
+    negative_context: Tensor
+    seconds: float
+    seed: int
+    sampling: SamplingSettings
+
+
+def write_previews(
+    folder: RunFolder, step: int, base: Base, model: AudioTransformer, settings: PreviewSettings
+) -> list[Path]:
+    """Generate every prompt with the model as it is, adapter unmerged, and write one WAV each."""
+    device = model.audio_patchify_proj.weight.device
+    codec = base.codec(device, decoder=True)
+    steps, guidance = settings.sampling.resolve(base.config.sampling)
+    paths = []
+    for number, context in enumerate(settings.contexts):
+        waveform = sample_waveform(
+            model,
+            codec,
+            context,
+            settings.negative_context,
+            seconds=settings.seconds,
+            seed=settings.seed,
+            steps=steps,
+            guidance=guidance,
+        )
+        path = folder.preview_path(step, number)
+        write_wav(path, waveform, codec.sample_rate)
+        paths.append(path)
+    return paths
+
+
+def combine(paths: Sequence[Path], target: Path) -> None:
+    """One file of several previews, with half a second of silence between them."""
+    parts: list[Tensor] = []
+    rate = 0
+    for path in paths:
+        waveform, rate = read_wav(path)
+        if parts:
+            parts.append(torch.zeros(waveform.shape[0], round(_GAP_SECONDS * rate)))
+        parts.append(waveform)
+    write_wav(target, torch.cat(parts, dim=1), rate)

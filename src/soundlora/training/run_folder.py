@@ -1,0 +1,126 @@
+"""The run folder: everything that one training run was asked, did and made."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from soundlora.errors import InputError
+from soundlora.model.lora import Adapter
+from soundlora.training.optimizer import Optimizer
+
+
+class RunFolder:
+    """Paths and files of a run. Every file appears complete under its name or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.request = path / "request.json"
+        self.report = path / "report.json"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.previews = path / "previews"
+        self.lora = path / "lora.safetensors"
+        self.config = path / "config.json"
+        self.preview = path / "preview.wav"
+        self.debug_dataset = path / "debug_dataset.zip"
+
+    def check_free(self) -> None:
+        """Raises InputError when a new run can't start here."""
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            return
+        if self.request.exists():
+            raise InputError(
+                f"{self.path} already holds a run; give another folder with --out, or go on with that run by --resume."
+            )
+        if self.path.exists():
+            raise InputError(f"{self.path} already exists and is not an empty folder; give another one with --out.")
+
+    def check_resumable(self, request: Mapping[str, Any]) -> None:
+        """Raises InputError unless this folder holds an unfinished run of exactly this request."""
+        if not self.request.exists():
+            raise InputError(f"{self.path} holds no run to resume; leave --resume out to start one.")
+        stored = json.loads(self.request.read_text())
+        wanted = json.loads(json.dumps(request))
+        for key in sorted(stored.keys() | wanted.keys()):
+            if stored.get(key) != wanted.get(key):
+                raise InputError(
+                    f"The run in {self.path} was started with {key} = {stored.get(key)!r}, not {wanted.get(key)!r}; "
+                    "resume it with the same settings, or start another run in a new folder."
+                )
+
+    def create(self, request: Mapping[str, Any], report: Mapping[str, Any]) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.checkpoints.mkdir(exist_ok=True)
+        self.previews.mkdir(exist_ok=True)
+        write_json(self.report, report)
+        write_json(self.request, request)
+
+    def preview_path(self, step: int, prompt: int) -> Path:
+        return self.previews / f"step_{step:06d}_prompt_{prompt}.wav"
+
+    def log(self, figures: Mapping[str, Any]) -> None:
+        """Append a line to metrics.jsonl."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(figures) + "\n")
+
+    def truncate_metrics(self, steps: int) -> None:
+        """Drop lines beyond `steps`, which a resumed run will write again."""
+        if not self.metrics.exists():
+            return
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        _replace(self.metrics, "".join(lines[:steps]).encode())
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+
+    # ------------------------------------------------------------------------------------------------------------------
+    # checkpoints: adapter and moments in fp32, from which a run goes on to the bit
+
+    def save_checkpoint(self, step: int, adapter: Adapter, optimizer: Optimizer) -> Path:
+        path = self.checkpoints / f"step_{step:06d}.pt"
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            torch.save({"step": step, "adapter": adapter.state_dict(), "optimizer": optimizer.state_dict()}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        return path
+
+    def latest_checkpoint(self) -> Path | None:
+        paths = sorted(self.checkpoints.glob("step_*.pt")) if self.checkpoints.is_dir() else []
+        return paths[-1] if paths else None
+
+    def load_checkpoint(self, path: Path, adapter: Adapter, optimizer: Optimizer) -> int:
+        """Restore adapter and optimiser; returns the steps that are done."""
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        adapter.load_state_dict(state["adapter"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
+
+    def save_lora(self, adapter: Adapter, metadata: Mapping[str, str]) -> None:
+        partial = self.lora.with_name(self.lora.name + ".partial")
+        adapter.save(partial, metadata)
+        os.replace(partial, self.lora)
+
+    def remove(self) -> None:
+        """Delete the whole folder; only for a run that has nothing yet that anyone waited for."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    _replace(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)

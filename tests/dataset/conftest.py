@@ -1,0 +1,85 @@
+"""Makers of sound, audio files and archives for the tests of the data set."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+
+def _tone(seconds: float, rate: int, *, channels: int = 1, frequency: float = 440.0, peak: float = 0.5) -> np.ndarray:
+    """Return a tone (channels, n); each channel is 10 % quieter than the one before, so that none can be mixed up."""
+    wave = np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)
+    return np.stack([peak * 0.9**channel * wave for channel in range(channels)]).astype(np.float32)
+
+
+def _write_audio(
+    path: Path,
+    samples: np.ndarray,
+    rate: int,
+    *,
+    codec: str = "pcm_s16le",
+    layout: str | None = None,
+    muxer: dict[str, str] | None = None,
+) -> Path:
+    """Encode `samples` (channels, n) into `path` with PyAV; the extension chooses the container."""
+    layout = layout or {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[len(samples)]
+    with av.open(str(path), "w", options=muxer or {}) as file:
+        stream = file.add_stream(codec, rate=rate, layout=layout, options={"strict": "experimental"})
+        # Packed: PyAV's planar frames of eight channels read past their end.
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T).reshape(1, -1), format="flt", layout=layout)
+        frame.sample_rate, frame.pts = rate, 0
+        converter = av.AudioResampler(stream.format, layout, rate, frame_size=stream.frame_size or None)
+        for converted in [*converter.resample(frame), *converter.resample(None)]:
+            file.mux(stream.encode(converted))
+        file.mux(stream.encode(None))
+    return path
+
+
+def _write_zip(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as bundle:
+        for name, content in members.items():
+            bundle.writestr(name, content)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tone() -> Callable[..., np.ndarray]:
+    """A function that makes a tone."""
+    return _tone
+
+
+@pytest.fixture(scope="session")
+def write_audio() -> Callable[..., Path]:
+    """A function that writes an audio file."""
+    return _write_audio
+
+
+@pytest.fixture(scope="session")
+def write_zip() -> Callable[..., Path]:
+    """A function that writes a zip of {name: bytes}."""
+    return _write_zip
+
+
+@pytest.fixture(scope="session")
+def wav(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
+    """A function that returns the bytes of a 16-bit wav with a tone, 16 kHz unless told otherwise."""
+    folder = tmp_path_factory.mktemp("wav")
+
+    def make(seconds: float = 0.6, rate: int = 16_000, **kwargs: float) -> bytes:
+        return _write_audio(folder / "tone.wav", _tone(seconds, rate, **kwargs), rate).read_bytes()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def frequency_of() -> Callable[[np.ndarray, int], float]:
+    """A function that measures the strongest frequency of a channel in Hz."""
+
+    def measure(channel: np.ndarray, rate: int) -> float:
+        spectrum = np.abs(np.fft.rfft(channel * np.hanning(channel.size)))
+        return float(spectrum.argmax() * rate / channel.size)
+
+    return measure

@@ -1,0 +1,239 @@
+"""The whole way from a zip or a folder to clips and their report."""
+
+import hashlib
+import json
+import tempfile
+import zipfile
+
+import numpy as np
+import pytest
+
+from soundlora.dataset import (
+    Clip,
+    ClipsTooShortError,
+    DatasetError,
+    DuplicateNameError,
+    InvalidArchiveError,
+    NoAudioError,
+    UndecodableError,
+    inspect_dataset,
+    prepare,
+    refusal,
+)
+from soundlora.errors import InputError
+
+
+def clips_of(source, **settings):
+    """Return the clips that `prepare` hands over, and its report."""
+    clips: list[Clip] = []
+    report = prepare(source, duration=settings.pop("duration", 0.5), on_clip=clips.append, **settings)
+    return clips, report
+
+
+@pytest.fixture
+def mixed(tmp_path, wav, write_zip):
+    """A zip with one clip of each fate."""
+    return write_zip(
+        tmp_path / "mixed.zip",
+        {
+            "b/long.wav": wav(0.9, channels=2),
+            "a/exact.wav": wav(0.5),
+            "a/exact.txt": b"zvk a dog\r\nbarks",
+            "short.wav": wav(0.3),
+            "silent.wav": wav(0.6, peak=0.0),
+            "broken.mp3": b"this is no mp3",
+            "empty.txt": b"",
+            "stray.txt": b"whose am I?",
+            "cover.png": b"png",
+        },
+    )
+
+
+def test_each_clip_is_handed_over_in_order_with_its_sound_caption_and_hash(mixed, wav):
+    clips, report = clips_of(mixed, trigger_phrase="zvk")
+    exact, long = clips
+    assert (exact.name, long.name) == ("a/exact.wav", "b/long.wav")
+    assert (exact.caption, long.caption) == ("zvk a dog barks", "zvk")
+    assert exact.sha256 == hashlib.sha256(wav(0.5)).hexdigest()
+    assert exact.samples.shape == (1, 8_000)
+    assert long.samples.shape == (2, 8_000)
+    assert long.sample_rate == 16_000
+    for clip in clips:
+        assert clip.samples.dtype == np.float32
+        assert 20 * np.log10(np.abs(clip.samples).max()) == pytest.approx(-0.1, abs=0.01)
+    assert [clip.report for clip in clips] == report.kept
+
+
+def test_the_report_gives_every_clip_its_fate(mixed):
+    report = inspect_dataset(mixed, duration=0.5, trigger_phrase="zvk")
+    fates = {clip.name: (clip.status, clip.problem, clip.reason) for clip in report.clips}
+    assert list(fates) == ["a/exact.wav", "b/long.wav", "broken.mp3", "short.wav", "silent.wav"]
+    assert fates["a/exact.wav"] == ("kept", None, None)
+    assert fates["b/long.wav"] == ("kept", None, None)
+    assert fates["broken.mp3"][:2] == ("skipped", "undecodable")
+    assert "its content is not audio that can be decoded" in fates["broken.mp3"][2]
+    assert fates["short.wav"] == ("skipped", "too_short", "it is 0.30 s long, shorter than the bucket of 0.5 s")
+    assert fates["silent.wav"] == ("skipped", "silent", "it is silent: no sample of it is above -96 dBFS")
+    long = report.clips[1]
+    assert (long.seconds, long.used_seconds, long.sample_rate, long.channels) == (0.9, 0.5, 16_000, 2)
+    assert (long.codec, long.layout) == ("pcm_s16le", "stereo")
+    assert long.peak_dbfs == pytest.approx(-6.02, abs=0.01)
+    assert long.warnings == ["it has no caption: the trigger phrase stands alone"]
+    assert report.orphan_captions == ["empty.txt", "stray.txt"]
+    assert report.total_seconds == 1.0
+    assert report.warnings == [
+        "Only 2 clips will be trained on; 10 or more are advised.",
+        "Ignored, neither audio nor captions: cover.png.",
+    ]
+    assert refusal(report) is None
+    json.dumps(report.to_json(), allow_nan=False)
+
+
+def test_prepare_and_inspect_agree_and_so_do_zip_and_folder(mixed, tmp_path):
+    with zipfile.ZipFile(mixed) as bundle:
+        bundle.extractall(tmp_path / "folder")
+    from_zip, zip_report = clips_of(mixed)
+    from_folder, folder_report = clips_of(str(tmp_path / "folder"))
+    assert zip_report == inspect_dataset(mixed, duration=0.5)
+    assert zip_report.clips == folder_report.clips
+    for left, right in zip(from_zip, from_folder, strict=True):
+        assert left.sha256 == right.sha256
+        assert np.array_equal(left.samples, right.samples)
+
+
+def test_nothing_of_an_archive_stays_or_keeps_its_name(mixed, tmp_path, monkeypatch):
+    workplace = tmp_path / "temporary"
+    workplace.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(workplace))
+    seen = set()
+    prepare(mixed, duration=0.5, on_clip=lambda clip: seen.update(p.name for p in workplace.rglob("*") if p.is_file()))
+    assert seen == {"clip.wav"}
+    assert list(workplace.iterdir()) == []
+
+
+def test_the_settings_reach_the_clips(tmp_path, wav, write_zip):
+    source = write_zip(tmp_path / "a.zip", {"a.wav": wav(0.48)})
+    (plain,), _ = clips_of(source, normalize=False, preserve_pitch=False)
+    assert not plain.samples[:, 7_680:].any()
+    assert np.abs(plain.samples).max() == pytest.approx(0.5, abs=0.001)
+    (stretched,), _ = clips_of(source, normalize=False, preserve_pitch=True)
+    assert np.abs(stretched.samples[:, 7_680:]).max() > 0.1
+    (longer,), _ = clips_of(source, duration=0.25)
+    assert longer.samples.shape == (1, 4_000)
+
+
+@pytest.mark.parametrize(
+    ("members", "caption", "warning"),
+    [
+        ({"a.txt": b""}, "", "its caption a.txt is empty: it is trained with an empty caption"),
+        ({}, "", "it has no caption: it is trained with an empty caption"),
+        (
+            {"a.txt": b"ab " * 2_000},
+            ("ab " * 1_333).strip(),
+            "its caption is longer than 4000 characters and was cut there",
+        ),
+    ],
+)
+def test_captions_that_are_missing_or_too_long_are_warned_about(members, caption, warning, tmp_path, wav, write_zip):
+    (clip,), _ = clips_of(write_zip(tmp_path / "a.zip", {"a.wav": wav(), **members}))
+    assert clip.caption == caption
+    assert clip.report.warnings == [warning]
+
+
+def test_an_endless_caption_is_read_in_part_only(tmp_path, wav, write_zip):
+    endless = ("雨の音" * 100_000).encode()
+    (clip,), _ = clips_of(write_zip(tmp_path / "a.zip", {"a.wav": wav(), "a.txt": endless}))
+    assert clip.caption == ("雨の音" * 2_000)[:4_000]
+
+
+def test_a_cut_clip_that_fills_the_bucket_is_kept_with_a_warning(tmp_path, wav, write_zip):
+    source = write_zip(tmp_path / "a.zip", {"a.wav": wav(1.0)[:24_000], "a.txt": b"x"})
+    (clip,), _ = clips_of(source)
+    assert clip.report.warnings == ["it is cut off or damaged: 0.75 s are there of the 1.00 s it claims"]
+
+
+def test_warnings_about_the_set_as_a_whole(tmp_path, wav, write_zip):
+    members = {f"{number:02}.wav": wav(0.5 + number / 100) for number in range(10)}
+    loud, quiet = wav(0.5, frequency=200), wav(0.5, frequency=300, peak=0.05)
+    members |= {"loud.wav": loud, "loud_copy.wav": loud, "quiet.wav": quiet}
+    captions = {name.replace(".wav", ".txt"): b"a tone" for name in members}
+    source = write_zip(tmp_path / "a.zip", members | captions)
+    report = inspect_dataset(source, duration=0.5, normalize=False)
+    assert report.warnings == [
+        "The levels of the clips differ by 20 dB; normalising evens them.",
+        "All captions are alike; the model learns to tell sounds apart only where captions differ.",
+        "The same sound is there 10 times: 00.wav, 01.wav, 02.wav, 03.wav, 04.wav and 5 more.",
+        "The same sound is there 2 times: loud.wav, loud_copy.wav.",
+    ]
+    assert inspect_dataset(source, duration=20.5).warnings == [
+        "The bucket of 20.5 s is long: the base was trained on up to 20 s."
+    ]
+
+
+def error_of(source, duration=0.5) -> DatasetError:
+    with pytest.raises(DatasetError) as caught:
+        prepare(source, duration=duration, on_clip=lambda clip: None)
+    report = inspect_dataset(source, duration=duration)
+    assert caught.value.report == report
+    assert str(refusal(report)) == str(caught.value)
+    assert isinstance(caught.value, InputError)
+    return caught.value
+
+
+def test_no_audio_at_all(tmp_path, write_zip):
+    error = error_of(write_zip(tmp_path / "a.zip", {"film.mp4": b"x", "a.txt": b"x"}))
+    assert isinstance(error, NoAudioError)
+    assert str(error) == ("a.zip holds no audio file; put .wav, .mp3, .flac, .ogg, .aac, .m4a or .opus files in it.")
+    assert error.report.orphan_captions == ["a.txt"]
+    assert isinstance(error_of(tmp_path), NoAudioError)
+
+
+def test_all_too_short(tmp_path, wav, write_zip):
+    members = {"a.wav": wav(0.9), "b.wav": wav(1.3), "c.wav": wav(1.26), "bad.wav": b"x"}
+    error = error_of(write_zip(tmp_path / "a.zip", members), duration=5.0)
+    assert isinstance(error, ClipsTooShortError)
+    assert str(error) == (
+        "No clip of a.zip fills the bucket of 5 s, the longest, b.wav, is 1.30 s long; "
+        "use --duration 0.9 or longer clips."
+    )
+    assert (error.bucket, error.longest) == (5.0, 1.3)
+
+
+def test_all_too_short_for_any_bucket(tmp_path, wav, write_zip):
+    error = error_of(write_zip(tmp_path / "a.zip", {"a.wav": wav(0.2)}))
+    assert str(error).endswith("is 0.20 s long; use clips of at least 0.5 s.")
+
+
+def test_none_decodable(tmp_path, write_zip):
+    error = error_of(write_zip(tmp_path / "a.zip", {"a.wav": b"x", "b.wav": b"y"}))
+    assert isinstance(error, UndecodableError)
+    assert str(error).startswith("None of the 2 audio files in a.zip can be decoded (a.wav: its content is not audio")
+
+
+def test_all_silent(tmp_path, wav, write_zip):
+    error = error_of(write_zip(tmp_path / "a.zip", {"a.wav": wav(peak=0.0)}))
+    assert type(error) is DatasetError
+    assert "can be used (a.wav: it is silent" in str(error)
+
+
+def test_what_cannot_be_read_raises_in_both(tmp_path, wav, write_zip):
+    duplicates = write_zip(tmp_path / "a.zip", {"a.wav": wav(), "x/a.wav": wav()})
+    damaged = write_zip(tmp_path / "b.zip", {"a.wav": wav()})
+    content = bytearray(damaged.read_bytes())
+    content[300:340] = bytes(40)
+    damaged.write_bytes(content)
+    for source, kind in (
+        (duplicates, DuplicateNameError),
+        (damaged, InvalidArchiveError),
+        (tmp_path / "none", InvalidArchiveError),
+    ):
+        with pytest.raises(kind):
+            inspect_dataset(source)
+        with pytest.raises(kind):
+            prepare(source, duration=0.5, on_clip=lambda clip: None)
+
+
+@pytest.mark.parametrize("duration", [0.0, -1.0, float("nan"), 0.05])
+def test_a_bucket_that_is_no_length_is_refused(duration, mixed):
+    with pytest.raises(InputError, match=r"but it must be at least 0\.1 s"):
+        inspect_dataset(mixed, duration=duration)

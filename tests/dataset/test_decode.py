@@ -1,0 +1,255 @@
+"""Every container, codec and channel layout: the sound that comes out is the sound that went in."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from soundlora.dataset.decode import decode
+from soundlora.dataset.errors import DecodeError
+
+LOSSLESS = [
+    ("u8.wav", "pcm_u8", 44_100, 2, 0.006),
+    ("s16.wav", "pcm_s16le", 48_000, 1, 4e-5),
+    ("s24.wav", "pcm_s24le", 96_000, 6, 2e-7),
+    ("s32.wav", "pcm_s32le", 192_000, 8, 1e-7),
+    ("f32.wav", "pcm_f32le", 22_050, 2, 1e-7),
+    ("f64.wav", "pcm_f64le", 8_000, 1, 1e-7),
+    ("s16.flac", "flac", 44_100, 2, 4e-5),
+    ("eight.flac", "flac", 48_000, 8, 4e-5),
+    ("lossless.m4a", "alac", 44_100, 2, 2e-7),
+]
+LOSSY = [
+    ("mulaw.wav", "pcm_mulaw", 8_000, 1, 0),
+    ("tagged.mp3", "libmp3lame", 44_100, 2, 0),
+    ("vorbis.ogg", "vorbis", 48_000, 2, 0),
+    ("opus.ogg", "libopus", 48_000, 6, 0),
+    ("opus.opus", "libopus", 48_000, 8, 0),
+    ("stereo.m4a", "aac", 44_100, 2, 0),
+    ("surround.m4a", "aac", 48_000, 6, 0),
+    ("raw.aac", "aac", 44_100, 2, 3_000),
+    ("adpcm.wav", "adpcm_ms", 22_050, 2, 1_000),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "rate", "channels", "error"), LOSSLESS)
+def test_lossless_files_decode_sample_for_sample(name, codec, rate, channels, error, tmp_path, tone, write_audio):
+    sent = tone(0.7, rate, channels=channels)
+    audio = decode(write_audio(tmp_path / name, sent, rate, codec=codec))
+    assert audio.sample_rate == rate
+    assert audio.samples.dtype == np.float32
+    assert audio.samples.shape == sent.shape
+    assert np.abs(audio.samples - sent).max() <= error
+    assert audio.seconds == audio.claimed_seconds == pytest.approx(0.7, abs=1e-6)
+    assert not audio.truncated
+    assert audio.damaged_packets == 0
+
+
+@pytest.mark.parametrize(("name", "codec", "rate", "channels", "extra"), LOSSY)
+def test_lossy_files_keep_length_channels_pitch_and_place(
+    name, codec, rate, channels, extra, tmp_path, tone, write_audio, frequency_of
+):
+    sent = tone(1.0, rate, channels=channels)
+    audio = decode(write_audio(tmp_path / name, sent, rate, codec=codec))
+    assert audio.samples.shape[0] == audio.channels == channels
+    assert 0 <= audio.samples.shape[1] - rate <= extra  # Only files without a length keep the encoder's padding.
+    middle = slice(rate // 4, rate // 4 + rate // 2)
+    # The low-frequency channel of lossy surround is filtered; every other one keeps its own level.
+    for channel in set(range(channels)) - ({3} if channels > 2 else set()):
+        assert frequency_of(audio.samples[channel, middle], rate) == pytest.approx(440, abs=1)
+        level = np.abs(audio.samples[channel, middle]).max()
+        assert level == pytest.approx(0.5 * 0.9**channel, rel=0.2)
+    if not extra:
+        assert audio.seconds == pytest.approx(1.0, abs=0.001)
+    assert not audio.truncated
+
+
+@pytest.mark.parametrize(("name", "codec", "rate", "channels", "extra"), [case for case in LOSSY if not case[4]])
+def test_lossy_files_are_not_late_by_a_single_sample(name, codec, rate, channels, extra, tmp_path, write_audio):
+    time = np.arange(rate) / rate
+    sweep = 0.5 * np.sin(2 * np.pi * (200 * time + 1_000 * time**2)).astype(np.float32)
+    path = write_audio(tmp_path / name, np.tile(sweep, (channels, 1)), rate, codec=codec)
+    received = decode(path).samples[0]
+    spectrum = np.fft.rfft(received, 2 * rate) * np.conj(np.fft.rfft(sweep, 2 * rate))
+    assert np.fft.irfft(spectrum).argmax() == 0
+
+
+def test_layouts_have_names(tmp_path, tone, write_audio):
+    for channels, layout in ((1, "mono"), (2, "stereo"), (6, "5.1"), (8, "7.1")):
+        audio = decode(write_audio(tmp_path / "clip.wav", tone(0.1, 16_000, channels=channels), 16_000))
+        assert audio.layout == layout
+        assert audio.codec == "pcm_s16le"
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.wav", "pcm_s16le"), ("a.flac", "flac"), ("a.mp3", "libmp3lame"), ("a.ogg", "libopus"), ("a.m4a", "aac")],
+)
+def test_only_the_start_is_decoded_but_the_whole_is_measured(name, codec, tmp_path, tone, write_audio):
+    path = write_audio(tmp_path / name, tone(3.0, 48_000), 48_000, codec=codec)
+    whole, start = decode(path), decode(path, 0.51)
+    assert start.samples.shape == (1, 24_480)
+    assert np.array_equal(start.samples, whole.samples[:, :24_480])
+    assert start.seconds == pytest.approx(3.0, abs=0.001)
+
+
+def test_aac_in_m4a_is_cut_where_the_sound_ends(tmp_path, tone, write_audio):
+    sent = tone(1.0, 44_100)
+    path = write_audio(tmp_path / "a.m4a", sent, 44_100, codec="aac")
+    with av.open(str(path)) as file:
+        raw = sum(frame.samples for frame in file.decode(audio=0))
+    assert raw > 44_100  # The encoder fills its last frame up.
+    assert decode(path).samples.shape == (1, 44_100)
+
+
+def test_overshoot_of_float_files_is_kept(tmp_path, tone, write_audio):
+    path = write_audio(tmp_path / "a.wav", tone(0.1, 16_000, peak=1.5), 16_000, codec="pcm_f32le")
+    assert np.abs(decode(path).samples).max() == pytest.approx(1.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "muxer"),
+    [
+        ("a.wav", "pcm_s16le", {}),
+        ("adpcm.wav", "adpcm_ms", {}),
+        ("a.flac", "flac", {}),
+        ("a.mp3", "libmp3lame", {}),
+        ("a.m4a", "aac", {"movflags": "faststart"}),
+    ],
+)
+@pytest.mark.parametrize("max_seconds", [None, 0.5])
+def test_a_cut_file_gives_what_is_left_and_says_what_is_lost(
+    name, codec, muxer, max_seconds, tmp_path, tone, write_audio
+):
+    path = write_audio(tmp_path / name, tone(2.0, 44_100), 44_100, codec=codec, muxer=muxer)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    audio = decode(path, max_seconds)
+    assert audio.truncated
+    assert audio.claimed_seconds == pytest.approx(2.0, abs=0.05)
+    assert 0.9 < audio.seconds < 1.4
+    assert audio.samples.shape[1] / 44_100 == pytest.approx(max_seconds or audio.seconds, abs=1e-4)
+
+
+def test_files_without_a_length_are_never_called_cut(tmp_path, tone, write_audio):
+    mp3 = write_audio(
+        tmp_path / "a.mp3",
+        tone(2.0, 44_100),
+        44_100,
+        codec="libmp3lame",
+        muxer={"write_xing": "0", "id3v2_version": "0"},
+    )
+    aac = write_audio(tmp_path / "a.aac", tone(2.0, 44_100), 44_100, codec="aac")
+    for path in (mp3, aac):
+        audio = decode(path)
+        assert audio.claimed_seconds is None
+        assert not audio.truncated
+        assert audio.seconds == pytest.approx(2.0, abs=0.05)
+
+
+def test_damage_in_the_middle_is_counted(tmp_path, tone, write_audio):
+    path = write_audio(tmp_path / "a.m4a", tone(2.0, 44_100, channels=2), 44_100, codec="aac")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 400] = b"\xff" * 400
+    path.write_bytes(content)
+    audio = decode(path)
+    assert audio.damaged_packets > 0
+    assert audio.samples.shape[1] > 44_100
+
+
+def test_the_content_counts_not_the_extension(tmp_path, tone, write_audio):
+    flac = write_audio(tmp_path / "a.flac", tone(0.5, 16_000), 16_000, codec="flac")
+    renamed = flac.rename(tmp_path / "a.mp3")
+    assert decode(renamed).codec == "flac"
+
+
+def test_a_name_that_looks_like_an_address_is_a_file(tmp_path, tone, write_audio, monkeypatch):
+    write_audio(tmp_path / "plain.wav", tone(0.1, 16_000), 16_000).rename(tmp_path / "http:x%d.wav")
+    monkeypatch.chdir(tmp_path)
+    assert decode(Path("http:x%d.wav")).samples.shape == (1, 1_600)
+
+
+@pytest.mark.parametrize("picture_bytes", [200, 300_000, 3_000_000])
+def test_latin_tags_and_cover_pictures_do_no_harm(picture_bytes, tmp_path, tone, write_audio):
+    plain = write_audio(
+        tmp_path / "a.mp3", tone(0.5, 44_100), 44_100, codec="libmp3lame", muxer={"id3v2_version": "0"}
+    ).read_bytes()
+
+    def frame(kind: bytes, body: bytes) -> bytes:
+        return kind + len(body).to_bytes(4, "big") + b"\0\0" + body
+
+    picture = b"\0image/png\0\3\0" + b"\x89PNG\r\n\x1a\n" + bytes(picture_bytes)
+    tags = frame(b"TIT2", b"\0Caf\xe9") + frame(b"TPE1", b"\3\xff\xfe\xe9") + frame(b"APIC", picture)
+    size = bytes((len(tags) >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    (tmp_path / "b.mp3").write_bytes(b"ID3\3\0\0" + size + tags + plain)
+    audio = decode(tmp_path / "b.mp3")
+    assert audio.claimed_seconds == pytest.approx(0.5, abs=0.03)  # The length tag is found behind the ID3 tag.
+    assert audio.samples.shape[1] == pytest.approx(22_050, abs=1_200)
+
+
+def test_video_without_sound_is_refused(tmp_path):
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=24)
+        stream.width = stream.height = 32
+        frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    with pytest.raises(DecodeError, match="it holds no audio stream, only video"):
+        decode(path.rename(tmp_path / "film.m4a"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not audio at all " * 100, bytes(5_000), b"RIFF\xff\xff\xff\xffWAVE"])
+def test_what_is_no_audio_is_refused(content, tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    with pytest.raises(DecodeError, match="its content is not audio that can be decoded"):
+        decode(path)
+
+
+def test_a_playlist_cannot_reach_other_files(tmp_path, tone, write_audio):
+    write_audio(tmp_path / "secret.aac", tone(1.0, 44_100), 44_100, codec="aac")
+    path = tmp_path / "list.m3u8"  # With this extension FFmpeg would follow it.
+    path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\n{tmp_path}/secret.aac\n#EXT-X-ENDLIST\n")
+    with av.open(str(path), options={"allowed_extensions": "ALL"}) as file:
+        assert file.streams.audio
+    with pytest.raises(DecodeError, match="not audio that can be decoded"):
+        decode(path)
+
+
+def test_a_wav_without_sound_is_refused(tmp_path, wav):
+    path = tmp_path / "a.wav"
+    header = wav()[:40]  # FFmpeg's own files have further chunks before the sound; this is the plain header.
+    path.write_bytes(header[:4] + (36).to_bytes(4, "little") + header[8:36] + b"data" + bytes(4))
+    with pytest.raises(DecodeError, match="it holds no sound, its length is zero"):
+        decode(path)
+
+
+def test_numbers_that_are_none_are_refused(tmp_path, tone, write_audio):
+    samples = tone(0.1, 16_000)
+    samples[0, 800] = np.nan
+    path = write_audio(tmp_path / "a.wav", samples, 16_000, codec="pcm_f32le")
+    with pytest.raises(DecodeError, match="samples that are not numbers"):
+        decode(path)
+
+
+@pytest.mark.parametrize("rate", [4_000, 384_000])
+def test_sample_rates_out_of_range_are_refused(rate, tmp_path, tone, write_audio):
+    path = write_audio(tmp_path / "a.wav", tone(0.1, rate), rate)
+    with pytest.raises(DecodeError, match=f"its sample rate is {rate} Hz, only 8000 to 192000 Hz can be used"):
+        decode(path)
+
+
+def test_more_than_eight_channels_are_refused(tmp_path, tone, write_audio):
+    path = write_audio(tmp_path / "a.wav", tone(0.1, 16_000, channels=16), 16_000, layout="hexadecagonal")
+    with pytest.raises(DecodeError, match="it has 16 channels, at most 8 can be used"):
+        decode(path)
+
+
+def test_a_stream_that_changes_on_the_way_is_refused(tmp_path, tone, write_audio):
+    first = write_audio(tmp_path / "a.mp3", tone(1.0, 44_100), 44_100, codec="libmp3lame", muxer={"write_xing": "0"})
+    second = write_audio(tmp_path / "b.mp3", tone(1.0, 22_050), 22_050, codec="libmp3lame", muxer={"write_xing": "0"})
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    with pytest.raises(DecodeError, match="changes its sample rate or channels"):
+        decode(first)

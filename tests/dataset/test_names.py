@@ -1,0 +1,79 @@
+"""File names in the encodings that zip tools write, and which of them are rubbish or an attack."""
+
+import unicodedata
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soundlora.dataset import names
+
+
+def entry(raw: bytes, *, utf8: bool = False) -> zipfile.ZipInfo:
+    """Return the entry as zipfile reads it: CP437 unless the UTF-8 flag is set."""
+    info = zipfile.ZipInfo(raw.decode("utf-8" if utf8 else "cp437"))
+    info.flag_bits = 0x800 if utf8 else 0
+    return info
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        ("drums/kick.wav".encode("ascii"), "drums/kick.wav"),
+        ("été.wav".encode(), "été.wav"),  # Linux and macOS, without the flag
+        ("été.wav".encode("cp437"), "été.wav"),
+        ("Español/niña.wav".encode("cp437"), "Español/niña.wav"),
+        ("naïve.wav".encode("cp437"), "naïve.wav"),
+        ("太鼓の音.wav".encode("cp932"), "太鼓の音.wav"),
+        ("表示能力.wav".encode("cp932"), "表示能力.wav"),  # two of these characters end in a backslash byte
+        (b"drums\\kick.wav", "drums/kick.wav"),
+        (b"kick.wav\0.txt", "kick.wav"),
+    ],
+)
+def test_names_without_the_utf8_flag(raw, name):
+    assert names.decode_name(entry(raw)) == name
+
+
+def test_accents_are_composed_so_that_clip_and_caption_meet():
+    decomposed = unicodedata.normalize("NFD", "été.wav")
+    assert names.decode_name(entry(decomposed.encode(), utf8=True)) == "été.wav"
+
+
+def test_what_cannot_be_printed_is_replaced():
+    assert names.clean_name("a\x1b[31m\u202eb\udcff\n.wav") == "a�[31m�b��.wav"
+
+
+@pytest.mark.parametrize("name", ["../a.wav", "a/../../b.wav", "/etc/a.wav", "C:/a.wav", ".."])
+def test_escapes(name):
+    assert names.is_escape(name)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a/b..c.wav", "..a/b.wav", "A: intro.wav", "./a.wav"])
+def test_no_escapes(name):
+    assert not names.is_escape(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["__MACOSX/._a.wav", "._a.wav", ".DS_Store", "x/Thumbs.db", "Desktop.ini", ".git/a.wav", "x/.cache/a.wav"]
+)
+def test_rubbish(name):
+    assert names.is_rubbish(names.parts_of(name))
+
+
+@pytest.mark.parametrize("name", ["a.wav", "x/a.wav", "./a.wav", "x//a.wav", "thumbs.wav"])
+def test_no_rubbish(name):
+    assert not names.is_rubbish(names.parts_of(name))
+
+
+def test_base_names_ignore_folder_extension_and_capitals():
+    assert names.base_name("Drums/Kick.V2.WAV") == names.base_name("other/kick.v2.txt") == "kick.v2"
+    assert names.suffix("Drums/Kick.V2.WAV") == ".wav"
+
+
+@given(st.binary(min_size=1, max_size=40))
+def test_any_name_becomes_text_that_can_be_written(raw):
+    name = names.decode_name(entry(raw))
+    assert name.encode("utf-8").decode() == name
+    assert "\\" not in name
+    assert unicodedata.is_normalized("NFC", name)

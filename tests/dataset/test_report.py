@@ -1,0 +1,52 @@
+"""The report: sums, the suggested bucket, and its JSON."""
+
+import json
+
+import pytest
+
+from soundlora.dataset.report import ClipReport, DatasetReport, suggest_duration
+
+KEPT = ClipReport("a.wav", "kept", "rain", seconds=8.123456, used_seconds=5.0, peak_dbfs=-6.0206)
+SKIPPED = ClipReport("b.wav", "skipped", "", reason="it is 2.00 s long", problem="too_short", seconds=2.0)
+
+
+def test_kept_and_skipped_are_told_apart_and_summed():
+    report = DatasetReport("set.zip", 5.0, [KEPT, SKIPPED, KEPT])
+    assert report.kept == [KEPT, KEPT]
+    assert report.skipped == [SKIPPED]
+    assert report.total_seconds == 10.0
+
+
+def test_json_is_plain_rounded_and_in_a_fixed_order():
+    report = DatasetReport("set.zip", 5.0, [KEPT, SKIPPED], orphan_captions=["x.txt"], warnings=["W."])
+    plain = report.to_json()
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert (plain["kept"], plain["skipped"], plain["total_seconds"]) == (1, 1, 5.0)
+    assert plain["clips"][0]["seconds"] == 8.123
+    assert plain["clips"][1]["reason"] == "it is 2.00 s long"
+    assert plain["clips"][1]["peak_dbfs"] is None
+    assert (plain["orphan_captions"], plain["warnings"]) == (["x.txt"], ["W."])
+    assert list(plain) == list(DatasetReport("other", 1.0, []).to_json())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bucket"),
+    [
+        ([], None),
+        ([0.3], None),
+        ([0.3, 0.3, 0.3, 4.0], None),  # fewer than half fill any bucket
+        ([4.37], 4.3),
+        ([4.9999], 5.0),
+        ([4.97, 5.0], 5.0),  # within the tolerance of one latent frame
+        ([2.0, 2.1, 2.2, 30.0], 2.0),
+        ([3.0, 10.0, 10.0], 10.0),
+        ([50.0, 45.0], 20.0),
+    ],
+)
+def test_the_suggested_bucket_uses_most_of_the_sound(seconds, bucket):
+    assert suggest_duration(seconds) == bucket
+
+
+def test_silent_clips_do_not_suggest():
+    silent = ClipReport("c.wav", "skipped", "", problem="silent", seconds=9.0)
+    assert DatasetReport("set.zip", 5.0, [SKIPPED, silent]).suggested_duration == 2.0
