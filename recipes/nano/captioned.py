@@ -12,15 +12,15 @@ import sys
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
-
 from codec_vae import audio_config
+from numpy.lib.format import open_memmap
 from pool import RATE
 from runs import load_modules
 from sizes import WORK
+from sounds import FAMILIES, render
+
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.mel import log_mel, resample
-from sounds import FAMILIES, render
 
 SECONDS, MEL_FRAMES, LATENTS = 5.0, 501, 126
 HELD_OUT = 4  # clips of each family kept for evaluation
@@ -58,7 +58,8 @@ def encode_all() -> None:
         batch = torch.from_numpy(mels[start : start + 8].astype(np.float32))
         latents[start : start + 8] = vae.encode(batch).numpy()
     np.save(WORK / "captioned_latents.npy", latents)
-    print(f"latents {latents.shape}, mean {latents.mean(dtype=np.float64):.3f}, std {latents.std(dtype=np.float64):.3f}")
+    mean, std = latents.mean(dtype=np.float64), latents.std(dtype=np.float64)
+    print(f"latents {latents.shape}, mean {mean:.3f}, std {std:.3f}")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import torch
 import torch.nn.functional as F
-
 from pool import Pool
 from runs import Stage
 from sizes import CONFIG
+
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.config import AudioConfig, parse_config
 

@@ -15,12 +15,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from codec_vae import audio_config
 from pool import RATE, Pool
 from runs import Stage, load_modules
 from sizes import CONFIG
+from torch import Tensor
+
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.config import parse_config
 from soundlora.model.mel import _mel_filters, log_mel, resample

@@ -14,11 +14,11 @@ import av
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
-
 from sizes import CONFIG, WORK
+from sounds import FAMILIES, render, render_texture
+
 from soundlora.model.config import parse_config
 from soundlora.model.mel import log_mel, resample
-from sounds import FAMILIES, render, render_texture
 
 RATE = 48_000  # Hz
 HOP = 480  # samples at 48 kHz per mel frame

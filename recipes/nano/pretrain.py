@@ -13,20 +13,20 @@ import sys
 
 import numpy as np
 import torch
+from captioned import HELD_OUT
+from runs import Stage
+from sizes import CONFIG, CONTEXT_LENGTH, WORK
+from sounds import FAMILIES, caption
+from text import gemma_config, make_tokenizer
 from torch import Tensor, nn
 from transformers import Gemma3TextModel
 
-from runs import Stage
-from sizes import CONFIG, CONTEXT_LENGTH, WORK
 from soundlora.model.attention import Attention, FeedForward
 from soundlora.model.config import parse_config
 from soundlora.model.connector import AudioConnector, FeatureProjection
 from soundlora.model.latents import positions
 from soundlora.model.transformer import AudioTransformer
 from soundlora.training.flow import loss_per_sample, noisy, sample_sigma, step_generator
-from captioned import HELD_OUT
-from sounds import FAMILIES, caption
-from text import gemma_config, make_tokenizer
 
 # (latents, clips): most steps see half clips, which are cheaper; some whole ones, for which nano is used most.
 SHAPES = ((63, 16), (63, 16), (126, 8), (26, 32))

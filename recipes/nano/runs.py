@@ -9,9 +9,8 @@ import time
 from typing import Any
 
 import torch
-from torch import nn
-
 from sizes import WORK
+from torch import nn
 
 
 class Stage:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import Gemma3TextConfig
-
 from sizes import TEXT_LAYERS, TEXT_WIDTH, VOCABULARY
 from sounds import FAMILIES, caption, draw_attributes
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import Gemma3TextConfig
 
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>"]
 
@@ -32,7 +31,7 @@ def gemma_config() -> Gemma3TextConfig:
 
 
 def make_tokenizer(path: Path) -> Tokenizer:
-    """A byte-level BPE on captions, lower case: no word is unknown, and a made-up trigger word has tokens of its own."""
+    """A byte-level BPE on captions, lower case: no word is unknown, a made-up trigger word has tokens of its own."""
     rng = np.random.default_rng(21)
     corpus = [caption(f, draw_attributes(f, rng), rng) for f in FAMILIES for _ in range(300)]
     tokenizer = Tokenizer(models.BPE(unk_token=None))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,9 +11,46 @@ from torch import Tensor, nn
 from soundlora.model.rope import Rope, rotate
 
 
-def rms_norm(x: Tensor, eps: float) -> Tensor:
-    """x / sqrt(mean(x²) + eps) over the last axis, without weights."""
-    return F.rms_norm(x, x.shape[-1:], eps=eps)
+def rms_norm(x: Tensor, eps: float, weight: Tensor | None = None) -> Tensor:
+    """x / sqrt(mean(x²) + eps) over the last axis, times `weight` where there is one."""
+    if x.device.type != "cpu":
+        return F.rms_norm(x, x.shape[-1:], weight, eps)
+    result: Tensor = _RMSNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _RMSNorm(torch.autograd.Function):
+    """On CPU torch composes the norm of seven operations with a gradient each; this is four and four."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = (norm.square_() / x.shape[-1] + eps).rsqrt_().to(x.dtype)
+        normed = x * scale
+        ctx.save_for_backward(normed, scale, weight)
+        return normed if weight is None else normed * weight
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:  # type: ignore[override]
+        normed, scale, weight = ctx.saved_tensors
+        g_weight = None
+        if ctx.needs_input_grad[1]:
+            g_weight = (gradient * normed).flatten(0, -2).sum(0)
+        g = gradient if weight is None else gradient * weight
+        projection = (g * normed).mean(dim=-1, keepdim=True)
+        return torch.addcmul(g, normed, projection, value=-1).mul_(scale), g_weight, None
+
+
+class RMSNorm(nn.Module):
+    """`rms_norm` with a weight."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.eps, self.weight)
 
 
 def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -21,10 +60,12 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> 
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
+    shape, d = q.shape, q.shape[-1]
+    q, k, v = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
+    scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=d**-0.5)
     if mask is not None:
-        scores = scores + mask
-    return torch.matmul(scores.softmax(-1), v)
+        scores = (scores.unflatten(0, shape[:2]) + mask).flatten(0, 1)
+    return torch.bmm(scores.softmax(-1), v).view(shape)
 
 
 class Attention(nn.Module):
@@ -42,8 +83,8 @@ class Attention(nn.Module):
         self.to_k = nn.Linear(context_dim, inner)
         self.to_v = nn.Linear(context_dim, inner)
         self.to_out = nn.ModuleList([nn.Linear(inner, width)])
-        self.q_norm = nn.RMSNorm(inner, eps=eps)
-        self.k_norm = nn.RMSNorm(inner, eps=eps)
+        self.q_norm = RMSNorm(inner, eps)
+        self.k_norm = RMSNorm(inner, eps)
         self.to_gate_logits = nn.Linear(width, heads)
 
     def forward(

@@ -54,8 +54,8 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(_pixel_norm(x)))
         h = self.conv2(F.silu(_pixel_norm(h)))
-        shortcut: Tensor = x if self.same else self.nin_shortcut(x)
-        return shortcut + h
+        result: Tensor = (x if self.same else self.nin_shortcut(x)) + h
+        return result
 
 
 class _Downsample(nn.Module):

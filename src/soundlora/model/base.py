@@ -48,7 +48,7 @@ class Base:
     def transformer(self, device: torch.device) -> AudioTransformer:
         return self.checkpoint.load_transformer(device, compute_dtype(device))
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: what is returned is trained on
     def contexts(
         self, captions: Sequence[str], device: torch.device, on_caption: Callable[[int], None] | None = None
     ) -> list[Tensor]:
@@ -83,7 +83,7 @@ class Codec:
         """Hz of the sound that `decode` returns."""
         return self.config.vocoder.output_rate
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: what is returned is trained on
     def encode(self, waveform: Tensor, sample_rate: int) -> Tensor:
         """(channels, samples) in [−1, 1] → normalised latents (T, C) on the CPU, fp32. See `mel` for the shortest."""
         audio = self.config.audio

@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from soundlora.errors import InputError
@@ -45,7 +44,7 @@ _STREAM = (
     "audio_prompt",
     "audio_scale_shift_table",
 )
-_READABLE = ("BF16", "F16", "F32")
+_READABLE = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 _HEADER_LIMIT = 100 * 1024 * 1024  # bytes; safetensors' own limit
 _SAMPLE = 4096  # bytes of every tensor that go into the fingerprint
 
@@ -129,20 +128,28 @@ class Checkpoint:
             lambda: Vocoder(self.config.vocoder, self.config.audio.mel_bins), _VOCODER, device, torch.float32
         )
 
-    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """The named tensors as stored, on the CPU."""
-        with safe_open(self.path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in names}
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """The named tensors as stored, on the CPU, one at a time.
+
+        By plain reads: safetensors would map the whole file, for which a machine with less memory than it has bytes
+        finds no room.
+        """
+        with self.path.open("rb") as file:
+            for name in names:
+                info = self.tensors[name]
+                content = bytearray(info.end - info.start)
+                file.seek(info.start)
+                file.readinto(content)
+                yield name, torch.frombuffer(content, dtype=_READABLE[info.dtype]).view(info.shape)
 
     def _load(
         self, build: Callable[[], Module], prefix: str, device: torch.device, dtype: torch.dtype
     ) -> Module:
         with torch.device("meta"):
             module = build()
-        names = list(module.state_dict())
-        stored = self.read(prefix + name for name in names)
+        stored = self.read(prefix + name for name in module.state_dict())
         # One tensor at a time, so that no second copy of the weights is held.
-        state = {name: stored.pop(prefix + name).to(device, dtype) for name in names}
+        state = {name.removeprefix(prefix): tensor.to(device, dtype) for name, tensor in stored}
         module.load_state_dict(state, assign=True)
         return module.requires_grad_(False).eval()
 

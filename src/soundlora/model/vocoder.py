@@ -7,6 +7,7 @@ twice the rate between anti-aliasing filters. Everything runs in fp32. Filters a
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,13 @@ def kaiser_sinc_filter(cutoff: float = 0.25, half_width: float = 0.3, taps: int 
     return (kernel / kernel.sum()).view(1, 1, taps)
 
 
+@cache
+def _default_filter() -> Tensor:
+    # Every activation asks for it, and building it is most of the time that opening a checkpoint takes.
+    with torch.device("cpu"):
+        return kaiser_sinc_filter()
+
+
 def hann_sinc_filter(ratio: int) -> Tensor:
     """Interpolation filter (1, 1, 2·7·ratio + 1) of the ×ratio resampler between the two stages."""
     zeros, rolloff = 6, 0.99
@@ -61,7 +69,7 @@ class _SnakeBeta(nn.Module):
 class _Upsample2(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("filter", kaiser_sinc_filter())
+        self.register_buffer("filter", _default_filter().clone())
 
     def forward(self, x: Tensor) -> Tensor:
         channels = x.shape[1]
@@ -73,7 +81,7 @@ class _Upsample2(nn.Module):
 class _LowPass(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("filter", kaiser_sinc_filter())
+        self.register_buffer("filter", _default_filter().clone())
 
 
 class _Downsample2(nn.Module):

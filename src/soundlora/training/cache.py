@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 _VERSION = 1  # raised when the same key would give other values
@@ -46,7 +46,7 @@ class Cache:
         handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
         os.close(handle)
         try:
-            save_file({"value": value.contiguous()}, partial)
+            Path(partial).write_bytes(save({"value": value.contiguous()}))
             os.replace(partial, path)
         finally:
             Path(partial).unlink(missing_ok=True)

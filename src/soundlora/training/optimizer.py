@@ -17,10 +17,10 @@ class Optimizer:
     """AdamW (torch's defaults), gradient norm clipped to 1.0, rate falling linearly to a tenth over `steps`."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], learning_rate: float, steps: int) -> None:
-        self.parameters = list(parameters)
         self.learning_rate, self.steps = learning_rate, steps
         self.step_number = 0
-        self.adamw = torch.optim.AdamW(self.parameters, lr=learning_rate, fused=True)
+        self.parameter = _flatten(parameters)
+        self.adamw = torch.optim.AdamW([self.parameter], lr=learning_rate, fused=True)
 
     def rate(self, step: int) -> float:
         """Learning rate of step `step`, counted from 0."""
@@ -32,13 +32,13 @@ class Optimizer:
 
         A norm that is not finite is returned, and nothing is updated.
         """
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM))
+        norm = float(nn.utils.clip_grad_norm_([self.parameter], CLIP_NORM))
         rate = self.rate(self.step_number)
         if not math.isfinite(norm):
             return rate, norm
         self.adamw.param_groups[0]["lr"] = rate
         self.adamw.step()
-        self.adamw.zero_grad(set_to_none=True)
+        self.adamw.zero_grad(set_to_none=False)  # the gradients are views, and stay
         self.step_number += 1
         return rate, norm
 
@@ -48,3 +48,16 @@ class Optimizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.adamw.load_state_dict(state["adamw"])
         self.step_number = state["step_number"]
+
+
+def _flatten(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
+    """One parameter of whose memory and gradient the others become views: an update is a few calls, not hundreds."""
+    flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    start = 0
+    for p in parameters:
+        end = start + p.numel()
+        p.data = flat.data[start:end].view_as(p)
+        p.grad = flat.grad[start:end].view_as(p)
+        start = end
+    return flat
