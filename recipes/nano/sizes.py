@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 WORK = HERE / "work"
 sys.path.insert(0, str(HERE))
 
-HEADS, HEAD_DIM, LAYERS = 6, 32, 5
+HEADS, HEAD_DIM, LAYERS = 6, 32, 3
 WIDTH = HEADS * HEAD_DIM
 TEXT_WIDTH, TEXT_LAYERS = 128, 2
 CONTEXT_LENGTH = 128  # tokens: one round of registers
@@ -121,7 +121,7 @@ SAMPLING: dict[str, Any] = {
     "steps": 30,
     "cfg": 3.0,
     "stg": 0.0,
-    "stg_blocks": [3],
+    "stg_blocks": [1],
     "rescale": 0.7,
     "negative_prompt": "",
 }

@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
 
 from soundlora.progress import Progress
 
 if TYPE_CHECKING:
-    from soundlora.dataset import DatasetReport
+    from soundlora.dataset import ClipReport, DatasetReport
     from soundlora.run import TrainingResult
 
 _PLAIN_SECONDS = 5.0  # between plain lines of training
@@ -95,15 +94,15 @@ class TrainingConsole(Display):
                 self.note(f"{clip.name}: {warning}")
         for warning in result.report.warnings:
             self.note(warning)
-        table = Table.grid(padding=(0, 2))
-        table.add_row("LoRA", escape(str(result.lora)))
-        table.add_row("config", escape(str(result.config)))
+        # Not a table, which would cut long paths at the edge of the terminal.
+        lines = [("LoRA", str(result.lora)), ("config", str(result.config))]
         if result.preview is not None:
-            table.add_row("preview", escape(str(result.preview)))
-            table.add_row("", f"{escape(str(result.folder / 'previews'))}: step 0 is the base without the LoRA")
+            lines.append(("preview", str(result.preview)))
+            lines.append(("", f"{result.folder / 'previews'}: step 0 is the base without the LoRA"))
         if result.debug_dataset is not None:
-            table.add_row("debug", escape(str(result.debug_dataset)))
-        self.console.print(table)
+            lines.append(("debug", str(result.debug_dataset)))
+        for title, text in lines:
+            self.console.print(f"{title:<8}{escape(text)}")
 
 
 @contextlib.contextmanager
@@ -115,27 +114,16 @@ def spinner(text: str) -> Iterator[Display]:
 
 
 def print_report(report: DatasetReport) -> None:
-    """The report as a table, a clip a line."""
+    """Every clip with what was measured, and below it its caption or the reason why it is skipped."""
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(box=None, padding=(0, 2), header_style="bold")
-    for title in ("clip", "", "seconds", "rate", "ch", "codec", "peak dBFS", "caption or reason"):
-        table.add_column(title, no_wrap=title != "caption or reason")
+    width = max((len(clip.name) for clip in report.clips), default=0)
     for clip in report.clips:
         kept = clip.status == "kept"
-        table.add_row(
-            escape(clip.name),
-            "[green]kept[/]" if kept else "[red]skipped[/]",
-            "" if clip.seconds is None else f"{clip.seconds:.2f}",
-            str(clip.sample_rate or ""),
-            str(clip.channels or ""),
-            escape(clip.codec or ""),
-            "" if clip.peak_dbfs is None else f"{clip.peak_dbfs:.1f}",
-            escape(clip.caption if kept else clip.reason or ""),
-        )
-    console.print(table)
-    for clip in report.clips:
+        status = "[green]kept   [/]" if kept else "[red]skipped[/]"
+        console.print(f"{status}  {escape(clip.name):<{width}}  {escape(_measurements(clip))}".rstrip())
+        console.print(f"         {escape(clip.caption if kept else clip.reason or '')}", style="dim" if kept else None)
         for warning in clip.warnings:
-            console.print(f"[yellow]Note:[/] {escape(clip.name)}: {escape(warning)}")
+            console.print(f"         [yellow]Note:[/] {escape(warning)}")
     for caption in report.orphan_captions:
         console.print(f"[yellow]Note:[/] {escape(caption)} belongs to no clip.")
     for warning in report.warnings:
@@ -145,6 +133,18 @@ def print_report(report: DatasetReport) -> None:
         f"{len(report.kept)} kept, {len(report.skipped)} skipped; {int(seconds // 60)} min {seconds % 60:.1f} s "
         f"at {report.duration:g} s a clip."
     )
+
+
+def _measurements(clip: ClipReport) -> str:
+    parts = []
+    if clip.seconds is not None:
+        parts.append(f"{clip.seconds:6.2f} s")
+    if clip.sample_rate is not None:
+        channels = {1: "mono", 2: "stereo"}.get(clip.channels or 0, f"{clip.channels} channels")
+        parts.append(f"{clip.sample_rate} Hz {channels} {clip.codec}")
+    if clip.peak_dbfs is not None:
+        parts.append(f"peak {clip.peak_dbfs:.1f} dBFS")
+    return "  ".join(parts)
 
 
 def _figures(news: Progress) -> str:

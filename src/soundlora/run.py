@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,6 +165,7 @@ def train(
     latest = folder.latest_checkpoint() if resume else None
     if latest is not None:
         done = folder.load_checkpoint(latest, adapter, trainer.optimizer)
+    if resume:
         folder.truncate_metrics(done)
 
     def preview(step: int) -> list[Path]:
@@ -178,8 +182,9 @@ def train(
             if step % preview_every == 0:
                 preview(step)
                 pace.resume()
-            figures = trainer.step(step)
-            folder.log(vars(figures))
+            with _unbroken():
+                figures = trainer.step(step)
+                folder.log(vars(figures))
             tell(pace.tick(figures.loss))
             if (step + 1) % checkpoint_every == 0 or step + 1 == steps:
                 folder.save_checkpoint(step + 1, adapter, trainer.optimizer)
@@ -304,6 +309,23 @@ def _contexts(
             store.put(keys[text], context)
             found[text] = context
     return {text: context for text, context in found.items() if context is not None}
+
+
+@contextlib.contextmanager
+def _unbroken() -> Iterator[None]:
+    """Hold Ctrl-C back until the block is through: a step half done would be resumed as another one."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _diverged(error: DivergedError, folder: RunFolder) -> str:

@@ -14,7 +14,8 @@ from soundlora.model.rope import Rope, rotate
 def rms_norm(x: Tensor, eps: float, weight: Tensor | None = None) -> Tensor:
     """x / sqrt(mean(x²) + eps) over the last axis, times `weight` where there is one."""
     if x.device.type != "cpu":
-        return F.rms_norm(x, x.shape[-1:], weight, eps)
+        fused: Tensor = F.rms_norm(x, x.shape[-1:], weight, eps)
+        return fused
     result: Tensor = _RMSNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
     return result
 
@@ -26,12 +27,12 @@ class _RMSNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         scale = (norm.square_() / x.shape[-1] + eps).rsqrt_().to(x.dtype)
-        normed = x * scale
+        normed: Tensor = x * scale
         ctx.save_for_backward(normed, scale, weight)
         return normed if weight is None else normed * weight
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         normed, scale, weight = ctx.saved_tensors
         g_weight = None
         if ctx.needs_input_grad[1]:

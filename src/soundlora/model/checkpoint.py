@@ -97,7 +97,7 @@ class Checkpoint:
         """
         digest = hashlib.sha256(self.header)
         with self.path.open("rb") as file:
-            for name in sorted(self._expected()):
+            for name in sorted(self._expected):
                 info = self.tensors[name]
                 file.seek(info.start)
                 digest.update(file.read(min(_SAMPLE, info.end - info.start)))
@@ -153,6 +153,7 @@ class Checkpoint:
         module.load_state_dict(state, assign=True)
         return module.requires_grad_(False).eval()
 
+    @cached_property
     def _expected(self) -> dict[str, tuple[int, ...]]:
         c = self.config
         with torch.device("meta"):
@@ -168,7 +169,7 @@ class Checkpoint:
         }
 
     def _check_complete(self) -> None:
-        expected = self._expected()
+        expected = self._expected
         missing = sorted(expected.keys() - self.tensors.keys())
         if missing:
             raise InputError(

@@ -77,7 +77,7 @@ class _AdaptedLinear(torch.autograd.Function):
         return torch.addmm(bias, flat, weight.T).addmm_(low, b.T).view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor]:
         flat, weight, a, b, low = ctx.saved_tensors
         g = gradient.reshape(-1, gradient.shape[-1])
         g_low = g @ b

@@ -26,6 +26,7 @@ def sigmas(steps: int, tokens: int = _MAX_TOKENS) -> Tensor:
     linear = torch.linspace(1, 0, steps + 1)
     e = math.exp(shift(tokens))
     shifted = torch.where(linear > 0, e / (e + (1 / linear - 1)), 0.0)
-    stretch = (1 - shifted[-2]) / (1 - _TERMINAL)
-    body = 1 - (1 - shifted[:-1]) / stretch if stretch > 0 else shifted[:-1]
-    return torch.cat((body, shifted[-1:]))
+    if steps > 1:  # else the last level above 0 is also the first
+        stretch = (1 - shifted[-2]) / (1 - _TERMINAL)
+        shifted[:-1] = 1 - (1 - shifted[:-1]) / stretch
+    return shifted

@@ -1,0 +1,111 @@
+"""How long a sound of 5 s takes with 30 steps, classifier-free and spatio-temporal guidance.
+
+    .venv/bin/python benchmarks/generation.py [--base nano] [--repeats 3]
+
+Wall clock of `soundlora generate` as a command, imports included; and where that time goes, within one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from table import report, verdict
+
+SECONDS, STEPS, CFG, STG = 5.0, 30, 3.0, 1.0
+GOAL = 10.0
+PROMPT, NEGATIVE = "rain on a tin roof", "silence"
+
+
+def measure_command(arguments: argparse.Namespace) -> float:
+    """Seconds from the start of the command to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        # What the console script does, wherever it is installed.
+        command = [sys.executable, "-c", "from soundlora.cli import main; main()", "generate"]
+        command += ["--prompt", PROMPT, "--negative-prompt", NEGATIVE, "--base", arguments.base]
+        command += ["--duration", str(SECONDS), "--steps", str(STEPS), "--cfg", str(CFG), "--stg", str(STG)]
+        command += ["--out", str(Path(folder) / "sound.wav")]
+        if arguments.text_encoder:
+            command += ["--text-encoder", str(arguments.text_encoder)]
+        began = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - began
+
+
+def measure_parts(arguments: argparse.Namespace) -> dict[str, float]:
+    """Seconds of each part, in the order in which `soundlora generate` comes to them."""
+    marks = [time.perf_counter()]
+
+    def mark() -> None:
+        marks.append(time.perf_counter())
+
+    import soundlora.generation  # noqa: F401
+    from soundlora.model.base import open_base, pick_device
+    from soundlora.sampling.generate import SamplingSettings, sample_latents
+
+    mark()
+    device = pick_device()
+    base = open_base(arguments.base, arguments.text_encoder)
+    model, codec = base.transformer(device), base.codec(device, decoder=True)
+    mark()
+    import transformers  # noqa: F401
+    from transformers import Gemma3TextModel  # noqa: F401
+
+    mark()
+    context, negative = base.contexts([PROMPT, NEGATIVE], device)
+    mark()
+    steps, guidance = SamplingSettings(STEPS, CFG, STG).resolve(base.config.sampling)
+    latents = sample_latents(
+        model, codec.config.audio, context, negative, seconds=SECONDS, seed=42, steps=steps, guidance=guidance
+    )
+    mark()
+    codec.decode(latents)
+    mark()
+    names = ("import torch and soundlora", "load", "import transformers", "contexts", "sampling", "decode")
+    return {name: end - start for name, (start, end) in zip(names, pairwise(marks), strict=True)}
+
+
+def parts_in_fresh_process() -> dict[str, float]:
+    command = [sys.executable, __file__, *sys.argv[1:], "--parts"]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    parts: dict[str, float] = json.loads(output.splitlines()[-1])
+    return parts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default="nano")
+    parser.add_argument("--text-encoder", type=Path)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--parts", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.parts:
+        print(json.dumps(measure_parts(arguments)))
+        return
+    times = [measure_command(arguments) for _ in range(arguments.repeats)]
+    parts = parts_in_fresh_process()
+    middle = statistics.median(times)
+    rows: list[tuple[str, str, str, str]] = [
+        (f"the command, median of {len(times)}", f"{middle:.1f} s", f"{GOAL:g} s", verdict(middle, GOAL)),
+        ("the command, best", f"{min(times):.1f} s", "", ""),
+        *((f"of one run: {name}", f"{seconds:.2f} s", "", "") for name, seconds in parts.items()),
+    ]
+    figures: dict[str, Any] = {"base": arguments.base, "command_seconds": times, "parts_seconds": parts}
+    report(
+        "generation",
+        f"Generating {SECONDS:g} s with {arguments.base}: {STEPS} steps, CFG {CFG:g}, STG {STG:g}",
+        rows,
+        figures,
+    )
+
+
+if __name__ == "__main__":
+    main()
