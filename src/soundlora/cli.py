@@ -67,7 +67,7 @@ def train(
     negative_prompt: Annotated[str | None, typer.Option(help="What previews move away from.")] = None,
     frame_rate: Annotated[int | None, typer.Option(help="Sizes previews as the endpoint does. [default: 24]")] = None,
     stg_scale: Annotated[float | None, typer.Option(help="Spatio-temporal guidance of previews, 0 to 3.")] = None,
-    seed: Annotated[int, typer.Option(help="Fixes everything random.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Fixes everything random.")] = 42,
     debug_dataset: Annotated[bool, typer.Option(help="Also write what the model hears of every clip.")] = False,
     preview_every: Annotated[int | None, typer.Option(min=1, help="Steps. [default: a quarter of the run]")] = None,
     checkpoint_every: Annotated[int | None, typer.Option(min=1, help="Steps. [default: a quarter of the run]")] = None,
@@ -133,7 +133,7 @@ def generate(
     lora: Annotated[Path | None, typer.Option(help="A LoRA file.")] = None,
     strength: Annotated[float, typer.Option(help="Of the LoRA.")] = 1.0,
     duration: Annotated[float, typer.Option(help="Seconds.")] = 5.0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same sound.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same sound.")] = 42,
     steps: Annotated[int | None, typer.Option(help="Sampling steps. [default: the base's]")] = None,
     cfg: Annotated[float | None, typer.Option(help="Classifier-free guidance. [default: the base's]")] = None,
     stg: Annotated[float | None, typer.Option(help="Spatio-temporal guidance. [default: the base's]")] = None,
@@ -145,6 +145,8 @@ def generate(
     """Generate sound from a prompt, with or without a LoRA."""
     if not out.parent.is_dir():
         raise InputError(f"{out} can't be written: there is no folder {out.parent}.")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give the name of a file in it with --out.")
     from soundlora.console import spinner
     from soundlora.generation import Generator
 

@@ -52,6 +52,13 @@ class Case:
 
 
 @cache
+def provenance() -> dict[str, Any]:
+    """What made the cases: commit of the official code, version of torch, seed."""
+    data = json.loads((ROOT / "manifest.json").read_text())
+    return {key: value for key, value in data.items() if key not in ("cases", "files")}
+
+
+@cache
 def manifest() -> dict[str, Case]:
     data = json.loads((ROOT / "manifest.json").read_text())
     return {

@@ -73,8 +73,8 @@ class Checkpoint:
                 "use the unchanged ltx-2.3-22b-dev.safetensors."
             )
         _refuse_other_generations(path, metadata, self.tensors)
-        extras = json.loads(metadata.get("soundlora", "{}"))
-        self.config: ModelConfig = parse_config(_json(metadata["config"], path), extras)
+        extras = _json("soundlora", metadata.get("soundlora", "{}"), path)
+        self.config: ModelConfig = parse_config(_json("config", metadata["config"], path), extras)
         self._check_complete()
 
     @cached_property
@@ -206,13 +206,13 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
-def _json(text: str, path: Path) -> dict[str, Any]:
+def _json(key: str, text: str, path: Path) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = None
     if not isinstance(value, dict):
-        raise InputError(f"The 'config' metadata of {path} is not a JSON object; download the checkpoint again.")
+        raise InputError(f"The {key!r} metadata of {path} is not a JSON object; download the checkpoint again.")
     return value
 
 

@@ -193,6 +193,12 @@ def parse_config(config: Mapping[str, Any], extras: Mapping[str, Any] | None = N
         raise InputError(
             f"The checkpoint's config has no {error.args[0]!r}; use an unchanged LTX 2.3 checkpoint, which carries it."
         ) from None
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise InputError(
+            f"The checkpoint's config can't be read ({error}); use an unchanged LTX 2.3 checkpoint."
+        ) from None
 
 
 def _require(block: Mapping[str, Any], rules: tuple[tuple[str, Any, Any], ...], name: str) -> None:

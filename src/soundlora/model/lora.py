@@ -124,7 +124,8 @@ class Adapter:
             inner = base
             while isinstance(inner, LoRALinear):
                 inner = inner.base
-            assert isinstance(inner, nn.Linear)
+            if not isinstance(inner, nn.Linear) or a.ndim != 2 or b.ndim != 2:
+                raise InputError(f"The LoRA's {name} is no pair of matrices for a linear layer; use another LoRA.")
             if a.shape[1] != inner.in_features or b.shape[0] != inner.out_features or a.shape[0] != b.shape[1]:
                 raise InputError(
                     f"The LoRA's {name} is {b.shape[0]}×{a.shape[1]}, but this base has "

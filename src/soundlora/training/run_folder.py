@@ -41,6 +41,9 @@ class RunFolder:
             )
         if self.path.exists():
             raise InputError(f"{self.path} already exists and is not an empty folder; give another one with --out.")
+        file = next((parent for parent in self.path.parents if parent.is_file()), None)
+        if file is not None:
+            raise InputError(f"{self.path} can't be made, as {file} is a file; give another folder with --out.")
 
     def check_resumable(self, request: Mapping[str, Any]) -> None:
         """Raises InputError unless this folder holds an unfinished run of exactly this request."""

@@ -1,0 +1,63 @@
+"""One thread, no shared cache, and a base and clips small enough to train on in a second."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from support import TINY_CHECKPOINT, TINY_ENCODER, BaseNames, make_quick, rewrite, tone, write_clip
+
+os.environ["OMP_NUM_THREADS"] = "1"
+# Runs are compared to the bit, which a GPU in bf16 does not promise; name one to try them there.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers_every_time() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOUNDLORA_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_base() -> BaseNames:
+    """The base of the reference cases, in the official layout."""
+    return BaseNames(str(TINY_CHECKPOINT), TINY_ENCODER)
+
+
+@pytest.fixture(scope="session")
+def quick_base(tmp_path_factory: pytest.TempPathFactory) -> BaseNames:
+    """The tiny base with another vocoder and sampling defaults: a whole run takes a second."""
+    return BaseNames(str(rewrite(tmp_path_factory.mktemp("base") / "quick.safetensors", make_quick)), TINY_ENCODER)
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For runs whose latents and contexts need not be computed anew."""
+    return tmp_path_factory.mktemp("shared-cache")
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three clips of 0.6 s with captions."""
+    folder = tmp_path_factory.mktemp("data") / "clips"
+    folder.mkdir()
+    for name, frequency in {"low": 220.0, "middle": 440.0, "high": 880.0}.items():
+        write_clip(folder / f"{name}.wav", tone(0.6, frequency), f"a {name} tone")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clips_zip(clips: Path) -> Path:
+    return Path(shutil.make_archive(str(clips.parent / "clips"), "zip", clips))

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from support import CPU, RATE, TINY_CHECKPOINT, TINY_ENCODER, BaseNames, tone
+
+from soundlora.errors import InputError
+from soundlora.model.base import compute_dtype, open_base, pick_device
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A base as people keep one: the checkpoint and a text_encoder folder beside it."""
+    home = tmp_path / "base"
+    home.mkdir()
+    shutil.copy(TINY_CHECKPOINT, home / "tiny.safetensors")
+    shutil.copytree(TINY_ENCODER, home / "text_encoder")
+    return home
+
+
+def test_a_base_is_a_folder_or_the_checkpoint_in_it(folder: Path) -> None:
+    by_folder, by_file = open_base(str(folder)), open_base(str(folder / "tiny.safetensors"))
+    assert by_folder.hash == by_file.hash
+    assert (by_folder.name, by_file.name) == (str(folder), str(folder / "tiny.safetensors"))
+
+
+def test_the_text_encoder_may_lie_elsewhere(folder: Path) -> None:
+    shutil.rmtree(folder / "text_encoder")
+    with pytest.raises(InputError, match="--text-encoder"):
+        open_base(str(folder))
+    assert open_base(str(folder), TINY_ENCODER).text_encoder_path == TINY_ENCODER
+
+
+def test_a_folder_with_no_or_two_checkpoints_is_refused(folder: Path) -> None:
+    shutil.copy(folder / "tiny.safetensors", folder / "other.safetensors")
+    with pytest.raises(InputError, match=r"holds 2 \.safetensors files"):
+        open_base(str(folder))
+    with pytest.raises(InputError, match=r"holds no \.safetensors file"):
+        open_base(str(folder / "text_encoder" / ".."  / ".." ))
+
+
+@pytest.mark.parametrize("name", ["mega", "Lightricks/LTX-2.3"])
+def test_an_unknown_name_is_refused_with_what_to_give(name: str) -> None:
+    with pytest.raises(InputError, match=f"no base called '{name}'.*--base nano"):
+        open_base(name)
+
+
+def test_a_path_of_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no checkpoint at"):
+        open_base(str(tmp_path / "gone.safetensors"))
+
+
+def test_another_text_encoder_makes_another_base(folder: Path, tiny_base: BaseNames) -> None:
+    assert open_base(str(folder)).hash == tiny_base.open().hash
+    tokenizer = folder / "text_encoder" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text() + "\n")
+    assert open_base(str(folder)).hash != tiny_base.open().hash
+
+
+def test_contexts_come_one_a_caption_in_order_and_do_not_touch_each_other(quick_base: BaseNames) -> None:
+    base, told = quick_base.open(), []
+    contexts = base.contexts(["rain", "wind in the trees", "rain"], CPU, told.append)
+    assert told == [1, 2, 3]
+    assert {tuple(context.shape) for context in contexts} == {(128, base.config.text.width)}
+    assert torch.equal(contexts[0], contexts[2])
+    assert not torch.allclose(contexts[0], contexts[1])
+    assert torch.equal(base.contexts(["wind in the trees"], CPU)[0], contexts[1])
+
+
+def test_sound_becomes_latents_and_latents_sound(quick_base: BaseNames) -> None:
+    base = quick_base.open()
+    codec = base.codec(CPU, encoder=True, decoder=True)
+    latents = codec.encode(torch.from_numpy(tone(0.5))[None], RATE)
+    assert latents.shape == (13, base.config.transformer.in_channels)
+    sound = codec.decode(latents)
+    assert sound.shape == (2, (4 * 13 - 3) * 480)
+    assert codec.sample_rate == 48_000
+
+
+def test_the_rate_of_a_recording_hardly_changes_its_latents(quick_base: BaseNames) -> None:
+    codec = quick_base.open().codec(CPU, encoder=True)
+    low, high = (codec.encode(torch.from_numpy(tone(0.5, rate=rate))[None], rate) for rate in (16_000, 48_000))
+    assert low.shape == high.shape
+    assert (low - high)[2:-2].abs().mean() < 0.1 * low.abs().mean()
+
+
+def test_latents_and_contexts_can_be_trained_on(quick_base: BaseNames) -> None:
+    """Tensors made in inference mode can't take part in a backward pass."""
+    base = quick_base.open()
+    latents = base.codec(CPU, encoder=True).encode(torch.from_numpy(tone(0.5))[None], RATE)
+    (context,) = base.contexts(["rain"], CPU)
+    assert not latents.is_inference()
+    assert not context.is_inference()
+
+
+def test_cpus_compute_in_fp32_and_gpus_in_bf16() -> None:
+    assert compute_dtype(torch.device("cpu")) == torch.float32
+    assert compute_dtype(torch.device("cuda")) == torch.bfloat16
+
+
+@pytest.mark.parametrize(("there", "kind"), [(True, "cuda"), (False, "cpu")])
+def test_a_gpu_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch, there: bool, kind: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert pick_device().type == kind

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from parity.cases import checkpoint
+from parity.runners import transformer
+from support import assert_matches, parity_cases
+from torch import Tensor
+
+from soundlora.model.latents import positions
+from soundlora.model.transformer import AudioTransformer, bypass_blocks, denoised
+
+TOKENS = 7
+
+
+@parity_cases("tr_", "grads_")
+def test_parity(case: str) -> None:
+    assert_matches(case)
+
+
+@pytest.fixture
+def model() -> AudioTransformer:
+    return transformer()
+
+
+def inputs(model: AudioTransformer, batch: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    c = model.config
+    latents = torch.randn(batch, TOKENS, c.in_channels, generator=generator)
+    return latents, torch.rand(batch, generator=generator), torch.randn(batch, 5, c.context_dim, generator=generator)
+
+
+@torch.no_grad()
+def velocity(
+    model: AudioTransformer, x: Tensor, sigma: Tensor, context: Tensor, bypass: dict[int, Tensor | bool] | None = None
+) -> Tensor:
+    rope = model.rope(positions(x.shape[1], checkpoint().config.audio))
+    result: Tensor = model(x, sigma[:, None], sigma, context, rope, bypass=bypass)
+    return result
+
+
+def test_samples_of_a_batch_do_not_touch_each_other(model: AudioTransformer) -> None:
+    x, sigma, context = inputs(model, batch=3)
+    together = velocity(model, x, sigma, context)
+    for i in range(3):
+        alone = velocity(model, x[i : i + 1], sigma[i : i + 1], context[i : i + 1])
+        torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("changed", ["latents", "sigma", "context"])
+def test_every_input_matters(model: AudioTransformer, changed: str) -> None:
+    x, sigma, context = inputs(model)
+    before = velocity(model, x, sigma, context)
+    x, sigma, context = {
+        "latents": (x + 0.1, sigma, context),
+        "sigma": (x, sigma * 0.5, context),
+        "context": (x, sigma, context.flip(-1)),
+    }[changed]
+    assert not torch.allclose(before, velocity(model, x, sigma, context), atol=1e-4)
+
+
+def test_the_order_of_the_context_does_not_matter(model: AudioTransformer) -> None:
+    x, sigma, context = inputs(model)
+    shuffled = velocity(model, x, sigma, context.flip(1))
+    torch.testing.assert_close(shuffled, velocity(model, x, sigma, context), atol=1e-5, rtol=1e-5)
+
+
+def test_the_order_of_the_latents_does(model: AudioTransformer) -> None:
+    x, sigma, context = inputs(model)
+    assert not torch.allclose(velocity(model, x.flip(1), sigma, context).flip(1), velocity(model, x, sigma, context))
+
+
+def test_with_every_block_bypassed_no_latent_hears_another(model: AudioTransformer) -> None:
+    x, sigma, context = inputs(model)
+    everywhere = bypass_blocks(None, model.config.layers)
+    before = velocity(model, x, sigma, context, everywhere)
+    changed = x.clone()
+    changed[:, 3] += 1
+    after = velocity(model, changed, sigma, context, everywhere)
+    untouched = [i for i in range(TOKENS) if i != 3]
+    torch.testing.assert_close(after[:, untouched], before[:, untouched], atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(after[:, 3], before[:, 3])
+    assert not torch.allclose(
+        velocity(model, changed, sigma, context)[:, untouched], velocity(model, x, sigma, context)[:, untouched]
+    )
+
+
+def test_bypass_blocks_names_blocks_or_all() -> None:
+    assert bypass_blocks([1], 3) == {1: True}
+    assert bypass_blocks(None, 3) == {0: True, 1: True, 2: True}
+    assert bypass_blocks([], 3) == {}
+
+
+def test_denoised_is_the_latents_less_the_noise_they_hold() -> None:
+    clean, noise, sigma = torch.randn(2, 3, 4), torch.randn(2, 3, 4), torch.tensor([[0.2], [0.9]])
+    noisy = clean + sigma[..., None] * (noise - clean)
+    torch.testing.assert_close(denoised(noisy, noise - clean, sigma), clean)
+
+
+def test_bf16_weights_give_an_answer_in_the_type_of_the_latents() -> None:
+    model = transformer(torch.bfloat16)
+    x, sigma, context = inputs(model)
+    assert velocity(model, x, sigma, context).dtype == torch.float32
+    assert velocity(model, x.bfloat16(), sigma, context).dtype == torch.bfloat16

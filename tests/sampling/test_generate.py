@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from support import CPU, BaseNames
+from torch import Tensor
+
+from soundlora.model.base import Base
+from soundlora.model.config import SamplingDefaults
+from soundlora.sampling.generate import SamplingSettings, sample_latents, sample_waveform
+from soundlora.sampling.guidance import Guidance
+
+Sample = Callable[..., Tensor]
+
+
+@pytest.fixture(scope="module")
+def base(quick_base: BaseNames) -> Base:
+    return quick_base.open()
+
+
+@pytest.fixture(scope="module")
+def sample(base: Base) -> Sample:
+    """Latents with every choice but the named ones held fixed."""
+    model, audio = base.transformer(CPU), base.config.audio
+    rain, negative = base.contexts(["rain", ""], CPU)
+
+    def run(seconds: float = 0.4, seed: int = 1, steps: int = 2, guidance: Guidance | None = None) -> Tensor:
+        return sample_latents(
+            model,
+            audio,
+            rain,
+            negative,
+            seconds=seconds,
+            seed=seed,
+            steps=steps,
+            guidance=guidance or Guidance(3.0, 1.0, [1]),
+        )
+
+    return run
+
+
+def test_a_seed_gives_the_same_sound_and_another_another(sample: Sample) -> None:
+    first = sample(seed=1)
+    torch.rand(5)
+    assert torch.equal(first, sample(seed=1))
+    assert not torch.allclose(first, sample(seed=2), atol=1e-2)
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(0.01, 1), (0.1, 2), (0.5, 12), (1.0, 25)])
+def test_twenty_five_latents_make_a_second_and_there_is_at_least_one(
+    sample: Sample, seconds: float, frames: int
+) -> None:
+    assert len(sample(seconds=seconds)) == frames
+
+
+def test_the_number_of_steps_matters(sample: Sample) -> None:
+    assert not torch.allclose(sample(steps=2), sample(steps=5), atol=1e-3)
+
+
+def test_sound_is_30_ms_shorter_than_asked_and_each_step_is_told(base: Base) -> None:
+    told: list[int] = []
+    rain, negative = base.contexts(["rain", ""], CPU)
+    waveform = sample_waveform(
+        base.transformer(CPU),
+        base.codec(CPU, decoder=True),
+        rain,
+        negative,
+        seconds=0.4,
+        seed=1,
+        steps=3,
+        guidance=Guidance(1.0, 0.0),
+        on_step=told.append,
+    )
+    assert waveform.shape == (2, 48_000 * 37 // 100)
+    assert waveform.isfinite().all()
+    assert told == [0, 1, 2]
+
+
+def test_what_is_not_named_is_the_bases() -> None:
+    defaults = SamplingDefaults(steps=12, cfg=3.0, stg=0.5, stg_blocks=(1, 2), rescale=0.2)
+    assert SamplingSettings().resolve(defaults) == (12, Guidance(3.0, 0.5, (1, 2), 0.2))
+    assert SamplingSettings(steps=4, cfg=1.0, stg=0.0).resolve(defaults) == (4, Guidance(1.0, 0.0, (1, 2), 0.2))

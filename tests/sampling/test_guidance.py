@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from parity.cases import checkpoint
+from parity.runners import transformer
+from support import assert_matches, parity_cases
+from torch import Tensor
+
+from soundlora.model.latents import initial_noise, positions
+from soundlora.sampling.guidance import Guidance, denoise
+from soundlora.sampling.schedule import sigmas
+
+FRAMES, STEPS = 5, 3
+
+
+@parity_cases("guided_")
+def test_parity(case: str) -> None:
+    assert_matches(case)
+
+
+@dataclass
+class Calls:
+    """Batch sizes and bypasses that the transformer was called with."""
+
+    batches: list[int] = field(default_factory=list)
+    bypasses: list[Any] = field(default_factory=list)
+
+
+@pytest.fixture
+def calls() -> Iterator[Calls]:
+    calls = Calls()
+
+    def record(module: object, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+        calls.batches.append(len(args[0]))
+        calls.bypasses.append(kwargs.get("bypass"))
+
+    hook = transformer().register_forward_pre_hook(record, with_kwargs=True)
+    yield calls
+    hook.remove()
+
+
+def context(seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1, 6, transformer().config.context_dim, generator=generator)
+
+
+def sample(guidance: Guidance, negative: Tensor | None = None, positive: int = 1) -> Tensor:
+    model = transformer()
+    noise = initial_noise(FRAMES, model.config.in_channels, seed=0)
+    rope = model.rope(positions(FRAMES, checkpoint().config.audio))
+    return denoise(model, noise, sigmas(STEPS), rope, context(positive), negative, guidance)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "stg", "passes"), [(1.0, 0.0, 1), (7.0, 0.0, 2), (1.0, 1.0, 2), (7.0, 1.0, 3), (0.0, 0.0, 2)]
+)
+def test_a_step_is_one_call_with_only_the_passes_that_guidance_needs(
+    calls: Calls, cfg: float, stg: float, passes: int
+) -> None:
+    sample(Guidance(cfg, stg, [1]), context(2))
+    assert calls.batches == [passes] * STEPS
+
+
+def test_without_guidance_the_negative_prompt_is_not_heard(calls: Calls) -> None:
+    plain = Guidance(1.0, 0.0, [1])
+    assert torch.equal(sample(plain, context(2)), sample(plain, context(3)))
+    assert torch.equal(sample(plain, None), sample(plain, context(3)))
+    assert not any(calls.bypasses)
+
+
+def test_guidance_leans_on_both_prompts() -> None:
+    guided = sample(Guidance(7.0, 0.0, [1]), context(2))
+    assert not torch.allclose(guided, sample(Guidance(7.0, 0.0, [1]), context(3)), atol=1e-3)
+    assert not torch.allclose(guided, sample(Guidance(7.0, 0.0, [1]), context(2), positive=4), atol=1e-3)
+
+
+def test_only_the_last_pass_is_perturbed_and_only_in_the_named_blocks(calls: Calls) -> None:
+    sample(Guidance(7.0, 1.0, [1]), context(2))
+    sample(Guidance(7.0, 1.0, None), context(2))
+    for bypass in calls.bypasses[:STEPS]:
+        assert {block: samples.tolist() for block, samples in bypass.items()} == {1: [False, False, True]}
+    for bypass in calls.bypasses[STEPS:]:
+        assert set(bypass) == set(range(transformer().config.layers))
+
+
+def test_a_step_is_told_after_it_is_taken() -> None:
+    model, seen = transformer(), []
+    noise = initial_noise(FRAMES, model.config.in_channels, seed=0)
+    rope = model.rope(positions(FRAMES, checkpoint().config.audio))
+    final = denoise(
+        model, noise, sigmas(STEPS), rope, context(1), None, Guidance(1.0, 0.0), lambda *news: seen.append(news)
+    )
+    assert [step for step, _, _ in seen] == [0, 1, 2]
+    torch.testing.assert_close(seen[-1][1], final)
+    assert torch.equal(seen[-1][2], final)
+
+
+def test_predictions_are_combined_in_the_space_of_clean_latents() -> None:
+    c, n, p = torch.randn(3, 1, 4, 8)
+    plain = Guidance(cfg=3.0, stg=0.5, rescale=0.0)
+    torch.testing.assert_close(plain.combine(c, n, p), c + 2 * (c - n) + 0.5 * (c - p))
+    torch.testing.assert_close(plain.combine(c, n, None), c + 2 * (c - n))
+    assert torch.equal(plain.combine(c, None, None), c)
+
+
+@pytest.mark.parametrize("rescale", [0.3, 1.0])
+def test_rescaling_pulls_the_spread_back_to_the_conditional_one(rescale: float) -> None:
+    c, n = torch.randn(2, 1, 50, 8)
+    wide = Guidance(cfg=7.0, rescale=0.0).combine(c, n, None).std()
+    expected = rescale * c.std() + (1 - rescale) * wide
+    torch.testing.assert_close(Guidance(cfg=7.0, rescale=rescale).combine(c, n, None).std(), expected)
+
+
+def test_guidance_is_computed_in_fp32() -> None:
+    c, n = torch.randn(2, 1, 4, 8, dtype=torch.bfloat16)
+    assert Guidance().combine(c, n, None).dtype == torch.float32
+
+
+def test_bf16_latents_stay_bf16() -> None:
+    model = transformer()
+    noise = initial_noise(FRAMES, model.config.in_channels, 0, torch.bfloat16)
+    rope = model.rope(positions(FRAMES, checkpoint().config.audio))
+    final = denoise(model, noise, sigmas(2), rope, context(1), context(2), Guidance(7.0, 1.0, [1]))
+    assert final.dtype == torch.bfloat16
+    assert final.isfinite().all()

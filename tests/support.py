@@ -1,0 +1,146 @@
+"""What several test files need: the tiny base, changed copies of its checkpoint, and sound files."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import wave
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from parity.cases import manifest, names
+from parity.check import shares
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from soundlora.model.base import Base, open_base
+from soundlora.model.config import parse_config
+from soundlora.model.vocoder import Vocoder
+
+FIXTURES = Path(__file__).parent / "fixtures"
+TINY_CHECKPOINT = FIXTURES / "parity" / "checkpoint.safetensors"
+TINY_ENCODER = FIXTURES / "parity" / "gemma_tiny"
+CPU = torch.device("cpu")
+RATE = 16_000
+
+Tensors = dict[str, Tensor]
+Metadata = dict[str, str]
+
+
+def parity_cases(*prefixes: str) -> pytest.MarkDecorator:
+    """Parametrise a test by the names of the reference cases that begin so."""
+    return pytest.mark.parametrize("case", names(*prefixes))
+
+
+def assert_matches(case: str) -> None:
+    """Every tensor of the reference case is within its tolerance."""
+    measured = shares(manifest()[case])
+    worst = max(measured, key=measured.__getitem__)
+    assert measured[worst] <= 1, f"{worst} of {case} is off by {measured[worst]:.2f} of its tolerance"
+
+
+@dataclass(frozen=True)
+class BaseNames:
+    """What a user would give as --base and --text-encoder."""
+
+    checkpoint: str
+    encoder: Path
+
+    def open(self) -> Base:
+        return open_base(self.checkpoint, self.encoder)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """For `train` and `generate`."""
+        return {"base": self.checkpoint, "text_encoder": self.encoder}
+
+    @property
+    def flags(self) -> list[str]:
+        """For the command line."""
+        return ["--base", self.checkpoint, "--text-encoder", str(self.encoder)]
+
+
+def rewrite(target: Path, change: Callable[[Tensors, Metadata], None], source: Path = TINY_CHECKPOINT) -> Path:
+    """A copy of a checkpoint after `change` worked on its tensors and metadata."""
+    with safe_open(source, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        metadata = dict(file.metadata())
+    change(tensors, metadata)
+    save_file(tensors, target, metadata)
+    return target
+
+
+@contextmanager
+def edited_config(metadata: Metadata) -> Iterator[dict[str, Any]]:
+    """The checkpoint's config, written back to the metadata afterwards."""
+    config = json.loads(metadata["config"])
+    yield config
+    metadata["config"] = json.dumps(config)
+
+
+def make_quick(tensors: Tensors, metadata: Metadata) -> None:
+    """A vocoder that takes milliseconds, a short context and two sampling steps: for runs from end to end."""
+    generator = {
+        "upsample_initial_channel": 8,
+        "resblock_kernel_sizes": [3],
+        "resblock_dilation_sizes": [[1]],
+    }
+    with edited_config(metadata) as config:
+        vocoder = config["vocoder"]
+        vocoder["vocoder"] |= generator | {"upsample_rates": [10, 16], "upsample_kernel_sizes": [10, 16]}
+        vocoder["bwe"] |= generator | {"upsample_rates": [15, 16], "upsample_kernel_sizes": [15, 16]}
+    metadata["soundlora"] = json.dumps(
+        {
+            "context_length": 128,
+            "sampling": {"steps": 2, "cfg": 3.0, "stg": 1.0, "stg_blocks": [1], "negative_prompt": ""},
+        }
+    )
+    for name in [name for name in tensors if name.startswith("vocoder.")]:
+        del tensors[name]
+    parsed = parse_config(config)
+    model = Vocoder(parsed.vocoder, parsed.audio.mel_bins)
+    torch_generator = torch.Generator().manual_seed(0)
+    for name, tensor in model.state_dict().items():
+        if not name.endswith("filter"):
+            nn.init.normal_(tensor, std=0.1, generator=torch_generator)
+        tensors[f"vocoder.{name}"] = tensor.to(torch.bfloat16)
+
+
+def sparse_checkpoint(path: Path, shapes: dict[str, list[int]], config: dict[str, Any]) -> int:
+    """A bf16 checkpoint of zeros that takes no room on the disk; returns its size in bytes."""
+    header: dict[str, Any] = {"__metadata__": {"config": json.dumps(config), "model_version": "2.3.0"}}
+    end = 0
+    for name, shape in shapes.items():
+        start, end = end, end + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}
+    raw = json.dumps(header).encode()
+    raw += b" " * (-len(raw) % 8)
+    size = 8 + len(raw) + end
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(raw)) + raw)
+        file.truncate(size)
+    return size
+
+
+def tone(seconds: float, frequency: float = 440.0, rate: int = RATE) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def write_clip(path: Path, samples: np.ndarray, caption: str | None = None, rate: int = RATE) -> Path:
+    """A mono 16-bit WAV with its caption beside it."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+    if caption is not None:
+        path.with_suffix(".txt").write_text(caption, encoding="utf-8")
+    return path

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from soundlora.console import Display
+from soundlora.progress import Progress
+
+
+def training(step: int, steps: int = 1000) -> Progress:
+    return Progress("training", step, steps, loss=0.5, steps_per_second=20.0, seconds_left=(steps - step) / 20)
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    now = [1000.0]
+    monkeypatch.setattr("soundlora.console.time.monotonic", lambda: now[0])
+
+    def advance(seconds: float) -> None:
+        now[0] += seconds
+
+    return advance
+
+
+def test_plain_lines_of_training_come_every_few_seconds_and_at_the_end(
+    pass_time: Callable[[float], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Display() as display:
+        for step in range(1, 1001):
+            display(training(step))
+            pass_time(0.05)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Training 1/1000  loss 0.500  20.0 steps/s  0:49 left"
+    assert lines[-1] == "Training 1000/1000  loss 0.500  20.0 steps/s  0:00 left"
+    assert 10 <= len(lines) <= 12
+
+
+def test_a_plain_line_is_not_said_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display() as display:
+        for _ in range(3):
+            display(Progress("previews", 0, 10, message="previews at step 0"))
+    assert capsys.readouterr().out == "Previews 0/10  previews at step 0\n"
+
+
+def test_in_a_terminal_there_is_one_live_line_and_names_are_shown_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"TTY_COMPATIBLE": "1", "TERM": "xterm-256color", "COLUMNS": "120"}.items():
+        monkeypatch.setenv(name, value)
+    with Display() as display:
+        display(Progress("clips", 1, message="[/red] take [1].wav"))
+        display(Progress("clips", 2, 2, message="2 clips kept, 0 skipped"))
+        for step in range(1, 11):
+            display(training(step, 10))
+        display.note("[bold]it is very quiet")
+    out = capsys.readouterr().out
+    assert "\x1b[" in out
+    assert "2 clips kept, 0 skipped" in out
+    assert "10/10" in out
+    assert "[bold]it is very quiet" in out
+    assert out.count("\n") < 20

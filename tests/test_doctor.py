@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import BaseNames
+
+from soundlora import __version__, doctor
+from soundlora.errors import InputError
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def found(quick_base: BaseNames, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What is found on a machine without a GPU that has a base."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(doctor, "open_base", lambda name: quick_base.open())
+    monkeypatch.setattr(doctor, "NANO", Path(quick_base.checkpoint).parent)
+    return doctor.examine()
+
+
+def test_the_findings_are_plain_values(found: dict[str, Any], tmp_path: Path) -> None:
+    assert json.loads(json.dumps(found)) == found
+    assert found["soundlora"] == __version__
+    assert found["torch"] == torch.__version__
+    assert found["cpu"]["threads"] == 1
+    assert found["cpu"]["cores"] >= 1
+    assert found["memory"] is None or found["memory"] > GIB // 4
+    assert found["disk_free"] > 0
+    assert found["cache"] == str(tmp_path / "cache")
+    assert (found["device"], found["dtype"], found["gpus"]) == ("cpu", "float32", [])
+
+
+def test_a_base_is_measured_not_guessed(found: dict[str, Any], quick_base: BaseNames) -> None:
+    (base,) = found["bases"]
+    assert base["hash"] == quick_base.open().hash
+    assert base["bytes"] == Path(quick_base.checkpoint).stat().st_size
+    assert 10_000 < base["parameters"] < 1_000_000
+    assert 0 < base["milliseconds_per_step"] < 60_000
+
+
+def test_people_are_told_what_would_run_and_how_fast(
+    found: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    doctor.print_findings(found)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("GPU   none") for line in lines)
+    assert any("ms a training step" in line and "2,000 steps in" in line for line in lines)
+    assert lines[-1].startswith("full  LTX 2.3 would need a GPU with about")
+
+
+def test_a_large_gpu_is_said_to_be_enough_and_a_small_one_not(
+    found: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    doctor.print_findings(found | {"gpus": [{"name": "Big One", "memory": 24 * GIB}]})
+    out = capsys.readouterr().out
+    assert "GPU   Big One, 24 GiB" in out
+    assert "full  LTX 2.3 would run on this GPU." in out
+    doctor.print_findings(found | {"gpus": [{"name": "Small One", "memory": 8 * GIB}]})
+    assert "would need a GPU" in capsys.readouterr().out
+
+
+def test_a_missing_base_is_a_finding_not_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str) -> None:
+        raise InputError("There is no checkpoint here.")
+
+    monkeypatch.setattr(doctor, "open_base", missing)
+    findings = doctor.examine()
+    assert findings["bases"] == [{"name": "nano", "error": "There is no checkpoint here."}]
+    doctor.print_findings(findings)
+    assert "base  nano: There is no checkpoint here." in capsys.readouterr().out

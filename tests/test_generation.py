@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from parity.runners import fresh_transformer
+from support import BaseNames
+
+from soundlora.errors import InputError
+from soundlora.generation import Generator, generate
+from soundlora.model.lora import Adapter
+from soundlora.progress import Progress
+from soundlora.wav import read_wav
+
+SHORT: dict[str, Any] = {"duration": 0.4, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def generator(quick_base: BaseNames) -> Generator:
+    return Generator(quick_base.checkpoint, text_encoder=quick_base.encoder)
+
+
+def lora(path: Path, metadata: dict[str, str], *, seed: int = 1) -> Path:
+    adapter = Adapter.create(fresh_transformer(), 8, seed=seed)
+    with torch.no_grad():
+        for layer in adapter.layers.values():
+            layer.lora_B.normal_(std=0.3)
+    adapter.save(path, metadata)
+    return path
+
+
+def test_a_sound_is_48_khz_stereo_and_knows_where_it_came_from(generator: Generator, tmp_path: Path) -> None:
+    sound = generator("rain", **SHORT)
+    assert sound.waveform.shape == (2, (4 * 10 - 3) * 480)
+    assert sound.waveform.abs().max() <= 1
+    assert (sound.sample_rate, sound.prompt, sound.seed) == (48_000, "rain", 3)
+    assert sound.save(str(tmp_path / "rain.wav")) == tmp_path / "rain.wav"
+    written, rate = read_wav(tmp_path / "rain.wav")
+    assert rate == 48_000
+    torch.testing.assert_close(written, sound.waveform, atol=1.01 / 32767, rtol=0)
+
+
+def test_seed_prompt_and_settings_decide_the_sound(generator: Generator) -> None:
+    first = generator("rain", **SHORT).waveform
+    assert torch.equal(first, generator("rain", **SHORT).waveform)
+    for change in ({"seed": 4}, {"steps": 3}, {"cfg": 1.0}, {"stg": 0.0}, {"negative_prompt": "wind"}):
+        assert not torch.equal(first, generator("rain", **(SHORT | change)).waveform), change
+    assert not torch.equal(first, generator("wind", **SHORT).waveform)
+
+
+def test_what_is_not_named_is_the_bases_own(generator: Generator) -> None:
+    named = generator("rain", steps=2, cfg=3.0, stg=1.0, negative_prompt="", **SHORT).waveform
+    assert torch.equal(generator("rain", **SHORT).waveform, named)
+
+
+def test_a_generator_encodes_a_prompt_once(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator("thunder", **SHORT)
+
+    def never(*args: object) -> None:
+        raise AssertionError("encoded twice")
+
+    monkeypatch.setattr(generator.base, "contexts", never)
+    generator("thunder", **SHORT)
+
+
+def test_each_step_is_told(generator: Generator) -> None:
+    news: list[Progress] = []
+    generator("rain", steps=4, on_progress=news.append, **SHORT)
+    assert [(n.step, n.steps) for n in news if n.stage == "sampling"] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_a_lora_changes_the_sound_in_proportion_to_its_strength(
+    generator: Generator, quick_base: BaseNames, tmp_path: Path
+) -> None:
+    path = lora(tmp_path / "lora.safetensors", {})
+    base = generator("rain", **SHORT).waveform
+    changes = {}
+    for strength in (0.0, 0.1, 1.0):
+        sound = generate("rain", lora=path, strength=strength, **quick_base.arguments, **SHORT).waveform
+        changes[strength] = (sound - base).abs().mean().item()
+    assert changes[0.0] < 1e-4 < changes[0.1] < changes[1.0]
+
+
+def test_loras_add_up(quick_base: BaseNames, tmp_path: Path) -> None:
+    paths = [lora(tmp_path / f"{seed}.safetensors", {}, seed=seed) for seed in (1, 2)]
+    sounds = []
+    for order in (paths, paths[::-1], paths[:1]):
+        both = Generator(
+            quick_base.checkpoint, [(path, 0.5) for path in order], text_encoder=quick_base.encoder
+        )
+        sounds.append(both("rain", **SHORT).waveform)
+    torch.testing.assert_close(sounds[0], sounds[1], atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(sounds[0], sounds[2], atol=1e-3)
+
+
+def test_a_lora_of_another_base_is_used_with_a_warning(quick_base: BaseNames, tmp_path: Path) -> None:
+    own = lora(tmp_path / "own.safetensors", {"base": "quick", "base_hash": quick_base.open().hash})
+    other = lora(tmp_path / "other.safetensors", {"base": "mega", "base_hash": "0" * 64})
+    unknown = lora(tmp_path / "unknown.safetensors", {})
+    loaded = Generator(
+        quick_base.checkpoint, [(path, 1.0) for path in (own, other, unknown)], text_encoder=quick_base.encoder
+    )
+    (warning,) = loaded.warnings
+    assert str(other) in warning
+    assert "trained on another base (mega)" in warning
+
+
+def test_advice_names_a_missing_trigger_phrase_and_a_length_never_heard(quick_base: BaseNames, tmp_path: Path) -> None:
+    path = lora(tmp_path / "lora.safetensors", {"trigger_phrase": "SNDX"})
+    loaded = Generator(quick_base.checkpoint, [(path, 1.0)], text_encoder=quick_base.encoder)
+    assert loaded.advice("a sndx tone", 5.0) == []
+    assert loaded.advice("a tone", 20.0) == ["The LoRA's trigger phrase 'SNDX' is not in the prompt."]
+    assert loaded.advice("sndx", 30.0) == ["30 s is longer than the 20 s the base was trained on."]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("duration", 0.05),
+        ("duration", 60.5),
+        ("duration", float("nan")),
+        ("steps", 0),
+        ("steps", 1001),
+        ("cfg", -1.0),
+        ("cfg", float("inf")),
+        ("stg", 101.0),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(generator: Generator, name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"{name} is {value}, but it must be from"):
+        generator("rain", **(SHORT | {name: value}))
+
+
+def test_a_lora_that_is_not_there_or_does_not_fit_is_refused(quick_base: BaseNames, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no LoRA at"):
+        generate("rain", lora=tmp_path / "none.safetensors", **quick_base.arguments)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from soundlora.training.optimizer import CLIP_NORM, Optimizer
+
+
+def parameters() -> list[nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((2, 3), (4,), (1, 5))]
+
+
+def backward(weights: list[nn.Parameter], step: int, size: float = 1.0) -> None:
+    """Gradients that differ from step to step."""
+    loss = sum((size * torch.cos(p * (step + 1)) * (i + 1)).sum() for i, p in enumerate(weights))
+    assert isinstance(loss, torch.Tensor)
+    loss.backward()
+
+
+def test_the_rate_falls_in_a_line_to_a_tenth_after_the_last_step() -> None:
+    optimizer = Optimizer(parameters(), 2e-4, steps=10)
+    assert [optimizer.rate(step) for step in (0, 5, 10, 11)] == pytest.approx([2e-4, 1.1e-4, 2e-5, 2e-5])
+    weights = parameters()
+    optimizer, rates = Optimizer(weights, 2e-4, steps=10), []
+    for step in range(10):
+        backward(weights, step)
+        rates.append(optimizer.step()[0])
+    assert rates == pytest.approx([2e-4 * (1 - 0.09 * step) for step in range(10)])
+
+
+@pytest.mark.parametrize("size", [0.01, 10.0])
+def test_updates_are_those_of_torchs_adamw_after_clipping(size: float) -> None:
+    ours, theirs = parameters(), parameters()
+    optimizer = Optimizer(ours, 1e-2, steps=5)
+    adamw = torch.optim.AdamW(theirs, lr=1e-2)
+    for step in range(5):
+        backward(ours, step, size)
+        backward(theirs, step, size)
+        norm = nn.utils.clip_grad_norm_(theirs, CLIP_NORM).item()
+        adamw.param_groups[0]["lr"] = optimizer.rate(step)
+        adamw.step()
+        adamw.zero_grad()
+        assert optimizer.step() == pytest.approx((optimizer.rate(step), norm))
+        assert (norm > CLIP_NORM) == (size > 1)
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_gradients_do_not_last_beyond_their_step() -> None:
+    weights = parameters()
+    optimizer = Optimizer(weights, 1e-2, steps=5)
+    backward(weights, 0)
+    optimizer.step()
+    assert optimizer.step()[1] == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_norm_that_is_not_finite_is_told_and_nothing_is_updated(value: float) -> None:
+    weights = parameters()
+    optimizer = Optimizer(weights, 1e-2, steps=5)
+    backward(weights, 0)
+    optimizer.step()
+    before = [p.detach().clone() for p in weights]
+    backward(weights, 1)
+    assert weights[1].grad is not None
+    weights[1].grad[0] = value
+    _, norm = optimizer.step()
+    assert not math.isfinite(norm)
+    assert optimizer.step_number == 1
+    assert all(torch.equal(a, b) for a, b in zip(weights, before, strict=True))
+
+
+def test_a_restored_optimizer_goes_on_to_the_bit() -> None:
+    def run(weights: list[nn.Parameter], optimizer: Optimizer, steps: range) -> None:
+        for step in steps:
+            backward(weights, step)
+            optimizer.step()
+
+    straight = parameters()
+    run(straight, Optimizer(straight, 1e-2, steps=6), range(6))
+
+    first = parameters()
+    optimizer = Optimizer(first, 1e-2, steps=6)
+    run(first, optimizer, range(3))
+    second = parameters()
+    restored = Optimizer(second, 1e-2, steps=6)
+    with torch.no_grad():
+        for target, source in zip(second, first, strict=True):
+            target.copy_(source)
+    restored.load_state_dict(optimizer.state_dict())
+    assert restored.step_number == 3
+    run(second, restored, range(3, 6))
+    assert all(torch.equal(a, b) for a, b in zip(second, straight, strict=True))

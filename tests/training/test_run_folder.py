@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from parity.runners import fresh_transformer
+
+from soundlora.errors import InputError
+from soundlora.model.lora import Adapter, read_lora
+from soundlora.training.optimizer import Optimizer
+from soundlora.training.run_folder import RunFolder, write_json
+
+REQUEST: dict[str, Any] = {"rank": 8, "learning_rate": 2e-4, "clips": {"a.wav": "hash"}, "trigger_phrase": "Ünï"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "deep" / "run")
+
+
+def fresh(seed: int) -> tuple[Adapter, Optimizer]:
+    adapter = Adapter.create(fresh_transformer(), 4, seed=seed)
+    return adapter, Optimizer(adapter.parameters(), 1e-2, steps=10)
+
+
+def train(adapter: Adapter, optimizer: Optimizer) -> None:
+    sum((p * torch.arange(p.numel()).view_as(p)).sum() for p in adapter.parameters()).backward()
+    optimizer.step()
+
+
+def test_a_folder_that_is_not_there_or_empty_is_free(folder: RunFolder) -> None:
+    folder.check_free()
+    folder.path.mkdir(parents=True)
+    folder.check_free()
+
+
+def test_a_folder_with_a_run_is_not_free_and_says_how_to_go_on(folder: RunFolder) -> None:
+    folder.create(REQUEST, {})
+    with pytest.raises(InputError, match=r"already holds a run.*--out.*--resume"):
+        folder.check_free()
+
+
+def test_a_folder_with_other_things_or_a_file_is_not_free(folder: RunFolder, tmp_path: Path) -> None:
+    folder.path.mkdir(parents=True)
+    (folder.path / "holiday.jpg").write_bytes(b"x")
+    with pytest.raises(InputError, match="is not an empty folder"):
+        folder.check_free()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="is not an empty folder"):
+        RunFolder(tmp_path / "file").check_free()
+    with pytest.raises(InputError, match=r"can't be made, as .*file is a file"):
+        RunFolder(tmp_path / "file" / "deep" / "run").check_free()
+
+
+def test_only_the_same_request_can_be_resumed(folder: RunFolder) -> None:
+    with pytest.raises(InputError, match="holds no run to resume"):
+        folder.check_resumable(REQUEST)
+    folder.create(REQUEST, {})
+    folder.check_resumable(REQUEST)
+    with pytest.raises(InputError, match=r"started with rank = 8, not 16"):
+        folder.check_resumable(REQUEST | {"rank": 16})
+    with pytest.raises(InputError, match="clips"):
+        folder.check_resumable(REQUEST | {"clips": {"a.wav": "another hash"}})
+    with pytest.raises(InputError, match="started with seed = None, not 1"):
+        folder.check_resumable(REQUEST | {"seed": 1})
+
+
+def test_a_new_run_has_its_request_report_and_folders(folder: RunFolder) -> None:
+    folder.create(REQUEST, {"kept": 3})
+    assert json.loads(folder.request.read_text(encoding="utf-8")) == REQUEST
+    assert "Ünï" in folder.request.read_text(encoding="utf-8")
+    assert json.loads(folder.report.read_text()) == {"kept": 3}
+    assert folder.checkpoints.is_dir()
+    assert folder.previews.is_dir()
+
+
+def test_names_of_files_are_the_documented_ones(folder: RunFolder) -> None:
+    names = ("request", "report", "metrics", "checkpoints", "previews", "lora", "config", "preview", "debug_dataset")
+    assert [getattr(folder, name).name for name in names] == [
+        "request.json",
+        "report.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "previews",
+        "lora.safetensors",
+        "config.json",
+        "preview.wav",
+        "debug_dataset.zip",
+    ]
+    assert folder.preview_path(0, 0) == folder.previews / "step_000000_prompt_0.wav"
+    assert folder.preview_path(20_000, 1).name == "step_020000_prompt_1.wav"
+
+
+def test_metrics_are_a_line_a_step_and_can_be_cut_back(folder: RunFolder) -> None:
+    assert folder.read_metrics() == []
+    folder.truncate_metrics(3)
+    folder.create(REQUEST, {})
+    for step in range(1, 6):
+        folder.log({"step": step, "clip": "ü.wav"})
+    assert [line["step"] for line in folder.read_metrics()] == [1, 2, 3, 4, 5]
+    folder.truncate_metrics(3)
+    folder.log({"step": 4})
+    assert [line["step"] for line in folder.read_metrics()] == [1, 2, 3, 4]
+
+
+def test_a_checkpoint_restores_adapter_and_moments_to_the_bit(folder: RunFolder) -> None:
+    folder.create(REQUEST, {})
+    adapter, optimizer = fresh(seed=1)
+    train(adapter, optimizer)
+    path = folder.save_checkpoint(1, adapter, optimizer)
+    train(adapter, optimizer)
+
+    restored, restored_optimizer = fresh(seed=2)
+    assert folder.load_checkpoint(path, restored, restored_optimizer) == 1
+    train(restored, restored_optimizer)
+    for key, tensor in adapter.state_dict().items():
+        assert torch.equal(restored.state_dict()[key], tensor)
+
+
+def test_the_latest_checkpoint_is_that_of_most_steps(folder: RunFolder) -> None:
+    assert folder.latest_checkpoint() is None
+    folder.create(REQUEST, {})
+    assert folder.latest_checkpoint() is None
+    adapter, optimizer = fresh(seed=1)
+    for step in (500, 20_000, 1000):
+        folder.save_checkpoint(step, adapter, optimizer)
+    (folder.checkpoints / "step_030000.pt.partial").write_bytes(b"half")
+    latest = folder.latest_checkpoint()
+    assert latest is not None
+    assert latest.name == "step_020000.pt"
+
+
+def test_a_file_whose_writing_fails_is_not_there(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.create(REQUEST, {})
+    adapter, optimizer = fresh(seed=1)
+    folder.save_lora(adapter, {"rank": "4"})
+    whole = folder.lora.read_bytes()
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("soundlora.training.run_folder.torch.save", broken)
+    with pytest.raises(OSError, match="no space"):
+        folder.save_checkpoint(1, adapter, optimizer)
+    assert folder.latest_checkpoint() is None
+    monkeypatch.setattr(adapter, "save", broken)
+    with pytest.raises(OSError, match="no space"):
+        folder.save_lora(adapter, {})
+    assert folder.lora.read_bytes() == whole
+    assert read_lora(folder.lora)[1] == {"rank": "4"}
+
+
+def test_json_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    write_json(path, {"a": 1})
+    write_json(path, {"b": [1, 2]})
+    assert json.loads(path.read_text()) == {"b": [1, 2]}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_removing_a_run_removes_its_folder(folder: RunFolder) -> None:
+    folder.create(REQUEST, {})
+    folder.remove()
+    assert not folder.path.exists()

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from parity.cases import checkpoint
+from parity.runners import fresh_transformer
+from support import assert_matches, parity_cases
+
+from soundlora.model.lora import Adapter
+from soundlora.training.trainer import DivergedError, Example, StepFigures, Trainer
+
+AUDIO = checkpoint().config.audio
+WIDTH = checkpoint().config.transformer.context_dim
+CHANNELS = checkpoint().config.transformer.in_channels
+
+
+@parity_cases("train_")
+def test_parity(case: str) -> None:
+    assert_matches(case)
+
+
+def examples(count: int = 3, frames: int = 6) -> list[Example]:
+    generator = torch.Generator().manual_seed(5)
+    return [
+        Example(
+            f"clip{i}.wav",
+            torch.randn(frames, CHANNELS, generator=generator),
+            torch.randn(8, WIDTH, generator=generator),
+        )
+        for i in range(count)
+    ]
+
+
+def trainer(clips: list[Example] | None = None, *, seed: int = 1, steps: int = 20, rate: float = 1e-3) -> Trainer:
+    adapter = Adapter.create(fresh_transformer(), 4, seed=seed)
+    return Trainer(adapter, clips or examples(), AUDIO, steps=steps, learning_rate=rate, seed=seed)
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {key: tensor.clone() for key, tensor in trainer.adapter.state_dict().items()}
+
+
+def test_a_steps_loss_does_not_depend_on_what_ran_before() -> None:
+    # At a rate of nearly nothing the weights stay what they were, so that only randomness could differ.
+    straight, jumping = trainer(rate=1e-12), trainer(rate=1e-12)
+    before = [straight.step(step) for step in range(6)]
+    torch.rand(100)
+    for step in (5, 0, 3):
+        figures = jumping.step(step)
+        assert figures.loss == pytest.approx(before[step].loss, rel=1e-5)
+        assert (figures.clip, figures.sigma) == (before[step].clip, before[step].sigma)
+
+
+def test_the_same_seed_trains_the_same_adapter_to_the_bit() -> None:
+    one, two = trainer(), trainer()
+    assert [one.step(step) for step in range(5)] == [two.step(step) for step in range(5)]
+    assert all(torch.equal(tensor, weights(two)[key]) for key, tensor in weights(one).items())
+
+
+def test_another_seed_trains_another_one() -> None:
+    assert trainer(seed=1).step(0).sigma != trainer(seed=2).step(0).sigma
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_each_epoch_visits_every_clip_once(count: int) -> None:
+    run = trainer(examples(count))
+    order = [run.clip_index(step) for step in range(6 * count)]
+    epochs = [order[start : start + count] for start in range(0, len(order), count)]
+    assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
+    if count == 7:
+        assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_the_order_of_clips_is_a_function_of_the_seed() -> None:
+    clips = examples(7)
+    orders = {seed: [trainer(clips, seed=seed).clip_index(step) for step in range(14)] for seed in (1, 2)}
+    assert orders[1] != orders[2]
+    assert orders[1] == [trainer(clips, seed=1).clip_index(step) for step in range(14)]
+
+
+def test_training_lowers_the_loss_on_what_it_sees() -> None:
+    run = trainer(examples(1), steps=60, rate=1e-2)
+    losses = [run.step(step).loss for step in range(60)]
+    assert sum(losses[-15:]) < 0.8 * sum(losses[:15])
+
+
+def test_the_base_is_not_trained() -> None:
+    run = trainer()
+    before = {name: p.clone() for name, p in run.adapter.model.named_parameters() if "lora" not in name}
+    for step in range(3):
+        run.step(step)
+    for name, p in run.adapter.model.named_parameters():
+        assert name not in before or torch.equal(p, before[name])
+
+
+def test_figures_name_the_step_the_clip_and_what_was_measured() -> None:
+    run = trainer(steps=10, rate=1e-3)
+    run.step(0)
+    figures = run.step(1)
+    assert isinstance(figures, StepFigures)
+    assert figures.step == 2
+    assert figures.clip == run.examples[run.clip_index(1)].name
+    assert figures.learning_rate == pytest.approx(1e-3 * 0.91)
+    assert 0 <= figures.sigma <= 1
+    assert figures.loss > 0
+    assert figures.gradient_norm > 0
+
+
+def test_clips_of_different_lengths_are_trained_on() -> None:
+    run = trainer([*examples(1, frames=3), *examples(1, frames=9)])
+    assert all(math.isfinite(run.step(step).loss) for step in range(4))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_broken_latents_stop_the_run_before_anything_is_updated(value: float) -> None:
+    clips = examples(1)
+    run = trainer(clips)
+    run.step(0)
+    before = weights(run)
+    clips[0].latents[2, 3] = value
+    with pytest.raises(DivergedError, match=r"at step 2 on clip0\.wav"):
+        run.step(1)
+    assert run.optimizer.step_number == 1
+    assert all(torch.equal(tensor, before[key]) for key, tensor in weights(run).items())
+
+
+def test_a_rate_that_blows_up_is_noticed() -> None:
+    run = trainer(examples(1), rate=1e18)
+    with pytest.raises(DivergedError):
+        list(map(run.step, range(20)))
+
+
+def test_nothing_to_train_on_is_an_error() -> None:
+    with pytest.raises(ValueError, match="nothing to train on"):
+        Trainer(Adapter.create(fresh_transformer(), 4), [], AUDIO, steps=1, learning_rate=1e-4, seed=0)
