@@ -122,6 +122,6 @@ SAMPLING: dict[str, Any] = {
     "cfg": 3.0,
     "stg": 0.0,
     "stg_blocks": [1],
-    "rescale": 0.7,
+    "rescale": 0.0,
     "negative_prompt": "",
 }
