@@ -16,6 +16,7 @@ from soundlora.model.lora import load_lora
 from soundlora.progress import OnProgress, Progress
 from soundlora.request import DEFAULT_NEGATIVE_PROMPT
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
+from soundlora.training.cache import Cache, cached_contexts, default_root
 from soundlora.wav import write_wav
 
 MAX_SECONDS = 60.0
@@ -69,6 +70,7 @@ class Generator:
                 self.trigger_phrases.append(metadata["trigger_phrase"])
         self._codec = self.base.codec(self.device, decoder=True)
         self._contexts: dict[str, Tensor] = {}
+        self._store = Cache(default_root())
 
     def __call__(
         self,
@@ -98,8 +100,8 @@ class Generator:
             )
         count, guidance = SamplingSettings(steps, cfg, stg).resolve(defaults)
         tell(Progress("contexts", message="encoding the prompt"))
-        missing = [text for text in dict.fromkeys((prompt, negative_prompt)) if text not in self._contexts]
-        self._contexts |= dict(zip(missing, self.base.contexts(missing, self.device), strict=True)) if missing else {}
+        missing = [text for text in (prompt, negative_prompt) if text not in self._contexts]
+        self._contexts |= cached_contexts(self.base, self._store, missing, self.device)
         waveform = sample_waveform(
             self.model,
             self._codec,

@@ -18,12 +18,12 @@ from torch import Tensor
 from soundlora import __version__
 from soundlora.dataset import Clip, DatasetReport, prepare
 from soundlora.errors import InputError
-from soundlora.model.base import Base, compute_dtype, open_base, pick_device
+from soundlora.model.base import Base, open_base, pick_device
 from soundlora.model.lora import TARGETS, Adapter
 from soundlora.progress import OnProgress, Pace, Progress, StoppedError
 from soundlora.request import DEFAULT_NEGATIVE_PROMPT, TrainingRequest, preview_seconds
 from soundlora.sampling.generate import SamplingSettings
-from soundlora.training.cache import Cache, context_key, default_root, latents_key
+from soundlora.training.cache import Cache, cached_contexts, default_root, latents_key
 from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import DivergedError, Example, Trainer
@@ -140,7 +140,14 @@ def train(
 
     # 4. Contexts of captions and prompts, computed once; then the text encoder is gone.
     captions = [clip.caption for clip in clips]
-    contexts = _contexts(model_base, store, [*captions, *validation_prompts, negative_prompt], target, tell)
+    texts = [*captions, *validation_prompts, negative_prompt]
+    contexts = cached_contexts(
+        model_base,
+        store,
+        texts,
+        target,
+        lambda done, count: tell(Progress("contexts", done, count, message="encoding captions")),
+    )
     examples = [Example(clip.name, clip.latents, contexts[clip.caption]) for clip in clips]
     preview_settings = PreviewSettings(
         prompts=tuple(validation_prompts),
@@ -291,24 +298,6 @@ def _encode_clips(
     kept, skipped = len(report.kept), len(report.skipped)
     tell(Progress("clips", kept, kept, message=f"{kept} clips kept, {skipped} skipped"))
     return clips, report
-
-
-def _contexts(
-    base: Base, store: Cache, texts: Sequence[str], device: torch.device, tell: OnProgress
-) -> dict[str, Tensor]:
-    unique = list(dict.fromkeys(texts))
-    keys = {text: context_key(base.hash, text, compute_dtype(device)) for text in unique}
-    found = {text: store.get(key) for text, key in keys.items()}
-    missing = [text for text, context in found.items() if context is None]
-    if missing:
-        tell(Progress("contexts", 0, len(missing), message=f"encoding {len(missing)} captions"))
-        computed = base.contexts(
-            missing, device, lambda done: tell(Progress("contexts", done, len(missing), message="encoding captions"))
-        )
-        for text, context in zip(missing, computed, strict=True):
-            store.put(keys[text], context)
-            found[text] = context
-    return {text: context for text, context in found.items() if context is not None}
 
 
 @contextlib.contextmanager

@@ -6,12 +6,15 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
+
+from soundlora.model.base import Base, compute_dtype
 
 _VERSION = 1  # raised when the same key would give other values
 
@@ -53,6 +56,36 @@ class Cache:
 
     def _path(self, key: str) -> Path:
         return self.root / key[:2] / f"{key}.safetensors"
+
+
+def cached_contexts(
+    base: Base,
+    store: Cache,
+    texts: Sequence[str],
+    device: torch.device,
+    on_text: Callable[[int, int], None] | None = None,
+) -> dict[str, Tensor]:
+    """The context of every text; what the store lacks is computed and kept. on_text(done, of how many) follows that.
+
+    The text encoder is loaded only where something is missing.
+    """
+    keys = {text: context_key(base.hash, text, compute_dtype(device)) for text in dict.fromkeys(texts)}
+    contexts: dict[str, Tensor] = {}
+    missing = []
+    for text, key in keys.items():
+        stored = store.get(key)
+        if stored is None:
+            missing.append(text)
+        else:
+            contexts[text] = stored
+    if missing:
+        tell = on_text or (lambda done, count: None)
+        tell(0, len(missing))
+        computed = base.contexts(missing, device, lambda done: tell(done, len(missing)))
+        for text, context in zip(missing, computed, strict=True):
+            store.put(keys[text], context)
+            contexts[text] = context
+    return contexts
 
 
 def latents_key(base_hash: str, clip_sha256: str, duration: float, normalize: bool, preserve_pitch: bool) -> str:
