@@ -159,9 +159,3 @@ def test_json_is_replaced_as_a_whole(tmp_path: Path) -> None:
     write_json(path, {"b": [1, 2]})
     assert json.loads(path.read_text()) == {"b": [1, 2]}
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_removing_a_run_removes_its_folder(folder: RunFolder) -> None:
-    folder.create(REQUEST, {})
-    folder.remove()
-    assert not folder.path.exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -113,10 +112,6 @@ class RunFolder:
         partial = self.lora.with_name(self.lora.name + ".partial")
         adapter.save(partial, metadata)
         os.replace(partial, self.lora)
-
-    def remove(self) -> None:
-        """Delete the whole folder; only for a run that has nothing yet that anyone waited for."""
-        shutil.rmtree(self.path, ignore_errors=True)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
