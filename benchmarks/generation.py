@@ -59,10 +59,6 @@ def measure_parts(arguments: argparse.Namespace) -> dict[str, float]:
     base = open_base(arguments.base, arguments.text_encoder)
     model, codec = base.transformer(device), base.codec(device, decoder=True)
     mark()
-    import transformers  # noqa: F401
-    from transformers import Gemma3TextModel  # noqa: F401
-
-    mark()
     context, negative = base.contexts([PROMPT, NEGATIVE], device)
     mark()
     steps, guidance = SamplingSettings(STEPS, CFG, STG).resolve(base.config.sampling)
@@ -72,7 +68,7 @@ def measure_parts(arguments: argparse.Namespace) -> dict[str, float]:
     mark()
     codec.decode(latents)
     mark()
-    names = ("import torch and soundlora", "load", "import transformers", "contexts", "sampling", "decode")
+    names = ("import torch and soundlora", "load", "contexts", "sampling", "decode")
     return {name: end - start for name, (start, end) in zip(names, pairwise(marks), strict=True)}
 
 

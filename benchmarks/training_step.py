@@ -27,8 +27,6 @@ CLIPS = Path(__file__).resolve().parents[1] / "examples" / "clips"
 def import_everything() -> int:
     """Load every library that training uses, also those it loads late; the bytes they take."""
     import av  # noqa: F401
-    import transformers  # noqa: F401
-    from transformers import Gemma3TextModel  # noqa: F401
 
     import soundlora.run  # noqa: F401
 

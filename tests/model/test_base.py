@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from support import CPU, RATE, TINY_CHECKPOINT, TINY_ENCODER, BaseNames, tone
 
 from soundlora.errors import InputError
 from soundlora.model.base import compute_dtype, open_base, pick_device
+from soundlora.model.text_encoder import TextEncoder
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_an_unknown_name_is_refused_with_what_to_give(name: str) -> None:
 
 
 def test_a_path_of_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="There is no checkpoint at"):
+    with pytest.raises(InputError, match="There is no file at"):
         open_base(str(tmp_path / "gone.safetensors"))
 
 
@@ -61,13 +63,36 @@ def test_another_text_encoder_makes_another_base(folder: Path, tiny_base: BaseNa
 
 
 def test_contexts_come_one_a_caption_in_order_and_do_not_touch_each_other(quick_base: BaseNames) -> None:
-    base, told = quick_base.open(), []
-    contexts = base.contexts(["rain", "wind in the trees", "rain"], CPU, told.append)
-    assert told == [1, 2, 3]
+    base = quick_base.open()
+    contexts = base.contexts(["rain", "wind in the trees", "rain"], CPU)
     assert {tuple(context.shape) for context in contexts} == {(128, base.config.text.width)}
     assert torch.equal(contexts[0], contexts[2])
     assert not torch.allclose(contexts[0], contexts[1])
     assert torch.equal(base.contexts(["wind in the trees"], CPU)[0], contexts[1])
+
+
+def test_contexts_are_those_of_all_hidden_states_at_once(quick_base: BaseNames) -> None:
+    """They are summed layer by layer, so that a large encoder's states need not be kept."""
+    base, told = quick_base.open(), []
+    (context,) = base.contexts(["wind in the trees"], CPU, lambda *step: told.append(step))
+    states = base.checkpoint.encoder_layers
+    assert told == [(number + 1, states) for number in range(states)]
+    encoder = TextEncoder(base.text_encoder_path, CPU, torch.float32, 128)
+    features = base.checkpoint.load_projection(CPU, torch.float32)(encoder.hidden_states("wind in the trees"))
+    expected = base.checkpoint.load_connector(CPU, torch.float32)(features)
+    torch.testing.assert_close(context, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_an_encoder_of_another_depth_is_refused(tiny_base: BaseNames, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(tiny_base.encoder, tmp_path / "encoder"))
+    config = json.loads((directory / "config.json").read_text())
+    text = config.get("text_config", config)
+    text["num_hidden_layers"] -= 1
+    text["layer_types"] = text["layer_types"][:-1]
+    (directory / "config.json").write_text(json.dumps(config))
+    base = open_base(tiny_base.checkpoint, directory)
+    with pytest.raises(InputError, match=r"has 3 layers, but the base was made for one of 4"):
+        base.contexts(["rain"], CPU)
 
 
 def test_sound_becomes_latents_and_latents_sound(quick_base: BaseNames) -> None:

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from soundlora.errors import InputError
 from soundlora.model.checkpoint import Checkpoint
+from soundlora.model.tensor_file import TensorFile
 
 TO_Q = "model.diffusion_model.transformer_blocks.1.audio_attn1.to_q.weight"
 VIDEO = "model.diffusion_model.transformer_blocks.1.attn1.to_q.weight"
@@ -137,7 +138,7 @@ def test_a_file_that_is_no_whole_safetensors_file_is_refused(tmp_path: Path, con
 
 
 def test_a_path_without_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="There is no checkpoint at"):
+    with pytest.raises(InputError, match="There is no file at"):
         Checkpoint(tmp_path / "none.safetensors")
 
 
@@ -240,9 +241,9 @@ def full_size(layout: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
 def record_reads(monkeypatch: pytest.MonkeyPatch, device: torch.device | None = None) -> list[str]:
     """Names of the tensors that are read from now on; with `device`, empty ones there stand in for them."""
     names: list[str] = []
-    read = Checkpoint.read
+    read = TensorFile.read
 
-    def recording(self: Checkpoint, wanted: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    def recording(self: TensorFile, wanted: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
         for name in wanted:
             names.append(name)
             if device is None:
@@ -250,7 +251,7 @@ def record_reads(monkeypatch: pytest.MonkeyPatch, device: torch.device | None = 
             else:
                 yield name, torch.empty(self.tensors[name].shape, dtype=torch.bfloat16, device=device)
 
-    monkeypatch.setattr(Checkpoint, "read", recording)
+    monkeypatch.setattr(TensorFile, "read", recording)
     return names
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from parity.runners import text_encoder
-from safetensors.torch import load_file, save_file
 from support import CPU, TINY_ENCODER, assert_matches, parity_cases
 
 from soundlora.errors import InputError
@@ -28,22 +27,7 @@ def directory(tmp_path: Path) -> Path:
 def test_a_caption_has_as_many_states_as_tokens_and_no_padding(caption: str) -> None:
     encoder = text_encoder()
     hidden = encoder.hidden_states(caption)
-    layers = encoder.model.config.num_hidden_layers
-    assert hidden.shape == (len(encoder.tokenize(caption)), encoder.model.config.hidden_size, layers + 1)
-
-
-def test_padding_on_the_left_would_give_the_same_states() -> None:
-    encoder, pad = text_encoder(), 5
-    ids = encoder.tokenize("a dog barks twice")
-    with torch.inference_mode():
-        padded = encoder.model(
-            input_ids=torch.tensor([[0] * pad + ids]),
-            attention_mask=torch.tensor([[0] * pad + [1] * len(ids)]),
-            output_hidden_states=True,
-            use_cache=False,
-        ).hidden_states
-    expected = torch.stack(padded, dim=-1)[0, pad:]
-    torch.testing.assert_close(encoder.hidden_states("a dog barks twice"), expected, atol=1e-4, rtol=1e-4)
+    assert hidden.shape == (len(encoder.tokenize(caption)), encoder.gemma.config.width, encoder.states)
 
 
 def test_an_empty_caption_is_the_first_token_alone() -> None:
@@ -92,14 +76,6 @@ def test_a_config_that_is_no_object_is_refused(directory: Path, content: str) ->
     (directory / "config.json").write_text(content)
     with pytest.raises(InputError, match="not a JSON object"):
         check_directory(directory)
-
-
-def test_a_missing_weight_is_refused_not_made_up(directory: Path) -> None:
-    weights = load_file(directory / "model.safetensors")
-    lost = next(name for name in weights if "mlp.down_proj" in name)
-    save_file({name: tensor for name, tensor in weights.items() if name != lost}, directory / "model.safetensors")
-    with pytest.raises(InputError, match=r"lacks 1 tensors .*mlp\.down_proj"):
-        TextEncoder(directory, CPU, torch.float32, 128)
 
 
 def test_the_fingerprint_follows_weights_and_tokenizer(directory: Path) -> None:

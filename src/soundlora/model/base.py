@@ -50,21 +50,30 @@ class Base:
 
     @torch.no_grad()  # not inference_mode: what is returned is trained on
     def contexts(
-        self, captions: Sequence[str], device: torch.device, on_caption: Callable[[int], None] | None = None
+        self, captions: Sequence[str], device: torch.device, on_layer: Callable[[int, int], None] | None = None
     ) -> list[Tensor]:
-        """What the transformer attends to for every caption: (context length, width) each, on the CPU."""
+        """What the transformer attends to for every caption: (context length, width) each, on the CPU.
+
+        on_layer(done, of how many) follows the text encoder, which takes all captions through one layer at a time.
+        """
         dtype = compute_dtype(device)
-        length = self.config.text.context_length
-        encoder = TextEncoder(self.text_encoder_path, device, dtype, length)
+        encoder = TextEncoder(self.text_encoder_path, device, dtype, self.config.text.context_length)
+        if encoder.states != self.checkpoint.encoder_layers:
+            raise InputError(
+                f"The text encoder in {self.text_encoder_path} has {encoder.states - 1} layers, but the base was made "
+                f"for one of {self.checkpoint.encoder_layers - 1}; give its folder with --text-encoder."
+            )
         projection = self.checkpoint.load_projection(device, dtype)
+        sums: list[Tensor | float] = [0.0] * len(captions)
+        for layer, states in enumerate(encoder.stream(captions)):
+            weight = projection.layer_weight(layer)
+            sums = [total + projection.layer(h, weight) for total, h in zip(sums, states, strict=True)]
+            if on_layer is not None:
+                on_layer(layer + 1, encoder.states)
+        features = [(total + projection.audio_aggregate_embed.bias.float()).to(dtype) for total in sums]
+        del projection
         connector = self.checkpoint.load_connector(device, dtype)
-        contexts = []
-        for number, caption in enumerate(captions):
-            features = projection(encoder.hidden_states(caption))
-            contexts.append(connector(features).cpu().clone())
-            if on_caption is not None:
-                on_caption(number + 1)
-        return contexts
+        return [connector(f).cpu().clone() for f in features]
 
     def codec(self, device: torch.device, *, encoder: bool = False, decoder: bool = False) -> Codec:
         return Codec(self, device, encoder=encoder, decoder=decoder)

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from soundlora.errors import InputError
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.config import ModelConfig, parse_config
 from soundlora.model.connector import AudioConnector, FeatureProjection
+from soundlora.model.tensor_file import READABLE, TensorFile, TensorInfo
 from soundlora.model.transformer import AudioTransformer
 from soundlora.model.vocoder import Vocoder
 
@@ -44,19 +43,9 @@ _STREAM = (
     "audio_prompt",
     "audio_scale_shift_table",
 )
-_READABLE = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
-_HEADER_LIMIT = 100 * 1024 * 1024  # bytes; safetensors' own limit
 _SAMPLE = 4096  # bytes of every tensor that go into the fingerprint
 
 Module = TypeVar("Module", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    dtype: str  # safetensors name, such as "BF16"
-    shape: tuple[int, ...]
-    start: int  # bytes from the start of the file
-    end: int
 
 
 class Checkpoint:
@@ -65,8 +54,9 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         """Reads the header only. Raises InputError when the file is no LTX 2.3 base checkpoint or is incomplete."""
         self.path = path
-        self.header, self.tensors, metadata = _read_header(path)
-        self.metadata = metadata
+        self.file = TensorFile(path, "give the path of an LTX 2.3 .safetensors checkpoint")
+        self.tensors, self.metadata = self.file.tensors, self.file.metadata
+        metadata = self.metadata
         if "config" not in metadata:
             raise InputError(
                 f"{path} carries no 'config' metadata, so it is a repack or no LTX checkpoint; "
@@ -95,7 +85,7 @@ class Checkpoint:
 
         A hash of all bytes would read 8.5 GB for nothing but a name; retraining or repacking changes these samples.
         """
-        digest = hashlib.sha256(self.header)
+        digest = hashlib.sha256(self.file.header)
         with self.path.open("rb") as file:
             for name in sorted(self._expected):
                 info = self.tensors[name]
@@ -128,26 +118,12 @@ class Checkpoint:
             lambda: Vocoder(self.config.vocoder, self.config.audio.mel_bins), _VOCODER, device, torch.float32
         )
 
-    def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        """The named tensors as stored, on the CPU, one at a time.
-
-        By plain reads: safetensors would map the whole file, for which a machine with less memory than it has bytes
-        finds no room.
-        """
-        with self.path.open("rb") as file:
-            for name in names:
-                info = self.tensors[name]
-                content = bytearray(info.end - info.start)
-                file.seek(info.start)
-                file.readinto(content)
-                yield name, torch.frombuffer(content, dtype=_READABLE[info.dtype]).view(info.shape)
-
     def _load(
         self, build: Callable[[], Module], prefix: str, device: torch.device, dtype: torch.dtype
     ) -> Module:
         with torch.device("meta"):
             module = build()
-        stored = self.read(prefix + name for name in module.state_dict())
+        stored = self.file.read(prefix + name for name in module.state_dict())
         # One tensor at a time, so that no second copy of the weights is held.
         state = {name.removeprefix(prefix): tensor.to(device, dtype) for name, tensor in stored}
         module.load_state_dict(state, assign=True)
@@ -189,10 +165,10 @@ class Checkpoint:
                     f"{name} in {self.path} has the shape {list(info.shape)}, but the config asks for {list(shape)}; "
                     "use an unchanged LTX 2.3 checkpoint."
                 )
-            if info.dtype not in _READABLE:
+            if info.dtype not in READABLE:
                 raise InputError(
                     f"{name} in {self.path} is stored as {info.dtype}; quantised repacks can't be trained on, use the "
-                    f"bf16 checkpoint (readable types: {', '.join(_READABLE)})."
+                    f"bf16 checkpoint (readable types: {', '.join(READABLE)})."
                 )
 
 
@@ -214,39 +190,6 @@ def _json(key: str, text: str, path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"The {key!r} metadata of {path} is not a JSON object; download the checkpoint again.")
     return value
-
-
-def _read_header(path: Path) -> tuple[bytes, dict[str, TensorInfo], dict[str, str]]:
-    advice = "give the path of an LTX 2.3 .safetensors checkpoint"
-    if not path.is_file():
-        raise InputError(f"There is no checkpoint at {path}; {advice}.")
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        first = file.read(8)
-        length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
-        if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
-            raise InputError(f"{path} is not a safetensors file; {advice}.")
-        raw = file.read(length)
-    try:
-        header = json.loads(raw)
-        metadata = header.pop("__metadata__", {})
-        tensors = {
-            name: TensorInfo(
-                entry["dtype"],
-                tuple(entry["shape"]),
-                8 + length + entry["data_offsets"][0],
-                8 + length + entry["data_offsets"][1],
-            )
-            for name, entry in header.items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        raise InputError(f"{path} is not a safetensors file; {advice}.") from None
-    end = max((info.end for info in tensors.values()), default=0)
-    if end > size:
-        raise InputError(
-            f"{path} ends after {size:,} bytes, but its header describes {end:,}; the download was cut off, resume it."
-        )
-    return raw, tensors, metadata
 
 
 def _refuse_other_generations(path: Path, metadata: dict[str, str], tensors: dict[str, TensorInfo]) -> None:

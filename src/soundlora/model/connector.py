@@ -19,16 +19,32 @@ class FeatureProjection(nn.Module):
     def __init__(self, config: TextConfig, encoder_layers: int) -> None:
         super().__init__()
         self.scale = (config.width / config.encoder_dim) ** 0.5
+        self.layers = encoder_layers
         self.audio_aggregate_embed = nn.Linear(config.encoder_dim * encoder_layers, config.width)
 
     def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
         """hidden (..., S, d, L) with L = encoder layers + 1 → features (..., S, width). mask (..., S): 0 is padding."""
-        normed = hidden * torch.rsqrt(hidden.square().mean(dim=-2, keepdim=True) + _EPS)
-        flat = normed.flatten(-2)  # the layer runs fastest: index = d·L + l
+        flat = _unit_rms(hidden, -2).flatten(-2)  # the layer runs fastest: index = d·L + l
         if mask is not None:
             flat = flat * mask.unsqueeze(-1).to(flat.dtype)
         result: Tensor = self.audio_aggregate_embed(flat * self.scale)
         return result
+
+    def layer_weight(self, layer: int) -> Tensor:
+        """(width, d) fp32: what multiplies the states of one layer. See `layer`."""
+        linear = self.audio_aggregate_embed
+        return linear.weight.view(linear.out_features, -1, self.layers)[..., layer].float()
+
+    def layer(self, states: Tensor, weight: Tensor) -> Tensor:
+        """One layer's states (S, d) → its share of the features (S, width), fp32.
+
+        The sum over layers, plus the bias, is `forward` without the states of all layers in memory.
+        """
+        return nn.functional.linear((_unit_rms(states, -1) * self.scale).float(), weight)
+
+
+def _unit_rms(x: Tensor, dim: int) -> Tensor:
+    return x * torch.rsqrt(x.square().mean(dim=dim, keepdim=True) + _EPS)
 
 
 class _ConnectorBlock(nn.Module):

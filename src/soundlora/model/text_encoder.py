@@ -1,4 +1,4 @@
-"""Gemma 3 hidden states of captions, through transformers.
+"""Captions to the hidden states of Gemma 3.
 
 Captions run one by one at their true length: hidden states of padding are never used, and Gemma's positions are
 relative, so the result equals that of the padded run (6e-6 at tiny size) at a fraction of the cost.
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from soundlora.errors import InputError
+from soundlora.model.gemma import Gemma
 
 
 class TextEncoder:
@@ -22,44 +25,28 @@ class TextEncoder:
 
     def __init__(self, directory: Path, device: torch.device, dtype: torch.dtype, max_length: int) -> None:
         check_directory(directory)
-        # transformers takes seconds to import: only when text has to be encoded.
-        import transformers
-        from tokenizers import Tokenizer
-        from transformers import Gemma3ForConditionalGeneration, Gemma3TextModel
-
-        # A progress bar for each of a model's thousand tensors is no news to a user of ours.
-        transformers.utils.logging.disable_progress_bar()
-        self.device = device
-        # The file itself, as transformers' own Gemma tokenizer class replaces parts of it.
         self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_length)
-        kind = _config(directory)["model_type"]
-        loader: Any = Gemma3TextModel if kind == "gemma3_text" else Gemma3ForConditionalGeneration
-        model, info = loader.from_pretrained(
-            directory, dtype=dtype, local_files_only=True, output_loading_info=True
-        )
-        # The output layer is tied or unused; anything else that is missing would be random noise in every context.
-        missing = [key for key in info["missing_keys"] if not key.startswith("lm_head")]
-        if missing:
-            raise InputError(
-                f"The text encoder in {directory} lacks {len(missing)} tensors ({missing[0]}, …); download it again."
-            )
-        if kind == "gemma3":
-            model = model.model.language_model
-        self.model = model.eval().requires_grad_(False).to(device)
+        self.gemma = Gemma(directory, device, dtype)
+
+    @property
+    def states(self) -> int:
+        """Hidden states of a token: the embedding and each layer's output."""
+        return self.gemma.config.layers + 1
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids with the tokenizer's own BOS, at most `max_length`. No chat template, no system prompt."""
         ids: list[int] = self.tokenizer.encode(text.strip()).ids
         return ids
 
-    @torch.inference_mode()
+    def stream(self, texts: Sequence[str]) -> Iterator[list[Tensor]]:
+        """The states of every text, (S, d) each: embeddings first, then layer by layer, the last after the norm."""
+        return self.gemma.stream([self.tokenize(text) for text in texts])
+
     def hidden_states(self, text: str) -> Tensor:
-        """(S, d, layers + 1): embeddings, then every layer's output, the last one after the final norm."""
-        ids = torch.tensor([self.tokenize(text)], device=self.device)
-        states = self.model(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
-        return torch.stack(states, dim=-1)[0]
+        """All states of one text, (S, d, layers + 1)."""
+        return torch.stack([states for (states,) in self.stream([text])], dim=-1)
 
 
 def check_directory(directory: Path) -> None:

@@ -63,9 +63,9 @@ def cached_contexts(
     store: Cache,
     texts: Sequence[str],
     device: torch.device,
-    on_text: Callable[[int, int], None] | None = None,
+    on_layer: Callable[[int, int], None] | None = None,
 ) -> dict[str, Tensor]:
-    """The context of every text; what the store lacks is computed and kept. on_text(done, of how many) follows that.
+    """The context of every text; what the store lacks is computed and kept. on_layer(done, of how many) follows that.
 
     The text encoder is loaded only where something is missing.
     """
@@ -79,9 +79,7 @@ def cached_contexts(
         else:
             contexts[text] = stored
     if missing:
-        tell = on_text or (lambda done, count: None)
-        tell(0, len(missing))
-        computed = base.contexts(missing, device, lambda done: tell(done, len(missing)))
+        computed = base.contexts(missing, device, on_layer)
         for text, context in zip(missing, computed, strict=True):
             store.put(keys[text], context)
             contexts[text] = context
