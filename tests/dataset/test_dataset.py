@@ -152,6 +152,20 @@ def test_a_cut_clip_that_fills_the_bucket_is_kept_with_a_warning(tmp_path, wav, 
     assert clip.report.warnings == ["it is cut off or damaged: 0.75 s are there of the 1.00 s it claims"]
 
 
+def test_a_cut_clip_that_states_no_length_is_kept_with_a_warning(tmp_path, tone, write_audio, write_zip):
+    path = write_audio(tmp_path / "a.aac", tone(1.0, 44_100), 44_100, codec="aac")
+    source = write_zip(tmp_path / "a.zip", {"a.aac": path.read_bytes()[:-30], "a.txt": b"x"})
+    (clip,), _ = clips_of(source)
+    assert "its end is missing: 1.0" in clip.report.warnings[0]
+
+
+def test_the_report_names_the_files_own_sample_rate(tmp_path, tone, write_audio):
+    write_audio(tmp_path / "a.wav", tone(0.6, 44_101), 44_101)
+    (clip,), report = clips_of(tmp_path)
+    assert (report.clips[0].sample_rate, clip.sample_rate) == (44_101, 48_000)
+    assert clip.samples.shape == (1, 24_000)
+
+
 def test_warnings_about_the_set_as_a_whole(tmp_path, wav, write_zip):
     members = {f"{number:02}.wav": wav(0.5 + number / 100) for number in range(10)}
     loud, quiet = wav(0.5, frequency=200), wav(0.5, frequency=300, peak=0.05)

@@ -1,11 +1,15 @@
 """Every container, codec and channel layout: the sound that comes out is the sound that went in."""
 
+import sys
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from soundlora.dataset import ends
 from soundlora.dataset.decode import decode
 from soundlora.dataset.errors import DecodeError
 
@@ -131,20 +135,45 @@ def test_a_cut_file_gives_what_is_left_and_says_what_is_lost(
     assert audio.samples.shape[1] / 44_100 == pytest.approx(max_seconds or audio.seconds, abs=1e-4)
 
 
-def test_files_without_a_length_are_never_called_cut(tmp_path, tone, write_audio):
-    mp3 = write_audio(
-        tmp_path / "a.mp3",
-        tone(2.0, 44_100),
-        44_100,
-        codec="libmp3lame",
-        muxer={"write_xing": "0", "id3v2_version": "0"},
-    )
-    aac = write_audio(tmp_path / "a.aac", tone(2.0, 44_100), 44_100, codec="aac")
-    for path in (mp3, aac):
-        audio = decode(path)
-        assert audio.claimed_seconds is None
-        assert not audio.truncated
-        assert audio.seconds == pytest.approx(2.0, abs=0.05)
+RAW = [
+    ("a.mp3", "libmp3lame", {"write_xing": "0", "id3v2_version": "0"}),
+    ("a.aac", "aac", {}),
+    ("a.ogg", "libopus", {}),
+    ("vorbis.ogg", "vorbis", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "muxer"), RAW)
+@pytest.mark.parametrize("max_seconds", [None, 0.5])
+def test_a_cut_file_that_states_no_length_is_known_by_its_broken_end(
+    name, codec, muxer, max_seconds, tmp_path, tone, write_audio
+):
+    path = write_audio(tmp_path / name, tone(2.0, 48_000, channels=2), 48_000, codec=codec, muxer=muxer)
+    whole = decode(path, max_seconds)
+    assert not whole.truncated
+    assert whole.seconds == pytest.approx(2.0, abs=0.06)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10 + 7])
+    cut = decode(path, max_seconds)
+    assert cut.truncated
+    assert cut.claimed_seconds is None
+    # Ogg's pages hold up to a second each, and an incomplete one is lost as a whole.
+    assert 0.8 < cut.seconds < 1.5
+
+
+@pytest.mark.parametrize(
+    "tag", [b"TAG" + bytes(125), b"APETAGEX" + bytes([208, 7, 0, 0, 32, 0, 0, 0]) + bytes(48)], ids=["id3v1", "ape"]
+)
+def test_tags_at_the_end_do_not_make_an_mp3_look_cut(tag, tmp_path, tone, write_audio):
+    path = write_audio(tmp_path / "a.mp3", tone(1.0, 44_100), 44_100, codec="libmp3lame", muxer={"write_xing": "0"})
+    path.write_bytes(path.read_bytes() + tag)
+    assert not decode(path).truncated
+
+
+@given(size=st.integers(0, 300), head=st.binary(min_size=0, max_size=8))
+def test_no_header_of_a_frame_confuses_the_look_at_the_end(size, head):
+    packet = av.Packet(head + bytes(size))
+    for container in ("mp3", "aac"):
+        assert ends.is_cut_frame(container, packet) in (True, False)
 
 
 def test_damage_in_the_middle_is_counted(tmp_path, tone, write_audio):
@@ -188,16 +217,37 @@ def test_latin_tags_and_cover_pictures_do_no_harm(picture_bytes, tmp_path, tone,
     assert audio.samples.shape[1] == pytest.approx(22_050, abs=1_200)
 
 
-def test_video_without_sound_is_refused(tmp_path):
-    path = tmp_path / "film.mp4"
+def write_film(path: Path, codec: str = "mpeg4", sound: bool = False) -> Path:
     with av.open(str(path), "w") as file:
-        stream = file.add_stream("mpeg4", rate=24)
+        stream = file.add_stream(codec, rate=24)
         stream.width = stream.height = 32
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        audio = file.add_stream("aac", rate=44_100, layout="mono") if sound else None
         frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
-        file.mux(stream.encode(frame))
-        file.mux(stream.encode(None))
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            file.mux(packet)
+        if audio is not None:
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 44_100), np.float32), format="fltp", layout="mono")
+            silence.sample_rate, silence.pts = 44_100, 0
+            file.mux([*audio.encode(silence), *audio.encode(None)])
+    return path
+
+
+def test_video_is_refused_and_covers_are_not(tmp_path):
     with pytest.raises(DecodeError, match="it holds no audio stream, only video"):
-        decode(path.rename(tmp_path / "film.m4a"))
+        decode(write_film(tmp_path / "film.mp4").rename(tmp_path / "film.m4a"))
+    with pytest.raises(DecodeError, match="it is a video; save its sound as a file of its own"):
+        decode(write_film(tmp_path / "film.mp4", sound=True).rename(tmp_path / "film.wav"))
+    chapters = write_film(tmp_path / "chapters.mov", "mjpeg", sound=True)
+    assert decode(chapters).samples.shape == (1, 44_100)
+
+
+def test_frames_of_absurd_size_are_not_decoded(tmp_path, tone, write_audio, monkeypatch):
+    path = write_audio(tmp_path / "a.flac", tone(0.5, 48_000), 48_000, codec="flac")
+    assert decode(path).samples.shape == (1, 24_000)
+    monkeypatch.setattr(sys.modules["soundlora.dataset.decode"], "_MAX_FRAME_SAMPLES", 100)
+    with pytest.raises(DecodeError, match="none of it can be decoded"):
+        decode(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not audio at all " * 100, bytes(5_000), b"RIFF\xff\xff\xff\xffWAVE"])

@@ -11,7 +11,7 @@ from soundlora.dataset.fit import fit, target_length
 
 
 def audio(samples: np.ndarray, rate: int) -> Audio:
-    return Audio(samples, rate, samples.shape[1] / rate, None, False, 0, "test", "test")
+    return Audio(samples, rate, rate, samples.shape[1] / rate, None, False, 0, "test", "test")
 
 
 def peak_db(samples: np.ndarray) -> float:

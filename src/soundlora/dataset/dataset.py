@@ -149,7 +149,7 @@ def _prepare_clip(
         problem=skip.problem if skip else None,
         seconds=audio.seconds if audio else None,
         used_seconds=fitted.used_seconds if fitted else None,
-        sample_rate=audio.sample_rate if audio else None,
+        sample_rate=audio.file_rate if audio else None,
         channels=audio.channels if audio else None,
         layout=audio.layout if audio else None,
         codec=audio.codec if audio else None,
@@ -184,6 +184,8 @@ def _losses(audio: Audio) -> list[str]:
         warnings.append(
             f"it is cut off or damaged: {audio.seconds:.2f} s are there of the {audio.claimed_seconds:.2f} s it claims"
         )
+    elif audio.truncated:
+        warnings.append(f"its end is missing: {audio.seconds:.2f} s are there, how much is lost nothing says")
     if audio.damaged_packets:
         count = audio.damaged_packets
         warnings.append(f"{count} damaged {'piece' if count == 1 else 'pieces'} of it could not be decoded")

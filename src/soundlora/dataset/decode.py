@@ -14,6 +14,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 
+from soundlora.dataset import ends
 from soundlora.dataset.errors import DecodeError
 
 MIN_SAMPLE_RATE = 8_000
@@ -22,23 +23,36 @@ MAX_CHANNELS = 8
 
 # Only these readers of FFmpeg may run: others follow addresses inside a file (playlists) and so reach further files.
 _FORMATS = "wav,w64,aiff,caf,mp3,flac,ogg,aac,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
-# By default FFmpeg reads 5 MB to learn whether a wav hides DTS: 30 ms a file. Containers name their codecs sooner.
-_OPTIONS = {"format_whitelist": _FORMATS, "probesize": "65536"}
+# By default FFmpeg reads 5 MB to learn whether a wav hides DTS: 40 ms a file. Containers name their codecs sooner.
+_OPTIONS = {"format_whitelist": _FORMATS, "probesize": "16384"}
+# A frame of a real codec holds at most 65,536 samples a channel; a hostile one claims 512 MB.
+_MAX_FRAME_SAMPLES = 65_536 * MAX_CHANNELS
 # Codecs round lengths to their frames, and some containers count the encoder's delay: not a loss.
 _LOSS_SECONDS = 0.05
+# The model's resampler keeps a filter for every phase between two rates. Rates that share no large factor with the
+# usual ones (44,101 Hz) would ask it for gigabytes; they are brought to this rate here.
+_COMMON_FACTOR = 25
+_COMMON_RATE = 48_000
+# Covers come as a video stream of one picture; chapters of podcasts as some more.
+_PICTURES = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
+# How to bring what the decoders give to ±1: an offset and a factor. Planar formats end in "p".
+_SCALES = {"u8": (128, 2.0**-7), "s16": (0, 2.0**-15), "s32": (0, 2.0**-31), "flt": (0, 1.0), "dbl": (0, 1.0)}
 
 
 @dataclass(frozen=True, eq=False)
 class Audio:
     """Decoded sound. `samples` are float32 (channels, n), the file's own channels in the file's own order.
 
-    Full scale is ±1; lossy codecs and float files can overshoot it, and what overshoots is kept. `seconds` is the
-    length of the whole file, measured, however little of it was decoded; `claimed_seconds` what its header says, None
-    when it says nothing one can rely on. `truncated`: less is there than claimed. `damaged_packets` were left out.
+    Full scale is ±1; lossy codecs and float files can overshoot it, and what overshoots is kept. `sample_rate` is that
+    of the samples; `file_rate`, the file's own, differs only where the file's is an unusual one. Both are in Hz.
+    `seconds` is the length of the whole file, measured, however little of it was decoded; `claimed_seconds` what its
+    header says, None when it says nothing one can rely on. `truncated`: less is there than claimed, or the file breaks
+    off within its last piece. `damaged_packets` were left out.
     """
 
     samples: np.ndarray
     sample_rate: int
+    file_rate: int
     seconds: float
     claimed_seconds: float | None
     truncated: bool
@@ -61,8 +75,11 @@ def decode(path: Path, max_seconds: float | None = None) -> Audio:
         # An absolute path with its protocol, for FFmpeg takes "a:b.wav" for an address. Tags in old encodings are
         # no reason to fail.
         with av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace") as file:
+            films = [stream for stream in file.streams.video if stream.codec_context.name not in _PICTURES]
             if not file.streams.audio:
-                raise DecodeError("it holds no audio stream" + (", only video" if file.streams.video else ""))
+                raise DecodeError("it holds no audio stream" + (", only video" if films else ""))
+            if films:
+                raise DecodeError("it is a video; save its sound as a file of its own")
             return _decode_stream(file, file.streams.audio[0], path, max_seconds)
     except (av.error.FFmpegError, ValueError) as error:
         raise DecodeError(f"its content is not audio that can be decoded ({_detail(error)})") from error
@@ -73,30 +90,34 @@ def _detail(error: Exception) -> str:
 
 
 class _Sound:
-    """Collects frames as float32 (n, channels) pieces."""
+    """Collects frames as pieces (n, channels) of the decoder's own sample format."""
 
     def __init__(self) -> None:
         self.pieces: list[np.ndarray] = []
         self.length = 0
         self.sample_rate = 0
         self.layout = ""
-        # Packed float for every sample format. Besides sparing a table of formats, it avoids a crash: PyAV 18 reads
-        # past the end of the plane list of planar frames with eight or more channels.
-        self._converter = av.AudioResampler(format="flt")
+        self._format = ""
+        self._converter: av.AudioResampler | None = None
 
     def add(self, frame: AudioFrame) -> None:
+        channels = frame.layout.nb_channels
         if not self.pieces:
             self._check(frame)
-            self.sample_rate, self.layout = frame.sample_rate, frame.layout.name
+            self.sample_rate, self.layout, self._format = frame.sample_rate, frame.layout.name, frame.format.name
+            # PyAV 18 reads past the end of the plane list of planar frames with eight or more channels.
+            if self._format.removesuffix("p") not in _SCALES or (frame.format.is_planar and channels >= 8):
+                self._converter = av.AudioResampler(format="flt")
+                self._format = "flt"
         elif (frame.sample_rate, frame.layout.name) != (self.sample_rate, self.layout):
             raise DecodeError("it changes its sample rate or channels on the way")
-        channels = frame.layout.nb_channels
-        for converted in self._converter.resample(frame):
-            self.pieces.append(converted.to_ndarray().reshape(-1, channels))
-            self.length += converted.samples
+        for piece in self._converter.resample(frame) if self._converter else [frame]:
+            values = piece.to_ndarray()
+            self.pieces.append(values.T if piece.format.is_planar else values.reshape(-1, channels))
+            self.length += piece.samples
 
     def joined(self, length: int) -> np.ndarray:
-        """Return the first `length` samples, or all there are, as (channels, n); frees the pieces."""
+        """Return the first `length` samples, or all there are, as float32 (channels, n); frees the pieces."""
         samples = np.empty((self.pieces[0].shape[1], min(length, self.length)), np.float32)
         start = 0
         for piece in self.pieces:
@@ -104,6 +125,10 @@ class _Sound:
             samples[:, start : start + part.shape[1]] = part
             start += part.shape[1]
         self.pieces.clear()
+        offset, factor = _SCALES[self._format.removesuffix("p")]
+        if factor != 1.0:
+            samples -= offset
+            samples *= np.float32(factor)
         return samples
 
     @staticmethod
@@ -117,13 +142,17 @@ class _Sound:
 
 
 def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_seconds: float | None) -> Audio:
+    stream.codec_context.options = {"max_samples": str(_MAX_FRAME_SAMPLES)}
     sound = _Sound()
     damaged = 0
     undecoded = 0.0
+    last: Packet[AudioStream] | None = None
     for packet in _packets(file, stream):
+        # The decoder is flushed with an empty packet at the end.
+        last = packet if packet.size else last
         # What is not decoded is still counted, packet by packet, to know the file's length and whether it is whole.
         if sound.length and max_seconds is not None and sound.length >= max_seconds * sound.sample_rate:
-            undecoded += float((packet.duration or 0) * stream.time_base) if stream.time_base else 0.0
+            undecoded += _packet_seconds(packet)
             continue
         try:
             for frame in packet.decode():
@@ -136,21 +165,33 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
 
     rate = sound.sample_rate
     seconds = sound.length / rate + undecoded
-    header = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+    stated = stream.duration or 0
+    header = float(stated * stream.time_base) if stated > 0 and stream.time_base else None
     length = sound.length if max_seconds is None else math.ceil(max_seconds * rate)
-    if header is not None and "mp4" in file.format.name:
-        # The last AAC frame is filled up; the container knows where the sound ends.
+    # Opus states a length that counts the encoder's delay, and its decoder ends where it should.
+    is_vorbis = file.format.name == "ogg" and stream.codec_context.name == "vorbis"
+    if header is not None and ("mp4" in file.format.name or is_vorbis):
+        # The last frame is filled up; the container knows where the sound ends.
         length = min(length, round(header * rate))
-        seconds = min(seconds, header)
+        # A header of mp4 promises, the last page of Ogg has been there.
+        seconds = header if undecoded and is_vorbis else min(seconds, header)
     samples = sound.joined(length)
     if not np.isfinite(samples).all():
         raise DecodeError("it holds samples that are not numbers")
+    if rate % _COMMON_FACTOR:
+        samples = _resample(samples, rate, stream.codec_context.layout.name)
 
-    claimed = _claim(file, stream, path, header, seconds)
-    truncated = claimed is not None and claimed - seconds > _LOSS_SECONDS
+    claimed = ends.claimed_seconds(file.format.name, path, header, seconds, stream.codec_context.bit_rate or 0)
+    if file.format.name == "ogg":
+        truncated = not ends.ogg_is_whole(path)
+    elif claimed is not None:
+        truncated = claimed - seconds > _LOSS_SECONDS
+    else:
+        truncated = last is not None and ends.is_cut_frame(file.format.name, last)
     return Audio(
         samples=samples,
-        sample_rate=rate,
+        sample_rate=_COMMON_RATE if rate % _COMMON_FACTOR else rate,
+        file_rate=rate,
         # The header knows the delay of the codec, packets do not.
         seconds=claimed if undecoded and claimed is not None and not truncated else seconds,
         claimed_seconds=claimed,
@@ -159,6 +200,21 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
         codec=stream.codec_context.name,
         layout={"1 channels": "mono", "2 channels": "stereo"}.get(sound.layout, sound.layout),
     )
+
+
+def _packet_seconds(packet: Packet[AudioStream]) -> float:
+    # FFmpeg lets the length of the last packet of a short Vorbis file run below zero, around to four billion.
+    length, unit = packet.duration or 0, packet.time_base
+    return float(length * unit) if unit is not None and 0 < length < 2**31 else 0.0
+
+
+def _resample(samples: np.ndarray, rate: int, layout: str) -> np.ndarray:
+    """Return `samples` (channels, n) at `rate` Hz as (channels, m) at the common rate."""
+    frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples.T).reshape(1, -1), format="flt", layout=layout)
+    frame.sample_rate = rate
+    resampler = av.AudioResampler(format="flt", rate=_COMMON_RATE)
+    pieces = [*resampler.resample(frame), *resampler.resample(None)]
+    return np.concatenate([piece.to_ndarray().reshape(-1, samples.shape[0]) for piece in pieces]).T
 
 
 def _packets(file: InputContainer, stream: AudioStream) -> Iterator[Packet[AudioStream]]:
@@ -170,45 +226,3 @@ def _packets(file: InputContainer, stream: AudioStream) -> Iterator[Packet[Audio
         except (StopIteration, av.error.FFmpegError):
             return
         yield packet
-
-
-def _claim(file: InputContainer, stream: AudioStream, path: Path, header: float | None, seconds: float) -> float | None:
-    """Return the length in seconds that the file's header states; None where `header` is only FFmpeg's estimate.
-
-    `seconds` is the length that was found.
-    """
-    if header is None:
-        return None
-    if file.format.name == "wav" and (missing := _missing_wav_bytes(path)):
-        return seconds + missing * 8 / (stream.codec_context.bit_rate or math.inf)
-    if (
-        file.format.name in ("wav", "flac")
-        or "mp4" in file.format.name
-        or (file.format.name == "mp3" and _has_length_tag(path))
-    ):
-        return header
-    return None
-
-
-def _missing_wav_bytes(path: Path) -> int:
-    """Return how many bytes the RIFF header promises beyond the end: FFmpeg cuts its own figure to what is there."""
-    with path.open("rb") as file:
-        head = file.read(8)
-    promised = int.from_bytes(head[4:8], "little")
-    # Programs that stream leave 0 or the largest numbers there.
-    if head[:4] != b"RIFF" or promised > 0xFFFFFF00:
-        return 0
-    return max(0, promised + 8 - path.stat().st_size)
-
-
-def _has_length_tag(path: Path) -> bool:
-    """Say whether an mp3 states its length (Xing, Info or VBRI tag in the first frame, after any ID3 tag)."""
-    with path.open("rb") as file:
-        head = file.read(10)
-        if head[:3] == b"ID3":
-            size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-            file.seek(10 + size)
-        else:
-            file.seek(0)
-        first_frame = file.read(2048)
-    return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
