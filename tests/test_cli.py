@@ -260,9 +260,14 @@ def test_what_is_missing_is_named(soundlora: Cli, clips_zip: Path, tmp_path: Pat
     assert_refused(soundlora("train", clips_zip), "--out is missing")
 
 
-def test_a_url_is_refused_where_a_path_is_needed(soundlora: Cli, tmp_path: Path) -> None:
-    outcome = soundlora("train", "https://example.com/clips.zip", "--out", tmp_path / "run")
-    assert_refused(outcome, "is a URL; download the archive")
+@pytest.mark.parametrize("command", ["train", "inspect"])
+def test_a_url_that_cannot_be_fetched_is_refused(
+    soundlora: Cli, command: str, quick_base: BaseNames, tmp_path: Path
+) -> None:
+    out = ["--out", tmp_path / "run", *quick_base.flags] if command == "train" else []
+    outcome = soundlora(command, "data:application/zip;base64,?", *out)
+    assert_refused(outcome, "data: URI cannot be downloaded", "Base64")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ FLAGS = {
     "stg_scale": "--stg-scale",
 }
 
+DATA_HELP = "A zip or folder of clips and .txt captions, or the URL of a zip."
 BaseOption = Annotated[str, typer.Option(help="nano, or the path of an LTX 2.3 checkpoint or of a folder with one.")]
 EncoderOption = Annotated[
     Path | None, typer.Option(help="Folder of the Gemma 3 text encoder; default: text_encoder beside the checkpoint.")
@@ -44,7 +45,7 @@ EncoderOption = Annotated[
 
 @app.command()
 def train(
-    data: Annotated[str | None, typer.Argument(help="A zip or folder of clips and .txt captions.")] = None,
+    data: Annotated[str | None, typer.Argument(help=DATA_HELP)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; it must not hold one yet.")] = None,
     request: Annotated[Path | None, typer.Option(help="The endpoint's JSON instead of flags.")] = None,
     base: BaseOption = "nano",
@@ -103,8 +104,6 @@ def train(
         parsed = parse_request(given, FLAGS)
     if out is None:
         raise InputError("--out is missing: give a folder for the run.")
-    if "://" in parsed.training_data_url:
-        raise InputError(f"{parsed.training_data_url} is a URL; download the archive and give its path.")
 
     # Without prompts of the user's own the first caption is previewed; a request is taken at its word.
     options: dict[str, Any] = {} if request is not None or validation_prompt else {"validation_prompts": None}
@@ -170,7 +169,7 @@ def generate(
 
 @app.command()
 def inspect(
-    data: Annotated[Path, typer.Argument(help="A zip or folder of clips and .txt captions.")],
+    data: Annotated[str, typer.Argument(help=DATA_HELP)],
     duration: Annotated[float, typer.Option(help="Seconds of every clip.")] = 5.0,
     trigger_phrase: Annotated[str, typer.Option(help="Prepended to every caption.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -211,8 +210,10 @@ def _read_request(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"The request {path} must be a JSON object with field names such as training_data_url.")
     # A path in the file is meant from where the file lies.
+    from soundlora.dataset.source import is_remote
+
     data = value.get("training_data_url")
-    if isinstance(data, str) and data and "://" not in data:
+    if isinstance(data, str) and data and not is_remote(data):
         value["training_data_url"] = os.path.join(path.parent, os.path.expanduser(data))
     return value
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from soundlora import __version__
 from soundlora.dataset import Clip, DatasetReport, prepare
+from soundlora.dataset.source import shown
 from soundlora.errors import InputError
 from soundlora.model.base import Base, open_base, pick_device
 from soundlora.model.lora import TARGETS, Adapter
@@ -70,7 +71,7 @@ def train(
     cache: str | os.PathLike[str] | None = None,
     on_progress: OnProgress | None = None,
 ) -> TrainingResult:
-    """Train a LoRA on the clips in `data`, a zip or a folder, and write the run to the folder `out`.
+    """Train a LoRA on the clips in `data`, a zip, a folder or the URL of a zip, and write the run to `out`.
 
     duration: seconds of every clip; shorter clips are skipped, longer ones trimmed.
     validation_prompts: texts for previews; None takes the first clip's caption, an empty list makes none.
@@ -100,7 +101,7 @@ def train(
     # 2. Clips: decoded, fitted to the bucket, encoded. One is in memory at a time.
     store = Cache(Path(cache) if cache else default_root())
     clips, report = _encode_clips(
-        model_base, store, Path(data), target, tell, duration, trigger_phrase, normalize, preserve_pitch
+        model_base, store, data, target, tell, duration, trigger_phrase, normalize, preserve_pitch
     )
 
     # 3. The request as it is kept, with every default filled in.
@@ -264,7 +265,7 @@ class _EncodedClip:
 def _encode_clips(
     base: Base,
     store: Cache,
-    data: Path,
+    data: str | os.PathLike[str],
     device: torch.device,
     tell: OnProgress,
     duration: float,
@@ -286,7 +287,7 @@ def _encode_clips(
         clips.append(_EncodedClip(clip.name, clip.caption, clip.sha256, latents))
         tell(Progress("clips", len(clips), message=clip.name))
 
-    tell(Progress("clips", message=f"reading {data}"))
+    tell(Progress("clips", message=f"reading {shown(os.fspath(data))}"))
     report = prepare(
         data,
         duration=duration,

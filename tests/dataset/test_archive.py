@@ -164,6 +164,8 @@ def test_too_many_clips_are_refused_but_captions_do_not_count(tmp_path, write_zi
     with pytest.raises(TooManyFilesError) as caught, open_archive(path, max_media_files=2):
         pass
     assert (caught.value.limit, caught.value.found) == (2, 3)
+    assert caught.value.type == "archive_file_count_exceeds_maximum"
+    assert (caught.value.ctx["max_count"], caught.value.ctx["provided_count"]) == (2, 3)
 
 
 def test_the_unpacked_size_is_limited_and_counts_only_what_is_read(tmp_path, write_zip):

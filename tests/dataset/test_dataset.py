@@ -1,5 +1,6 @@
 """The whole way from a zip or a folder to clips and their report."""
 
+import base64
 import hashlib
 import json
 import tempfile
@@ -13,6 +14,7 @@ from soundlora.dataset import (
     ClipsTooShortError,
     DatasetError,
     DuplicateNameError,
+    FileDownloadError,
     InvalidArchiveError,
     NoAudioError,
     UndecodableError,
@@ -191,6 +193,7 @@ def error_of(source, duration=0.5) -> DatasetError:
     assert caught.value.report == report
     assert str(refusal(report)) == str(caught.value)
     assert isinstance(caught.value, InputError)
+    json.dumps(caught.value.ctx)
     return caught.value
 
 
@@ -199,6 +202,9 @@ def test_no_audio_at_all(tmp_path, write_zip):
     assert isinstance(error, NoAudioError)
     assert str(error) == ("a.zip holds no audio file; put .wav, .mp3, .flac, .ogg, .aac, .m4a or .opus files in it.")
     assert error.report.orphan_captions == ["a.txt"]
+    assert error.type == "archive_file_count_below_minimum"
+    assert (error.ctx["min_count"], error.ctx["provided_count"]) == (1, 0)
+    assert ".wav" in error.ctx["supported_extensions"]
     assert isinstance(error_of(tmp_path), NoAudioError)
 
 
@@ -211,6 +217,7 @@ def test_all_too_short(tmp_path, wav, write_zip):
         "use --duration 0.9 or longer clips."
     )
     assert (error.bucket, error.longest) == (5.0, 1.3)
+    assert (error.type, error.ctx) == ("audio_duration_too_short", {"min_duration": 5.0, "provided_duration": 1.3})
 
 
 def test_all_too_short_for_any_bucket(tmp_path, wav, write_zip):
@@ -221,6 +228,8 @@ def test_all_too_short_for_any_bucket(tmp_path, wav, write_zip):
 def test_none_decodable(tmp_path, write_zip):
     error = error_of(write_zip(tmp_path / "a.zip", {"a.wav": b"x", "b.wav": b"y"}))
     assert isinstance(error, UndecodableError)
+    assert error.type == "unsupported_audio_format"
+    assert ".flac" in error.ctx["supported_formats"]
     assert str(error).startswith("None of the 2 audio files in a.zip can be decoded (a.wav: its content is not audio")
 
 
@@ -236,15 +245,24 @@ def test_what_cannot_be_read_raises_in_both(tmp_path, wav, write_zip):
     content = bytearray(damaged.read_bytes())
     content[300:340] = bytes(40)
     damaged.write_bytes(content)
-    for source, kind in (
-        (duplicates, DuplicateNameError),
-        (damaged, InvalidArchiveError),
-        (tmp_path / "none", InvalidArchiveError),
+    for source, kind, name in (
+        (duplicates, DuplicateNameError, "value_error"),
+        (damaged, InvalidArchiveError, "invalid_archive"),
+        (tmp_path / "none", InvalidArchiveError, "invalid_archive"),
+        ("data:;base64,!", FileDownloadError, "file_download_error"),
     ):
-        with pytest.raises(kind):
+        with pytest.raises(kind) as caught:
             inspect_dataset(source)
+        assert caught.value.type == name
         with pytest.raises(kind):
             prepare(source, duration=0.5, on_clip=lambda clip: None)
+
+
+def test_a_data_uri_is_a_source_like_any_other(mixed):
+    uri = "data:application/zip;base64," + base64.b64encode(mixed.read_bytes()).decode()
+    report = inspect_dataset(uri, duration=0.5)
+    assert report.clips == inspect_dataset(mixed, duration=0.5).clips
+    assert report.source == "data: URI"
 
 
 @pytest.mark.parametrize("duration", [0.0, -1.0, float("nan"), 0.05])

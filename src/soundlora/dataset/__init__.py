@@ -1,14 +1,17 @@
 """Data sets: from the zip or folder that people bring to clips ready for the model, with a report of every one."""
 
-from soundlora.dataset.archive import MEDIA_EXTENSIONS, Archive, Member, open_archive, pair
+from soundlora.dataset.archive import Archive, Member, open_archive, pair
 from soundlora.dataset.captions import read_caption, with_trigger
 from soundlora.dataset.dataset import Clip, inspect_dataset, prepare, refusal
 from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.errors import (
     ClipsTooShortError,
+    DataError,
     DatasetError,
     DecodeError,
     DuplicateNameError,
+    FileDownloadError,
+    FileTooLargeError,
     InvalidArchiveError,
     NoAudioError,
     TooManyFilesError,
@@ -16,7 +19,9 @@ from soundlora.dataset.errors import (
     UnusableClipError,
 )
 from soundlora.dataset.fit import Fitted, fit, target_length
+from soundlora.dataset.names import MEDIA_EXTENSIONS
 from soundlora.dataset.report import ClipReport, DatasetReport, suggest_duration
+from soundlora.dataset.source import is_remote, local_source
 
 __all__ = [
     "MEDIA_EXTENSIONS",
@@ -25,10 +30,13 @@ __all__ = [
     "Clip",
     "ClipReport",
     "ClipsTooShortError",
+    "DataError",
     "DatasetError",
     "DatasetReport",
     "DecodeError",
     "DuplicateNameError",
+    "FileDownloadError",
+    "FileTooLargeError",
     "Fitted",
     "InvalidArchiveError",
     "Member",
@@ -39,6 +47,8 @@ __all__ = [
     "decode",
     "fit",
     "inspect_dataset",
+    "is_remote",
+    "local_source",
     "open_archive",
     "pair",
     "prepare",

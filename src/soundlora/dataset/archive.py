@@ -22,9 +22,7 @@ from typing import IO
 
 from soundlora.dataset import names
 from soundlora.dataset.errors import DuplicateNameError, InvalidArchiveError, TooManyFilesError
-
-MEDIA_EXTENSIONS = (".wav", ".mp3", ".flac", ".ogg", ".aac", ".m4a", ".opus")
-CAPTION_EXTENSION = ".txt"
+from soundlora.dataset.names import CAPTION_EXTENSION, MEDIA_EXTENSIONS
 
 MAX_MEDIA_FILES = 2_000
 MAX_UNPACKED_BYTES = 20 * 1024**3

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from soundlora.dataset import names
-from soundlora.dataset.archive import MEDIA_EXTENSIONS, Member, open_archive, pair, read_start, save
+from soundlora.dataset.archive import Member, open_archive, pair, read_start, save
 from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, one_line, read_caption, with_trigger
 from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.errors import ClipsTooShortError, DatasetError, NoAudioError, UndecodableError, UnusableClipError
 from soundlora.dataset.fit import Fitted, fit
+from soundlora.dataset.names import MEDIA_EXTENSIONS
 from soundlora.dataset.report import MAX_TRAINED_DURATION, MIN_DURATION, ClipReport, DatasetReport
+from soundlora.dataset.source import local_source, shown
 from soundlora.errors import InputError
 
 ADVISED_CLIPS = 10
@@ -59,14 +61,15 @@ def prepare(
     normalize: bool = True,
     preserve_pitch: bool = True,
 ) -> DatasetReport:
-    """Decode and fit every clip of a zip or a folder, hand each to `on_clip` in order of name, and return the report.
+    """Decode and fit every clip, hand each to `on_clip` in order of name, and return the report.
 
-    One clip is held in memory at a time. `duration` is the bucket in seconds. Raises InvalidArchiveError or
-    DuplicateNameError when the source cannot be used at all, and a DatasetError that carries the report when no clip of
-    it can. A zip that turns out to be damaged in the middle raises after clips have been handed over.
+    `source` is a zip or a folder: a path, the URL of a zip, or a data: URI. `duration` is the bucket in seconds. Raises
+    FileDownloadError, FileTooLargeError, InvalidArchiveError or DuplicateNameError when the source cannot be used at
+    all, and a DatasetError that carries the report when no clip of it can. A zip that turns out to be damaged in the
+    middle raises after clips have been handed over.
     """
     settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch)
-    report = _run(Path(source), settings, on_clip)
+    report = _run(source, settings, on_clip)
     if not report.kept:
         raise _nothing_usable(report)
     return report
@@ -85,7 +88,7 @@ def inspect_dataset(
     Raises InvalidArchiveError or DuplicateNameError as `prepare` does. Whether training would be refused is
     `not report.kept`; `refusal` gives the sentence.
     """
-    return _run(Path(source), _Settings(duration, trigger_phrase, normalize, preserve_pitch), lambda clip: None)
+    return _run(source, _Settings(duration, trigger_phrase, normalize, preserve_pitch), lambda clip: None)
 
 
 def refusal(report: DatasetReport) -> DatasetError | None:
@@ -93,12 +96,16 @@ def refusal(report: DatasetReport) -> DatasetError | None:
     return None if report.kept else _nothing_usable(report)
 
 
-def _run(source: Path, settings: _Settings, on_clip: Callable[[Clip], None]) -> DatasetReport:
+def _run(source: str | os.PathLike[str], settings: _Settings, on_clip: Callable[[Clip], None]) -> DatasetReport:
     if not settings.duration >= _SHORTEST_BUCKET:
         raise InputError(f"The duration is {settings.duration} s, but it must be at least {_SHORTEST_BUCKET} s.")
     reports: list[ClipReport] = []
     same_sound: dict[bytes, list[str]] = {}
-    with open_archive(source) as archive, tempfile.TemporaryDirectory(prefix="soundlora-") as workspace:
+    with (
+        local_source(source) as path,
+        open_archive(path) as archive,
+        tempfile.TemporaryDirectory(prefix="soundlora-") as workspace,
+    ):
         pairs, orphans = pair(archive)
         for member, caption in pairs:
             clip, report = _prepare_clip(member, caption, Path(workspace), settings)
@@ -108,7 +115,7 @@ def _run(source: Path, settings: _Settings, on_clip: Callable[[Clip], None]) -> 
                 on_clip(clip)
         ignored = archive.ignored
     return DatasetReport(
-        source=str(source),
+        source=shown(os.fspath(source)),
         duration=settings.duration,
         clips=reports,
         orphan_captions=[orphan.name for orphan in orphans],

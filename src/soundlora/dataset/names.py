@@ -5,6 +5,9 @@ import unicodedata
 import zipfile
 from pathlib import PurePosixPath
 
+MEDIA_EXTENSIONS = (".wav", ".mp3", ".flac", ".ogg", ".aac", ".m4a", ".opus")
+CAPTION_EXTENSION = ".txt"
+
 _RUBBISH = {"thumbs.db", "desktop.ini"}
 _UTF8_FLAG = 0x800
 # Control characters and the marks that turn the writing direction could make a name lie in a terminal or a page;
