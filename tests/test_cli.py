@@ -266,7 +266,7 @@ def test_a_url_that_cannot_be_fetched_is_refused(
 ) -> None:
     out = ["--out", tmp_path / "run", *quick_base.flags] if command == "train" else []
     outcome = soundlora(command, "data:application/zip;base64,?", *out)
-    assert_refused(outcome, "data: URI cannot be downloaded", "Base64")
+    assert_refused(outcome, "The data: URI is not Base64")
     assert not (tmp_path / "run").exists()
 
 

@@ -178,7 +178,9 @@ def _strong_version(headers: httpx2.Headers) -> str:
 def _decode_data_uri(uri: str, max_bytes: int) -> bytes:
     head, comma, body = uri.partition(",")
     if not comma:
-        raise _failed(uri, "it has no comma, and so no content")
+        raise FileDownloadError(
+            "The data: URI has no comma, and so no content; write data:application/zip;base64, before it."
+        )
     # Base64 and percent signs both only shrink: what is far too long is not decoded at all.
     if len(body) > 3 * max_bytes:
         raise _too_large(uri, max_bytes)
@@ -187,7 +189,9 @@ def _decode_data_uri(uri: str, max_bytes: int) -> bytes:
         try:
             content = base64.b64decode(b"".join(content.split()), validate=True)
         except binascii.Error as error:
-            raise _failed(uri, f"its content is not Base64: {error}".lower()) from error
+            raise FileDownloadError(
+                f"The data: URI is not Base64 ({str(error).lower()}); encode the zip anew."
+            ) from error
     if len(content) > max_bytes:
         raise _too_large(uri, max_bytes)
     return content
