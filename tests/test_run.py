@@ -197,7 +197,7 @@ def test_the_report_gives_every_clip_its_fate(finished: Run) -> None:
     assert fates["low.wav"]["caption"] == "SNDX a low tone"
     assert fates["short.wav"]["status"] == "skipped"
     assert "shorter than the bucket" in fates["short.wav"]["reason"]
-    assert finished.result.report.to_json() == report
+    assert finished.result.report.to_json() | {"fit": finished.result.fit.to_json()} == report
 
 
 def test_metrics_are_a_line_a_step(finished: Run) -> None:
@@ -361,6 +361,39 @@ def test_a_changed_caption_is_encoded_anew_and_a_changed_clip_too(
     quick_train("after", data=data, steps=1)
     assert seen["captions"] == ["a deep tone"]
     assert len(seen["clips"]) == 1
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# what was learnt
+
+
+def test_clips_kept_out_are_followed_along_the_run_and_judged(quick_train: Train) -> None:
+    result = quick_train(hold_out=1, validation_prompts=["rain"])
+    lines = [json.loads(line) for line in (result.folder / "held_out.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(STEPS + 1))
+    report = json.loads((result.folder / "report.json").read_text())
+    assert report["fit"] == result.fit.to_json()
+    assert result.fit.base_loss == lines[0]["loss"]
+    assert result.fit.final_loss == lines[-1]["loss"]
+    assert result.fit.verdict in ("learnt", "barely learnt", "overfitting")
+    assert result.fit.distance is not None
+    assert result.fit.level_dbfs is not None
+    trained = {json.loads(line)["clip"] for line in (result.folder / "metrics.jsonl").read_text().splitlines()}
+    kept = {clip.name for clip in result.report.kept}
+    assert len(kept - trained) == 1
+
+
+def test_a_run_of_few_clips_trains_on_all_of_them(finished: Run) -> None:
+    assert {line["clip"] for line in finished.metrics} == {clip.name for clip in finished.result.report.kept}
+    assert finished.result.fit.verdict == "unknown"
+    assert finished.json("report.json")["fit"]["verdict"] == "unknown"
+
+
+@pytest.mark.parametrize("count", [-1, 3, 50])
+def test_keeping_out_every_clip_is_refused(quick_train: Train, tmp_path: Path, count: int) -> None:
+    with pytest.raises(InputError, match=f"hold_out is {count}, but of 3 clips at least one"):
+        quick_train(hold_out=count)
+    assert not (tmp_path / "run").exists()
 
 
 # ----------------------------------------------------------------------------------------------------------------------

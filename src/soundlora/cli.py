@@ -72,6 +72,9 @@ def train(
     debug_dataset: Annotated[bool, typer.Option(help="Also write what the model hears of every clip.")] = False,
     preview_every: Annotated[int | None, typer.Option(min=1, help="Steps. [default: a quarter of the run]")] = None,
     checkpoint_every: Annotated[int | None, typer.Option(min=1, help="Steps. [default: a quarter of the run]")] = None,
+    hold_out: Annotated[
+        int | None, typer.Option(min=0, help="Clips kept out, to tell what was learnt. [default: one in ten]")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
 ) -> None:
     """Train a LoRA on clips; writes lora.safetensors, config.json and previews to the run folder."""
@@ -119,6 +122,7 @@ def train(
             seed=seed,
             preview_every=preview_every,
             checkpoint_every=checkpoint_every,
+            hold_out=hold_out,
             resume=resume,
             on_progress=console,
             **options,

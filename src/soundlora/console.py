@@ -94,6 +94,8 @@ class TrainingConsole(Display):
                 self.note(f"{clip.name}: {warning}")
         for warning in result.report.warnings:
             self.note(warning)
+        for sentence in result.fit.sentences:
+            self.console.print(escape(sentence))
         # Not a table, which would cut long paths at the edge of the terminal.
         lines = [("LoRA", str(result.lora)), ("config", str(result.config))]
         if result.preview is not None:

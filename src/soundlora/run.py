@@ -25,11 +25,13 @@ from soundlora.progress import OnProgress, Pace, Progress, StoppedError
 from soundlora.request import DEFAULT_NEGATIVE_PROMPT, TrainingRequest, preview_seconds
 from soundlora.sampling.generate import SamplingSettings
 from soundlora.training.cache import Cache, cached_contexts, default_root, latents_key
+from soundlora.training.evaluation import Fit, HeldOut, default_hold_out, fit_report, split
 from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import DivergedError, Example, Trainer
 
 TRAINING_TYPE = "t2a"
+_EVALUATIONS = 20  # of the held-out loss, a run
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class TrainingResult:
     debug_dataset: Path | None
     report: DatasetReport
     final_loss: float  # mean over the last tenth of the steps
+    fit: Fit
 
 
 def train(
@@ -66,6 +69,7 @@ def train(
     debug_dataset: bool = False,
     preview_every: int | None = None,
     checkpoint_every: int | None = None,
+    hold_out: int | None = None,
     resume: bool = False,
     device: torch.device | str | None = None,
     cache: str | os.PathLike[str] | None = None,
@@ -77,6 +81,7 @@ def train(
     validation_prompts: texts for previews; None takes the first clip's caption, an empty list makes none.
     negative_prompt, stg_scale: None takes the base's own.
     preview_every, checkpoint_every: in steps; None means four times a run.
+    hold_out: clips that are not trained on, but tell what was learnt; None is one in ten, of ten and more.
     resume: go on from the last checkpoint in `out`; the result is that of an uninterrupted run, to the bit.
     cache: folder for latents and contexts; None is the user's cache folder.
     on_progress: called with news of the run, many times a second.
@@ -112,6 +117,10 @@ def train(
         negative_prompt = DEFAULT_NEGATIVE_PROMPT if from_base is None else from_base
     if stg_scale is None:
         stg_scale = model_base.config.sampling.stg
+    if hold_out is None:
+        hold_out = default_hold_out(len(clips))
+    if not 0 <= hold_out < len(clips):
+        raise InputError(f"hold_out is {hold_out}, but of {len(clips)} clips at least one has to be trained on.")
     quarter = max(1, steps // 4)
     preview_every, checkpoint_every = preview_every or quarter, checkpoint_every or quarter
     request: dict[str, Any] = {
@@ -134,6 +143,7 @@ def train(
         "base_hash": model_base.hash,
         "preview_every": preview_every,
         "checkpoint_every": checkpoint_every,
+        "hold_out": hold_out,
         "clips": {clip.name: clip.sha256 for clip in clips},
     }
     if resume:
@@ -166,15 +176,21 @@ def train(
     # 6. Transformer, adapter, trainer; and the state of an interrupted run.
     model = model_base.transformer(target)
     adapter = Adapter.create(model, rank, seed=seed)
+    training, kept_out = split(examples, hold_out, seed)
     trainer = Trainer(
-        adapter, examples, model_base.config.audio, steps=steps, learning_rate=learning_rate, seed=seed
+        adapter, training, model_base.config.audio, steps=steps, learning_rate=learning_rate, seed=seed
     )
+    held_out = HeldOut(adapter, kept_out, model_base.config.audio)
     done = 0
     latest = folder.latest_checkpoint() if resume else None
     if latest is not None:
         done = folder.load_checkpoint(latest, adapter, trainer.optimizer)
     if resume:
         folder.truncate_metrics(done)
+
+    def evaluate(step: int) -> None:
+        if kept_out:
+            folder.log_held_out(step, held_out.loss())
 
     def preview(step: int) -> list[Path]:
         paths = [folder.preview_path(step, number) for number in range(len(preview_settings.prompts))]
@@ -185,8 +201,11 @@ def train(
 
     # 7. Train.
     pace = Pace(steps, done)
+    evaluate_every = max(1, steps // _EVALUATIONS)
     try:
         for step in range(done, steps):
+            if step % evaluate_every == 0:
+                evaluate(step)
             if step % preview_every == 0:
                 preview(step)
                 pace.resume()
@@ -196,6 +215,7 @@ def train(
             tell(pace.tick(figures.loss))
             if (step + 1) % checkpoint_every == 0 or step + 1 == steps:
                 folder.save_checkpoint(step + 1, adapter, trainer.optimizer)
+        evaluate(steps)
     except DivergedError as error:
         raise StoppedError(_diverged(error, folder)) from None
     except KeyboardInterrupt:
@@ -205,8 +225,13 @@ def train(
             "Go on with the same command and --resume."
         ) from None
 
-    # 8. Results.
+    # 8. What was learnt.
     final_previews = preview(steps)
+    tell(Progress("saving", steps, steps, message="comparing with the clips"))
+    fit = fit_report(folder, adapter, training, model_base, preview_settings, final_previews)
+    write_json(folder.report, report.to_json() | {"fit": fit.to_json()})
+
+    # 9. Results.
     tell(Progress("saving", steps, steps, message="writing the LoRA"))
     if final_previews:
         combine(final_previews, folder.preview)
@@ -227,6 +252,7 @@ def train(
         debug_dataset=folder.debug_dataset if debug_dataset else None,
         report=report,
         final_loss=sum(losses) / len(losses),
+        fit=fit,
     )
 
 

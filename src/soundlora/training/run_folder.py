@@ -23,6 +23,7 @@ class RunFolder:
         self.request = path / "request.json"
         self.report = path / "report.json"
         self.metrics = path / "metrics.jsonl"
+        self.held_out = path / "held_out.jsonl"
         self.checkpoints = path / "checkpoints"
         self.previews = path / "previews"
         self.lora = path / "lora.safetensors"
@@ -74,10 +75,25 @@ class RunFolder:
 
     def truncate_metrics(self, steps: int) -> None:
         """Drop lines beyond `steps`, which a resumed run will write again."""
-        if not self.metrics.exists():
-            return
-        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        _replace(self.metrics, "".join(lines[:steps]).encode())
+        if self.metrics.exists():
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            _replace(self.metrics, "".join(lines[:steps]).encode())
+        if self.held_out.exists():
+            before = [_held_out_line(step, loss) for step, loss in self.read_held_out() if step < steps]
+            _replace(self.held_out, "".join(before).encode())
+
+    def log_held_out(self, step: int, loss: float) -> None:
+        """Append a line to held_out.jsonl."""
+        with self.held_out.open("a", encoding="utf-8") as file:
+            file.write(_held_out_line(step, loss))
+
+    def read_held_out(self) -> list[tuple[int, float]]:
+        """(step, loss) of every evaluation; a line that was cut off by a kill is left out."""
+        if not self.held_out.exists():
+            return []
+        lines = self.held_out.read_text(encoding="utf-8").splitlines(keepends=True)
+        figures = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [(line["step"], line["loss"]) for line in figures]
 
     def read_metrics(self) -> list[dict[str, Any]]:
         if not self.metrics.exists():
@@ -97,8 +113,12 @@ class RunFolder:
         os.replace(partial, path)
         return path
 
+    def all_checkpoints(self) -> list[Path]:
+        """From the earliest to the latest."""
+        return sorted(self.checkpoints.glob("step_*.pt")) if self.checkpoints.is_dir() else []
+
     def latest_checkpoint(self) -> Path | None:
-        paths = sorted(self.checkpoints.glob("step_*.pt")) if self.checkpoints.is_dir() else []
+        paths = self.all_checkpoints()
         return paths[-1] if paths else None
 
     def load_checkpoint(self, path: Path, adapter: Adapter, optimizer: Optimizer) -> int:
@@ -116,6 +136,10 @@ class RunFolder:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     _replace(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _held_out_line(step: int, loss: float) -> str:
+    return json.dumps({"step": step, "loss": loss}) + "\n"
 
 
 def _replace(path: Path, content: bytes) -> None:

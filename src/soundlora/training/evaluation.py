@@ -1,0 +1,276 @@
+"""Does it learn? Loss on clips kept out of the training, and at the end an answer in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from soundlora.model.base import Base
+from soundlora.model.config import AudioConfig
+from soundlora.model.latents import positions
+from soundlora.model.lora import Adapter
+from soundlora.sampling.generate import sample_latents
+from soundlora.training.flow import loss_per_sample, noisy, step_generator
+from soundlora.training.preview import PreviewSettings
+from soundlora.training.run_folder import RunFolder
+from soundlora.training.trainer import Example
+from soundlora.wav import read_wav
+
+SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
+FEWEST_CLIPS = 10  # with fewer, every clip is needed for training
+_SHARE = 10  # one clip in ten is kept out
+_SEED = 20_25_01  # of the held-out noise: the same in every run, so that runs compare
+_BARELY = 0.05  # of the base's held-out loss: less was hardly learnt
+_TURNED = 0.03  # above the lowest held-out loss: more is past the best
+_COPY = 0.9  # correlation with one clip at which a sound counts as a copy of it
+_LAG = 25  # latents, 1 s: how far a copy may be shifted
+_SILENCE_DBFS = -60.0
+_WINDOW_SECONDS = 0.05
+
+
+def default_hold_out(clips: int) -> int:
+    """Clips to keep out of a training on `clips` of them."""
+    return clips // _SHARE if clips >= FEWEST_CLIPS else 0
+
+
+def split(examples: Sequence[Example], count: int, seed: int) -> tuple[list[Example], list[Example]]:
+    """(to train on, kept out), both in their order; the same ones for the same seed."""
+    order = torch.randperm(len(examples), generator=step_generator(seed, _SEED)).tolist()
+    out = set(order[:count])
+    kept = [example for number, example in enumerate(examples) if number not in out]
+    return kept, [examples[number] for number in sorted(out)]
+
+
+class HeldOut:
+    """Flow-matching loss on the same clips, noise levels and noise every time."""
+
+    def __init__(self, adapter: Adapter, examples: Sequence[Example], audio: AudioConfig) -> None:
+        self.adapter, self.examples, self.audio = adapter, list(examples), audio
+
+    @torch.no_grad()
+    def loss(self) -> float:
+        """Mean over clips and `SIGMAS`, of the model as it is."""
+        model = self.adapter.model
+        device = model.audio_patchify_proj.weight.device
+        total = 0.0
+        for number, example in enumerate(self.examples):
+            clean, context = example.latents[None].to(device), example.context[None].to(device)
+            rope = model.rope(positions(clean.shape[1], self.audio).to(device))
+            for place, level in enumerate(SIGMAS):
+                generator = step_generator(_SEED, number * len(SIGMAS) + place)
+                noise = torch.randn(clean.shape, generator=generator).to(device)
+                sigma = torch.tensor([level], device=device)
+                velocity = model(noisy(clean, noise, sigma), sigma[:, None], sigma, context, rope)
+                total += loss_per_sample(velocity, clean, noise).item()
+        return total / (len(self.examples) * len(SIGMAS))
+
+
+@contextmanager
+def switched_off(adapter: Adapter) -> Iterator[None]:
+    """The base alone, while it lasts."""
+    scales = {name: layer.scale for name, layer in adapter.layers.items()}
+    for layer in adapter.layers.values():
+        layer.scale = 0.0
+    try:
+        yield
+    finally:
+        for name, layer in adapter.layers.items():
+            layer.scale = scales[name]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a run came to. Losses and distances are None where no clip was kept out or nothing generated."""
+
+    verdict: str  # "learnt", "barely learnt", "overfitting", "learning" (lowest at the end, still falling) or "unknown"
+    sentences: tuple[str, ...]
+    base_loss: float | None
+    final_loss: float | None
+    best_loss: float | None
+    best_step: int | None
+    distance: float | None  # generated to training audio, in deviations of a latent channel
+    base_distance: float | None
+    closest_clip: str | None
+    closeness: float | None  # correlation with it, 1 is a copy
+    level_dbfs: float | None  # RMS of the previews
+    silence: float | None  # share of the previews that is silent
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"sentences": list(self.sentences)}
+
+
+def judge(
+    held_out: Sequence[tuple[int, float]],
+    distances: tuple[float, float] | None,
+    closest: tuple[str, float] | None,
+    level: tuple[float, float] | None,
+    checkpoints: Sequence[int] = (),
+) -> Fit:
+    """The fit report. held_out: (step, loss), step 0 being the base; distances: (generated, base); level: (dBFS, share
+    of silence) of the previews; checkpoints: steps whose LoRA is kept.
+    """
+    verdict, sentences = "unknown", []
+    base = final = best = None
+    best_step = None
+    if len(held_out) > 1:
+        base, final = held_out[0][1], held_out[-1][1]
+        best_step, best = min(held_out, key=lambda line: line[1])
+        gain = 1 - final / base
+        if best_step == 0:
+            verdict = "barely learnt"
+            sentences.append(
+                f"Not learnt: the loss on clips kept out never fell below the base's {base:.3f}; at the end it was "
+                f"{final:.3f}. Look at the captions: what is in the clips, but not in them, can't be told apart."
+            )
+        elif best < final * (1 - _TURNED):
+            verdict = "overfitting"
+            kept = min(checkpoints, key=lambda step: abs(step - best_step), default=None)
+            advice = f"; the checkpoint of step {kept} is the nearest to it" if kept is not None else ""
+            sentences.append(
+                f"Overfitting: the loss on clips kept out was lowest at step {best_step} ({best:.3f}) and rose to "
+                f"{final:.3f} since{advice}."
+            )
+        elif gain < _BARELY:
+            verdict = "barely learnt"
+            sentences.append(
+                f"Barely learnt: the loss on clips kept out fell by {max(gain, 0):.0%} only, from {base:.3f} to "
+                f"{final:.3f}. Try more steps, a higher learning rate, or captions that say what the clips share."
+            )
+        else:
+            verdict = "learnt"
+            sentences.append(
+                f"Learnt: the loss on clips kept out fell by {gain:.0%}, from {base:.3f} to {final:.3f}."
+            )
+    else:
+        sentences.append(
+            "No clip was kept out, so there is no telling whether it learnt the sound or the clips: "
+            f"that takes {FEWEST_CLIPS} clips or --hold-out."
+        )
+    if distances is not None:
+        sentences.append(
+            f"Generated sound lies {distances[0]:.2f} from the clips in latent statistics; the base's lies "
+            f"{distances[1]:.2f} from them."
+        )
+    if closest is not None and closest[1] >= _COPY:
+        sentences.append(f"It repeats {closest[0]} almost note for note ({closest[1]:.2f} of 1).")
+    if level is not None and level[1] > 0.9:
+        sentences.append("The previews are almost silent.")
+    return Fit(
+        verdict=verdict,
+        sentences=tuple(sentences),
+        base_loss=base,
+        final_loss=final,
+        best_loss=best,
+        best_step=best_step,
+        distance=distances and distances[0],
+        base_distance=distances and distances[1],
+        closest_clip=closest and closest[0],
+        closeness=closest and closest[1],
+        level_dbfs=level and level[0],
+        silence=level and level[1],
+    )
+
+
+def fit_report(
+    folder: RunFolder,
+    adapter: Adapter,
+    examples: Sequence[Example],
+    base: Base,
+    settings: PreviewSettings,
+    previews: Sequence[Path],
+) -> Fit:
+    """Of a run at its end. A run without previews generates nothing for its report either."""
+    held_out = folder.read_held_out()
+    checkpoints = [int(path.stem.removeprefix("step_")) for path in folder.all_checkpoints()]
+    if not previews:
+        return judge(held_out, None, None, None, checkpoints)
+    steps, guidance = settings.sampling.resolve(base.config.sampling)
+
+    def sample(context: Tensor) -> Tensor:
+        return sample_latents(
+            adapter.model,
+            base.config.audio,
+            context,
+            settings.negative_context,
+            seconds=settings.seconds,
+            seed=settings.seed,
+            steps=steps,
+            guidance=guidance,
+        )
+
+    distances, closest = compare(adapter, examples, sample)
+    return judge(held_out, distances, closest, measure_level(previews), checkpoints)
+
+
+def compare(
+    adapter: Adapter, examples: Sequence[Example], sample: Callable[[Tensor], Tensor], prompts: int = 2
+) -> tuple[tuple[float, float], tuple[str, float]]:
+    """Sound generated for the clips' own captions, against the clips.
+
+    sample: context (S, D) → latents (T, C) of the model as it is. Returns the distances (with the adapter, without)
+    and the clip that a generated sound is closest to, with their correlation.
+    """
+    contexts = _different([example.context for example in examples], prompts)
+    clips = [example.latents for example in examples]
+    centre = torch.stack([_statistics(clip) for clip in clips]).mean(dim=0)
+    generated = [sample(context).cpu() for context in contexts]
+    with switched_off(adapter):
+        original = [sample(context).cpu() for context in contexts]
+    ours, theirs = (
+        math.sqrt((torch.stack([_statistics(x) for x in sounds]).mean(dim=0) - centre).square().mean())
+        for sounds in (generated, original)
+    )
+    name, closeness = max(
+        ((example.name, _correlation(sound, example.latents)) for sound in generated for example in examples),
+        key=lambda pair: pair[1],
+    )
+    return (ours, theirs), (name, closeness)
+
+
+def measure_level(previews: Sequence[Path]) -> tuple[float, float]:
+    """(RMS in dBFS, share of 50-ms windows below −60 dBFS) over WAV files."""
+    powers = []
+    for path in previews:
+        waveform, rate = read_wav(path)
+        size = round(_WINDOW_SECONDS * rate)
+        windows = waveform[:, : waveform.shape[1] // size * size].reshape(waveform.shape[0], -1, size)
+        powers.append(windows.square().mean(dim=(0, 2)))
+    power = torch.cat(powers)
+    silent = (power < 10 ** (_SILENCE_DBFS / 10)).float().mean()
+    return 10 * math.log10(max(power.mean().item(), 1e-12)), silent.item()
+
+
+def _different(contexts: Sequence[Tensor], count: int) -> list[Tensor]:
+    chosen: list[Tensor] = []
+    for context in contexts:
+        if len(chosen) < count and not any(torch.equal(context, other) for other in chosen):
+            chosen.append(context)
+    return chosen
+
+
+def _statistics(latents: Tensor) -> Tensor:
+    """(T, C) → (2C,): mean and deviation of each channel."""
+    return torch.cat((latents.mean(dim=0), latents.std(dim=0, correction=0)))
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    """Of two (T, C) latents at the shift, up to a second, that fits best."""
+    a, b = a - a.mean(dim=0), b - b.mean(dim=0)
+    best = 0.0
+    for lag in range(-_LAG, _LAG + 1):
+        x, y = a[max(0, lag) :], b[max(0, -lag) :]
+        count = min(len(x), len(y))
+        if count < 2:
+            continue
+        x, y = x[:count], y[:count]
+        norms = x.norm() * y.norm()
+        if norms > 0:
+            best = max(best, ((x * y).sum() / norms).item())
+    return best
