@@ -382,6 +382,27 @@ def test_inspect_shows_every_clip_to_people(soundlora: Cli, clips: Path, tmp_pat
     assert outcome.code == 0
     for words in ("low.wav", "a low tone", "short[1].wav", "shorter than the bucket", "3 kept, 1 skipped"):
         assert words in outcome.out
+    for words in ("LUFS", "bucket   0.5 s     3 clips", "this one", "suggested"):
+        assert words in outcome.out
+
+
+def test_inspect_takes_the_settings_of_training(soundlora: Cli, tmp_path: Path) -> None:
+    # Half a latent frame is missing: padded or stretched it fills the bucket; only stretched it is loud to its end.
+    write_clip(tmp_path / "a.wav", 2 * tone(0.48), "a tone")
+    flags = ["--duration", "0.5", "--trigger-phrase", "TRG", "--validation-prompt", "a tone", "--json"]
+    outcome = soundlora("inspect", tmp_path, *flags, "--no-normalize", "--no-preserve-pitch")
+    report = json.loads(outcome.out)
+    assert report["clips"][0]["silence_end_seconds"] == pytest.approx(0.02, abs=0.01)
+    assert any("lacks the trigger phrase 'TRG'" in warning for warning in report["warnings"])
+    stretched = json.loads(soundlora("inspect", tmp_path, *flags, "--preserve-pitch").out)
+    assert stretched["clips"][0]["silence_end_seconds"] == 0
+
+
+def test_inspect_does_not_load_torch(clips: Path) -> None:
+    code = "import sys; from soundlora.cli import app; app(sys.argv[1:], standalone_mode=False);"
+    code += "sys.exit(bool({'torch', 'httpx2'} & set(sys.modules)))"
+    command = [sys.executable, "-c", code, "inspect", str(clips), "--duration", "0.5"]
+    assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
 
 
 def test_inspect_refuses_what_train_would_refuse_after_the_report(soundlora: Cli, tmp_path: Path) -> None:

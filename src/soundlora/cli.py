@@ -176,12 +176,27 @@ def inspect(
     data: Annotated[str, typer.Argument(help=DATA_HELP)],
     duration: Annotated[float, typer.Option(help="Seconds of every clip.")] = 5.0,
     trigger_phrase: Annotated[str, typer.Option(help="Prepended to every caption.")] = "",
+    normalize: Annotated[bool, typer.Option("--normalize/--no-normalize", help="Peak-normalise clips.")] = True,
+    preserve_pitch: Annotated[
+        bool,
+        typer.Option("--preserve-pitch/--no-preserve-pitch", help="Stretch, not pad, a clip a hair too short."),
+    ] = True,
+    validation_prompt: Annotated[
+        list[str] | None, typer.Option(help="Text for previews, looked at for the trigger phrase.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Say what training would make of every clip, and why. Exits with 2 when it would refuse the data."""
     from soundlora.dataset import inspect_dataset, refusal
 
-    report = inspect_dataset(data, duration=duration, trigger_phrase=trigger_phrase)
+    report = inspect_dataset(
+        data,
+        duration=duration,
+        trigger_phrase=trigger_phrase,
+        normalize=normalize,
+        preserve_pitch=preserve_pitch,
+        validation_prompts=validation_prompt or (),
+    )
     if as_json:
         print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -116,13 +116,15 @@ def spinner(text: str) -> Iterator[Display]:
 
 
 def print_report(report: DatasetReport) -> None:
-    """Every clip with what was measured, and below it its caption or the reason why it is skipped."""
+    """A table of every clip with what was measured, below each its caption or the reason why it is skipped."""
     console = Console(highlight=False, soft_wrap=True)
-    width = max((len(clip.name) for clip in report.clips), default=0)
-    for clip in report.clips:
+    rows = [_measurements(clip) for clip in report.clips]
+    header = ("", "file", "length", "format", "peak", "loudness", "noise", "silence")
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    console.print(_row(header, widths), style="bold")
+    for clip, row in zip(report.clips, rows, strict=True):
         kept = clip.status == "kept"
-        status = "[green]kept   [/]" if kept else "[red]skipped[/]"
-        console.print(f"{status}  {escape(clip.name):<{width}}  {escape(_measurements(clip))}".rstrip())
+        console.print(escape(_row(row, widths)), style="green" if kept else "red")
         console.print(f"         {escape(clip.caption if kept else clip.reason or '')}", style="dim" if kept else None)
         for warning in clip.warnings:
             console.print(f"         [yellow]Note:[/] {escape(warning)}")
@@ -130,23 +132,48 @@ def print_report(report: DatasetReport) -> None:
         console.print(f"[yellow]Note:[/] {escape(caption)} belongs to no clip.")
     for warning in report.warnings:
         console.print(f"[yellow]Note:[/] {escape(warning)}")
-    seconds = report.total_seconds
+    hidden = sum("hidden" in file.reason for file in report.ignored)
+    if hidden:
+        console.print(f"{hidden} hidden or system {'file' if hidden == 1 else 'files'} passed over.", style="dim")
+    console.print()
+    for bucket in report.buckets:
+        marks = ["this one"] if bucket.duration == report.duration else []
+        marks += ["suggested"] if bucket.duration == report.suggested_duration else []
+        mark = f"  {', '.join(marks)}" if marks else ""
+        clips = f"{bucket.clips} {'clip ' if bucket.clips == 1 else 'clips'}"
+        console.print(f"bucket {bucket.duration:5.1f} s  {clips:>10}  {_minutes(bucket.seconds)}{mark}")
     console.print(
-        f"{len(report.kept)} kept, {len(report.skipped)} skipped; {int(seconds // 60)} min {seconds % 60:.1f} s "
+        f"{len(report.kept)} kept, {len(report.skipped)} skipped; {_minutes(report.total_seconds).strip()} "
         f"at {report.duration:g} s a clip."
     )
 
 
-def _measurements(clip: ClipReport) -> str:
-    parts = []
-    if clip.seconds is not None:
-        parts.append(f"{clip.seconds:6.2f} s")
-    if clip.sample_rate is not None:
-        channels = {1: "mono", 2: "stereo"}.get(clip.channels or 0, f"{clip.channels} channels")
-        parts.append(f"{clip.sample_rate} Hz {channels} {clip.codec}")
-    if clip.peak_dbfs is not None:
-        parts.append(f"peak {clip.peak_dbfs:.1f} dBFS")
-    return "  ".join(parts)
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds // 60):3d} min {seconds % 60:4.1f} s"
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    # Names and formats start, figures end at the same column.
+    aligned = [
+        cell.ljust(width) if number in (0, 1, 3) else cell.rjust(width)
+        for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(aligned).rstrip()
+
+
+def _measurements(clip: ClipReport) -> tuple[str, ...]:
+    channels = {1: "mono", 2: "stereo"}.get(clip.channels or 0, f"{clip.channels} channels")
+    start, end = clip.silence_start_seconds, clip.silence_end_seconds
+    return (
+        clip.status,
+        clip.name,
+        "" if clip.seconds is None else f"{clip.seconds:.2f} s",
+        "" if clip.sample_rate is None else f"{clip.sample_rate} Hz {channels} {clip.codec}",
+        "" if clip.peak_dbfs is None else f"{clip.peak_dbfs:.1f} dBFS",
+        "" if clip.loudness_lufs is None else f"{clip.loudness_lufs:.1f} LUFS",
+        "" if clip.noise_floor_dbfs is None else f"{clip.noise_floor_dbfs:.0f} dBFS",
+        "" if start is None or end is None else f"{start:.1f} + {end:.1f} s",
+    )
 
 
 def _figures(news: Progress) -> str:

@@ -106,7 +106,8 @@ def train(
     # 2. Clips: decoded, fitted to the bucket, encoded. One is in memory at a time.
     store = Cache(Path(cache) if cache else default_root())
     clips, report = _encode_clips(
-        model_base, store, data, target, tell, duration, trigger_phrase, normalize, preserve_pitch
+        model_base, store, data, target, tell, duration, trigger_phrase, normalize, preserve_pitch,
+        tuple(validation_prompts or ()),
     )
 
     # 3. The request as it is kept, with every default filled in.
@@ -298,6 +299,7 @@ def _encode_clips(
     trigger_phrase: str,
     normalize: bool,
     preserve_pitch: bool,
+    validation_prompts: Sequence[str],
 ) -> tuple[list[_EncodedClip], DatasetReport]:
     clips: list[_EncodedClip] = []
     codec = None
@@ -321,6 +323,7 @@ def _encode_clips(
         trigger_phrase=trigger_phrase,
         normalize=normalize,
         preserve_pitch=preserve_pitch,
+        validation_prompts=validation_prompts,
     )
     kept, skipped = len(report.kept), len(report.skipped)
     tell(Progress("clips", kept, kept, message=f"{kept} clips kept, {skipped} skipped"))

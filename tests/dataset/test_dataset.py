@@ -81,10 +81,13 @@ def test_the_report_gives_every_clip_its_fate(mixed):
     assert (long.codec, long.layout) == ("pcm_s16le", "stereo")
     assert long.peak_dbfs == pytest.approx(-6.02, abs=0.01)
     assert long.warnings == ["it has no caption: the trigger phrase stands alone"]
+    assert long.loudness_lufs == pytest.approx(-7.05, abs=0.1)
+    assert (long.silence_start_seconds, long.silence_end_seconds, long.clipped_share) == (0, 0, 0)
     assert report.orphan_captions == ["empty.txt", "stray.txt"]
     assert report.total_seconds == 1.0
     assert report.warnings == [
         "Only 2 clips will be trained on; 10 or more are advised.",
+        "1 of 2 clips have no caption, the others do: b/long.wav.",
         "Ignored, neither audio nor captions: cover.png.",
     ]
     assert refusal(report) is None
@@ -109,7 +112,7 @@ def test_nothing_of_an_archive_stays_or_keeps_its_name(mixed, tmp_path, monkeypa
     monkeypatch.setattr(tempfile, "tempdir", str(workplace))
     seen = set()
     prepare(mixed, duration=0.5, on_clip=lambda clip: seen.update(p.name for p in workplace.rglob("*") if p.is_file()))
-    assert seen == {"clip.wav"}
+    assert seen <= {"clip0.wav", "clip1.wav", "clip2.mp3", "clip3.wav", "clip4.wav"}
     assert list(workplace.iterdir()) == []
 
 
@@ -176,14 +179,46 @@ def test_warnings_about_the_set_as_a_whole(tmp_path, wav, write_zip):
     source = write_zip(tmp_path / "a.zip", members | captions)
     report = inspect_dataset(source, duration=0.5, normalize=False)
     assert report.warnings == [
-        "The levels of the clips differ by 20 dB; normalising evens them.",
+        "The clips differ by 20 dB in loudness, from quiet.wav to 00.wav; normalising evens their peaks.",
         "All captions are alike; the model learns to tell sounds apart only where captions differ.",
-        "The same sound is there 10 times: 00.wav, 01.wav, 02.wav, 03.wav, 04.wav and 5 more.",
-        "The same sound is there 2 times: loud.wav, loud_copy.wav.",
+        "The same sound is there 10 times: 00.wav, 01.wav, 02.wav, 03.wav, 04.wav and 5 more; it will be learned as "
+        "often.",
+        "The same sound is there 2 times: loud.wav, loud_copy.wav; it will be learned as often.",
     ]
-    assert inspect_dataset(source, duration=20.5).warnings == [
-        "The bucket of 20.5 s is long: the base was trained on up to 20 s."
-    ]
+    assert report.duplicates[1] == ["loud.wav", "loud_copy.wav"]
+    long = inspect_dataset(source, duration=20.5).warnings
+    assert long[0] == "The bucket of 20.5 s is long: the base was trained on up to 20 s."
+
+
+def test_the_same_sound_is_known_in_another_format_and_when_it_is_too_short(tmp_path, tone, write_audio):
+    for name, codec in (("a.wav", "pcm_s16le"), ("b.flac", "flac")):
+        write_audio(tmp_path / name, tone(0.6, 44_100), 44_100, codec=codec)
+    write_audio(tmp_path / "d.wav", tone(0.6, 44_100, frequency=441), 44_100)
+    for duration in (0.5, 5.0):
+        assert inspect_dataset(tmp_path, duration=duration).duplicates == [["a.wav", "b.flac"]]
+
+
+def test_every_other_file_is_listed_with_its_reason(tmp_path, wav, write_zip):
+    names = ["cover.png", "__MACOSX/._a.wav", ".hidden/b.wav", "Thumbs.db"]
+    source = write_zip(tmp_path / "a.zip", {"a.wav": wav()} | dict.fromkeys(names, b"x"))
+    with zipfile.ZipFile(source) as bundle:
+        bundle.extractall(tmp_path / "folder")
+    for path in (source, tmp_path / "folder"):
+        reasons = {file.name: file.reason for file in inspect_dataset(path, duration=0.5).ignored}
+        assert reasons.pop("cover.png") == "it is neither audio nor a caption"
+        assert set(reasons.values()) == {"it is hidden, or a system's own file"}
+        assert len(reasons) == 3
+
+
+def test_what_on_clip_raises_comes_through_and_nothing_stays(mixed, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def fail(clip):
+        raise RuntimeError(clip.name)
+
+    with pytest.raises(RuntimeError, match="exact"):
+        prepare(mixed, duration=0.5, on_clip=fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["mixed.zip"]
 
 
 def error_of(source, duration=0.5) -> DatasetError:

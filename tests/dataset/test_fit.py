@@ -106,13 +106,13 @@ def test_what_is_trimmed_away_does_not_count_for_the_level(tone):
     sent[:, 20_000] = 1.0
     fitted = fit(audio(sent, 16_000), 1.0)
     assert peak_db(fitted.samples) == pytest.approx(-0.1, abs=0.01)
-    assert fitted.peak_dbfs == pytest.approx(-20, abs=0.01)
+    assert fitted.levels.peak_dbfs == pytest.approx(-20, abs=0.01)
 
 
 def test_levels_are_those_before_normalisation(tone):
     fitted = fit(audio(tone(1.0, 48_000, peak=0.5), 48_000), 1.0)
-    assert fitted.peak_dbfs == pytest.approx(-6.02, abs=0.01)
-    assert fitted.rms_dbfs == pytest.approx(-9.03, abs=0.01)
+    assert fitted.levels.peak_dbfs == pytest.approx(-6.02, abs=0.01)
+    assert fitted.levels.rms_dbfs == pytest.approx(-9.03, abs=0.01)
     assert fitted.warnings == ()
 
 
@@ -129,20 +129,29 @@ def test_the_smallest_16_bit_sound_is_no_silence():
     samples[0, 100] = 1 / 32_768
     fitted = fit(audio(samples, 16_000), 1.0)
     assert peak_db(fitted.samples) == pytest.approx(-0.1, abs=0.01)
-    assert fitted.warnings == ("it is very quiet: normalising raises it and its noise by 90 dB",)
+    assert fitted.warnings[0] == "it is very quiet: normalising raises it and its noise by 90 dB"
+
+
+def test_a_clip_that_is_mostly_silence_is_warned_about(tone):
+    samples = tone(1.0, 16_000)
+    samples[:, :4_000] = 0
+    assert fit(audio(samples, 16_000), 1.0).warnings == ()
+    samples[:, 11_000:] *= 1e-4
+    warning = "most of it is silence: 0.2 s at its start and 0.3 s at its end"
+    assert fit(audio(samples, 16_000), 1.0).warnings == (warning,)
 
 
 def test_dc_is_measured_and_warned_about(tone):
     fitted = fit(audio(tone(1.0, 16_000, peak=0.2) + np.float32(0.05), 16_000), 1.0)
-    assert fitted.dc_offset == pytest.approx(0.05, abs=1e-4)
+    assert fitted.levels.dc_offset == pytest.approx(0.05, abs=1e-4)
     assert fitted.warnings == ("it has a DC offset of 5.0% of full scale; a high-pass filter removes it",)
 
 
 def test_clipping_is_measured_and_warned_about(tone):
     clipped = np.clip(tone(1.0, 48_000, peak=2.0), -1, 1)
     fitted = fit(audio(clipped, 48_000), 1.0)
-    assert fitted.clipped_share == pytest.approx(float((np.abs(clipped) == 1).mean()), abs=0.01)
-    assert fitted.warnings == (f"it is clipped: {fitted.clipped_share:.1%} of its samples stand on a flat top",)
+    assert fitted.levels.clipped_share == pytest.approx(float((np.abs(clipped) == 1).mean()), abs=0.01)
+    assert fitted.warnings == (f"it is clipped: {fitted.levels.clipped_share:.1%} of its samples stand on a flat top",)
 
 
 def test_a_full_scale_tone_is_not_called_clipped(tone):

@@ -235,7 +235,7 @@ def test_data_uris(uri):
 
 def test_data_uris_that_are_none_or_too_large():
     for uri in ("data:application/zip", "data:;base64,a", "data:;base64,ab$="):
-        with pytest.raises(FileDownloadError, match="The data: URI (has no comma|is not Base64)"), local_source(uri):
+        with pytest.raises(FileDownloadError, match=r"The data: URI (has no comma|is not Base64)"), local_source(uri):
             pass
     for body in ("x" * 30, "x" * 31):
         with pytest.raises(FileTooLargeError), local_source("data:," + body, max_bytes=10):

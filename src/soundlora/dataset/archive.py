@@ -79,10 +79,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Archive:
-    """An open source. `members` are its clips and captions in order of name; `ignored` names other visible files."""
+    """An open source. `members` are its clips and captions in order of name.
+
+    `ignored` names other visible files, `hidden` what is hidden or was put there by an operating system.
+    """
 
     members: tuple[Member, ...]
     ignored: tuple[str, ...]
+    hidden: tuple[str, ...]
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self.members)
@@ -102,12 +106,14 @@ def open_archive(
     TooManyFilesError. The size and ratio limits apply to zips: a folder has nothing to unpack.
     """
     if path.is_dir():
-        archive = _archive_of(_walk(path))
+        hidden: list[str] = []
+        archive = _archive_of(_walk(path, hidden), hidden)
         _check_count(archive, path, max_media_files)
         yield archive
         return
     with _open_zip(path) as bundle:
-        archive = _archive_of(_read_table(bundle, path, max_ratio))
+        hidden = []
+        archive = _archive_of(_read_table(bundle, path, max_ratio, hidden), hidden)
         _check_count(archive, path, max_media_files)
         unpacked = sum(member.size for member in archive)
         if unpacked > max_unpacked_bytes:
@@ -156,6 +162,14 @@ def save(member: Member, target: Path) -> str:
     return digest.hexdigest()
 
 
+def hash_of(member: Member) -> str:
+    """Return the SHA-256 of the member's bytes."""
+    digest = hashlib.sha256()
+    for chunk in member.chunks():
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
 def read_start(member: Member, limit: int) -> bytes:
     """Return the first `limit` bytes of the member, or all of it."""
     start = bytearray()
@@ -166,14 +180,14 @@ def read_start(member: Member, limit: int) -> bytes:
     return bytes(start[:limit])
 
 
-def _archive_of(found: Iterable[Member]) -> Archive:
+def _archive_of(found: Iterable[Member], hidden: list[str]) -> Archive:
     members, ignored = [], []
     for member in sorted(found, key=lambda member: member.name):
         if names.suffix(member.name) in (*MEDIA_EXTENSIONS, CAPTION_EXTENSION):
             members.append(member)
         else:
             ignored.append(member.name)
-    return Archive(tuple(members), tuple(ignored))
+    return Archive(tuple(members), tuple(ignored), tuple(sorted(hidden)))
 
 
 def _check_count(archive: Archive, path: Path, limit: int) -> None:
@@ -186,20 +200,22 @@ def _check_count(archive: Archive, path: Path, limit: int) -> None:
         )
 
 
-def _walk(root: Path) -> Iterator[Member]:
+def _walk(root: Path, hidden: list[str]) -> Iterator[Member]:
+    """Yield the members of a folder; what is hidden goes to `hidden`, a folder by its own name alone."""
     for folder, subfolders, files in os.walk(root, onerror=_refuse_unreadable):
-        # Changed in place, so that os.walk does not descend into them.
-        subfolders[:] = sorted(name for name in subfolders if not names.is_rubbish([name]))
-        for name in subfolders + files:
+        for name in sorted(subfolders) + files:
             path = Path(folder, name)
             inside = names.clean_name(path.relative_to(root).as_posix())
             if names.is_rubbish([name]):
+                hidden.append(inside)
                 continue
             status = path.lstat()
             if stat.S_ISLNK(status.st_mode):
                 raise InvalidArchiveError(f"{inside} in {root.name} is a link; put the file itself in its place.")
             if stat.S_ISREG(status.st_mode):
                 yield Member(inside, status.st_size, path, partial(_open_file, path))
+        # Changed in place, so that os.walk does not descend into them.
+        subfolders[:] = sorted(name for name in subfolders if not names.is_rubbish([name]))
 
 
 def _open_file(path: Path) -> IO[bytes]:
@@ -251,7 +267,8 @@ def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
             yield bundle
 
 
-def _read_table(bundle: zipfile.ZipFile, path: Path, max_ratio: float) -> Iterator[Member]:
+def _read_table(bundle: zipfile.ZipFile, path: Path, max_ratio: float, hidden: list[str]) -> Iterator[Member]:
+    """Yield the members of a zip; the names of hidden ones go to `hidden`."""
     entries = bundle.infolist()
     # Members that share their packed bytes are how a small zip unpacks to petabytes.
     if sum(info.compress_size for info in entries) > path.stat().st_size:
@@ -263,7 +280,10 @@ def _read_table(bundle: zipfile.ZipFile, path: Path, max_ratio: float) -> Iterat
                 f"{path.name} holds {name}, a path that leads out of the archive; pack it again with plain names."
             )
         parts = names.parts_of(name)
-        if not parts or name.endswith("/") or names.is_rubbish(parts):
+        if not parts or name.endswith("/"):
+            continue
+        if names.is_rubbish(parts):
+            hidden.append("/".join(parts))
             continue
         _check_entry(info, name, path, max_ratio)
         small_steps = info.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)

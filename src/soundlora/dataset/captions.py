@@ -1,6 +1,7 @@
 """Captions: text files of any encoding in, one line of text out, with the trigger phrase before it."""
 
 import codecs
+from typing import Literal
 
 MAX_CAPTION_CHARACTERS = 4000
 """About what the text encoder's 1,024 tokens hold in English; what lies beyond is cut with a warning."""
@@ -31,6 +32,14 @@ def with_trigger(trigger: str, caption: str) -> str:
     if len(rest) < len(caption) and not (rest and rest[0].isalnum() and trigger[-1].isalnum()):
         return caption
     return f"{trigger} {caption}".strip()
+
+
+def style(caption: str) -> Literal["list of tags", "sentence", "phrase"]:
+    """Say how a caption is written: "rain, wind, night", "Rain falls on a roof.", or "rain on a roof"."""
+    parts = caption.split(",")
+    if len(parts) >= 3 and sum(len(part.split()) for part in parts) <= 3 * len(parts):
+        return "list of tags"
+    return "sentence" if caption.rstrip("\"')").endswith((".", "!", "?")) else "phrase"
 
 
 def _decode(raw: bytes, cut: bool) -> str:

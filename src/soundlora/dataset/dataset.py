@@ -3,29 +3,32 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from soundlora.dataset import names
-from soundlora.dataset.archive import Member, open_archive, pair, read_start, save
+from soundlora.dataset.archive import Member, hash_of, open_archive, pair, read_start, save
 from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, one_line, read_caption, with_trigger
 from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.errors import ClipsTooShortError, DatasetError, NoAudioError, UndecodableError, UnusableClipError
 from soundlora.dataset.fit import Fitted, fit
 from soundlora.dataset.names import MEDIA_EXTENSIONS
-from soundlora.dataset.report import MAX_TRAINED_DURATION, MIN_DURATION, ClipReport, DatasetReport
+from soundlora.dataset.report import MIN_DURATION, ClipReport, DatasetReport, IgnoredFile
+from soundlora.dataset.review import review
 from soundlora.dataset.source import local_source, shown
 from soundlora.errors import InputError
 
-ADVISED_CLIPS = 10
-
 # Enough for the longest caption in any encoding; a file may be endless.
 _CAPTION_BYTES = 16 * MAX_CAPTION_CHARACTERS
-_LEVEL_SPREAD_DB = 12.0
 _SHORTEST_BUCKET = 0.1
+# Two clips at a time: they decode beside each other, and memory stays bounded.
+_WORKERS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,17 @@ class _Settings:
     trigger_phrase: str
     normalize: bool
     preserve_pitch: bool
+    validation_prompts: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """What became of one member: its caption's own `text`, and a hash of its `sound` unless there is none."""
+
+    clip: Clip | None
+    report: ClipReport
+    text: str
+    sound: bytes | None
 
 
 def prepare(
@@ -60,15 +74,17 @@ def prepare(
     trigger_phrase: str = "",
     normalize: bool = True,
     preserve_pitch: bool = True,
+    validation_prompts: Sequence[str] = (),
 ) -> DatasetReport:
     """Decode and fit every clip, hand each to `on_clip` in order of name, and return the report.
 
-    `source` is a zip or a folder: a path, the URL of a zip, or a data: URI. `duration` is the bucket in seconds. Raises
+    `source` is a zip or a folder: a path, the URL of a zip, or a data: URI. `duration` is the bucket in seconds.
+    `validation_prompts` are only looked at for the trigger phrase. The next clip is read while `on_clip` works. Raises
     FileDownloadError, FileTooLargeError, InvalidArchiveError or DuplicateNameError when the source cannot be used at
     all, and a DatasetError that carries the report when no clip of it can. A zip that turns out to be damaged in the
     middle raises after clips have been handed over.
     """
-    settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch)
+    settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts))
     report = _run(source, settings, on_clip)
     if not report.kept:
         raise _nothing_usable(report)
@@ -82,13 +98,15 @@ def inspect_dataset(
     trigger_phrase: str = "",
     normalize: bool = True,
     preserve_pitch: bool = True,
+    validation_prompts: Sequence[str] = (),
 ) -> DatasetReport:
     """Return the report that `prepare` would return or raise with, keeping no sound.
 
     Raises InvalidArchiveError or DuplicateNameError as `prepare` does. Whether training would be refused is
     `not report.kept`; `refusal` gives the sentence.
     """
-    return _run(source, _Settings(duration, trigger_phrase, normalize, preserve_pitch), lambda clip: None)
+    settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts))
+    return _run(source, settings, lambda clip: None)
 
 
 def refusal(report: DatasetReport) -> DatasetError | None:
@@ -100,52 +118,75 @@ def _run(source: str | os.PathLike[str], settings: _Settings, on_clip: Callable[
     if not settings.duration >= _SHORTEST_BUCKET:
         raise InputError(f"The duration is {settings.duration} s, but it must be at least {_SHORTEST_BUCKET} s.")
     reports: list[ClipReport] = []
+    texts: dict[str, str] = {}
     same_sound: dict[bytes, list[str]] = {}
     with (
         local_source(source) as path,
         open_archive(path) as archive,
         tempfile.TemporaryDirectory(prefix="soundlora-") as workspace,
+        ThreadPoolExecutor(_WORKERS) as workers,
     ):
         pairs, orphans = pair(archive)
-        for member, caption in pairs:
-            clip, report = _prepare_clip(member, caption, Path(workspace), settings)
-            reports.append(report)
-            if clip is not None:
-                same_sound.setdefault(hashlib.sha256(clip.samples.data).digest(), []).append(clip.name)
-                on_clip(clip)
-        ignored = archive.ignored
-    return DatasetReport(
+        jobs = (
+            partial(_prepare_clip, member, caption, Path(workspace, f"clip{number}"), settings)
+            for number, (member, caption) in enumerate(pairs)
+        )
+        for prepared in _ahead(workers, jobs):
+            reports.append(prepared.report)
+            texts[prepared.report.name] = prepared.text
+            if prepared.sound is not None:
+                same_sound.setdefault(prepared.sound, []).append(prepared.report.name)
+            if prepared.clip is not None:
+                on_clip(prepared.clip)
+        ignored = [IgnoredFile(name, "it is neither audio nor a caption") for name in archive.ignored]
+        ignored += [IgnoredFile(name, "it is hidden, or a system's own file") for name in archive.hidden]
+    report = DatasetReport(
         source=shown(os.fspath(source)),
         duration=settings.duration,
         clips=reports,
         orphan_captions=[orphan.name for orphan in orphans],
-        warnings=_warnings(reports, settings, list(same_sound.values()), ignored),
+        ignored=ignored,
+        duplicates=[names for names in same_sound.values() if len(names) > 1],
     )
+    warnings = review(
+        report,
+        texts,
+        normalize=settings.normalize,
+        trigger_phrase=settings.trigger_phrase,
+        validation_prompts=settings.validation_prompts,
+    )
+    return replace(report, warnings=warnings)
 
 
-def _prepare_clip(
-    member: Member, caption_member: Member | None, workspace: Path, settings: _Settings
-) -> tuple[Clip | None, ClipReport]:
-    caption, warnings = _caption(caption_member, settings.trigger_phrase)
-    path = member.path
-    if path is None:
-        # A name of ours. The extension stays, for some formats are told apart by it.
-        path = workspace / f"clip{names.suffix(member.name)}"
-        sha256 = save(member, path)
-    else:
-        digest = hashlib.sha256()
-        for chunk in member.chunks():
-            digest.update(chunk)
-        sha256 = digest.hexdigest()
+def _ahead(workers: ThreadPoolExecutor, jobs: Iterable[Callable[[], _Prepared]]) -> Iterator[_Prepared]:
+    """Yield the results in order, with no more clips begun than there are workers, for each is held in memory."""
+    begun: deque[Future[_Prepared]] = deque()
+    for job in jobs:
+        if len(begun) == _WORKERS:
+            yield begun.popleft().result()
+        begun.append(workers.submit(job))
+    while begun:
+        yield begun.popleft().result()
 
+
+def _prepare_clip(member: Member, caption_member: Member | None, target: Path, settings: _Settings) -> _Prepared:
+    """Unpack to `target` (a name of ours), decode, fit and measure one clip."""
+    text, warnings = _caption(caption_member, settings.trigger_phrase)
+    caption = with_trigger(settings.trigger_phrase, text)
+    # The extension stays, for some formats are told apart by it.
+    path = member.path or target.with_suffix(names.suffix(member.name))
     audio: Audio | None = None
     fitted: Fitted | None = None
     skip: UnusableClipError | None = None
     try:
+        sha256 = hash_of(member) if member.path else save(member, path)
         audio = decode(path, settings.duration)
         fitted = fit(audio, settings.duration, normalize=settings.normalize, preserve_pitch=settings.preserve_pitch)
     except UnusableClipError as error:
         skip = error
+    finally:
+        if member.path is None:
+            path.unlink(missing_ok=True)
     if audio is not None:
         warnings += _losses(audio)
     report = ClipReport(
@@ -160,17 +201,20 @@ def _prepare_clip(
         channels=audio.channels if audio else None,
         layout=audio.layout if audio else None,
         codec=audio.codec if audio else None,
-        peak_dbfs=fitted.peak_dbfs if fitted else None,
-        rms_dbfs=fitted.rms_dbfs if fitted else None,
+        **(vars(fitted.levels) if fitted else {}),
         warnings=[*warnings, *(fitted.warnings if fitted else ())],
     )
+    sound = None
+    if audio is not None and report.problem != "silent":
+        sound = hashlib.sha256(np.ascontiguousarray(audio.samples).data).digest()
     if fitted is None:
-        return None, report
-    return Clip(member.name, caption, fitted.samples, fitted.sample_rate, sha256, report), report
+        return _Prepared(None, report, text, sound)
+    clip = Clip(member.name, caption, fitted.samples, fitted.sample_rate, sha256, report)
+    return _Prepared(clip, report, text, sound)
 
 
 def _caption(member: Member | None, trigger: str) -> tuple[str, list[str]]:
-    """Return the caption as it will be used, and what is to be said about it."""
+    """Return the caption without the trigger phrase, and what is to be said about it."""
     text, warnings = "", []
     if member is not None:
         raw = read_start(member, _CAPTION_BYTES)
@@ -182,7 +226,7 @@ def _caption(member: Member | None, trigger: str) -> tuple[str, list[str]]:
     elif len(text) > MAX_CAPTION_CHARACTERS:
         text = text[:MAX_CAPTION_CHARACTERS].rsplit(" ", 1)[0]
         warnings.append(f"its caption is longer than {MAX_CAPTION_CHARACTERS} characters and was cut there")
-    return with_trigger(trigger, text), warnings
+    return text, warnings
 
 
 def _losses(audio: Audio) -> list[str]:
@@ -197,41 +241,6 @@ def _losses(audio: Audio) -> list[str]:
         count = audio.damaged_packets
         warnings.append(f"{count} damaged {'piece' if count == 1 else 'pieces'} of it could not be decoded")
     return warnings
-
-
-def _warnings(
-    clips: list[ClipReport], settings: _Settings, same_sound: list[list[str]], ignored: tuple[str, ...]
-) -> list[str]:
-    """Return what is to be said about the set as a whole."""
-    warnings = []
-    kept = [clip for clip in clips if clip.status == "kept"]
-    if 0 < len(kept) < ADVISED_CLIPS:
-        warnings.append(f"Only {_clips(len(kept))} will be trained on; {ADVISED_CLIPS} or more are advised.")
-    if settings.duration > MAX_TRAINED_DURATION:
-        warnings.append(
-            f"The bucket of {settings.duration:g} s is long: the base was trained on up to {MAX_TRAINED_DURATION:g} s."
-        )
-    levels = [clip.rms_dbfs for clip in kept if clip.rms_dbfs is not None]
-    if not settings.normalize and levels and max(levels) - min(levels) > _LEVEL_SPREAD_DB:
-        warnings.append(
-            f"The levels of the clips differ by {max(levels) - min(levels):.0f} dB; normalising evens them."
-        )
-    if len(kept) > 1 and len({clip.caption for clip in kept}) == 1:
-        warnings.append("All captions are alike; the model learns to tell sounds apart only where captions differ.")
-    for same in same_sound:
-        if len(same) > 1:
-            warnings.append(f"The same sound is there {len(same)} times: {_list(same)}.")
-    if ignored:
-        warnings.append(f"Ignored, neither audio nor captions: {_list(list(ignored))}.")
-    return warnings
-
-
-def _clips(count: int) -> str:
-    return "1 clip" if count == 1 else f"{count} clips"
-
-
-def _list(items: list[str]) -> str:
-    return ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")
 
 
 def _nothing_usable(report: DatasetReport) -> DatasetError:

@@ -4,7 +4,6 @@ A clip that is shorter than the bucket is not stretched to fill it: the model wo
 milliseconds that codecs and editors lose at the edges are made up for.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ import python_stretch
 
 from soundlora.dataset.decode import Audio
 from soundlora.dataset.errors import UnusableClipError
+from soundlora.dataset.measure import Levels, decibels, measure
 
 TOLERANCE_SECONDS = 0.040
 """One latent frame: a clip that lacks no more than this counts as filling the bucket."""
@@ -24,24 +24,22 @@ _SILENCE = 2.0**-16
 _MANY_DB = 40.0
 _DC_SHARE = 0.01
 _CLIPPED_SHARE = 0.001
+_SILENT_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """A clip as it will be trained on. `samples` are float32 (channels, n), n = target_length(duration, sample_rate).
 
-    `used_seconds` is how much of the source it holds. The levels are the fitted clip's before normalisation, in dB
-    relative to full scale; `dc_offset` is the largest mean of a channel and `clipped_share` the share of samples that
-    stand on a flat top, both relative to 1.
+    `used_seconds` is how much of the source it holds. `levels` are the fitted clip's before normalisation, which adds
+    `gain_db`.
     """
 
     samples: np.ndarray
     sample_rate: int
     used_seconds: float
-    peak_dbfs: float
-    rms_dbfs: float
-    dc_offset: float
-    clipped_share: float
+    levels: Levels
+    gain_db: float
     warnings: tuple[str, ...]
 
 
@@ -67,42 +65,36 @@ def fit(audio: Audio, duration_seconds: float, *, normalize: bool = True, preser
     samples = audio.samples[:, :length]
     peak = float(np.abs(samples).max())
     if peak < _SILENCE:
-        raise UnusableClipError(f"it is silent: no sample of it is above {_db(_SILENCE):.0f} dBFS", "silent")
+        raise UnusableClipError(f"it is silent: no sample of it is above {decibels(_SILENCE):.0f} dBFS", "silent")
     if found < length:
         samples = _stretch(samples, length, rate) if preserve_pitch else np.pad(samples, ((0, 0), (0, length - found)))
-        peak = float(np.abs(samples).max())
 
-    rms = math.sqrt(float(np.mean(np.square(samples, dtype=np.float64))))
-    dc_offset = float(np.abs(samples.mean(axis=1, dtype=np.float64)).max())
-    clipped_share = _clipped_share(samples, peak)
-    gain_db = PEAK_DBFS - _db(peak) if normalize else 0.0
+    levels = measure(samples, rate)
+    gain_db = PEAK_DBFS - levels.peak_dbfs if normalize else 0.0
     return Fitted(
         samples=np.ascontiguousarray(samples * np.float32(10 ** (gain_db / 20)), dtype=np.float32),
         sample_rate=rate,
         used_seconds=min(found, length) / rate,
-        peak_dbfs=_db(peak),
-        rms_dbfs=_db(rms),
-        dc_offset=dc_offset,
-        clipped_share=clipped_share,
-        warnings=tuple(_warnings(peak * 10 ** (gain_db / 20), gain_db, dc_offset, clipped_share)),
+        levels=levels,
+        gain_db=gain_db,
+        warnings=tuple(_warnings(levels, gain_db, length / rate)),
     )
 
 
-def _warnings(peak: float, gain_db: float, dc_offset: float, clipped_share: float) -> list[str]:
+def _warnings(levels: Levels, gain_db: float, seconds: float) -> list[str]:
     warnings = []
     if gain_db > _MANY_DB:
         warnings.append(f"it is very quiet: normalising raises it and its noise by {gain_db:.0f} dB")
-    if dc_offset > _DC_SHARE:
-        warnings.append(f"it has a DC offset of {dc_offset:.1%} of full scale; a high-pass filter removes it")
-    if clipped_share > _CLIPPED_SHARE:
-        warnings.append(f"it is clipped: {clipped_share:.1%} of its samples stand on a flat top")
-    if peak > 1.0:
-        warnings.append(f"it overshoots full scale by {_db(peak):.1f} dB")
+    if levels.dc_offset > _DC_SHARE:
+        warnings.append(f"it has a DC offset of {levels.dc_offset:.1%} of full scale; a high-pass filter removes it")
+    if levels.clipped_share > _CLIPPED_SHARE:
+        warnings.append(f"it is clipped: {levels.clipped_share:.1%} of its samples stand on a flat top")
+    if levels.peak_dbfs + gain_db > 0:
+        warnings.append(f"it overshoots full scale by {levels.peak_dbfs + gain_db:.1f} dB")
+    start, end = levels.silence_start_seconds, levels.silence_end_seconds
+    if start + end > _SILENT_SHARE * seconds:
+        warnings.append(f"most of it is silence: {start:.1f} s at its start and {end:.1f} s at its end")
     return warnings
-
-
-def _db(amplitude: float) -> float:
-    return 20 * math.log10(amplitude)
 
 
 def _stretch(samples: np.ndarray, length: int, rate: int) -> np.ndarray:
@@ -114,17 +106,3 @@ def _stretch(samples: np.ndarray, length: int, rate: int) -> np.ndarray:
     stretched = np.asarray(stretcher.process(np.ascontiguousarray(samples)), np.float32)
     # The factor is a float: the last sample may be one off.
     return np.pad(stretched[:, :length], ((0, 0), (0, max(0, length - stretched.shape[1]))))
-
-
-def _clipped_share(samples: np.ndarray, peak: float) -> float:
-    """Return the share of samples within three or more equal ones near the peak: music never holds its breath there."""
-    if peak < 0.5:
-        return 0.0
-    high = np.abs(samples) >= 0.98 * peak
-    same = (samples[:, 1:] == samples[:, :-1]) & high[:, 1:]
-    centres = same[:, 1:] & same[:, :-1]
-    # Every centre of a run brings its two neighbours along.
-    flat = np.zeros(samples.shape, bool)
-    for shift in range(3):
-        flat[:, shift : shift + centres.shape[1]] |= centres
-    return float(flat.mean())

@@ -12,6 +12,8 @@ MIN_DURATION = 0.5
 MAX_TRAINED_DURATION = 20.0
 """The longest clips, in seconds, that the base was trained on."""
 
+_USUAL_DURATIONS = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 45.0, 60.0)
+
 
 @dataclass(frozen=True)
 class ClipReport:
@@ -19,7 +21,7 @@ class ClipReport:
 
     What was not measured is None: nothing but the name and the reason when a clip could not be decoded, no levels when
     it is too short or silent. `caption` is as it will be used, the trigger phrase included. The levels are those of the
-    part that is used, before normalisation.
+    part that is used, before normalisation, as `measure.Levels` explains them.
     """
 
     name: str
@@ -35,20 +37,46 @@ class ClipReport:
     codec: str | None = None
     peak_dbfs: float | None = None
     rms_dbfs: float | None = None
+    loudness_lufs: float | None = None
+    noise_floor_dbfs: float | None = None
+    silence_start_seconds: float | None = None
+    silence_end_seconds: float | None = None
+    dc_offset: float | None = None
+    clipped_share: float | None = None
     warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class IgnoredFile:
+    """A file that is neither a clip nor a caption, and why it is passed over."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """What training at `duration` seconds would keep: so many clips, so many `seconds` of sound."""
+
+    duration: float
+    clips: int
+    seconds: float
 
 
 @dataclass(frozen=True)
 class DatasetReport:
     """All clips of a source in order of name. `duration` is the bucket in seconds.
 
-    `orphan_captions` are text files that belong to no clip; `warnings` concern the set as a whole.
+    `orphan_captions` are text files that belong to no clip, `duplicates` the names of clips with the same sound;
+    `warnings` concern the set as a whole.
     """
 
     source: str
     duration: float
     clips: list[ClipReport]
     orphan_captions: list[str] = field(default_factory=list)
+    ignored: list[IgnoredFile] = field(default_factory=list)
+    duplicates: list[list[str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -69,7 +97,23 @@ class DatasetReport:
     @property
     def suggested_duration(self) -> float | None:
         """The bucket that uses most of the sound; None when every clip is too short for any bucket."""
-        return suggest_duration([clip.seconds for clip in self.clips if clip.seconds and clip.problem != "silent"])
+        return suggest_duration(self._lengths())
+
+    @property
+    def buckets(self) -> list[Bucket]:
+        """What usual buckets, this one and the suggested one would keep, in order of length."""
+        lengths = self._lengths()
+        longest = max(lengths, default=0.0) + TOLERANCE_SECONDS
+        chosen = {duration for duration in _USUAL_DURATIONS if duration <= longest} | {self.duration}
+        suggested = self.suggested_duration
+        counts = {
+            duration: sum(length + TOLERANCE_SECONDS >= duration for length in lengths)
+            for duration in chosen | ({suggested} if suggested is not None else set())
+        }
+        return [Bucket(duration, count, duration * count) for duration, count in sorted(counts.items())]
+
+    def _lengths(self) -> list[float]:
+        return [clip.seconds for clip in self.clips if clip.seconds and clip.problem != "silent"]
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values for JSON, always in the same order."""
@@ -80,13 +124,18 @@ class DatasetReport:
             "kept": len(self.kept),
             "skipped": len(self.skipped),
             "total_seconds": round(self.total_seconds, 3),
+            "buckets": [_plain(bucket) for bucket in self.buckets],
             "warnings": list(self.warnings),
+            "duplicates": [list(names) for names in self.duplicates],
             "orphan_captions": list(self.orphan_captions),
-            "clips": [
-                {key: round(value, 3) if isinstance(value, float) else value for key, value in vars(clip).items()}
-                for clip in self.clips
-            ],
+            "ignored": [_plain(file) for file in self.ignored],
+            "clips": [_plain(clip) for clip in self.clips],
         }
+
+
+def _plain(item: ClipReport | Bucket | IgnoredFile) -> dict[str, Any]:
+    # Shares of a thousandth and offsets of a ten-thousandth still count.
+    return {key: round(value, 4) if isinstance(value, float) else value for key, value in vars(item).items()}
 
 
 def suggest_duration(seconds: Sequence[float]) -> float | None:

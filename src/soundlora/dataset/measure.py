@@ -1,0 +1,152 @@
+"""What can be measured of a clip before it is trained on: levels, loudness, clipping, silence, noise."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+SILENCE_DB = -60.0
+"""What stays this far below the clip's peak counts as silence at its start and end."""
+
+_BLOCK_SECONDS = 0.01
+_NOISE_BLOCKS = 5
+_NOISE_SHARE = 0.05
+# Below 16 bits' own noise nothing can be told from nothing.
+_LOWEST_DBFS = -120.0
+
+_SEGMENT_SECONDS = 0.1
+_SEGMENTS_OF_BLOCK = 4
+_ABSOLUTE_GATE = -70.0
+_RELATIVE_GATE = -10.0
+# ITU-R BS.1770: nothing of the LFE, 1.5 dB more of what comes from the side and from behind.
+_CHANNEL_WEIGHTS = {6: (1, 1, 1, 0, 1.41, 1.41), 8: (1, 1, 1, 0, 1.41, 1.41, 1.41, 1.41)}
+# Its two filters as frequency in Hz, quality and gain in dB, so that they can be made for any sample rate.
+_SHELF = (1681.974450955533, 0.7071752369554196, 3.999843853973347)
+_HIGH_PASS = (38.13547087602444, 0.5003270373238773)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Of a clip of full scale 1. `peak_dbfs`, `rms_dbfs` and `noise_floor_dbfs` are in dB relative to full scale.
+
+    `loudness_lufs` is the integrated loudness of BS.1770, None below 0.4 s and for what is as good as silent.
+    `noise_floor_dbfs` is the level that the quietest twentieth of the clip stays below. `silence_start_seconds` and
+    `silence_end_seconds` lie more than 60 dB below the peak. `dc_offset` is the largest mean of a channel and
+    `clipped_share` the share of samples that stand on a flat top, both relative to 1.
+    """
+
+    peak_dbfs: float
+    rms_dbfs: float
+    loudness_lufs: float | None
+    noise_floor_dbfs: float
+    silence_start_seconds: float
+    silence_end_seconds: float
+    dc_offset: float
+    clipped_share: float
+
+
+def measure(samples: np.ndarray, sample_rate: int) -> Levels:
+    """Measure `samples` (channels, n), which must not be silent, at `sample_rate` Hz."""
+    peak = float(np.abs(samples).max())
+    squares = np.square(samples).mean(axis=0)
+    size = max(1, min(round(_BLOCK_SECONDS * sample_rate), len(squares)))
+    blocks = squares[: len(squares) // size * size].reshape(-1, size).mean(axis=1)
+    start, end = _silent_blocks(blocks, peak)
+    return Levels(
+        peak_dbfs=decibels(peak),
+        rms_dbfs=decibels(math.sqrt(float(squares.mean(dtype=np.float64)))),
+        loudness_lufs=loudness(samples, sample_rate),
+        noise_floor_dbfs=_noise_floor(blocks),
+        silence_start_seconds=start * size / sample_rate,
+        silence_end_seconds=end * size / sample_rate,
+        dc_offset=float(np.abs(samples.mean(axis=1, dtype=np.float64)).max()),
+        clipped_share=_clipped_share(samples, peak),
+    )
+
+
+def decibels(amplitude: float) -> float:
+    """Return `amplitude` in dB relative to 1, at least −120."""
+    return max(_LOWEST_DBFS, 20 * math.log10(amplitude)) if amplitude > 0 else _LOWEST_DBFS
+
+
+def loudness(samples: np.ndarray, sample_rate: int) -> float | None:
+    """Return the integrated loudness of `samples` (channels, n) in LUFS after ITU-R BS.1770, None when there is none.
+
+    The weighting is applied to the spectrum of pieces of 100 ms, which is far faster than filtering and within 0.15 LU
+    of it; 0.4 LU for what consists of nothing but rumble below 50 Hz.
+    """
+    size = round(_SEGMENT_SECONDS * sample_rate)
+    count = samples.shape[1] // size
+    if count < _SEGMENTS_OF_BLOCK:
+        return None
+    spectra = np.fft.rfft(samples[:, : count * size].reshape(-1, count, size))
+    powers = (spectra.real**2 + spectra.imag**2) @ _weights(sample_rate, size)
+    segments = np.asarray(_CHANNEL_WEIGHTS.get(len(samples), (1,) * len(samples))) @ powers
+    blocks = np.convolve(segments, np.full(_SEGMENTS_OF_BLOCK, 1 / _SEGMENTS_OF_BLOCK), mode="valid")
+    heard = blocks[blocks > _power_of(_ABSOLUTE_GATE)]
+    if not heard.size:
+        return None
+    heard = heard[heard > heard.mean() * 10 ** (_RELATIVE_GATE / 10)]
+    return -0.691 + 10 * math.log10(float(heard.mean()))
+
+
+def _power_of(lufs: float) -> float:
+    return float(10 ** ((lufs + 0.691) / 10))
+
+
+@lru_cache(maxsize=16)
+def _weights(sample_rate: int, size: int) -> np.ndarray:
+    """Return what each bin of a real spectrum of `size` samples adds to the weighted mean square: (size // 2 + 1,)."""
+    z = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)
+    frequency, quality, gain_db = _SHELF
+    k = math.tan(math.pi * min(frequency / sample_rate, 0.49))
+    high = 10 ** (gain_db / 20)
+    band = high**0.4996667741545416
+    width = band * k / quality
+    shelf = _biquad(z, (high + width + k * k, 2 * (k * k - high), high - width + k * k), k, quality)
+    frequency, quality = _HIGH_PASS
+    k = math.tan(math.pi * frequency / sample_rate)
+    norm = 1 + k / quality + k * k
+    high_pass = _biquad(z, (norm, -2 * norm, norm), k, quality)
+    weights = np.abs(shelf * high_pass) ** 2 * 2 / size**2
+    weights[0] /= 2
+    if size % 2 == 0:
+        weights[-1] /= 2
+    return np.asarray(weights, np.float32)
+
+
+def _biquad(z: np.ndarray, numerator: tuple[float, float, float], k: float, quality: float) -> np.ndarray:
+    """Return the response at 1/z of a second-order filter whose pole frequency and quality give the denominator."""
+    a, b, c = numerator
+    denominator = (1 + k / quality + k * k) + 2 * (k * k - 1) * z + (1 - k / quality + k * k) * z**2
+    return np.asarray((a + b * z + c * z**2) / denominator)
+
+
+def _silent_blocks(blocks: np.ndarray, peak: float) -> tuple[int, int]:
+    """Return how many blocks of mean squares are silent at the start and at the end."""
+    heard = np.flatnonzero(blocks > (peak * 10 ** (SILENCE_DB / 20)) ** 2)
+    # A single click can be so short that no block is loud: then nothing is called silent.
+    return (int(heard[0]), len(blocks) - 1 - int(heard[-1])) if heard.size else (0, 0)
+
+
+def _noise_floor(blocks: np.ndarray) -> float:
+    """Return the level in dBFS that the quietest twentieth of the clip stays below; digital silence does not count."""
+    count = max(1, len(blocks) // _NOISE_BLOCKS)
+    longer = blocks[: len(blocks) // count * count].reshape(count, -1).mean(axis=1)
+    longer = longer[longer > 0]
+    return decibels(math.sqrt(float(np.quantile(longer, _NOISE_SHARE)))) if longer.size else _LOWEST_DBFS
+
+
+def _clipped_share(samples: np.ndarray, peak: float) -> float:
+    """Return the share of samples within three or more equal ones near the peak: music never holds its breath there."""
+    if peak < 0.5:
+        return 0.0
+    high = np.abs(samples) >= 0.98 * peak
+    same = (samples[:, 1:] == samples[:, :-1]) & high[:, 1:]
+    centres = same[:, 1:] & same[:, :-1]
+    # Every centre of a run brings its two neighbours along.
+    flat = np.zeros(samples.shape, bool)
+    for shift in range(3):
+        flat[:, shift : shift + centres.shape[1]] |= centres
+    return float(flat.mean())

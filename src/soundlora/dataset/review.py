@@ -1,0 +1,99 @@
+"""What is to be said about a data set as a whole, beyond what became of each clip."""
+
+from collections.abc import Mapping, Sequence
+
+from soundlora.dataset.captions import one_line, style
+from soundlora.dataset.fit import PEAK_DBFS
+from soundlora.dataset.report import MAX_TRAINED_DURATION, ClipReport, DatasetReport
+
+ADVISED_CLIPS = 10
+
+_LOUDNESS_SPREAD_DB = 12.0
+# Fewer captions of another style than this are exceptions, not a second style.
+_STYLE_SHARE = 0.2
+
+
+def review(
+    report: DatasetReport,
+    texts: Mapping[str, str],
+    *,
+    normalize: bool,
+    trigger_phrase: str = "",
+    validation_prompts: Sequence[str] = (),
+) -> list[str]:
+    """Return one sentence for each thing that is likely to disappoint.
+
+    `texts` are the captions without the trigger phrase, by the names of their clips.
+    """
+    kept = report.kept
+    warnings = []
+    if 0 < len(kept) < ADVISED_CLIPS:
+        count = "1 clip" if len(kept) == 1 else f"{len(kept)} clips"
+        warnings.append(f"Only {count} will be trained on; {ADVISED_CLIPS} or more are advised.")
+    if report.duration > MAX_TRAINED_DURATION:
+        warnings.append(
+            f"The bucket of {report.duration:g} s is long: the base was trained on up to {MAX_TRAINED_DURATION:g} s."
+        )
+    warnings += _loudness(kept, normalize)
+    warnings += _captions({clip.name: texts[clip.name] for clip in kept})
+    warnings += [
+        f"The same sound is there {len(names)} times: {_list(names)}; it will be learned as often."
+        for names in report.duplicates
+    ]
+    trigger = one_line(trigger_phrase)
+    warnings += [
+        f"The validation prompt {prompt!r} lacks the trigger phrase {trigger!r}; its preview will not show what was "
+        "learned."
+        for prompt in validation_prompts
+        if trigger.casefold() not in one_line(prompt).casefold()
+    ]
+    # What is hidden is expected; what is in sight was perhaps meant to be used.
+    visible = [file.name for file in report.ignored if "hidden" not in file.reason]
+    if visible:
+        warnings.append(f"Ignored, neither audio nor captions: {_list(visible)}.")
+    return warnings
+
+
+def _loudness(kept: list[ClipReport], normalize: bool) -> list[str]:
+    """Compare how loud the clips will be when they are trained on."""
+    levels = {}
+    for clip in kept:
+        level = clip.rms_dbfs if clip.loudness_lufs is None else clip.loudness_lufs
+        if level is not None and clip.peak_dbfs is not None:
+            levels[clip.name] = level + (PEAK_DBFS - clip.peak_dbfs if normalize else 0.0)
+    if not levels:
+        return []
+    quietest, loudest = min(levels, key=levels.__getitem__), max(levels, key=levels.__getitem__)
+    spread = levels[loudest] - levels[quietest]
+    if spread <= _LOUDNESS_SPREAD_DB:
+        return []
+    between = f"The clips differ by {spread:.0f} dB in loudness, from {quietest} to {loudest}"
+    return [
+        f"{between}, although their peaks are even; compress those with lonely peaks."
+        if normalize
+        else f"{between}; normalising evens their peaks."
+    ]
+
+
+def _captions(texts: Mapping[str, str]) -> list[str]:
+    warnings = []
+    if len(texts) > 1 and len(set(texts.values())) == 1:
+        return ["All captions are alike; the model learns to tell sounds apart only where captions differ."]
+    without = [name for name, text in texts.items() if not text]
+    if without:
+        warnings.append(f"{len(without)} of {len(texts)} clips have no caption, the others do: {_list(without)}.")
+    styles: dict[str, list[str]] = {}
+    for name, text in texts.items():
+        if text:
+            styles.setdefault(style(text), []).append(name)
+    common = {kind: names for kind, names in styles.items() if len(names) >= _STYLE_SHARE * len(texts)}
+    if len(common) > 1:
+        kinds = [f"{len(names)} as a {kind} (such as {names[0]})" for kind, names in common.items()]
+        warnings.append(
+            f"Captions are written in different ways: {', '.join(kinds)}; write all in the way you will write prompts."
+        )
+    return warnings
+
+
+def _list(items: Sequence[str]) -> str:
+    return ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")

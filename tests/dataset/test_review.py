@@ -1,0 +1,83 @@
+"""What is said about a set as a whole."""
+
+import pytest
+
+from soundlora.dataset.captions import style
+from soundlora.dataset.report import ClipReport, DatasetReport
+from soundlora.dataset.review import review
+
+
+def reviewed(texts: list[str], *, loudness: list[float] | None = None, normalize: bool = True, **settings) -> list[str]:
+    """Review a set of clips with these captions; their peaks are at -1 dBFS."""
+    clips = [
+        ClipReport(
+            f"{number:02}.wav",
+            "kept",
+            text,
+            seconds=5.0,
+            peak_dbfs=-1.0,
+            rms_dbfs=-23.0,
+            loudness_lufs=loudness[number] if loudness else -20.0,
+        )
+        for number, text in enumerate(texts)
+    ]
+    report = DatasetReport("set", 5.0, clips)
+    return review(report, {clip.name: clip.caption for clip in clips}, normalize=normalize, **settings)
+
+
+PHRASES = [f"rain on a roof {number}" for number in range(10)]
+
+
+def test_nothing_is_said_about_a_good_set():
+    assert reviewed(PHRASES) == []
+
+
+def test_loudness_is_compared_as_it_will_be_trained_on():
+    spread = [-20.0] * 9 + [-33.0]
+    (warning,) = reviewed(PHRASES, loudness=spread)
+    assert warning == (
+        "The clips differ by 13 dB in loudness, from 09.wav to 00.wav, although their peaks are even; compress those "
+        "with lonely peaks."
+    )
+    assert "normalising evens their peaks" in reviewed(PHRASES, loudness=spread, normalize=False)[0]
+    assert reviewed(PHRASES, loudness=[-20.0] * 9 + [-31.0]) == []
+
+
+@pytest.mark.parametrize(
+    ("caption", "kind"),
+    [
+        ("rain, wind, night", "list of tags"),
+        ("heavy rain, soft wind, at night, distant thunder", "list of tags"),
+        ("Rain falls on a roof.", "sentence"),
+        ('A voice says: "Stop!"', "sentence"),
+        ("rain on a roof", "phrase"),
+        ("rain on a tin roof in autumn, with some wind", "phrase"),
+        ("", "phrase"),
+    ],
+)
+def test_styles_of_captions(caption, kind):
+    assert style(caption) == kind
+
+
+def test_mixed_styles_are_named_with_examples_and_single_exceptions_are_not():
+    tags = [f"rain, roof, {number}" for number in range(4)]
+    (warning,) = reviewed([*PHRASES[:6], *tags])
+    assert warning == (
+        "Captions are written in different ways: 6 as a phrase (such as 00.wav), 4 as a list of tags (such as 06.wav); "
+        "write all in the way you will write prompts."
+    )
+    assert reviewed([*PHRASES[:9], tags[0]]) == []
+
+
+def test_missing_captions_among_others_are_named():
+    (warning,) = reviewed([*PHRASES[:9], ""])
+    assert warning == "1 of 10 clips have no caption, the others do: 09.wav."
+
+
+def test_validation_prompts_need_the_trigger_phrase():
+    prompts = ["ZVK a dog", "a dog", "a dog and a zvk"]
+    (warning,) = reviewed(PHRASES, trigger_phrase=" zvk ", validation_prompts=prompts)
+    assert warning == (
+        "The validation prompt 'a dog' lacks the trigger phrase 'zvk'; its preview will not show what was learned."
+    )
+    assert reviewed(PHRASES, validation_prompts=prompts) == []
