@@ -231,9 +231,10 @@ def test_progress_goes_through_the_stages_and_counts_every_step(finished: Run) -
 
 def test_the_debug_archive_holds_the_kept_clips(finished: Run) -> None:
     with zipfile.ZipFile(finished.folder / "debug_dataset.zip") as archive:
-        names = [f"{number:04d}_{stem}" for number, stem in enumerate(("high", "low", "middle"))]
-        assert sorted(archive.namelist()) == sorted(f"{name}.{kind}" for name in names for kind in ("txt", "wav"))
-        assert archive.read("0001_low.txt").decode() == "SNDX a low tone"
+        names = {f"{number:04d}_{stem}" for number, stem in enumerate(("high", "low", "middle"))}
+        assert {Path(name).stem for name in archive.namelist()} == names | {"report", "index"}
+        assert archive.read("original/0001_low.txt").decode() == "SNDX a low tone"
+        assert json.loads(archive.read("report.json")) == finished.result.report.to_json()
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -173,6 +173,24 @@ def train(
     # 5. The run folder. Until here nothing was written to it.
     if not resume:
         folder.create(request, report.to_json())
+    if debug_dataset and not folder.debug_dataset.exists():
+        from soundlora.debug_dataset import write_debug_dataset
+
+        # Before the training, so that one can listen and stop it.
+        write_debug_dataset(
+            folder.debug_dataset,
+            model_base.codec(target, decoder=True),
+            report,
+            {clip.name: clip.latents for clip in clips},
+            lambda on_clip: prepare(
+                data,
+                duration=duration,
+                on_clip=on_clip,
+                trigger_phrase=trigger_phrase,
+                normalize=normalize,
+                preserve_pitch=preserve_pitch,
+            ),
+        )
 
     # 6. Transformer, adapter, trainer; and the state of an interrupted run.
     model = model_base.transformer(target)
@@ -236,10 +254,6 @@ def train(
     tell(Progress("saving", steps, steps, message="writing the LoRA"))
     if final_previews:
         combine(final_previews, folder.preview)
-    if debug_dataset:
-        from soundlora.debug_dataset import write_debug_dataset
-
-        write_debug_dataset(folder.debug_dataset, model_base, target, examples, captions)
     config = _config(request, model_base, report)
     folder.save_lora(adapter, _metadata(config))
     write_json(folder.config, config)
