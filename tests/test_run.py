@@ -445,16 +445,21 @@ def test_a_run_can_be_stopped_twice(quick_train: Train, uninterrupted: Path) -> 
 
 
 @pytest.fixture
-def _default_sigint() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _default_signals() -> Iterator[None]:
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+    }
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("_default_sigint")
+@pytest.mark.usefixtures("_default_signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["before the update", "after the update"])
-def test_ctrl_c_in_the_middle_of_a_step_does_not_spoil_the_run(
-    quick_train: Train, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+def test_a_signal_in_the_middle_of_a_step_does_not_spoil_the_run(
+    quick_train: Train, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch, moment: str, number: signal.Signals
 ) -> None:
     step = Optimizer.step
 
@@ -462,14 +467,15 @@ def test_ctrl_c_in_the_middle_of_a_step_does_not_spoil_the_run(
         if self.step_number != 4:
             return step(self)
         if moment == "before the update":
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         result = step(self)
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         return result
 
     monkeypatch.setattr(Optimizer, "step", interrupted)
-    with pytest.raises(StoppedError):
+    with pytest.raises(StoppedError, match="--resume"):
         quick_train(validation_prompts=["rain"])
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     monkeypatch.setattr(Optimizer, "step", step)
     assert_same_run(quick_train(validation_prompts=["rain"], resume=True).folder, uninterrupted)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from soundlora import __version__
 from soundlora.dataset import Clip, DatasetReport, prepare
 from soundlora.dataset.source import shown
 from soundlora.errors import InputError
+from soundlora.interrupts import termination_interrupts, unbroken
 from soundlora.model.base import Base, open_base, pick_device
 from soundlora.model.lora import TARGETS, Adapter
 from soundlora.progress import OnProgress, Pace, Progress, StoppedError
@@ -48,6 +46,7 @@ class TrainingResult:
     fit: Fit
 
 
+@termination_interrupts()
 def train(
     data: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -171,8 +170,7 @@ def train(
     )
 
     # 5. The run folder. Until here nothing was written to it.
-    if not resume:
-        folder.create(request, report.to_json())
+    folder.create(request, report.to_json())
     if debug_dataset and not folder.debug_dataset.exists():
         from soundlora.debug_dataset import write_debug_dataset
 
@@ -228,7 +226,7 @@ def train(
             if step % preview_every == 0:
                 preview(step)
                 pace.resume()
-            with _unbroken():
+            with unbroken():
                 figures = trainer.step(step)
                 folder.log(vars(figures))
             tell(pace.tick(figures.loss))
@@ -342,23 +340,6 @@ def _encode_clips(
     kept, skipped = len(report.kept), len(report.skipped)
     tell(Progress("clips", kept, kept, message=f"{kept} clips kept, {skipped} skipped"))
     return clips, report
-
-
-@contextlib.contextmanager
-def _unbroken() -> Iterator[None]:
-    """Hold Ctrl-C back until the block is through: a step half done would be resumed as another one."""
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    pressed: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if pressed:
-        raise KeyboardInterrupt
 
 
 def _diverged(error: DivergedError, folder: RunFolder) -> str:

@@ -33,7 +33,8 @@ class RunFolder:
 
     def check_free(self) -> None:
         """Raises InputError when a new run can't start here."""
-        if self.path.is_dir() and not any(self.path.iterdir()):
+        # A killed run may have left a file half written before it was a run.
+        if self.path.is_dir() and all(path.suffix == ".partial" for path in self.path.iterdir()):
             return
         if self.request.exists():
             raise InputError(
@@ -59,11 +60,12 @@ class RunFolder:
                 )
 
     def create(self, request: Mapping[str, Any], report: Mapping[str, Any]) -> None:
+        """The request first: with it, a run that is killed at any moment can be resumed."""
         self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.request, request)
+        write_json(self.report, report)
         self.checkpoints.mkdir(exist_ok=True)
         self.previews.mkdir(exist_ok=True)
-        write_json(self.report, report)
-        write_json(self.request, request)
 
     def preview_path(self, step: int, prompt: int) -> Path:
         return self.previews / f"step_{step:06d}_prompt_{prompt}.wav"
