@@ -1,9 +1,9 @@
 """File names as people zip them: which encoding they are in, which are rubbish, and which are an attack."""
 
+import posixpath
 import re
 import unicodedata
 import zipfile
-from pathlib import PurePosixPath
 
 MEDIA_EXTENSIONS = (".wav", ".mp3", ".flac", ".ogg", ".aac", ".m4a", ".opus")
 CAPTION_EXTENSION = ".txt"
@@ -66,9 +66,9 @@ def is_rubbish(parts: list[str]) -> bool:
 
 def suffix(name: str) -> str:
     """Return the extension in lower case with its dot, or ""."""
-    return PurePosixPath(name).suffix.lower()
+    return posixpath.splitext(name)[1].lower()
 
 
 def base_name(name: str) -> str:
     """Return what pairs a clip with its caption: the name without folders and extension, case folded."""
-    return PurePosixPath(name).stem.casefold()
+    return posixpath.splitext(posixpath.basename(name))[0].casefold()
