@@ -123,6 +123,7 @@ def header_only(header: object) -> bytes:
         pytest.param(b"PK\x03", "not a safetensors file", id="three bytes"),
         pytest.param(b"These are my notes about the model.\n" * 9, "not a safetensors file", id="text"),
         pytest.param(not_json(), "not a safetensors file", id="binary"),
+        pytest.param(header_only({"__metadata__": {"a": 1}}), "not a safetensors file", id="metadata no strings"),
         pytest.param(header_only([1, 2]), "not a safetensors file", id="header is a list"),
         pytest.param(header_only({"a": {"dtype": "F32"}}), "not a safetensors file", id="entry without a shape"),
         pytest.param(TINY_CHECKPOINT.read_bytes()[:-1], "the download was cut off", id="a byte short"),
@@ -134,6 +135,17 @@ def test_a_file_that_is_no_whole_safetensors_file_is_refused(tmp_path: Path, con
     path = tmp_path / "base.safetensors"
     path.write_bytes(content)
     with pytest.raises(InputError, match=words):
+        Checkpoint(path)
+
+
+def test_a_tensor_of_another_length_than_its_shape_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "base.safetensors"
+    content = TINY_CHECKPOINT.read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + length])
+    header[TO_Q]["data_offsets"][1] -= 2
+    path.write_bytes(header_only(header) + content[8 + length :])
+    with pytest.raises(InputError, match=r"takes 2,046 bytes by the header, but its shape asks for 2,048"):
         Checkpoint(path)
 
 
@@ -190,8 +202,30 @@ def test_the_fingerprint_follows_the_audio_weights_and_the_config_alone(quick_ba
 
     assert with_byte_flipped(TO_Q) != original.fingerprint
     assert with_byte_flipped(VIDEO) == original.fingerprint
-    said = rewrite(tmp_path / "said.safetensors", say("license", "none"), original.path)
-    assert Checkpoint(said).fingerprint != original.fingerprint
+
+    def with_change(change: Change) -> str:
+        return Checkpoint(rewrite(tmp_path / "changed.safetensors", change, original.path)).fingerprint
+
+    def other_scheduler(tensors: Tensors, metadata: Metadata) -> None:
+        with edited_config(metadata) as config:
+            config["scheduler"] = {"sampler": "another"}
+
+    assert with_change(other_scheduler) != original.fingerprint
+    assert with_change(say("soundlora", '{"context_length": 256}')) != original.fingerprint
+    assert with_change(stored_as(torch.float32)) != original.fingerprint
+    assert with_change(say("license", "none")) == original.fingerprint
+
+
+def test_the_audio_half_alone_has_the_fingerprint_of_the_whole_file(quick_base: BaseNames, tmp_path: Path) -> None:
+    whole = Checkpoint(Path(quick_base.checkpoint))
+
+    def drop_video(tensors: Tensors, metadata: Metadata) -> None:
+        for name in tensors.keys() - whole.layout.audio.keys():
+            del tensors[name]
+
+    half = Checkpoint(rewrite(tmp_path / "half.safetensors", drop_video, whole.path))
+    assert len(half.tensors) < len(whole.tensors)
+    assert half.fingerprint == whole.fingerprint
 
 
 def test_soundloras_own_block_sets_context_length_and_sampling(tmp_path: Path) -> None:

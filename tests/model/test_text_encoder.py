@@ -81,7 +81,8 @@ def test_a_config_that_is_no_object_is_refused(directory: Path, content: str) ->
 def test_the_fingerprint_follows_weights_and_tokenizer(directory: Path) -> None:
     original = fingerprint(directory)
     assert fingerprint(TINY_ENCODER) == original
-    (directory / "README.md").write_text("about")
+    for other in ("README.md", "tokenizer_config.json", "generation_config.json"):
+        (directory / other).write_text("{}")
     assert fingerprint(directory) == original
     tokenizer = directory / "tokenizer.json"
     content = json.loads(tokenizer.read_text())

@@ -20,6 +20,7 @@ from torch import Tensor
 from soundlora.errors import InputError
 from soundlora.model.tensor_file import READABLE, TensorFile
 
+INDEX, SINGLE_FILE = "model.safetensors.index.json", "model.safetensors"
 _EMBEDDING = "embed_tokens.weight"
 _AGAIN = "download the text encoder again"
 # What Gemma 3's own configs leave out (transformers' Gemma3TextConfig).
@@ -236,12 +237,22 @@ def _rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
-def _tensor_files(directory: Path) -> dict[str, TensorFile]:
-    """Every tensor's file, of a directory with one safetensors file or with an index of several."""
-    index = directory / "model.safetensors.index.json"
+def weight_files(directory: Path) -> list[str]:
+    """Names of the safetensors files that hold the weights: one, or those of an index."""
+    index = directory / INDEX
     if not index.is_file():
-        file = TensorFile(directory / "model.safetensors", _AGAIN)
-        return dict.fromkeys(file.tensors, file)
-    names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    files = [TensorFile(directory / name, _AGAIN) for name in names]
+        return [SINGLE_FILE]
+    try:
+        names = sorted({str(name) for name in json.loads(index.read_text())["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        names = []
+    # The names may come from a server: none of them may lead out of the folder.
+    if not names or any(name != Path(name).name or not name.endswith(".safetensors") for name in names):
+        raise InputError(f"{index} lists no files; {_AGAIN}.")
+    return names
+
+
+def _tensor_files(directory: Path) -> dict[str, TensorFile]:
+    """Every tensor's file."""
+    files = [TensorFile(directory / name, _AGAIN) for name in weight_files(directory)]
     return {name: file for file in files for name in file.tensors}

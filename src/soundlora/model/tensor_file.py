@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,8 +31,61 @@ class TensorInfo:
     end: int
 
 
+class TensorHeader:
+    """What a safetensors file says of itself: `tensors` by name, and `metadata`."""
+
+    def __init__(self, content: bytes, source: str, advice: str) -> None:
+        """content: the JSON between the length and the first tensor; source: path or URL of the file.
+
+        Raises InputError, which ends with `advice`, when it is no such header.
+        """
+        begin = len(content) + 8
+        try:
+            entries = json.loads(content)
+            self.metadata: dict[str, str] = entries.pop("__metadata__", {})
+            if not all(isinstance(value, str) for value in self.metadata.values()):
+                raise ValueError("metadata are strings")
+            self.tensors = {
+                name: TensorInfo(
+                    entry["dtype"],
+                    tuple(entry["shape"]),
+                    begin + entry["data_offsets"][0],
+                    begin + entry["data_offsets"][1],
+                )
+                for name, entry in entries.items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            raise no_safetensors(source, advice) from None
+        # Bytes of the whole file.
+        self.file_size = max((info.end for info in self.tensors.values()), default=begin)
+
+
+def header_length(first: bytes, file_size: int, source: str, advice: str) -> int:
+    """Bytes of the header, from the first 8 of the file. Raises InputError, which ends with `advice`."""
+    length: int = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
+    if not 2 <= length <= min(_HEADER_LIMIT, file_size - 8):
+        raise no_safetensors(source, advice)
+    return length
+
+
+def no_safetensors(source: str, advice: str) -> InputError:
+    return InputError(f"{source} is not a safetensors file; {advice}.")
+
+
+def pack_header(tensors: dict[str, TensorInfo], metadata: dict[str, str]) -> bytes:
+    """The beginning of a file, length included, that holds these tensors one after another in this order."""
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name, info in tensors.items():
+        start, end = end, end + info.end - info.start
+        entries[name] = {"dtype": info.dtype, "shape": list(info.shape), "data_offsets": [start, end]}
+    content = json.dumps(entries, separators=(",", ":")).encode()
+    content += b" " * (-len(content) % 8)
+    return struct.pack("<Q", len(content)) + content
+
+
 class TensorFile:
-    """A file's header: `tensors` by name, `metadata`, and `header` as stored."""
+    """A file with its header: `tensors` by name, and `metadata`."""
 
     def __init__(self, path: Path, advice: str) -> None:
         """Raises InputError, which ends with `advice`, unless there is a whole safetensors file at `path`."""
@@ -40,30 +94,13 @@ class TensorFile:
             raise InputError(f"There is no file at {path}; {advice}.")
         size = path.stat().st_size
         with path.open("rb") as file:
-            first = file.read(8)
-            length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
-            if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
-                raise InputError(f"{path} is not a safetensors file; {advice}.")
-            self.header = file.read(length)
-        try:
-            entries = json.loads(self.header)
-            self.metadata: dict[str, str] = entries.pop("__metadata__", {})
-            self.tensors = {
-                name: TensorInfo(
-                    entry["dtype"],
-                    tuple(entry["shape"]),
-                    8 + length + entry["data_offsets"][0],
-                    8 + length + entry["data_offsets"][1],
-                )
-                for name, entry in entries.items()
-            }
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            raise InputError(f"{path} is not a safetensors file; {advice}.") from None
-        end = max((info.end for info in self.tensors.values()), default=0)
-        if end > size:
+            length = header_length(file.read(8), size, str(path), advice)
+            self.header = TensorHeader(file.read(length), str(path), advice)
+        self.tensors, self.metadata = self.header.tensors, self.header.metadata
+        if self.header.file_size > size:
             raise InputError(
-                f"{path} ends after {size:,} bytes, but its header describes {end:,}; the download was cut off, "
-                "resume it."
+                f"{path} ends after {size:,} bytes, but its header describes {self.header.file_size:,}; the download "
+                "was cut off, resume it."
             )
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
@@ -75,6 +112,16 @@ class TensorFile:
                 file.seek(info.start)
                 file.readinto(content)
                 yield name, torch.frombuffer(content, dtype=READABLE[info.dtype]).view(info.shape)
+
+    def pieces(self, name: str, size: int) -> Iterator[Tensor]:
+        """The tensor as stored, flat and on the CPU, at most `size` bytes at a time."""
+        info = self.tensors[name]
+        with self.path.open("rb") as file:
+            file.seek(info.start)
+            for start in range(info.start, info.end, size):
+                content = bytearray(min(size, info.end - start))
+                file.readinto(content)
+                yield torch.frombuffer(content, dtype=READABLE[info.dtype])
 
     def read_rows(self, name: str, rows: Sequence[int]) -> Tensor:
         """(len(rows), …) of the tensor `name`, as stored, on the CPU."""

@@ -17,7 +17,14 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from soundlora.errors import InputError
-from soundlora.model.gemma import Gemma
+from soundlora.model.gemma import Gemma, weight_files
+
+GEMMA = "google/gemma-3-12b-it-qat-q4_0-unquantized"  # the text encoder that LTX 2.3 was trained with
+SMALL_FILES = ("config.json", "tokenizer.json")
+_ADVICE = (
+    f"LTX 2.3 needs {GEMMA}: accept its licence on its Hugging Face page, set HF_TOKEN and give that name with "
+    "--text-encoder, or give the folder of a download"
+)
 
 
 class TextEncoder:
@@ -51,29 +58,27 @@ class TextEncoder:
 
 def check_directory(directory: Path) -> None:
     """Raises InputError unless `directory` looks like a Gemma 3 model."""
-    advice = (
-        "LTX 2.3 needs google/gemma-3-12b-it-qat-q4_0-unquantized: accept its licence on its Hugging Face page, "
-        "download it, and give its folder with --text-encoder"
-    )
-    for name in ("config.json", "tokenizer.json"):
+    for name in SMALL_FILES:
         if not (directory / name).is_file():
-            raise InputError(f"There is no {name} of a text encoder in {directory}; {advice}.")
+            raise InputError(f"There is no {name} of a text encoder in {directory}; {_ADVICE}.")
     kind = _config(directory).get("model_type")
     if kind not in ("gemma3", "gemma3_text"):
-        raise InputError(f"The text encoder in {directory} is of type {kind!r}, not Gemma 3; {advice}.")
+        raise InputError(f"The text encoder in {directory} is of type {kind!r}, not Gemma 3; {_ADVICE}.")
 
 
 def fingerprint(directory: Path) -> str:
-    """Hex SHA-256 over the names and sizes of the files and the content of the small ones.
+    """Hex SHA-256 over the names and sizes of the files that are read, and the content of the small ones.
 
-    Weights are told apart by name, size and their first megabyte.
+    Weights are told apart by name, size and their first megabyte. Whatever else lies in the folder doesn't count.
     """
     digest = hashlib.sha256()
-    for path in sorted(directory.iterdir()):
-        if path.suffix in (".json", ".safetensors", ".model"):
-            digest.update(f"{path.name}:{path.stat().st_size}\n".encode())
-            with path.open("rb") as file:
-                digest.update(file.read(1 << 20))
+    for name in (*SMALL_FILES, *weight_files(directory)):
+        path = directory / name
+        if not path.is_file():
+            raise InputError(f"There is no {name} of a text encoder in {directory}; {_ADVICE}.")
+        digest.update(f"{name}:{path.stat().st_size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(1 << 20))
     return digest.hexdigest()
 
 
