@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from parity.cases import checkpoint
 from parity.runners import fresh_transformer
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from support import assert_matches, parity_cases
 from torch import Tensor, nn
 
 from soundlora.errors import InputError
 from soundlora.model.latents import positions
-from soundlora.model.lora import TARGETS, Adapter, LoRALinear, load_lora, read_lora, target_names
+from soundlora.model.lora import PRESETS, TARGETS, Adapter, LoRALinear, load_lora, target_names
+from soundlora.model.lora_file import read_lora
 from soundlora.model.transformer import AudioTransformer
 
 RANK = 4
@@ -75,6 +76,31 @@ def test_the_adapter_sits_on_ten_modules_of_every_block(model: AudioTransformer)
     assert len(adapter.parameters()) == 20 * model.config.layers
 
 
+@pytest.mark.parametrize(
+    ("targets", "parts", "count"),
+    [
+        ("all", ("audio_attn1", "audio_attn2", "audio_ff"), 10),
+        ("attention", ("audio_attn1", "audio_attn2"), 8),
+        ("self-ff", ("audio_attn1", "audio_ff"), 6),
+    ],
+)
+def test_presets_choose_the_modules(
+    model: AudioTransformer, targets: str, parts: tuple[str, ...], count: int, tmp_path: Path
+) -> None:
+    adapter = Adapter.create(model, RANK, targets=targets)
+    assert list(adapter.layers) == target_names(model, targets)
+    assert {name.split(".")[2] for name in adapter.layers} == set(parts)
+    assert len(adapter.layers) == count * model.config.layers
+    adapter.save(tmp_path / "lora.safetensors", {})
+    assert list(read_lora(tmp_path / "lora.safetensors").pairs) == sorted(adapter.layers)
+
+
+def test_a_preset_that_there_is_not_is_refused(model: AudioTransformer) -> None:
+    with pytest.raises(InputError, match="targets is 'video', but it must be one of all, attention, self-ff"):
+        Adapter.create(model, RANK, targets="video")
+    assert PRESETS["all"] == TARGETS
+
+
 def test_only_the_adapter_learns(model: AudioTransformer) -> None:
     adapter = Adapter.create(model, RANK)
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
@@ -119,14 +145,14 @@ def test_the_same_adapter_makes_the_same_bytes(tmp_path: Path) -> None:
     assert files[0] == files[1] == files[2]
     header = json.loads(files[0][8 : 8 + int.from_bytes(files[0][:8], "little")])
     assert list(header["__metadata__"]) == list("abcdefgh")
-    assert read_lora(tmp_path / "0.safetensors")[1] == metadata
+    assert read_lora(tmp_path / "0.safetensors").metadata == metadata
 
 
 @pytest.mark.parametrize(("alpha", "factor"), [(None, 1.0), (4, 1.0), (8, 2.0), (1, 0.25)])
 def test_alpha_is_folded_into_b(alpha: float | None, factor: float, tmp_path: Path) -> None:
     adapter = trained(Adapter.create(fresh_transformer(), RANK, alpha=alpha))
     adapter.save(tmp_path / "lora.safetensors", {})
-    pairs, _ = read_lora(tmp_path / "lora.safetensors")
+    pairs = read_lora(tmp_path / "lora.safetensors").pairs
     for name, layer in adapter.layers.items():
         assert torch.equal(pairs[name][0], layer.lora_A.bfloat16())
         assert torch.equal(pairs[name][1], (layer.lora_B * factor).bfloat16())
@@ -151,7 +177,7 @@ def test_two_loras_add_up_in_any_order(tmp_path: Path) -> None:
             load_lora(model, path)
         outputs.append(velocity(model))
     same(outputs[0], outputs[1])
-    pairs = [read_lora(path)[0] for path in (one, two)]
+    pairs = [read_lora(path).pairs for path in (one, two)]
     both = {
         name: (torch.cat([p[name][0] for p in pairs]), torch.cat([p[name][1] for p in pairs], dim=1))
         for name in pairs[0]
@@ -251,18 +277,3 @@ def test_what_is_no_pair_for_a_linear_layer_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=f"{name} is no pair of matrices"):
         Adapter.attach(model, {name: (torch.zeros(shapes[0]), torch.zeros(shapes[1]))})
-
-
-def test_files_that_are_no_lora_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "lora.safetensors"
-    with pytest.raises(InputError, match="There is no LoRA at"):
-        read_lora(path)
-    path.write_bytes(b"a text file")
-    with pytest.raises(InputError, match="is not a safetensors file"):
-        read_lora(path)
-    save_file({"weight": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match="holds no lora_A and lora_B"):
-        read_lora(path)
-    save_file({"diffusion_model.x.lora_A.weight": torch.zeros(1, 1)}, path)
-    with pytest.raises(InputError, match="without its lora_B"):
-        read_lora(path)

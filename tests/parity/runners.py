@@ -11,7 +11,8 @@ from torch import Tensor
 from soundlora.model.audio_vae import AudioVAE, patchify, unpatchify
 from soundlora.model.connector import AudioConnector, FeatureProjection
 from soundlora.model.latents import initial_noise, positions
-from soundlora.model.lora import Adapter, read_lora
+from soundlora.model.lora import Adapter
+from soundlora.model.lora_file import read_lora
 from soundlora.model.mel import log_mel, resample, to_stereo
 from soundlora.model.text_encoder import TextEncoder
 from soundlora.model.transformer import AudioTransformer, bypass_blocks, denoised
@@ -152,7 +153,7 @@ def run_lora(case: Case) -> Outputs:
         return out
 
     outputs = {"velocity_base": velocity()}
-    pairs, _ = read_lora(ROOT / case.params["lora_file"])
+    pairs = read_lora(ROOT / case.params["lora_file"]).pairs
     adapter = Adapter.attach(model, pairs)
     outputs["velocity_ltxcore_fused_strength1"] = velocity().detach()
     adapter.detach()
@@ -173,7 +174,7 @@ def run_lora(case: Case) -> Outputs:
 def run_train_steps(case: Case) -> Outputs:
     x = case.inputs
     model = fresh_transformer()
-    pairs, _ = read_lora(ROOT / case.params["init"])
+    pairs = read_lora(ROOT / case.params["init"]).pairs
     adapter = Adapter.attach(model, pairs, scale=case.params["alpha"] / case.params["rank"])
     steps = sum(name.endswith(".sigma") for name in x)
     optimizer = Optimizer(adapter.parameters(), learning_rate=1e-2, steps=steps)

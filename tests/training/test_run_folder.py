@@ -9,7 +9,8 @@ import torch
 from parity.runners import fresh_transformer
 
 from soundlora.errors import InputError
-from soundlora.model.lora import Adapter, read_lora
+from soundlora.model.lora import Adapter
+from soundlora.model.lora_file import read_lora
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.run_folder import RunFolder, write_json
 
@@ -150,7 +151,7 @@ def test_a_file_whose_writing_fails_is_not_there(folder: RunFolder, monkeypatch:
     with pytest.raises(OSError, match="no space"):
         folder.save_lora(adapter, {})
     assert folder.lora.read_bytes() == whole
-    assert read_lora(folder.lora)[1] == {"rank": "4"}
+    assert read_lora(folder.lora).metadata == {"rank": "4"}
 
 
 def test_json_is_replaced_as_a_whole(tmp_path: Path) -> None:

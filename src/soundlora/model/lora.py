@@ -1,13 +1,11 @@
 """Low-rank adapters: put around linear layers, saved so that they load everywhere.
 
-The file format is the one that ComfyUI, diffusers and LTX's own pipelines share: the keys are
-`diffusion_model.<module>.lora_A.weight` and `.lora_B.weight`, and there is no alpha, which two of the three ignore or
-refuse; the scale alpha/rank is folded into B.
+They are saved under the official names, which ComfyUI, diffusers and LTX's own pipelines share, and without an alpha,
+which two of the three ignore or refuse; the scale alpha/rank is folded into B.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +13,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from soundlora.errors import InputError
+from soundlora.model.lora_file import Pair, read_lora, write_lora
 from soundlora.model.transformer import AudioTransformer
-
-_PREFIX = "diffusion_model."
 
 # Attention and feed-forward projections of the audio stream; gates, norms and modulation stay as they are.
 TARGETS = (
@@ -37,6 +32,13 @@ TARGETS = (
     "audio_ff.net.0.proj",
     "audio_ff.net.2",
 )
+
+# What `--targets` may say. Without the attention to the text a LoRA leaves the base's obedience to prompts alone.
+PRESETS = {
+    "all": TARGETS,
+    "attention": tuple(target for target in TARGETS if target.startswith("audio_attn")),
+    "self-ff": tuple(target for target in TARGETS if not target.startswith("audio_attn2")),
+}
 
 
 class LoRALinear(nn.Module):
@@ -96,12 +98,21 @@ class Adapter:
 
     @classmethod
     def create(
-        cls, model: AudioTransformer, rank: int, *, alpha: float | None = None, seed: int = 0
+        cls,
+        model: AudioTransformer,
+        rank: int,
+        *,
+        targets: str = "all",
+        alpha: float | None = None,
+        seed: int = 0,
     ) -> Adapter:
-        """A fresh adapter that leaves the output unchanged: A Kaiming-uniform, B zero. alpha defaults to rank."""
+        """A fresh adapter that leaves the output unchanged: A Kaiming-uniform, B zero. alpha defaults to rank.
+
+        targets: a key of `PRESETS`. Raises InputError when it is none.
+        """
         generator = torch.Generator().manual_seed(seed)
         weights = {}
-        for name in target_names(model):
+        for name in target_names(model, targets):
             linear = model.get_submodule(name)
             assert isinstance(linear, nn.Linear)
             bound = 1 / math.sqrt(linear.in_features)  # kaiming_uniform_ with a = √5
@@ -110,9 +121,7 @@ class Adapter:
         return cls.attach(model, weights, scale=(alpha if alpha is not None else rank) / rank)
 
     @classmethod
-    def attach(
-        cls, model: AudioTransformer, weights: Mapping[str, tuple[Tensor, Tensor]], scale: float = 1.0
-    ) -> Adapter:
+    def attach(cls, model: AudioTransformer, weights: Mapping[str, Pair], scale: float = 1.0) -> Adapter:
         """Wrap the named modules with (A, B) pairs. Raises InputError when a name or shape does not fit the model."""
         layers = {}
         for name, (a, b) in weights.items():
@@ -126,11 +135,7 @@ class Adapter:
                 inner = inner.base
             if not isinstance(inner, nn.Linear) or a.ndim != 2 or b.ndim != 2:
                 raise InputError(f"The LoRA's {name} is no pair of matrices for a linear layer; use another LoRA.")
-            if a.shape[1] != inner.in_features or b.shape[0] != inner.out_features or a.shape[0] != b.shape[1]:
-                raise InputError(
-                    f"The LoRA's {name} is {b.shape[0]}×{a.shape[1]}, but this base has "
-                    f"{inner.out_features}×{inner.in_features} there; it was trained on another base."
-                )
+            check_shapes(name, (a, b), inner.weight.shape)
             device = inner.weight.device
             layer = LoRALinear(base, a.to(device, torch.float32), b.to(device, torch.float32), scale)
             setattr(parent, child, layer)
@@ -143,7 +148,7 @@ class Adapter:
     def state_dict(self) -> dict[str, Tensor]:
         """A and B by file key, fp32 and unscaled: what a checkpoint of the training needs."""
         return {
-            f"{_PREFIX}{name}.{part}.weight": getattr(layer, part).detach()
+            f"diffusion_model.{name}.{part}.weight": getattr(layer, part).detach()
             for name, layer in self.layers.items()
             for part in ("lora_A", "lora_B")
         }
@@ -161,61 +166,28 @@ class Adapter:
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the LoRA file in bf16 with the scale folded into B."""
-        tensors = {}
-        for name, layer in self.layers.items():
-            tensors[f"{_PREFIX}{name}.lora_A.weight"] = _bf16(layer.lora_A)
-            tensors[f"{_PREFIX}{name}.lora_B.weight"] = _bf16(layer.lora_B * layer.scale)
-        path.write_bytes(_in_order(save(tensors, dict(metadata))))
+        pairs = {name: (layer.lora_A, layer.lora_B * layer.scale) for name, layer in self.layers.items()}
+        write_lora(path, pairs, metadata)
 
 
-def target_names(model: AudioTransformer) -> list[str]:
-    """The ten modules of every block, in order."""
-    return [f"transformer_blocks.{i}.{t}" for i in range(model.config.layers) for t in TARGETS]
+def target_names(model: AudioTransformer, targets: str = "all") -> list[str]:
+    """The preset's modules of every block, in order. Raises InputError when there is no such preset."""
+    if targets not in PRESETS:
+        raise InputError(f"targets is {targets!r}, but it must be one of {', '.join(PRESETS)}.")
+    return [f"transformer_blocks.{i}.{target}" for i in range(model.config.layers) for target in PRESETS[targets]]
 
 
-def read_lora(path: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, str]]:
-    """(A, B) by module name, and the metadata, of a file as `Adapter.save` writes it.
-
-    Raises InputError when the file is no such LoRA.
-    """
-    advice = "give a LoRA .safetensors file that was trained for LTX 2.3 audio"
-    if not path.is_file():
-        raise InputError(f"There is no LoRA at {path}; {advice}.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
-    except SafetensorError:
-        raise InputError(f"{path} is not a safetensors file; {advice}.") from None
-    pairs = {}
-    for key, a in tensors.items():
-        if not key.endswith(".lora_A.weight"):
-            continue
-        name = key.removesuffix(".lora_A.weight")
-        b = tensors.get(f"{name}.lora_B.weight")
-        if b is None:
-            raise InputError(f"{path} has {key} without its lora_B; the file is damaged, {advice}.")
-        pairs[name.removeprefix(_PREFIX)] = (a, b)
-    if not pairs:
-        raise InputError(f"{path} holds no lora_A and lora_B tensors; {advice}.")
-    return pairs, metadata
+def check_shapes(name: str, pair: Pair, shape: tuple[int, ...]) -> None:
+    """Raises InputError unless B·A has the shape of the weight that the base has there."""
+    a, b = pair
+    if (b.shape[0], a.shape[1]) != tuple(shape) or a.shape[0] != b.shape[1]:
+        raise InputError(
+            f"The LoRA's {name} is {b.shape[0]}×{a.shape[1]}, but this base has {shape[0]}×{shape[1]} there; it was "
+            "trained on another base."
+        )
 
 
 def load_lora(model: AudioTransformer, path: Path, strength: float = 1.0) -> tuple[Adapter, dict[str, str]]:
     """Attach the LoRA at `path`, unmerged, at the given strength; returns it with the file's metadata."""
-    pairs, metadata = read_lora(path)
-    return Adapter.attach(model, pairs, scale=strength), metadata
-
-
-def _bf16(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", torch.bfloat16).contiguous()
-
-
-def _in_order(file: bytes) -> bytes:
-    """The same safetensors file with its metadata sorted: the library writes them in another order every time."""
-    length = int.from_bytes(file[:8], "little")
-    header = json.loads(file[8 : 8 + length])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    raw = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % 8)
-    return len(raw).to_bytes(8, "little") + raw + file[8 + length :]
+    lora = read_lora(path)
+    return Adapter.attach(model, lora.pairs, scale=strength), lora.metadata

@@ -1,0 +1,214 @@
+"""LoRA files: read under all the names they go by, written under one of them.
+
+A pair of matrices (A, B) changes a weight by B·A. Files that scale it, by alpha/rank, are read with the scale folded
+into B, and none is written but where the naming asks for one; then it is 1.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from soundlora.errors import InputError
+from soundlora.model.lora_names import LoraKey, Naming, WrittenNaming, parse_key, written_keys
+
+Pair = tuple[Tensor, Tensor]  # A (rank, inputs) and B (outputs, rank)
+
+_ADVICE = "give a LoRA .safetensors file that was trained for LTX 2.3 audio"
+_PEFT_METADATA = "lora_adapter_metadata"
+# What says how to scale; it is folded in, and a reader that heeds it would do so twice.
+_SCALES = (_PEFT_METADATA, "ss_network_alpha", "ss_network_dim")
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA file, read: weight += B·A for every pair.
+
+    pairs: by the module's name in the checkpoint. warnings: sentences about what could not be taken as it stands.
+    """
+
+    path: Path
+    pairs: dict[str, Pair]
+    metadata: dict[str, str]
+    naming: Naming
+    dtype: torch.dtype  # of the file: bfloat16, float16 or float32
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def ranks(self) -> list[int]:
+        """All that occur, in order."""
+        return sorted({a.shape[0] for a, _ in self.pairs.values()})
+
+
+def read_lora(path: Path) -> Lora:
+    """The audio stream's pairs of a LoRA file, whoever wrote it.
+
+    Raises InputError when it is no plain LoRA, or changes nothing of the audio stream.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no LoRA at {path}; {_ADVICE}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            keys = {key: parse_key(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
+            _refuse_others(path, keys)
+            tensors = {key: file.get_tensor(key) for key, parsed in keys.items() if parsed.audio}
+    except SafetensorError:
+        raise InputError(f"{path} is not a safetensors file; {_ADVICE}.") from None
+
+    modules: dict[str, dict[str, str]] = {}  # the keys of A, B and alpha
+    for key in tensors:
+        part = keys[key].part
+        assert part is not None
+        here = modules.setdefault(keys[key].module, {})
+        if part in here:
+            raise InputError(f"{path} has {here[part]} and {key}, which are the same; remove one of them.")
+        here[part] = key
+    namings = Counter(parsed.naming for parsed in keys.values() if parsed.audio and parsed.part != "alpha")
+    naming = namings.most_common(1)[0][0]
+    warnings = _outside_warning(path, keys)
+    config = _peft_config(path, naming, metadata)
+    if naming == "peft" and config is None and not all("alpha" in here for here in modules.values()):
+        warnings.append(
+            f"{path} has no adapter_config.json beside it, which says how strong it is; it is taken with alpha = rank."
+        )
+
+    pairs = {}
+    for module, here in modules.items():
+        a, b = _matrices(path, here, tensors)
+        scale = _alpha_scale(path, here["alpha"], tensors, a.shape[0]) if "alpha" in here else None
+        if scale is None:
+            scale = 1.0 if config is None else _peft_scale(path, config, keys[here["A"]].written, a.shape[0])
+        pairs[module] = (a, b) if scale == 1 else (a, b.float() * scale)
+    dtype = next(iter(pairs.values()))[0].dtype
+    known = dtype in (torch.float32, torch.float16)
+    return Lora(path, pairs, metadata, naming, dtype if known else torch.bfloat16, warnings)
+
+
+def write_lora(
+    path: Path,
+    pairs: Mapping[str, Pair],
+    metadata: Mapping[str, str],
+    *,
+    naming: WrittenNaming = "official",
+    dtype: torch.dtype = torch.bfloat16,
+) -> None:
+    """Write pairs by module, and the metadata less what they say of scales. The same input makes the same bytes."""
+    tensors = {}
+    for module, (a, b) in pairs.items():
+        a_key, b_key, alpha_key = written_keys(module, naming)
+        tensors[a_key] = a.detach().to("cpu", dtype).contiguous()
+        tensors[b_key] = b.detach().to("cpu", dtype).contiguous()
+        if alpha_key is not None:
+            tensors[alpha_key] = torch.tensor(float(a.shape[0]))
+    kept = {key: value for key, value in metadata.items() if key not in _SCALES}
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(_in_order(save(tensors, kept)))
+    os.replace(partial, path)
+
+
+def _refuse_others(path: Path, keys: Mapping[str, LoraKey]) -> None:
+    """What is no LoRA, none of the audio stream, or more than two matrices a layer."""
+    lora = [parsed for parsed in keys.values() if parsed.part in ("A", "B")]
+    if not lora:
+        raise InputError(f"{path} holds no lora_A and lora_B tensors; {_ADVICE}.")
+    if not any(parsed.audio for parsed in lora):
+        raise InputError(
+            f"{path} changes nothing in the audio stream, but {_few({p.module for p in lora})}; {_ADVICE}."
+        )
+    for key, parsed in keys.items():
+        if parsed.audio and parsed.part is None:
+            raise InputError(f"{path} holds {key}, so it is no plain LoRA (but a DoRA, LoKr or the like); {_ADVICE}.")
+
+
+def _outside_warning(path: Path, keys: Mapping[str, LoraKey]) -> list[str]:
+    outside = {parsed.module for parsed in keys.values() if not parsed.audio}
+    if not outside:
+        return []
+    return [f"{path} also changes what is no linear layer of the audio stream, which is left out: {_few(outside)}."]
+
+
+def _matrices(path: Path, here: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Pair:
+    for part, other in (("A", "B"), ("B", "A")):
+        if part not in here:
+            present = here.get(other, here.get("alpha"))
+            raise InputError(f"{path} has {present} without its lora_{part}; the file is damaged, {_ADVICE}.")
+    a, b = tensors[here["A"]], tensors[here["B"]]
+    if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or 0 in (*a.shape, *b.shape):
+        raise InputError(
+            f"{path} has {here['A']} of the shape {list(a.shape)} and {here['B']} of the shape {list(b.shape)}, "
+            f"which is no pair of matrices; {_ADVICE}."
+        )
+    for key in (here["A"], here["B"]):
+        if not tensors[key].float().isfinite().all():
+            raise InputError(f"{key} in {path} holds numbers that are infinite or none at all; {_ADVICE}.")
+    return a, b
+
+
+def _alpha_scale(path: Path, key: str, tensors: Mapping[str, Tensor], rank: int) -> float:
+    tensor = tensors[key]
+    if tensor.numel() != 1 or not math.isfinite(tensor.item()):
+        raise InputError(f"{key} in {path} is not one number; {_ADVICE}.")
+    return tensor.item() / rank
+
+
+def _peft_config(path: Path, naming: Naming, metadata: Mapping[str, str]) -> dict[str, Any] | None:
+    """The LoraConfig that peft keeps beside its files, and diffusers in its metadata."""
+    if naming == "peft":
+        beside = path.with_name("adapter_config.json")
+        return _json_object(beside, beside.read_text(encoding="utf-8")) if beside.is_file() else None
+    if naming == "diffusers" and _PEFT_METADATA in metadata:
+        values = _json_object(f"The {_PEFT_METADATA} of {path}", metadata[_PEFT_METADATA])
+        prefix = "transformer."
+        return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+    return None
+
+
+def _peft_scale(path: Path, config: Mapping[str, Any], written: str, rank: int) -> float:
+    """alpha/rank, or alpha/√rank for rank-stabilised LoRA, by the rules of peft.LoraConfig."""
+    try:
+        alpha = float(config.get("lora_alpha", 8))
+        for pattern, value in config.get("alpha_pattern", {}).items():
+            if re.fullmatch(rf"(.*\.)?({pattern})", written):
+                alpha = float(value)
+                break
+    except (TypeError, ValueError, AttributeError, re.error):
+        raise InputError(f"The scales of {path}, lora_alpha or alpha_pattern, can't be read; {_ADVICE}.") from None
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _json_object(name: object, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise InputError(f"{name} is no JSON object, so the LoRA's strength is not known; {_ADVICE}.")
+    return value
+
+
+def _few(modules: set[str]) -> str:
+    names = sorted(modules)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _in_order(file: bytes) -> bytes:
+    """The same safetensors file with its metadata sorted: the library writes them in another order every time."""
+    length = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    raw = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % 8)
+    return len(raw).to_bytes(8, "little") + raw + file[8 + length :]

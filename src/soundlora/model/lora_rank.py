@@ -1,0 +1,107 @@
+"""Updates B·A of one rank as good as they can be in another, and a new adapter that begins where a LoRA ended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from soundlora.errors import InputError
+from soundlora.model.lora import Adapter, check_shapes
+from soundlora.model.lora_file import Lora, Pair
+
+
+def energy(pair: Pair) -> float:
+    """‖B·A‖², the sum of the squares of what is added to a weight, from two matrices of rank × rank."""
+    a, b = (tensor.double() for tensor in pair)
+    return float(((b.T @ b) * (a @ a.T)).sum().clamp_min(0))
+
+
+def resize(pair: Pair, rank: int) -> tuple[Pair, float]:
+    """The pair of rank `rank` that comes nearest to B·A in fp32, and the share of ‖B·A‖² that it keeps.
+
+    A rank that is not smaller keeps all: B·A has no more to give, and the rest of A and B is zero.
+    """
+    a, b = (tensor.float() for tensor in pair)
+    if rank >= a.shape[0]:
+        more = rank - a.shape[0]
+        return (pad(a, (0, 0, 0, more)), pad(b, (0, more))), 1.0
+    # B·A = Q (R Sᵀ) Pᵀ, whose singular values are those of the small matrix between.
+    q, r = torch.linalg.qr(b.double())
+    p, s = torch.linalg.qr(a.double().T)
+    u, values, vh = torch.linalg.svd(r @ s.T, full_matrices=False)
+    root = values[:rank].sqrt()
+    nearest = (root[:, None] * (vh[:rank] @ p.T)).float(), ((q @ u[:, :rank]) * root).float()
+    rows = nearest[0].shape[0]  # fewer than asked for when a side of the weight is
+    total = float(values.square().sum())
+    kept = float(values[:rank].square().sum()) / total if total else 1.0
+    return resize(nearest, rank)[0] if rows < rank else nearest, kept
+
+
+def resize_all(pairs: Mapping[str, Pair], rank: int) -> tuple[dict[str, Pair], float]:
+    """Every pair by `resize`, and the share of the sum of all ‖B·A‖² that is kept."""
+    resized, kept, total = {}, 0.0, 0.0
+    for name, pair in pairs.items():
+        resized[name], share = resize(pair, rank)
+        whole = energy(pair)
+        kept, total = kept + share * whole, total + whole
+    return resized, kept / total if total else 1.0
+
+
+def load_into_adapter(adapter: Adapter, lora: Lora) -> list[str]:
+    """Let a fresh adapter begin with the update of a LoRA of any rank; returns sentences about what was lost.
+
+    A smaller rank keeps the adapter's own A in the rows it leaves free, and zeros in B there, so that B·A is the
+    LoRA's and the rest can still learn. A larger one is resized. Modules that the LoRA doesn't have stay fresh.
+
+    Raises InputError when nothing fits: another base, or none of the adapter's modules.
+    """
+    shared = [name for name in lora.pairs if name in adapter.layers]
+    if not shared:
+        raise InputError(
+            f"{lora.path} changes none of the modules that are trained ({', '.join(list(adapter.layers)[:3])}, …); "
+            "begin with a LoRA of the same base and targets."
+        )
+    for name in shared:
+        layer = adapter.layers[name]
+        check_shapes(name, lora.pairs[name], (layer.lora_B.shape[0], layer.lora_A.shape[1]))
+
+    kept, total, larger = 0.0, 0.0, 0
+    for name in shared:
+        layer, pair = adapter.layers[name], lora.pairs[name]
+        rank, whole, share = layer.lora_A.shape[0], energy(pair), 1.0
+        if pair[0].shape[0] > rank:
+            larger = max(larger, pair[0].shape[0])
+            pair, share = resize(pair, rank)
+        kept, total = kept + share * whole, total + whole
+        _fill(layer.lora_A, layer.lora_B, pair, layer.scale)
+
+    notes = []
+    if larger:
+        share = kept / total if total else 1.0
+        notes.append(
+            f"{lora.path} of rank {larger} was cut to rank {rank}, which keeps {percent(share)} of its energy."
+        )
+    left_out = [name for name in lora.pairs if name not in adapter.layers]
+    if left_out:
+        notes.append(
+            f"{lora.path} also changes {len(left_out)} modules that are not trained here ({left_out[0]}, …); training "
+            "begins without those."
+        )
+    return notes
+
+
+def percent(share: float) -> str:
+    """'99.97 %'; never '100 %' for less than all."""
+    return f"{math.floor(share * 1e4) / 1e2:g} %"
+
+
+@torch.no_grad()
+def _fill(lora_a: Tensor, lora_b: Tensor, pair: Pair, scale: float) -> None:
+    a, b = pair
+    lora_a[: a.shape[0]] = a.to(lora_a)
+    lora_b.zero_()
+    lora_b[:, : a.shape[0]] = b.to(lora_b) / scale
