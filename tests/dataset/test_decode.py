@@ -268,6 +268,15 @@ def test_a_playlist_cannot_reach_other_files(tmp_path, tone, write_audio):
         decode(path)
 
 
+def test_an_unknown_codec_is_refused(tmp_path, wav):
+    content = bytearray(wav())
+    at = content.index(b"fmt ") + 8
+    content[at : at + 2] = b"\x34\x12"
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(DecodeError, match="nothing here can decode its codec"):
+        decode(tmp_path / "a.wav")
+
+
 def test_a_wav_without_sound_is_refused(tmp_path, wav):
     path = tmp_path / "a.wav"
     header = wav()[:40]  # FFmpeg's own files have further chunks before the sound; this is the plain header.

@@ -13,6 +13,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.stream import VideoStream
 
 from soundlora.dataset import ends
 from soundlora.dataset.errors import DecodeError
@@ -75,14 +76,22 @@ def decode(path: Path, max_seconds: float | None = None) -> Audio:
         # An absolute path with its protocol, for FFmpeg takes "a:b.wav" for an address. Tags in old encodings are
         # no reason to fail.
         with av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace") as file:
-            films = [stream for stream in file.streams.video if stream.codec_context.name not in _PICTURES]
+            films = [stream for stream in file.streams.video if _codec_of(stream) not in _PICTURES]
             if not file.streams.audio:
                 raise DecodeError("it holds no audio stream" + (", only video" if films else ""))
             if films:
                 raise DecodeError("it is a video; save its sound as a file of its own")
+            if not _codec_of(file.streams.audio[0]):
+                raise DecodeError("nothing here can decode its codec")
             return _decode_stream(file, file.streams.audio[0], path, max_seconds)
     except (av.error.FFmpegError, ValueError) as error:
         raise DecodeError(f"its content is not audio that can be decoded ({_detail(error)})") from error
+
+
+def _codec_of(stream: AudioStream | VideoStream) -> str:
+    """Return the name of the stream's codec, "" for one that FFmpeg has no decoder for."""
+    # Against its own types, PyAV has None there then.
+    return stream.codec_context.name if stream.codec_context is not None else ""
 
 
 def _detail(error: Exception) -> str:
@@ -143,6 +152,8 @@ class _Sound:
 
 def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_seconds: float | None) -> Audio:
     stream.codec_context.options = {"max_samples": str(_MAX_FRAME_SAMPLES)}
+    stated = stream.duration or 0
+    header = float(stated * stream.time_base) if stated > 0 and stream.time_base else None
     sound = _Sound()
     damaged = 0
     undecoded = 0.0
@@ -152,6 +163,10 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
         last = packet if packet.size else last
         # What is not decoded is still counted, packet by packet, to know the file's length and whether it is whole.
         if sound.length and max_seconds is not None and sound.length >= max_seconds * sound.sample_rate:
+            if header is not None and stream.codec_context.name.startswith("pcm_") and file.format.name == "wav":
+                # Here FFmpeg's figure is the size of what is there, and a recording may be gigabytes long.
+                undecoded = max(0.0, header - sound.length / sound.sample_rate)
+                break
             undecoded += _packet_seconds(packet)
             continue
         try:
@@ -165,8 +180,6 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
 
     rate = sound.sample_rate
     seconds = sound.length / rate + undecoded
-    stated = stream.duration or 0
-    header = float(stated * stream.time_base) if stated > 0 and stream.time_base else None
     length = sound.length if max_seconds is None else math.ceil(max_seconds * rate)
     # Opus states a length that counts the encoder's delay, and its decoder ends where it should.
     is_vorbis = file.format.name == "ogg" and stream.codec_context.name == "vorbis"

@@ -1,0 +1,311 @@
+"""Mutated zips and media files through `inspect_dataset`, in a process of their own.
+
+    scripts/fuzz [--inputs 10000] [--seconds S] [--seed 0] [--first 0] [--keep DIR]
+
+Every input is a function of the seed and its number, so a finding can be made again: --seed S --first N --inputs 1.
+A finding is: a crash, an error that is no sentence, a report that is no JSON, more than 30 s, more than 300 MB of
+memory, a file opened for writing or left behind outside of the input's own folder. Exits with 1 when there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import random
+import resource
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MAX_SECONDS = 30.0
+MAX_RESIDENT = 300 * 1000**2
+MAX_ADDRESSES = 4 * 1000**3  # beyond it malloc fails, before the machine suffers
+
+FORMATS: dict[str, tuple[str, str, int, int, dict[str, str]]] = {
+    "s16.wav": ("wav", "pcm_s16le", 16_000, 1, {}),
+    "s24.wav": ("wav", "pcm_s24le", 48_000, 6, {}),
+    "f32.wav": ("wav", "pcm_f32le", 44_100, 2, {}),
+    "mulaw.wav": ("wav", "pcm_mulaw", 8_000, 1, {}),
+    "ms.wav": ("wav", "adpcm_ms", 22_050, 2, {}),
+    "ima.wav": ("wav", "adpcm_ima_wav", 22_050, 1, {}),
+    "tagged.mp3": ("mp3", "libmp3lame", 44_100, 2, {}),
+    "raw.mp3": ("mp3", "libmp3lame", 22_050, 1, {"write_xing": "0", "id3v2_version": "0"}),
+    "a.flac": ("flac", "flac", 44_100, 2, {}),
+    "eight.flac": ("flac", "flac", 48_000, 8, {}),
+    "vorbis.ogg": ("ogg", "vorbis", 44_100, 2, {}),
+    "opus.ogg": ("ogg", "libopus", 48_000, 1, {}),
+    "surround.opus": ("ogg", "libopus", 48_000, 8, {}),
+    "raw.aac": ("adts", "aac", 44_100, 2, {}),
+    "aac.m4a": ("ipod", "aac", 44_100, 2, {}),
+    "fast.m4a": ("ipod", "aac", 48_000, 6, {"movflags": "faststart"}),
+    "alac.m4a": ("ipod", "alac", 44_100, 2, {}),
+    "fragments.m4a": ("mp4", "aac", 44_100, 1, {"movflags": "frag_keyframe+empty_moov"}),
+    "other.wav": ("matroska", "flac", 44_100, 1, {}),
+    "caf.wav": ("caf", "pcm_s16be", 44_100, 2, {}),
+    "aiff.wav": ("aiff", "pcm_s16be", 44_100, 2, {}),
+}
+CAPTIONS = (b"a dog", "été\r\n雨".encode(), "été".encode("utf-16"), b"\xff\xfe\x00", b"x" * 70_000, b"", b"\xe9t\xe9")
+NAMES = (
+    "{}",
+    "sub/{}",
+    "__MACOSX/._{}",
+    "../{}",
+    "/{}",
+    "a/b/c/{}",
+    "C:\\{}",
+    "\x00{}",
+    "{}\u202e",
+    "é/{}",
+    ".{}",
+    "{}/",
+)
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+
+
+def make_media(folder: Path) -> dict[str, bytes]:
+    """Return a short file of every format, made in `folder`."""
+    import av
+    import numpy as np
+
+    made = {}
+    for name, (container, codec, rate, channels, options) in FORMATS.items():
+        noise = np.random.default_rng(0).uniform(-0.5, 0.5, (rate * 3 // 5, channels)).astype(np.float32)
+        layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[channels]
+        # A file, not memory: one of the muxers opens what it wrote again.
+        target = folder / "media"
+        with av.open(str(target), "w", format=container, options=options) as file:
+            stream = file.add_stream(codec, rate=rate, layout=layout, options={"strict": "experimental"})
+            frame = av.AudioFrame.from_ndarray(noise.reshape(1, -1), format="flt", layout=layout)
+            frame.sample_rate, frame.pts = rate, 0
+            converter = av.AudioResampler(stream.format, layout, rate, frame_size=stream.frame_size or None)
+            for converted in [*converter.resample(frame), *converter.resample(None)]:
+                file.mux(stream.encode(converted))
+            file.mux(stream.encode(None))
+        made[name] = target.read_bytes()
+        target.unlink()
+    return made
+
+
+def mutate(content: bytes, choose: random.Random, start: int = 0) -> bytes:
+    """Change, cut, repeat or fill some pieces of `content` from `start` on."""
+    changed = bytearray(content)
+    for _ in range(choose.choice((1, 1, 2, 4, 16))):
+        if len(changed) <= start + 8:
+            break
+        # Headers decide most, so most changes fall near the start.
+        reach = len(changed) if choose.random() < 0.5 else min(len(changed), start + 256)
+        at = choose.randrange(start, reach)
+        length = choose.choice((1, 2, 4, 8, 64, 1024))
+        kind = choose.randrange(7)
+        if kind == 0:
+            changed[at] ^= 1 << choose.randrange(8)
+        elif kind == 1:
+            changed[at : at + length] = choose.randbytes(length)
+        elif kind == 2:
+            width = choose.choice((2, 4, 8))
+            number = choose.choice(NUMBERS) % (1 << 8 * width)
+            changed[at : at + width] = number.to_bytes(width, choose.choice(("little", "big")))
+        elif kind == 3:
+            del changed[at : at + length]
+        elif kind == 4:
+            changed[at:at] = changed[at : at + length] * choose.choice((1, 2, 50))
+        elif kind == 5:
+            del changed[at:]
+        else:
+            source = choose.randrange(len(changed))
+            changed[at : at + length] = changed[source : source + length]
+    return bytes(changed)
+
+
+def make_input(number: int, seed: int, media: dict[str, bytes]) -> bytes:
+    """Return the zip of this number: damaged files in a good zip, or good files in a damaged one."""
+    choose = random.Random(f"{seed}:{number}")
+    damage_zip = choose.random() < 0.4
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as bundle:
+        for place in range(choose.choice((1, 1, 2, 3))):
+            kind, content = choose.choice(list(media.items()))
+            if not damage_zip:
+                content = mutate(content, choose)
+                if choose.random() < 0.1:
+                    content += choose.choice(list(media.values()))
+            # Content and extension need not agree.
+            extension = choose.choice(list(media)) if choose.random() < 0.2 else kind
+            name = f"{place}{extension}"
+            shape = choose.choice(NAMES) if choose.random() < 0.15 else "{}"
+            info = zipfile.ZipInfo(shape.format(name))
+            info.compress_type = choose.choice(METHODS)
+            bundle.writestr(info, content)
+            if choose.random() < 0.5:
+                bundle.writestr(f"{name.rpartition('.')[0]}.txt", choose.choice(CAPTIONS))
+    content = target.getvalue()
+    if damage_zip:
+        # Half of the time only the table of contents at the end.
+        table = content.rfind(b"PK\1\2") if choose.random() < 0.5 else 0
+        content = mutate(content, choose, max(0, table))
+    return content
+
+
+def watch_writes(folder: Path, seen: list[str]) -> None:
+    """Note what is opened for writing, made or moved outside of `folder`."""
+    inside = (str(folder) + os.sep, os.devnull)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, mode, flags = arguments
+            writes = (mode and any(letter in mode for letter in "wax+")) or (
+                isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            )
+            paths = [path] if writes else []
+        elif event in ("os.mkdir", "os.remove", "os.rmdir", "os.truncate"):
+            paths = [arguments[0]]
+        elif event in ("os.rename", "os.link", "os.symlink"):
+            paths = [arguments[1]]
+        else:
+            return
+        for path in paths:
+            # Numbers are files that are open already, and names without a folder belong to open folders.
+            if isinstance(path, (str, Path)) and os.sep in str(path) and not os.path.abspath(path).startswith(inside):
+                seen.append(f"{event} {path}")
+
+    sys.addaudithook(hook)
+
+
+def work(seed: int, first: int, last: int, folder: Path) -> None:
+    """Inspect inputs and print a line of JSON for each; what kills this process is the parent's business."""
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESSES, MAX_ADDRESSES))
+    from soundlora.dataset import inspect_dataset, refusal
+    from soundlora.errors import InputError
+
+    media = make_media(folder)
+    sys.dont_write_bytecode = True
+    written: list[str] = []
+    tempfile.tempdir = str(folder)
+    watch_writes(folder, written)
+    path = folder / "input.zip"
+    for number in range(first, last):
+        content = make_input(number, seed, media)
+        path.write_bytes(content)
+        print(json.dumps({"begun": number}), flush=True)
+        finding = None
+        duration = random.Random(number).choice((0.1, 0.5, 0.5, 5.0, 60.0))
+        try:
+            report = inspect_dataset(path, duration=duration)
+            json.dumps(report.to_json(), allow_nan=False).encode()
+            outcome = "refused" if (error := refusal(report)) else "kept"
+            sentence = str(error or "A sentence.")
+        except InputError as error:
+            outcome, sentence = type(error).__name__, str(error)
+        except BaseException:
+            outcome, sentence, finding = "failed", "", traceback.format_exc()
+        if sentence and (not sentence.endswith(".") or "\n" in sentence):
+            finding = f"not a sentence: {sentence!r}"
+        left = [entry.name for entry in folder.iterdir() if entry != path]
+        if left or written:
+            finding = f"left behind {left}, written outside {written}"
+            written.clear()
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if resident > MAX_RESIDENT:
+            finding = finding or f"{resident / 1000**2:.0f} MB of memory"
+        print(json.dumps({"done": number, "outcome": outcome, "finding": finding, "resident": resident}), flush=True)
+        if resident > MAX_RESIDENT:
+            return
+
+
+def run(arguments: argparse.Namespace, on_finding: Callable[[int, str], None]) -> tuple[Counter[str], int, float]:
+    """Run workers until all inputs are through; return the outcomes, the highest memory and the longest time."""
+    outcomes: Counter[str] = Counter()
+    most, longest = 0, 0.0
+    number, last = arguments.first, arguments.first + arguments.inputs
+    deadline = time.monotonic() + arguments.seconds if arguments.seconds else float("inf")
+    while number < last and time.monotonic() < deadline:
+        with tempfile.TemporaryDirectory(prefix="soundlora-fuzz-") as folder:
+            command = [sys.executable, __file__, "--worker", folder, "--seed", str(arguments.seed)]
+            command += ["--first", str(number), "--inputs", str(last - number)]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            assert process.stdout is not None
+            assert process.stderr is not None
+            os.set_blocking(process.stderr.fileno(), False)
+            selector = selectors.DefaultSelector()
+            selector.register(process.stdout, selectors.EVENT_READ)
+            begun, began, stopped = number, time.monotonic(), False
+            while True:
+                # The start makes the media and imports everything.
+                if not selector.select(MAX_SECONDS + (60 if begun == number else 0)):
+                    process.kill()
+                    on_finding(begun, f"it took longer than {MAX_SECONDS:g} s")
+                    break
+                line = process.stdout.readline()
+                if not line:
+                    break
+                news = json.loads(line)
+                if "begun" in news:
+                    begun, began = news["begun"], time.monotonic()
+                    continue
+                outcomes[news["outcome"]] += 1
+                most, longest = max(most, news["resident"]), max(longest, time.monotonic() - began)
+                if news["finding"]:
+                    on_finding(news["done"], news["finding"])
+                begun = news["done"] + 1
+                if time.monotonic() > deadline:
+                    process.kill()
+                    stopped = True
+                    break
+            code = process.wait()
+            if code and not stopped and begun < last:
+                errors = (process.stderr.read() or b"")[-2000:].decode(errors="replace")
+                on_finding(begun, f"the process ended with {code}: {errors}")
+                outcomes["crashed"] += 1
+            process.stdout.close()
+            process.stderr.close()
+            number = begun if stopped or not code else begun + 1
+    return outcomes, most, longest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, help="stop after this time even if inputs are left")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="folder for inputs with findings")
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker is not None:
+        work(arguments.seed, arguments.first, arguments.first + arguments.inputs, arguments.worker)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        media = make_media(Path(folder))
+    findings = 0
+
+    def tell(number: int, finding: str) -> None:
+        nonlocal findings
+        findings += 1
+        print(f"input {number} (seed {arguments.seed}): {finding}", flush=True)
+        if arguments.keep is not None:
+            arguments.keep.mkdir(parents=True, exist_ok=True)
+            (arguments.keep / f"{arguments.seed}_{number}.zip").write_bytes(make_input(number, arguments.seed, media))
+
+    began = time.monotonic()
+    outcomes, most, longest = run(arguments, tell)
+    seconds = time.monotonic() - began
+    print(f"{sum(outcomes.values())} inputs in {seconds:.0f} s, seed {arguments.seed}: {findings} findings")
+    print(f"at most {most / 1000**2:.0f} MB of memory and {longest:.1f} s for one")
+    for outcome, count in outcomes.most_common():
+        print(f"  {count:6d} {outcome}")
+    sys.exit(1 if findings else 0)
+
+
+if __name__ == "__main__":
+    main()
