@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from soundlora.dataset import ends
 from soundlora.dataset.decode import decode
 from soundlora.dataset.errors import DecodeError
+from soundlora.dataset.fit import fit
 
 LOSSLESS = [
     ("u8.wav", "pcm_u8", 44_100, 2, 0.006),
@@ -285,12 +286,20 @@ def test_a_wav_without_sound_is_refused(tmp_path, wav):
         decode(path)
 
 
-def test_numbers_that_are_none_are_refused(tmp_path, tone, write_audio):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_numbers_that_are_none_or_absurd_are_refused(value, tmp_path, tone, write_audio):
     samples = tone(0.1, 16_000)
-    samples[0, 800] = np.nan
+    samples[0, 800] = value
     path = write_audio(tmp_path / "a.wav", samples, 16_000, codec="pcm_f32le")
-    with pytest.raises(DecodeError, match="samples that are not numbers"):
+    with pytest.raises(DecodeError, match="samples that are not numbers, or far larger"):
         decode(path)
+
+
+def test_floats_on_the_scale_of_integers_are_brought_to_level(tmp_path, tone, write_audio):
+    path = write_audio(tmp_path / "a.wav", tone(0.6, 16_000) * 2**31, 16_000, codec="pcm_f32le")
+    fitted = fit(decode(path), 0.5)
+    assert np.abs(fitted.samples).max() == pytest.approx(10 ** (-0.1 / 20), rel=1e-3)
+    assert fitted.levels.loudness_lufs is not None
 
 
 @pytest.mark.parametrize("rate", [4_000, 384_000])

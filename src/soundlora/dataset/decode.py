@@ -36,6 +36,8 @@ _COMMON_FACTOR = 25
 _COMMON_RATE = 48_000
 # Covers come as a video stream of one picture; chapters of podcasts as some more.
 _PICTURES = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
+# Some programs write floats on the scale of 32-bit integers; squares of more would soon overflow.
+_LARGEST = 2.0**32
 # How to bring what the decoders give to ±1: an offset and a factor. Planar formats end in "p".
 _SCALES = {"u8": (128, 2.0**-7), "s16": (0, 2.0**-15), "s32": (0, 2.0**-31), "flt": (0, 1.0), "dbl": (0, 1.0)}
 
@@ -189,8 +191,9 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
         # A header of mp4 promises, the last page of Ogg has been there.
         seconds = header if undecoded and is_vorbis else min(seconds, header)
     samples = sound.joined(length)
-    if not np.isfinite(samples).all():
-        raise DecodeError("it holds samples that are not numbers")
+    # Not a number compares as neither.
+    if not np.abs(samples).max(initial=0.0) <= _LARGEST:
+        raise DecodeError("it holds samples that are not numbers, or far larger than any sound")
     if rate % _COMMON_FACTOR:
         samples = _resample(samples, rate, stream.codec_context.layout.name)
 
