@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from file_server import FileServer, serving
 from support import TINY_CHECKPOINT, TINY_ENCODER, BaseNames, make_quick, rewrite, tone, write_clip
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -28,6 +31,19 @@ def _same_random_numbers_every_time() -> None:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOUNDLORA_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def file_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A web server that stands in for the hub too, and no waiting between tries."""
+    from soundlora.model import remote_file
+
+    with serving() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url + "/")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setattr(remote_file, "time", SimpleNamespace(sleep=server.waits.append))
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -56,4 +56,4 @@ class Pace:
 
 
 class StoppedError(RuntimeError):
-    """A run ended early, with its state saved. The message says how to go on."""
+    """A run or a fetch ended early, with its state saved. The message says how to go on."""

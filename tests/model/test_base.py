@@ -44,10 +44,9 @@ def test_a_folder_with_no_or_two_checkpoints_is_refused(folder: Path) -> None:
         open_base(str(folder / "text_encoder" / ".."  / ".." ))
 
 
-@pytest.mark.parametrize("name", ["mega", "Lightricks/LTX-2.3"])
-def test_an_unknown_name_is_refused_with_what_to_give(name: str) -> None:
-    with pytest.raises(InputError, match=f"no base called '{name}'.*--base nano"):
-        open_base(name)
+def test_an_unknown_name_is_refused_with_what_to_give() -> None:
+    with pytest.raises(InputError, match=r"no base called 'mega'.*--base nano.*Lightricks/LTX-2\.3"):
+        open_base("mega")
 
 
 def test_a_path_of_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from soundlora.errors import InputError
 from soundlora.model import text_encoder
 from soundlora.model.checkpoint import Checkpoint
 from soundlora.model.config import ModelConfig
+from soundlora.model.fetched import OnBytes, fetched, is_hub_name, is_url, public_name
 from soundlora.model.mel import log_mel, resample, to_stereo
 from soundlora.model.text_encoder import TextEncoder
 from soundlora.model.transformer import AudioTransformer
@@ -108,28 +109,54 @@ class Codec:
         return waveform
 
 
-def open_base(name: str, encoder: Path | None = None) -> Base:
-    """`nano`, the path of a checkpoint, or a folder that holds one and a `text_encoder` folder.
+def open_base(name: str, encoder: Path | None = None, on_bytes: OnBytes | None = None) -> Base:
+    """`nano`, the path of a checkpoint, a folder that holds one and a `text_encoder` folder, or what can be fetched.
 
-    Raises InputError when there is none or it can't be used.
+    That is owner/name on the Hugging Face hub, or the URL of a checkpoint; `encoder` may be owner/name too. What isn't
+    in the cache is fetched, which on_bytes(bytes that are there, of how many) follows.
+
+    Raises InputError when there is none or it can't be used, StoppedError when fetching it was interrupted.
     """
-    if name == "nano":
-        return Base(name, NANO / "nano.safetensors", NANO / _ENCODER_FOLDER)
+    checkpoint = checkpoint_path(name, on_bytes)
+    # nano's contexts come from its own encoder.
+    folder = NANO / _ENCODER_FOLDER if name == "nano" else _encoder_folder(encoder, checkpoint, on_bytes)
+    return Base(public_name(name), checkpoint, folder)
+
+
+def checkpoint_path(name: str, on_bytes: OnBytes | None = None) -> Path:
+    """The checkpoint of a base, fetched where need be. Raises as `open_base` does."""
     path = Path(name).expanduser()
+    if name == "nano":
+        return NANO / "nano.safetensors"
+    if is_url(name) or (is_hub_name(name) and not path.exists()):
+        from soundlora.model.fetch import fetch_base  # needs an HTTP client, which nothing else here does
+
+        return fetch_base(name, on_bytes)
     if path.is_dir():
         files = sorted(path.glob("*.safetensors"))
         if len(files) != 1:
             found = "holds no .safetensors file" if not files else f"holds {len(files)} .safetensors files"
             raise InputError(f"The base folder {path} {found}; give the path of one checkpoint file with --base.")
-        checkpoint = files[0]
-    elif path.exists() or path.suffix == ".safetensors":
-        checkpoint = path
-    else:
-        raise InputError(
-            f"There is no base called {name!r} on this machine; use --base nano, or download the checkpoint "
-            "ltx-2.3-22b-dev.safetensors from Lightricks/LTX-2.3 and give its path."
-        )
-    return Base(name, checkpoint, encoder or checkpoint.parent / _ENCODER_FOLDER)
+        return files[0]
+    if path.exists() or path.suffix == ".safetensors":
+        return path
+    raise InputError(
+        f"There is no base called {name!r} on this machine; use --base nano, the path of a checkpoint, or "
+        "Lightricks/LTX-2.3, of which the audio half is then fetched."
+    )
+
+
+def _encoder_folder(encoder: Path | None, checkpoint: Path, on_bytes: OnBytes | None) -> Path:
+    """The given one, the one beside the checkpoint, or LTX 2.3's when it has been fetched."""
+    if encoder is not None:
+        if not encoder.exists() and is_hub_name(encoder.as_posix()):
+            from soundlora.model.fetch import fetch_text_encoder
+
+            return fetch_text_encoder(encoder.as_posix(), on_bytes)
+        return encoder
+    beside = checkpoint.parent / _ENCODER_FOLDER
+    gemma = fetched(text_encoder.GEMMA, "text encoder")
+    return gemma.folder if gemma.complete and not beside.exists() else beside
 
 
 def pick_device() -> torch.device:

@@ -1,0 +1,125 @@
+"""Bases and text encoders that were fetched, or are being fetched, each in its own folder of the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Literal
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from soundlora.folders import default_root
+
+Kind = Literal["base", "text encoder"]
+OnBytes = Callable[[int, int], None]  # bytes that are there, of how many
+_NOTE = "source.json"
+_FOLDERS: dict[Kind, str] = {"base": "bases", "text encoder": "text_encoders"}
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
+
+@dataclass
+class Fetched:
+    """What the note in a folder says. `name` is a hub name or a URL without password and query."""
+
+    name: str
+    kind: Kind
+    size: int = 0  # bytes when all is there; 0 until the server has said so
+    files: list[str] = field(default_factory=list)  # a base's is its checkpoint; none until the server has named all
+    revision: str = ""  # commit on the hub, so that a fetch taken up later doesn't mix two versions
+
+    @property
+    def folder(self) -> Path:
+        return default_root() / _FOLDERS[self.kind] / _folder_name(self.name)
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.folder / file for file in self.files]
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.files) and all(path.exists() for path in self.paths)
+
+    @property
+    def on_disk(self) -> int:
+        """Bytes that are there, of whole and partial files."""
+        return sum(there.stat().st_size for path in self.paths for there in (path, partial(path)) if there.exists())
+
+    def save(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / _NOTE, json.dumps(asdict(self), indent=2).encode())
+
+
+def fetched(name: str, kind: Kind) -> Fetched:
+    """What the cache knows of `name`; a new entry when it knows nothing."""
+    entry = Fetched(public_name(name), kind)
+    return _read(entry.folder) or entry
+
+
+def all_fetched() -> Iterator[Fetched]:
+    """Everything in the cache: bases first, by name."""
+    for part in _FOLDERS.values():
+        for note in sorted((default_root() / part).glob(f"*/{_NOTE}")):
+            entry = _read(note.parent)
+            if entry is not None:
+                yield entry
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether it has the form owner/name."""
+    return _HUB_NAME.fullmatch(name) is not None and not name.endswith(".safetensors")
+
+
+def is_url(name: str) -> bool:
+    return name.lower().startswith(("http://", "https://"))
+
+
+def public_name(name: str) -> str:
+    """The name as it may be shown and kept: a URL loses password and query, in which signatures travel."""
+    if not is_url(name):
+        return name
+    parts = urlsplit(name)
+    return urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def url_file_name(url: str) -> str:
+    """'https://host/a/b%20c.safetensors?x' → 'b c.safetensors'."""
+    return PurePosixPath(unquote(urlsplit(url).path)).name
+
+
+def partial(path: Path) -> Path:
+    """What a file is called until it is whole."""
+    return path.with_name(path.name + ".partial")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """The file has the old content or the new one, whenever the machine stops."""
+    partial = path.with_name(path.name + ".new")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def gigabytes(size: int) -> str:
+    """'8.5 GB', or '12.3 MB' for less than one."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _folder_name(name: str) -> str:
+    if not is_url(name):
+        return name.replace("/", "--")
+    stem = re.sub(r"[^\w.-]+", "_", url_file_name(name).removesuffix(".safetensors"), flags=re.ASCII)
+    return f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def _read(folder: Path) -> Fetched | None:
+    try:
+        entry = Fetched(**json.loads((folder / _NOTE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return entry if entry.kind in _FOLDERS and entry.folder == folder else None

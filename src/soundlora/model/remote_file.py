@@ -1,0 +1,223 @@
+"""Files on a web server, read by byte ranges. A dropped connection is taken up again where it broke."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx2
+
+from soundlora import __version__
+from soundlora.errors import InputError
+from soundlora.model.fetched import public_name
+
+_WAITS = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds after each failure in a row; then it is given up
+_LONGEST_WAIT = 60.0  # seconds; a server that asks for more is not waited for so long
+_BUSY = (408, 425, 429)
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SMALL = 64 * 1024 * 1024  # bytes of a file that is taken in one piece
+
+
+class DroppedError(Exception):
+    """The server could not be reached, or hung up too often in a row. The message says which and how."""
+
+
+class ChangedError(Exception):
+    """The file is another one than when it was first asked for. The message is its address."""
+
+
+def hub() -> str:
+    """Address of the Hugging Face hub, or of the mirror in `HF_ENDPOINT`."""
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
+def open_client() -> httpx2.Client:
+    """It follows redirects, and leaves the Authorization header behind when they lead to another host."""
+    headers = {"User-Agent": f"soundlora/{__version__}", "Accept-Encoding": "identity"}
+    return httpx2.Client(follow_redirects=True, timeout=30.0, headers=headers)
+
+
+class RemoteFile:
+    """One file: `size` in bytes, `version`, which changes when its content does.
+
+    Of files on the hub also the commit, `revision`, and of large ones there the `sha256` of the content, else "".
+    """
+
+    def __init__(self, client: httpx2.Client, url: str) -> None:
+        """Asks for the first bytes. Raises InputError when they can't be had by ranges, else DroppedError."""
+        self.url, self.shown = url, public_name(url)
+        self._client = client
+        self._size: int | None = None
+        self.version = self.revision = self.sha256 = ""
+        self.first = b"".join(self.read(0, 8))
+
+    @property
+    def size(self) -> int:
+        assert self._size is not None
+        return self._size
+
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes from start to end, or to the end of the file, in pieces as they arrive.
+
+        Raises ChangedError when the file is another one than before, InputError when access is refused, DroppedError
+        when the connection fails several times without a byte in between.
+        """
+        patience = _Patience(self.shown)
+        while start < (end if self._size is None else min(end, self._size)):
+            headers = {"Range": f"bytes={start}-{end - 1}"} | _authorization(self.url)
+            begin = start
+            try:
+                with self._client.stream("GET", self.url, headers=headers) as response:
+                    if _is_busy(response):
+                        patience.failed(f"it answers {response.status_code}", response)
+                        continue
+                    self._check(response, start)
+                    for piece in response.iter_raw():
+                        # More than was asked for would be taken for the next range.
+                        piece = piece[: end - start]
+                        start += len(piece)
+                        patience.renew()
+                        yield piece
+            except (httpx2.RequestError, httpx2.InvalidURL) as error:
+                patience.failed(_reason(error, self.shown))
+            else:
+                if start == begin:
+                    patience.failed("it sends nothing")
+
+    def _check(self, response: httpx2.Response, start: int) -> None:
+        _check_status(self.shown, response)
+        code = response.status_code
+        sent = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if code == 416:
+            if self._size is not None:
+                raise ChangedError(self.shown)
+            raise InputError(f"The file {self.shown} is empty; give another.")
+        if code != 206 or sent is None or response.headers.get("Content-Encoding", "identity") != "identity":
+            raise InputError(
+                f"The server of {self.shown} doesn't send parts of a file (no HTTP byte ranges), so all of it would "
+                "have to be downloaded; do so with another program, and give the path."
+            )
+        size, version = int(sent[3]), _version(response)
+        if self._size is None:
+            self._size, self.version = size, version
+            self.revision = _last_header(response, "X-Repo-Commit")
+            linked = _last_header(response, "X-Linked-Etag").strip('"')
+            self.sha256 = linked if _SHA256.fullmatch(linked) else ""
+        elif (size, version) != (self._size, self.version):
+            raise ChangedError(self.shown)
+        if int(sent[1]) != start:
+            raise InputError(f"The server of {self.shown} sends other bytes than it is asked for; use another server.")
+
+
+def read_small(client: httpx2.Client, url: str) -> tuple[bytes, str] | None:
+    """Content and hub revision of a file of some megabytes, or None when there is none of this name.
+
+    Whole, since such files come from servers that don't know ranges. Raises as `RemoteFile` does.
+    """
+    shown = public_name(url)
+    patience = _Patience(shown)
+    while True:
+        try:
+            with client.stream("GET", url, headers=_authorization(url)) as response:
+                if _is_busy(response):
+                    patience.failed(f"it answers {response.status_code}", response)
+                    continue
+                if response.status_code == 404 and _last_header(response, "X-Error-Code") != "RepoNotFound":
+                    return None
+                _check_status(shown, response)
+                content = bytearray()
+                for piece in response.iter_bytes():
+                    content += piece
+                    if len(content) > _SMALL:
+                        raise InputError(f"{shown} is larger than {_SMALL >> 20} MiB, which no such file is.")
+                return bytes(content), _last_header(response, "X-Repo-Commit")
+        except (httpx2.RequestError, httpx2.InvalidURL) as error:
+            patience.failed(_reason(error, shown))
+
+
+class _Patience:
+    """Waits after each failure, longer every time, and gives up after some in a row."""
+
+    def __init__(self, shown: str) -> None:
+        self._shown, self._failures = shown, 0
+
+    def renew(self) -> None:
+        self._failures = 0
+
+    def failed(self, reason: str, response: httpx2.Response | None = None) -> None:
+        if self._failures == len(_WAITS):
+            host = urlsplit(self._shown).netloc
+            raise DroppedError(f"{host} failed {self._failures + 1} times in a row ({reason})")
+        wait = _WAITS[self._failures]
+        asked = "" if response is None else response.headers.get("Retry-After", "")
+        if asked.isdigit():
+            wait = min(float(asked), _LONGEST_WAIT)
+        self._failures += 1
+        time.sleep(wait)
+
+
+def _is_busy(response: httpx2.Response) -> bool:
+    return response.status_code in _BUSY or response.status_code >= 500
+
+
+def _reason(error: Exception, shown: str) -> str:
+    """What failed. Raises InputError for what would fail again."""
+    text = str(error).rstrip(".") or type(error).__name__
+    if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | httpx2.TooManyRedirects):
+        raise InputError(f"{shown} can't be fetched ({text}); mend the address.") from None
+    return text
+
+
+def _authorization(url: str) -> dict[str, str]:
+    """The token is for the hub alone."""
+    token = os.environ.get("HF_TOKEN", "").strip()
+    return {"Authorization": f"Bearer {token}"} if token and url.startswith(hub() + "/") else {}
+
+
+def _check_status(shown: str, response: httpx2.Response) -> None:
+    """Raises InputError for what waiting doesn't mend."""
+    code = response.status_code
+    if code in (200, 206, 416):
+        return
+    on_hub = shown.startswith(hub() + "/")
+    path = shown.removeprefix(hub() + "/").removeprefix("api/models/")
+    repository = "/".join(path.split("/")[:2])
+    unknown = _last_header(response, "X-Error-Code") == "RepoNotFound"
+    if on_hub and (unknown or (code == 404 and "/resolve/" not in shown)):
+        raise InputError(
+            f"There is no {repository} on {hub()}, nor a file or folder of that name here; mend the name, or set "
+            "HF_TOKEN when it is private."
+        )
+    if on_hub and code in (401, 403):
+        state = "HF_TOKEN does not open it" if os.environ.get("HF_TOKEN") else "HF_TOKEN is not set"
+        raise InputError(
+            f"{hub()} refuses {repository} ({code}; {state}): log in there, accept the licence on "
+            f"{hub()}/{repository}, make a token that may read, and set HF_TOKEN to it."
+        )
+    if code in (401, 403):
+        raise InputError(f"The server refuses {shown} ({code}); give an address that may be read without logging in.")
+    if code in (404, 410):
+        raise InputError(f"There is no {shown} ({code}); mend the address.")
+    raise InputError(f"The server answers {code} for {shown}, which is no file; mend the address.")
+
+
+def _version(response: httpx2.Response) -> str:
+    """What tells contents apart: the hub's own hash, which is the same on all its mirrors, else ETag or date."""
+    return (
+        _last_header(response, "X-Linked-Etag")
+        or response.headers.get("ETag")
+        or response.headers.get("Last-Modified")
+        or ""
+    )
+
+
+def _last_header(response: httpx2.Response, name: str) -> str:
+    """Of the response or, where it has none, of the redirects that led to it."""
+    for step in (response, *reversed(response.history)):
+        if name in step.headers:
+            return str(step.headers[name])
+    return ""
