@@ -1,0 +1,89 @@
+"""A LoRA and the weights of a base: how large its update is beside them, and a copy of them with it merged in."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from soundlora.errors import InputError
+from soundlora.model.checkpoint import Checkpoint
+from soundlora.model.lora import check_shapes
+from soundlora.model.lora_file import Lora, Pair
+from soundlora.model.lora_rank import energy
+from soundlora.model.tensor_file import pack_header
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge wrote: bytes, and the share of the update's energy that was lost to rounding."""
+
+    size: int
+    lost: float
+
+
+def relative_norm(checkpoint: Checkpoint, lora: Lora) -> float:
+    """‖B·A‖ over ‖W‖, of all modules that the LoRA changes taken together.
+
+    Raises InputError when the base has other modules or shapes than the LoRA.
+    """
+    pairs = _pairs_by_tensor(checkpoint, lora)
+    weights = sum(float(weight.double().square().sum()) for _, weight in checkpoint.file.read(pairs))
+    return math.sqrt(sum(map(energy, pairs.values())) / weights)
+
+
+def merge(checkpoint: Checkpoint, lora: Lora, strength: float, path: Path) -> Merged:
+    """Write the checkpoint's audio tensors, with weight + strength·B·A where the LoRA has a pair, to `path`.
+
+    Metadata, names, types and order are the checkpoint's, sums are taken in fp32. One tensor is in memory at a time,
+    and the file appears under its name when it is whole.
+
+    Raises InputError when the base has other modules or shapes, or when a sum is too large for its type.
+    """
+    pairs = _pairs_by_tensor(checkpoint, lora)
+    audio = checkpoint.layout.audio
+    by_place = sorted(checkpoint.tensors.items(), key=lambda item: item[1].start)
+    tensors = {name: info for name, info in by_place if name in audio}
+    error = total = 0.0
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(pack_header(tensors, checkpoint.metadata))
+            for name, weight in checkpoint.file.read(tensors):
+                if name in pairs:
+                    a, b = pairs[name]
+                    update = strength * (b.float() @ a.float())
+                    merged = _stored(weight.float() + update, weight.dtype, name)
+                    error += float((merged.float() - weight.float() - update).double().square().sum())
+                    total += float(update.double().square().sum())
+                    weight = merged
+                file.write(weight.reshape(-1).view(torch.uint8).numpy().tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Merged(path.stat().st_size, min(1.0, error / total) if total else 0.0)
+
+
+def _pairs_by_tensor(checkpoint: Checkpoint, lora: Lora) -> dict[str, Pair]:
+    """The pairs by the name of the tensor they change."""
+    pairs = {}
+    for module, pair in lora.pairs.items():
+        name = f"model.diffusion_model.{module}.weight"
+        if name not in checkpoint.layout.audio:
+            raise InputError(f"{checkpoint.path} has no {module}, which {lora.path} changes; give its own base.")
+        check_shapes(module, pair, checkpoint.layout.audio[name])
+        pairs[name] = pair
+    return pairs
+
+
+def _stored(weight: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    stored = weight.to(dtype)
+    if not stored.isfinite().all():
+        raise InputError(f"{name} becomes too large for its type; merge with a smaller --strength.")
+    return stored
