@@ -1,4 +1,4 @@
-"""The command line: soundlora train | generate | inspect | doctor."""
+"""The command line: soundlora train | generate | inspect | doctor | base."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from soundlora.base_commands import app as base_commands
 from soundlora.errors import InputError
 from soundlora.progress import StoppedError
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(base_commands, name="base")
 
 # What a field of the request is called here, so that a complaint names what was typed.
 FLAGS = {
@@ -37,9 +39,16 @@ FLAGS = {
 }
 
 DATA_HELP = "A zip or folder of clips and .txt captions, or the URL of a zip."
-BaseOption = Annotated[str, typer.Option(help="nano, or the path of an LTX 2.3 checkpoint or of a folder with one.")]
+BaseOption = Annotated[
+    str,
+    typer.Option(help="nano, the path of an LTX 2.3 checkpoint or its folder, owner/name on the hub, or a URL."),
+]
 EncoderOption = Annotated[
-    Path | None, typer.Option(help="Folder of the Gemma 3 text encoder; default: text_encoder beside the checkpoint.")
+    Path | None,
+    typer.Option(
+        help="Gemma 3: a folder, or owner/name on the hub. [default: text_encoder beside the checkpoint, else the one "
+        "that has been fetched]"
+    ),
 ]
 
 

@@ -1,0 +1,111 @@
+"""soundlora base fetch | list | verify: the bases and text encoders in the cache."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as Bar
+
+from soundlora.errors import InputError
+
+app = typer.Typer(help="Fetch base models, and see what is here of them.", no_args_is_help=True, rich_markup_mode=None)
+
+_PLAIN_SECONDS = 10.0  # between lines where there is no terminal
+
+EncoderName = Annotated[
+    str | None, typer.Option("--text-encoder", help="owner/name of the Gemma 3 on the hub to fetch too.")
+]
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="owner/name on the hub, or the URL of a .safetensors file.")],
+    text_encoder: EncoderName = None,
+) -> None:
+    """Fetch the audio half of an LTX 2.3 checkpoint into the cache; what is there already is not fetched again."""
+    from soundlora.model.fetch import fetch_base, fetch_text_encoder
+    from soundlora.model.fetched import fetched, gigabytes, is_hub_name, is_url
+
+    # Both before the first of some gigabytes.
+    if not (is_hub_name(name) or is_url(name)):
+        raise InputError(f"{name!r} can't be fetched; give owner/name on the hub such as Lightricks/LTX-2.3, or a URL.")
+    if text_encoder is not None and not is_hub_name(text_encoder):
+        raise InputError(f"{text_encoder!r} can't be fetched; give owner/name of a Gemma 3 on the hub.")
+    with _FetchDisplay(name) as display:
+        path = fetch_base(name, display)
+    print(f"{path}: {gigabytes(path.stat().st_size)}")
+    if text_encoder is not None:
+        with _FetchDisplay(text_encoder) as display:
+            folder = fetch_text_encoder(text_encoder, display)
+        print(f"{folder}: {gigabytes(fetched(text_encoder, 'text encoder').on_disk)}")
+
+
+@app.command("list")
+def list_() -> None:
+    """Say what the cache holds, whole or in part."""
+    from soundlora.folders import default_root
+    from soundlora.model.fetched import all_fetched, gigabytes
+
+    entries = list(all_fetched())
+    if not entries:
+        print(f"Nothing has been fetched into {default_root()}; nano comes with soundlora.")
+    for entry in entries:
+        state = f"complete, {gigabytes(entry.size)}"
+        if not entry.complete:
+            state = f"partial, {gigabytes(entry.on_disk)} of {gigabytes(entry.size) if entry.size else 'unknown size'}"
+        print(f"{entry.name}  {entry.kind}  {state}\n    {entry.folder}")
+
+
+@app.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="What --base or --text-encoder takes, and is on this machine.")],
+    full: Annotated[bool, typer.Option("--full", help="Read every weight, not a sample of each tensor.")] = False,
+) -> None:
+    """Check that every tensor is there and holds numbers, and print the hash that tells bases apart."""
+    from soundlora.model import verify as checks
+
+    found = checks.verify(name, full)
+    share = "all weights" if full else "the first 4 KiB of each"
+    print(f"{found.path}: all {found.tensors} tensors are there; {share} were read, no NaN or infinity in them")
+    print(f"SHA-256 {found.fingerprint}")
+
+
+class _FetchDisplay:
+    """Bytes done and to do: a bar in a terminal, a line now and then elsewhere."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._last = name, 0.0
+        console = Console(highlight=False)
+        self._bar = Bar(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task(name, total=None)
+
+    def __enter__(self) -> _FetchDisplay:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, size: int) -> None:
+        from soundlora.model.fetched import gigabytes
+
+        self._bar.update(self._task, completed=done, total=size)
+        if self._bar.disable and (done == size or time.monotonic() - self._last > _PLAIN_SECONDS):
+            self._last = time.monotonic()
+            print(f"Fetching {self._name}: {gigabytes(done)} of {gigabytes(size)}", flush=True)

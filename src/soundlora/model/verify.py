@@ -1,0 +1,73 @@
+"""Whether the weights of a base or of a text encoder are all there and are numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from soundlora.errors import InputError
+from soundlora.model import text_encoder
+from soundlora.model.base import checkpoint_path
+from soundlora.model.checkpoint import SAMPLE, Checkpoint
+from soundlora.model.fetched import fetched, gigabytes, is_hub_name, is_url
+from soundlora.model.gemma import Gemma, weight_files
+from soundlora.model.tensor_file import READABLE, TensorFile
+
+_PIECE = 64 * 1024 * 1024  # bytes in memory at a time
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was checked: `tensors` of them, and the hash that tells their like apart."""
+
+    path: Path
+    tensors: int
+    fingerprint: str
+
+
+def verify(name: str, full: bool = False) -> Verified:
+    """Check a base, or the folder or hub name of a text encoder, that is on this machine.
+
+    full: read every weight, not the first 4 KiB of each tensor.
+    Raises InputError when something is missing, not a number or infinite, or not on this machine yet.
+    """
+    encoder, base = fetched(name, "text encoder"), fetched(name, "base")
+    for entry in (encoder, base):
+        if entry.files and not entry.complete:
+            raise InputError(
+                f"Only {gigabytes(entry.on_disk)} of {gigabytes(entry.size)} of {name} are here; "
+                f"fetch the rest with `soundlora base fetch`."
+            )
+    folder = encoder.folder if encoder.files else Path(name).expanduser()
+    if (folder / "config.json").is_file():
+        return _verify_text_encoder(folder, full)
+    if not base.files and (is_url(name) or (is_hub_name(name) and not folder.exists())):
+        raise InputError(f"{name} is not on this machine; fetch it with `soundlora base fetch {name}`.")
+    checkpoint = Checkpoint(checkpoint_path(name))
+    names = checkpoint.layout.audio
+    _check_finite(checkpoint.file, names, full)
+    return Verified(checkpoint.path, len(names), checkpoint.fingerprint)
+
+
+def _verify_text_encoder(folder: Path, full: bool) -> Verified:
+    text_encoder.check_directory(folder)
+    Gemma(folder, torch.device("cpu"), torch.float32)  # which has every tensor it needs, or says so
+    files = [TensorFile(folder / name, "fetch the text encoder again") for name in weight_files(folder)]
+    for file in files:
+        _check_finite(file, file.tensors, full)
+    return Verified(folder, sum(len(file.tensors) for file in files), text_encoder.fingerprint(folder))
+
+
+def _check_finite(file: TensorFile, names: Iterable[str], full: bool) -> None:
+    for name in names:
+        if file.tensors[name].dtype not in READABLE:
+            continue
+        for piece in islice(file.pieces(name, _PIECE if full else SAMPLE), None if full else 1):
+            if not piece.isfinite().all():
+                raise InputError(
+                    f"{name} in {file.path} holds NaN or infinity; the file is damaged, delete it and fetch it again."
+                )
