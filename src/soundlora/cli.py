@@ -1,4 +1,4 @@
-"""The command line: soundlora train | generate | inspect | doctor | base."""
+"""The command line: soundlora train | generate | inspect | doctor | base | lora."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 
 from soundlora.base_commands import app as base_commands
 from soundlora.errors import InputError
+from soundlora.lora_commands import app as lora_commands
 from soundlora.progress import StoppedError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(base_commands, name="base")
+app.add_typer(lora_commands, name="lora")
 
 # What a field of the request is called here, so that a complaint names what was typed.
 FLAGS = {

@@ -1,0 +1,179 @@
+"""soundlora lora info | convert | resize | merge: look into LoRA files, and make others of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from soundlora.errors import InputError
+
+if TYPE_CHECKING:
+    from soundlora.model.lora_file import Lora
+    from soundlora.model.lora_names import WrittenNaming
+
+app = typer.Typer(
+    help="Look into LoRA files, convert, resize and merge them.", no_args_is_help=True, rich_markup_mode=None
+)
+
+FileArgument = Annotated[Path, typer.Argument(help="A LoRA, under the names of any program.")]
+OutArgument = Annotated[Path, typer.Argument(help="File to write.")]
+
+
+@app.command()
+def info(
+    file: FileArgument,
+    base: Annotated[str | None, typer.Option(help="Also compare the update with this base's weights.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Say what a LoRA changes, how much, and what is written in it."""
+    from soundlora.model.lora_file import read_lora
+
+    lora = read_lora(file)
+    facts = _facts(lora, base)
+    if as_json:
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    relative = facts["relative_norm"]
+    beside = "" if relative is None else f", {100 * relative:.2f} % of the base's weights"
+    print(f"{file}: {_megabytes(file)}, {facts['dtype']}")
+    print(f"names     {lora.naming}")
+    print(f"pairs     {facts['pairs']} in {facts['blocks']} blocks, rank {_ranks(lora)}")
+    print(f"update    norm {facts['update_norm']:.4g}{beside}")
+    for key, value in sorted(lora.metadata.items()):
+        print(f"  {key}: {value}")
+    _note(lora)
+
+
+@app.command()
+def convert(
+    file: FileArgument,
+    out: OutArgument,
+    to: Annotated[str, typer.Option(help="official, comfyui, diffusers or kohya.")],
+) -> None:
+    """Write a LoRA under the names of another program.
+
+    What it does stays the same. The official names load in ComfyUI, diffusers and LTX's own pipelines.
+    """
+    from soundlora.model.lora_file import read_lora, write_lora
+    from soundlora.model.lora_names import WRITTEN_NAMINGS
+
+    naming = next((naming for naming in WRITTEN_NAMINGS if naming == to), None)
+    if naming is None:
+        raise InputError(f"--to is {to!r}, but it must be one of {', '.join(WRITTEN_NAMINGS)}.")
+    lora = read_lora(file)
+    with _writing(out, file):
+        write_lora(out, lora.pairs, lora.metadata, naming=naming, dtype=lora.dtype)
+    print(f"{out}: {len(lora.pairs)} pairs, {lora.naming} → {naming}, {_megabytes(out)}")
+    _note(lora)
+
+
+@app.command()
+def resize(
+    file: FileArgument,
+    out: OutArgument,
+    rank: Annotated[int, typer.Option(help="Of every pair in the new file.")],
+) -> None:
+    """Write the LoRA of another rank that comes nearest to this one."""
+    from soundlora.model.lora_file import read_lora, write_lora
+    from soundlora.model.lora_rank import percent, resize_all
+
+    if rank < 1:
+        raise InputError(f"--rank is {rank}, but it must be 1 or more.")
+    lora = read_lora(file)
+    pairs, kept = resize_all(lora.pairs, rank)
+    naming: WrittenNaming = "official"
+    if lora.naming != "peft" and lora.naming != "bare":  # under which none is written
+        naming = lora.naming
+    metadata = lora.metadata | ({"rank": str(rank)} if "rank" in lora.metadata else {})
+    with _writing(out, file):
+        write_lora(out, pairs, metadata, naming=naming, dtype=lora.dtype)
+    print(f"{out}: rank {_ranks(lora)} → {rank}, {percent(kept)} of the update's energy kept, {_megabytes(out)}")
+    _note(lora)
+
+
+@app.command()
+def merge(
+    file: FileArgument,
+    out: OutArgument,
+    base: Annotated[str, typer.Option(help="The base that it was trained on, as for generate.")] = "nano",
+    strength: Annotated[float, typer.Option(help="Of the LoRA.")] = 1.0,
+) -> None:
+    """Write a copy of the base's audio half with the LoRA in it.
+
+    The copy is a base of its own. A LoRA that stays a file of its own is never rounded; merge only for a program that
+    can't load LoRAs.
+    """
+    from soundlora.model.base import checkpoint_path
+    from soundlora.model.checkpoint import Checkpoint
+    from soundlora.model.lora_file import read_lora
+    from soundlora.model.lora_merge import merge as merge_into
+    from soundlora.model.lora_rank import percent
+
+    if not math.isfinite(strength):
+        raise InputError(f"--strength is {strength}, but it must be a number.")
+    lora = read_lora(file)
+    checkpoint = Checkpoint(checkpoint_path(base))
+    with _writing(out, file, checkpoint.path):
+        merged = merge_into(checkpoint, lora, strength, out)
+    print(
+        f"{out}: {len(lora.pairs)} weights changed at strength {strength:g}, {_megabytes(out)}; rounding kept "
+        f"{percent(1 - merged.lost)} of the update's energy"
+    )
+    _note(lora)
+
+
+def _facts(lora: Lora, base: str | None) -> dict[str, Any]:
+    from soundlora.model.base import checkpoint_path
+    from soundlora.model.checkpoint import Checkpoint
+    from soundlora.model.lora_merge import relative_norm
+    from soundlora.model.lora_rank import energy
+
+    return {
+        "file": str(lora.path),
+        "bytes": lora.path.stat().st_size,
+        "dtype": str(lora.dtype).removeprefix("torch."),
+        "naming": lora.naming,
+        "pairs": len(lora.pairs),
+        "ranks": lora.ranks,
+        "blocks": len({name.split(".")[1] for name in lora.pairs if name.startswith("transformer_blocks.")}),
+        "modules": sorted(lora.pairs),
+        "update_norm": math.sqrt(sum(map(energy, lora.pairs.values()))),
+        "relative_norm": None if base is None else relative_norm(Checkpoint(checkpoint_path(base)), lora),
+        "metadata": lora.metadata,
+        "warnings": lora.warnings,
+    }
+
+
+@contextlib.contextmanager
+def _writing(out: Path, *sources: Path) -> Iterator[None]:
+    """Refuses what can't be written, or is one of the files that are read."""
+    if not out.parent.is_dir():
+        raise InputError(f"{out} can't be written: there is no folder {out.parent}.")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give the name of a file in it.")
+    for source in sources:
+        if out.exists() and out.samefile(source):
+            raise InputError(f"{out} is the file that is read; give another name for what is written.")
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{out} can't be written: {error.strerror}.") from None
+
+
+def _note(lora: Lora) -> None:
+    for warning in lora.warnings:
+        print(f"Note: {warning}")
+
+
+def _ranks(lora: Lora) -> str:
+    return f"{lora.ranks[0]}" if len(lora.ranks) == 1 else f"{lora.ranks[0]} to {lora.ranks[-1]}"
+
+
+def _megabytes(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB"

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from parity.runners import fresh_transformer
+from safetensors.torch import load_file, save_file
+from support import TINY_CHECKPOINT
+
+from soundlora import cli
+from soundlora.model.checkpoint import Checkpoint
+from soundlora.model.lora import Adapter
+from soundlora.model.lora_file import read_lora
+from soundlora.model.lora_rank import percent, resize_all
+
+METADATA = {"trigger_phrase": "rusty gate", "rank": "4", "base": "tiny"}
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Lora = Callable[..., Outcome]
+
+
+@pytest.fixture
+def soundlora_lora(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lora:
+    """`soundlora lora`, in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["soundlora", "lora", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        code = exit_.value.code
+        assert isinstance(code, int)
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    adapter = Adapter.create(fresh_transformer(), 4)
+    with torch.no_grad():
+        for layer in adapter.layers.values():
+            layer.lora_B.normal_(std=0.1)
+    adapter.save(tmp_path / "lora.safetensors", METADATA)
+    return tmp_path / "lora.safetensors"
+
+
+@pytest.fixture
+def with_video(file: Path) -> Path:
+    extra = {f"diffusion_model.transformer_blocks.0.attn1.to_q.lora_{part}.weight": torch.zeros(2, 2) for part in "AB"}
+    path = file.with_name("with_video.safetensors")
+    save_file(load_file(file) | extra, path)
+    return path
+
+
+def test_info_tells_what_is_in_a_file(soundlora_lora: Lora, file: Path, with_video: Path) -> None:
+    outcome = soundlora_lora("info", file, "--base", TINY_CHECKPOINT)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "names     official\n" in outcome.out
+    assert "pairs     20 in 2 blocks, rank 4\n" in outcome.out
+    assert "  trigger_phrase: rusty gate\n" in outcome.out
+    assert re.search(r"^update    norm \d\S+, \d+\.\d\d % of the base's weights$", outcome.out, re.MULTILINE)
+    assert "Note" not in outcome.out
+
+    outcome = soundlora_lora("info", with_video)
+    assert re.search(r"^update    norm \d\S+$", outcome.out, re.MULTILINE)
+    assert "Note: " in outcome.out
+    assert "transformer_blocks.0.attn1.to_q" in outcome.out
+
+
+def test_info_in_json_has_the_same_facts(soundlora_lora: Lora, file: Path) -> None:
+    outcome = soundlora_lora("info", file, "--json", "--base", TINY_CHECKPOINT)
+    facts = json.loads(outcome.out)
+    pairs = read_lora(file).pairs
+    squares = sum((b.double() @ a.double()).square().sum().item() for a, b in pairs.values())
+    assert facts.pop("update_norm") == pytest.approx(squares**0.5, rel=1e-9)
+    assert 0 < facts.pop("relative_norm") < 1
+    assert facts == {
+        "file": str(file),
+        "bytes": file.stat().st_size,
+        "dtype": "bfloat16",
+        "naming": "official",
+        "pairs": 20,
+        "ranks": [4],
+        "blocks": 2,
+        "modules": sorted(pairs),
+        "metadata": METADATA,
+        "warnings": [],
+    }
+    assert json.loads(soundlora_lora("info", file, "--json").out)["relative_norm"] is None
+
+
+def test_convert_there_and_back_gives_the_same_bytes(soundlora_lora: Lora, file: Path, tmp_path: Path) -> None:
+    current = file
+    for number, naming in enumerate(("kohya", "diffusers", "comfyui", "official")):
+        out = tmp_path / f"{number}.safetensors"
+        outcome = soundlora_lora("convert", current, out, "--to", naming)
+        assert outcome.code == 0, outcome.err
+        assert f"20 pairs, {read_lora(current).naming} → {naming}, " in outcome.out
+        assert read_lora(out).naming == naming
+        current = out
+    assert current.read_bytes() == file.read_bytes()
+
+
+def test_convert_keeps_the_type_of_the_numbers(soundlora_lora: Lora, file: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.safetensors"
+    save_file({key: tensor.float() / 3 for key, tensor in load_file(file).items()}, whole)
+    soundlora_lora("convert", whole, tmp_path / "kohya.safetensors", "--to", "kohya")
+    for name, (a, b) in read_lora(whole).pairs.items():
+        theirs = read_lora(tmp_path / "kohya.safetensors").pairs[name]
+        assert torch.equal(theirs[0], a)
+        assert torch.equal(theirs[1], b)
+
+
+def test_resize_says_what_is_kept(soundlora_lora: Lora, file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "small.safetensors"
+    outcome = soundlora_lora("resize", file, out, "--rank", 2)
+    expected, kept = resize_all(read_lora(file).pairs, 2)
+    assert outcome.code == 0, outcome.err
+    assert f"rank 4 → 2, {percent(kept)} of the update's energy kept" in outcome.out
+    small = read_lora(out)
+    assert (small.ranks, small.metadata, small.naming) == ([2], METADATA | {"rank": "2"}, "official")
+    for name, (a, b) in expected.items():
+        torch.testing.assert_close(
+            small.pairs[name][1].float() @ small.pairs[name][0].float(), b @ a, atol=2e-2, rtol=0
+        )
+    assert "rank 4 → 8, 100 % of" in soundlora_lora("resize", file, tmp_path / "large.safetensors", "--rank", 8).out
+
+
+def test_resize_keeps_the_names(soundlora_lora: Lora, file: Path, tmp_path: Path) -> None:
+    kohya, small = tmp_path / "kohya.safetensors", tmp_path / "small.safetensors"
+    soundlora_lora("convert", file, kohya, "--to", "kohya")
+    soundlora_lora("resize", kohya, small, "--rank", 2)
+    assert (read_lora(small).naming, read_lora(small).ranks) == ("kohya", [2])
+
+
+def test_merge_makes_a_base(soundlora_lora: Lora, file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "merged.safetensors"
+    outcome = soundlora_lora("merge", file, out, "--base", TINY_CHECKPOINT, "--strength", 0.5)
+    assert outcome.code == 0, outcome.err
+    assert "20 weights changed at strength 0.5" in outcome.out
+    assert re.search(r"rounding kept 9\d(\.\d+)? % of the update's energy", outcome.out)
+    merged = Checkpoint(out)
+    assert set(merged.tensors) == set(merged.layout.audio)
+    assert merged.fingerprint != Checkpoint(TINY_CHECKPOINT).fingerprint
+
+
+def test_a_lora_without_its_own_base_is_refused(soundlora_lora: Lora, file: Path, tmp_path: Path) -> None:
+    for arguments in (("merge", file, tmp_path / "out.safetensors"), ("info", file, "--base", "nano")):
+        outcome = soundlora_lora(*arguments)
+        assert outcome.code == 2
+        assert re.fullmatch(r"soundlora: The LoRA's [^\n]+ it was trained on another base\.\n", outcome.err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["convert", "FILE", "OUT", "--to", "onnx"], "must be one of official, comfyui, diffusers, kohya"),
+        (["convert", "FILE", "FILE", "--to", "kohya"], "is the file that is read"),
+        (["convert", "FILE", "FOLDER", "--to", "kohya"], "is a folder; give the name of a file"),
+        (["convert", "FILE", "FOLDER/no/out", "--to", "kohya"], "there is no folder"),
+        (["convert", "FOLDER", "OUT", "--to", "kohya"], "There is no LoRA at"),
+        (["info", "FOLDER/missing"], "There is no LoRA at"),
+        (["resize", "FILE", "OUT", "--rank", "0"], "must be 1 or more"),
+        (["merge", "FILE", "OUT", "--base", "BASE", "--strength", "nan"], "--strength is nan"),
+        (["merge", "FILE", "BASE", "--base", "BASE"], "is the file that is read"),
+        (["merge", "FILE", "OUT", "--base", "missing"], "There is no base called 'missing'"),
+    ],
+)
+def test_what_can_t_be_done_gets_one_sentence(
+    soundlora_lora: Lora, file: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    base = tmp_path / "base.safetensors"
+    shutil.copy(TINY_CHECKPOINT, base)
+    values = {"FILE": file, "OUT": tmp_path / "out.safetensors", "FOLDER": tmp_path, "BASE": base}
+    before = sorted(tmp_path.iterdir())
+    outcome = soundlora_lora(*(re.sub("FILE|OUT|FOLDER|BASE", lambda m: str(values[m[0]]), a) for a in arguments))
+    assert outcome.code == 2
+    assert re.fullmatch(r"soundlora: [^\n]+\.\n", outcome.err), outcome.err
+    assert words in outcome.err
+    assert sorted(tmp_path.iterdir()) == before
