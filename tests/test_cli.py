@@ -398,6 +398,11 @@ def test_inspect_takes_the_settings_of_training(soundlora: Cli, tmp_path: Path) 
     assert stretched["clips"][0]["silence_end_seconds"] == 0
 
 
+@pytest.mark.parametrize("duration", ["0.4", "60.5", "nan"])
+def test_inspect_refuses_a_bucket_that_train_refuses(soundlora: Cli, clips: Path, duration: str) -> None:
+    assert soundlora("inspect", clips, "--duration", duration).code == 2
+
+
 def test_inspect_does_not_load_torch(clips: Path) -> None:
     code = "import sys; from soundlora.cli import app; app(sys.argv[1:], standalone_mode=False);"
     code += "sys.exit(bool({'torch', 'httpx2'} & set(sys.modules)))"

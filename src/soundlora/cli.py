@@ -185,7 +185,7 @@ def generate(
 @app.command()
 def inspect(
     data: Annotated[str, typer.Argument(help=DATA_HELP)],
-    duration: Annotated[float, typer.Option(help="Seconds of every clip.")] = 5.0,
+    duration: Annotated[float, typer.Option(min=0.5, max=60, help="Seconds of every clip.")] = 5.0,
     trigger_phrase: Annotated[str, typer.Option(help="Prepended to every caption.")] = "",
     normalize: Annotated[bool, typer.Option("--normalize/--no-normalize", help="Peak-normalise clips.")] = True,
     preserve_pitch: Annotated[

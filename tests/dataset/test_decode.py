@@ -1,5 +1,7 @@
 """Every container, codec and channel layout: the sound that comes out is the sound that went in."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -267,6 +269,38 @@ def test_a_playlist_cannot_reach_other_files(tmp_path, tone, write_audio):
         assert file.streams.audio
     with pytest.raises(DecodeError, match="not audio that can be decoded"):
         decode(path)
+
+
+def test_pieces_of_hundreds_of_megabytes_are_not_read(tmp_path, tone, write_audio):
+    # The files are full of holes; FFmpeg would hold all of each in memory.
+    path = write_audio(tmp_path / "a.m4a", tone(0.6, 44_100), 44_100, codec="aac", muxer={"movflags": "faststart"})
+    content = bytearray(path.read_bytes())
+    at = content.index(b"stsz") + 16 + 4 * 5
+    content[at : at + 4] = (400_000_000).to_bytes(4, "big")
+    path.write_bytes(content)
+    os.truncate(path, 400_010_000)
+    with pytest.raises(DecodeError, match="a single piece of it is larger"):
+        decode(path)
+    tagged = tmp_path / "a.mp3"
+    tagged.write_bytes(b"ID3\3\0\0" + bytes([60, 0, 0, 0]))
+    with pytest.raises(DecodeError, match="its tags are larger"):
+        decode(tagged)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="FFmpeg's limit is found through /proc")
+def test_ffmpeg_does_not_allocate_what_a_small_file_claims(tmp_path, wav):
+    # An INFO comment of 1.5 GB in a file of 20 kB: FFmpeg allocates and clears it before it reads.
+    sound = wav()
+    comment = b"INFOICMT" + (1_500_000_000).to_bytes(4, "little")
+    chunk = b"LIST" + (1_500_000_012).to_bytes(4, "little") + comment
+    path = tmp_path / "a.wav"
+    path.write_bytes(sound[:12] + chunk + sound[12:])
+    code = "import sys; from pathlib import Path; from soundlora.dataset.decode import decode;"
+    code += "from contextlib import suppress; from soundlora.dataset.errors import DecodeError\n"
+    code += "with suppress(DecodeError): decode(Path(sys.argv[1]))\n"
+    code += "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
+    result = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True)
+    assert int(result.stdout) < 150_000  # kB
 
 
 def test_an_unknown_codec_is_refused(tmp_path, wav):

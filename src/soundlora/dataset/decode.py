@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +30,9 @@ _FORMATS = "wav,w64,aiff,caf,mp3,flac,ogg,aac,mov,mp4,m4a,3gp,3g2,mj2,matroska,w
 _OPTIONS = {"format_whitelist": _FORMATS, "probesize": "16384"}
 # A frame of a real codec holds at most 65,536 samples a channel; a hostile one claims 512 MB.
 _MAX_FRAME_SAMPLES = 65_536 * MAX_CHANNELS
+# FFmpeg reads a tag and a packet as a whole, and hostile ones claim hundreds of megabytes.
+_MAX_PIECE = 32 * 1024**2
+_MAX_ALLOCATION = 2 * _MAX_PIECE
 # Codecs round lengths to their frames, and some containers count the encoder's delay: not a loss.
 _LOSS_SECONDS = 0.05
 # The model's resampler keeps a filter for every phase between two rates. Rates that share no large factor with the
@@ -40,6 +45,23 @@ _PICTURES = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 _LARGEST = 2.0**32
 # How to bring what the decoders give to ±1: an offset and a factor. Planar formats end in "p".
 _SCALES = {"u8": (128, 2.0**-7), "s16": (0, 2.0**-15), "s32": (0, 2.0**-31), "flt": (0, 1.0), "dbl": (0, 1.0)}
+
+
+def _limit_allocations() -> None:
+    """Make FFmpeg refuse to allocate more than 64 MiB at once.
+
+    It believes what files say about their sizes: a wav of 100 kB whose comment claims to be long takes gigabytes. PyAV
+    has no name for FFmpeg's own limit. Where its libraries cannot be found by this way, nothing is limited.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            library = line.partition("/")[2]
+            if "libavutil" in library:
+                ctypes.CDLL(f"/{library}").av_max_alloc(ctypes.c_size_t(_MAX_ALLOCATION))
+                return
+
+
+_limit_allocations()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +96,8 @@ def decode(path: Path, max_seconds: float | None = None) -> Audio:
 
     Raises DecodeError with the reason when the file gives no sound that can be used.
     """
+    if ends.id3_bytes(path) > _MAX_PIECE:
+        raise DecodeError("its tags are larger than those of any recording")
     try:
         # An absolute path with its protocol, for FFmpeg takes "a:b.wav" for an address. Tags in old encodings are
         # no reason to fail.
@@ -85,6 +109,11 @@ def decode(path: Path, max_seconds: float | None = None) -> Audio:
                 raise DecodeError("it is a video; save its sound as a file of its own")
             if not _codec_of(file.streams.audio[0]):
                 raise DecodeError("nothing here can decode its codec")
+            # A size that does not fit its field comes out below zero.
+            if path.stat().st_size > _MAX_PIECE and any(
+                not 0 <= entry.size <= _MAX_PIECE for entry in file.streams.audio[0].index_entries
+            ):
+                raise DecodeError("a single piece of it is larger than any codec makes")
             return _decode_stream(file, file.streams.audio[0], path, max_seconds)
     except (av.error.FFmpegError, ValueError) as error:
         raise DecodeError(f"its content is not audio that can be decoded ({_detail(error)})") from error

@@ -53,6 +53,15 @@ def ogg_is_whole(path: Path) -> bool:
     return len(segments) == tail[start + 26] and end <= len(tail) and bool(tail[start + 5] & _OGG_LAST_PAGE)
 
 
+def id3_bytes(path: Path) -> int:
+    """Return the length of the ID3 tag at the start of the file, 0 where there is none."""
+    with path.open("rb") as file:
+        head = file.read(10)
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+
+
 def _mp3_frame_size(head: bytes) -> int:
     """Return the bytes of a frame of layer III with this header, 0 where it does not say."""
     # 11 set bits, two of the version, two of the layer.
@@ -87,11 +96,6 @@ def _missing_wav_bytes(path: Path) -> int:
 def _has_length_tag(path: Path) -> bool:
     """Say whether an mp3 states its length (Xing, Info or VBRI tag in the first frame, after any ID3 tag)."""
     with path.open("rb") as file:
-        head = file.read(10)
-        if head[:3] == b"ID3":
-            size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-            file.seek(10 + size)
-        else:
-            file.seek(0)
+        file.seek(id3_bytes(path))
         first_frame = file.read(2048)
     return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))

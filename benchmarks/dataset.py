@@ -1,0 +1,225 @@
+"""How fast data sets are read, and in how much memory.
+
+    .venv/bin/python benchmarks/dataset.py [--base nano] [--repeats 3]
+
+Decoding, fitting with all measurements, and the mel front end, for each format, in seconds of sound per second of one
+core; encoding by the audio VAE; `soundlora inspect` as a command, on 50 clips of 10 s; memory at 10 and 1,000 clips.
+Speeds of one core are counted in processor time, so that a busy machine tells the truth about them too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from table import MB, report, verdict
+
+RATE, SECONDS = 44_100, 20.0
+BUCKET = 18.0
+INSPECTED, INSPECTED_SECONDS, INSPECT_GOAL = 50, 10.0, 1.0
+MEMORY_GOAL = 300 * MB
+FORMATS = {
+    "wav, 16 bits": ("a.wav", "pcm_s16le"),
+    "wav, float": ("a.wav", "pcm_f32le"),
+    "flac": ("a.flac", "flac"),
+    "mp3": ("a.mp3", "libmp3lame"),
+    "ogg, Vorbis": ("a.ogg", "vorbis"),
+    "ogg, Opus": ("a.ogg", "libopus"),
+    "aac, ADTS": ("a.aac", "aac"),
+    "m4a, AAC": ("a.m4a", "aac"),
+    "m4a, ALAC": ("a.m4a", "alac"),
+}
+
+
+def sound(seconds: float, rate: int, seed: int = 0) -> np.ndarray:
+    """Return stereo (2, n) that codecs have work with: a few tones and noise that rises and falls."""
+    time_axis = np.arange(round(seconds * rate)) / rate
+    random = np.random.default_rng(seed)
+    tones = sum(np.sin(2 * np.pi * hertz * time_axis) for hertz in random.uniform(100, 5_000, 5))
+    noise = random.normal(0, 1, (2, time_axis.size)) * (0.5 + 0.5 * np.sin(2 * np.pi * 2 * time_axis))
+    mixed: np.ndarray = (0.08 * tones + 0.08 * noise).astype(np.float32)
+    return mixed
+
+
+def write(path: Path, samples: np.ndarray, rate: int, codec: str) -> Path:
+    import av
+
+    if codec == "libopus":
+        rate = 48_000  # it knows no other near; the sound is a little higher and shorter
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=rate, layout="stereo", options={"strict": "experimental"})
+        packed = np.ascontiguousarray(samples.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout="stereo")
+        frame.sample_rate, frame.pts = rate, 0
+        converter = av.AudioResampler(stream.format, "stereo", rate, frame_size=stream.frame_size or None)
+        for converted in [*converter.resample(frame), *converter.resample(None)]:
+            file.mux(stream.encode(converted))
+        file.mux(stream.encode(None))
+    return path
+
+
+def per_core(work: Callable[[], object], seconds: float, repeats: int) -> float:
+    """Seconds of sound per second of processor time, the median; the first run only warms up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        began = time.process_time()
+        work()
+        times.append(time.process_time() - began)
+    return seconds / statistics.median(times)
+
+
+def measure_formats(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
+    import torch
+
+    from soundlora.dataset import decode, fit
+    from soundlora.model.base import open_base
+    from soundlora.model.mel import log_mel, resample, to_stereo
+
+    torch.set_num_threads(1)
+    audio = open_base("nano").config.audio
+    samples = sound(SECONDS, RATE)
+    figures = {}
+    for name, (file, codec) in FORMATS.items():
+        path = write(folder / file, samples, RATE, codec)
+        decoded = decode(path, BUCKET)
+        fitted = fit(decoded, BUCKET)
+
+        def mel(samples: np.ndarray = fitted.samples, rate: int = fitted.sample_rate) -> object:
+            stereo = resample(to_stereo(torch.from_numpy(samples)), rate, audio.sample_rate)
+            return log_mel(stereo[None], audio)
+
+        def everything(path: Path = path, mel: Callable[..., object] = mel) -> None:
+            mel(fit(decode(path, BUCKET), BUCKET).samples)
+
+        figures[name] = {
+            "decode": per_core(lambda path=path: decode(path, BUCKET), BUCKET, repeats),
+            "fit": per_core(lambda decoded=decoded: fit(decoded, BUCKET), BUCKET, repeats),
+            "mel": per_core(mel, BUCKET, repeats),
+            "all": per_core(everything, BUCKET, repeats),
+        }
+    return figures
+
+
+def measure_encoding(base: str, repeats: int) -> float:
+    """× real time of mel and audio VAE together, for a clip of 5 s, on one core of the CPU."""
+    import torch
+
+    from soundlora.model.base import open_base
+
+    torch.set_num_threads(1)
+    codec = open_base(base).codec(torch.device("cpu"), encoder=True)
+    clip = torch.from_numpy(sound(5.0, RATE))
+    return per_core(lambda: codec.encode(clip, RATE), 5.0, repeats)
+
+
+def measure_inspect(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
+    """Wall clock and processor time of the command, imports included."""
+    figures = {}
+    for codec, suffix in (("pcm_s16le", "wav"), ("libmp3lame", "mp3")):
+        clips = folder / suffix
+        clips.mkdir()
+        for number in range(INSPECTED):
+            write(clips / f"{number:02}.{suffix}", sound(INSPECTED_SECONDS, RATE, number), RATE, codec)
+            (clips / f"{number:02}.txt").write_text(f"sound number {number}")
+        bundle = folder / f"{suffix}.zip"
+        with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(clips.iterdir()):
+                archive.write(path, path.name)
+        for what, data in ((f"folder of {suffix}", clips), (f"zip of {suffix}", bundle)):
+            command = [sys.executable, "-c", "from soundlora.cli import main; main()", "inspect", str(data)]
+            walls, processor = [], []
+            for _ in range(repeats + 1):
+                before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                walls.append(time.perf_counter() - began)
+                after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                processor.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+            figures[what] = {"wall": statistics.median(walls[1:]), "processor": statistics.median(processor[1:])}
+    return figures
+
+
+def measure_memory(folder: Path) -> dict[int, int]:
+    """Bytes that a process which inspects so many clips of 10 s holds at most."""
+    path = write(folder / "one.wav", sound(INSPECTED_SECONDS, RATE), RATE, "pcm_s16le")
+    # Not ru_maxrss, which a process takes over from the larger one that started it.
+    code = "import sys; from table import peak_resident; from soundlora.dataset import inspect_dataset;"
+    code += "assert len(inspect_dataset(sys.argv[1]).kept) == int(sys.argv[2]);"
+    code += "print(peak_resident())"
+    figures = {}
+    for count in (10, 1_000):
+        clips = folder / str(count)
+        clips.mkdir()
+        for number in range(count):
+            os.link(path, clips / f"{number}.wav")
+        command = [sys.executable, "-c", code, str(clips), str(count)]
+        figures[count] = int(
+            subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parent).stdout
+        )
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default="nano")
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    # For the processes that are started here too.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        formats = measure_formats(folder, arguments.repeats)
+        encoding = measure_encoding(arguments.base, arguments.repeats)
+        inspected = measure_inspect(folder, arguments.repeats)
+        memory = measure_memory(folder)
+    rows: list[tuple[str, str, str, str]] = [
+        (
+            f"{name}: decode + fit + mel",
+            f"{speeds['all']:.0f} × real time",
+            "",
+            f"{speeds['decode']:.0f} × decode, {speeds['fit']:.0f} × fit, {speeds['mel']:.0f} × mel",
+        )
+        for name, speeds in formats.items()
+    ]
+    rows.append((f"audio VAE of {arguments.base}, mel included", f"{encoding:.1f} × real time", "", ""))
+    for what, times in inspected.items():
+        rows.append(
+            (
+                f"inspect, {INSPECTED} clips of {INSPECTED_SECONDS:g} s, {what}",
+                f"{times['wall']:.2f} s, {times['processor']:.2f} s of processor time",
+                f"{INSPECT_GOAL:g} s",
+                verdict(times["wall"], INSPECT_GOAL),
+            )
+        )
+    for count, held in memory.items():
+        rows.append(
+            (
+                f"memory, {count:,} clips",
+                f"{held / MB:.0f} MB",
+                f"{MEMORY_GOAL / MB:.0f} MB",
+                verdict(held, MEMORY_GOAL),
+            )
+        )
+    figures: dict[str, Any] = {
+        "base": arguments.base,
+        "times_real_time_per_core": formats,
+        "encoding_times_real_time": encoding,
+        "inspect_seconds": inspected,
+        "memory_bytes": memory,
+    }
+    report("dataset", f"Data sets: clips of {BUCKET:g} s, stereo, {RATE} Hz, one core", rows, figures)
+
+
+if __name__ == "__main__":
+    main()
