@@ -6,8 +6,10 @@ import math
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,6 @@ from typing import Any
 import pytest
 import torch
 from file_server import Asked, FileServer
-from filelock import FileLock
 from safetensors.torch import load_file
 from support import FIXTURES, TINY_CHECKPOINT, TINY_ENCODER, BaseNames, Metadata, Tensors, rewrite, sparse_checkpoint
 
@@ -269,11 +270,27 @@ def test_a_disk_too_small_is_noticed_before(
     assert weights_asked_for(file_server) == []
 
 
-def test_two_processes_do_not_fetch_the_same(file_server: FileServer, url: str) -> None:
-    folder = fetched(url, "base").folder
-    folder.mkdir(parents=True)
-    with FileLock(folder / ".lock"), pytest.raises(InputError, match="Another process is fetching"):
-        fetch_base(url)
+def test_of_two_that_fetch_the_same_one_waits_for_the_other(file_server: FileServer, url: str) -> None:
+    halfway, watched = threading.Event(), threading.Event()
+    seen: list[tuple[int, int]] = []
+
+    def pause(done: int, size: int) -> None:
+        if done > size / 2:
+            halfway.set()
+            assert watched.wait(60)
+
+    def watch(done: int, size: int) -> None:
+        seen.append((done, size))
+        watched.set()
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(fetch_base, url, pause)
+        assert halfway.wait(60)
+        second = pool.submit(fetch_base, url, watch)
+        assert first.result() == second.result()
+    assert 0 < seen[0][0] <= seen[0][1] == first.result().stat().st_size
+    assert len(weights_asked_for(file_server)) == 1
+    assert_is_the_audio_half(first.result())
 
 
 def test_a_cache_that_can_not_be_written_is_a_sentence(

@@ -40,6 +40,7 @@ from soundlora.progress import StoppedError
 _CHECKPOINTS = {"Lightricks/LTX-2.3": "ltx-2.3-22b-dev.safetensors"}
 _GAP = 1024 * 1024  # bytes; to read and drop so many takes no longer than another request
 _SYNC = 16 * 1024 * 1024  # bytes; what a power cut may cost
+_LOOK = 0.5  # seconds between looks at how far another process is
 _ROOM = 64 * 1024 * 1024  # bytes to leave free on the disk
 
 Range = tuple[int, int]  # first byte, and the one after the last
@@ -53,8 +54,9 @@ def fetch_base(name: str, on_bytes: OnBytes | None = None) -> Path:
     """
     entry = fetched(name, "base")
     if not entry.complete:
-        with _session(entry) as client:
-            _fetch_checkpoint(client, name, entry, on_bytes)
+        with _session(entry, on_bytes) as (client, entry):
+            if not entry.complete:
+                _fetch_checkpoint(client, name, entry, on_bytes)
     return entry.paths[0]
 
 
@@ -64,8 +66,9 @@ def fetch_text_encoder(name: str, on_bytes: OnBytes | None = None) -> Path:
         raise InputError(f"{name!r} is no text encoder; give a folder, or owner/name on the hub such as {GEMMA}.")
     entry = fetched(name, "text encoder")
     if not entry.complete:
-        with _session(entry) as client:
-            _fetch_encoder(client, entry, on_bytes)
+        with _session(entry, on_bytes) as (client, entry):
+            if not entry.complete:
+                _fetch_encoder(client, entry, on_bytes)
     return entry.folder
 
 
@@ -236,14 +239,29 @@ def _wanted(pieces: Iterable[bytes], ranges: list[Range]) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def _session(entry: Fetched) -> Iterator[httpx2.Client]:
-    """A client, while no other process fetches the same; and what can go wrong as sentences."""
+def _turn(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[Fetched]:
+    """The entry, while no other process fetches the same, such as the other workers of a run. Tells how far that is."""
+    lock = FileLock(entry.folder / ".lock", timeout=_LOOK)
+    while not lock.is_locked:
+        try:
+            lock.acquire()
+        except Timeout:
+            entry = fetched(entry.name, entry.kind)
+            if entry.size:
+                _report(on_bytes, 0, entry.size)(entry.on_disk)
+    try:
+        yield fetched(entry.name, entry.kind)
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _session(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[tuple[httpx2.Client, Fetched]]:
+    """A client, and the entry as it is when it is this process's turn; what can go wrong becomes sentences."""
     try:
         entry.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(entry.folder / ".lock", timeout=0), open_client() as client:
-            yield client
-    except Timeout:
-        raise InputError(f"Another process is fetching {entry.name}; wait until it is through.") from None
+        with _turn(entry, on_bytes) as entry, open_client() as client:
+            yield client, entry
     except ChangedError as error:
         raise InputError(
             f"{error} has changed on the server since the fetch began, and what was fetched doesn't go with the rest; "
