@@ -11,7 +11,7 @@ import python_stretch
 
 from soundlora.dataset.decode import Audio
 from soundlora.dataset.errors import UnusableClipError
-from soundlora.dataset.measure import Levels, decibels, measure
+from soundlora.dataset.measure import Levels, decibels, measure, peak_of
 
 TOLERANCE_SECONDS = 0.040
 """One latent frame: a clip that lacks no more than this counts as filling the bucket."""
@@ -63,7 +63,7 @@ def fit(audio: Audio, duration_seconds: float, *, normalize: bool = True, preser
             f"it is {found / rate:.2f} s long, shorter than the bucket of {duration_seconds:g} s", "too_short"
         )
     samples = audio.samples[:, :length]
-    peak = float(np.abs(samples).max())
+    peak = peak_of(samples)
     if peak < _SILENCE:
         raise UnusableClipError(f"it is silent: no sample of it is above {decibels(_SILENCE):.0f} dBFS", "silent")
     if found < length:
@@ -72,7 +72,7 @@ def fit(audio: Audio, duration_seconds: float, *, normalize: bool = True, preser
     levels = measure(samples, rate)
     gain_db = PEAK_DBFS - levels.peak_dbfs if normalize else 0.0
     return Fitted(
-        samples=np.ascontiguousarray(samples * np.float32(10 ** (gain_db / 20)), dtype=np.float32),
+        samples=np.multiply(samples, np.float32(10 ** (gain_db / 20)), order="C"),
         sample_rate=rate,
         used_seconds=min(found, length) / rate,
         levels=levels,

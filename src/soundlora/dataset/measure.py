@@ -6,6 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from soundlora.dataset.block_filter import BlockFilter
+
 SILENCE_DB = -60.0
 """What stays this far below the clip's peak counts as silence at its start and end."""
 
@@ -48,7 +50,7 @@ class Levels:
 
 def measure(samples: np.ndarray, sample_rate: int) -> Levels:
     """Measure `samples` (channels, n), which must not be silent, at `sample_rate` Hz."""
-    peak = float(np.abs(samples).max())
+    peak = peak_of(samples)
     squares = np.square(samples).mean(axis=0)
     size = max(1, min(round(_BLOCK_SECONDS * sample_rate), len(squares)))
     blocks = squares[: len(squares) // size * size].reshape(-1, size).mean(axis=1)
@@ -65,24 +67,26 @@ def measure(samples: np.ndarray, sample_rate: int) -> Levels:
     )
 
 
+def peak_of(samples: np.ndarray) -> float:
+    """Return the largest magnitude, without a copy of the samples."""
+    return float(max(samples.max(), -samples.min()))
+
+
 def decibels(amplitude: float) -> float:
     """Return `amplitude` in dB relative to 1, at least −120."""
     return max(_LOWEST_DBFS, 20 * math.log10(amplitude)) if amplitude > 0 else _LOWEST_DBFS
 
 
 def loudness(samples: np.ndarray, sample_rate: int) -> float | None:
-    """Return the integrated loudness of `samples` (channels, n) in LUFS after ITU-R BS.1770, None when there is none.
-
-    The weighting is applied to the spectrum of pieces of 100 ms, which is far faster than filtering and within 0.15 LU
-    of it; 0.4 LU for what consists of nothing but rumble below 50 Hz.
-    """
+    """Return the integrated loudness of `samples` (channels, n) in LUFS, after ITU-R BS.1770; None when it has none."""
     size = round(_SEGMENT_SECONDS * sample_rate)
     count = samples.shape[1] // size
     if count < _SEGMENTS_OF_BLOCK:
         return None
-    spectra = np.fft.rfft(samples[:, : count * size].reshape(-1, count, size))
-    powers = (spectra.real**2 + spectra.imag**2) @ _weights(sample_rate, size)
-    segments = np.asarray(_CHANNEL_WEIGHTS.get(len(samples), (1,) * len(samples))) @ powers
+    weighted = _k_weighting(sample_rate).apply(samples)[:, : count * size].reshape(-1, count, size)
+    segments = np.asarray(_CHANNEL_WEIGHTS.get(len(samples), (1,) * len(samples))) @ (
+        np.einsum("cst,cst->cs", weighted, weighted) / size
+    )
     blocks = np.convolve(segments, np.full(_SEGMENTS_OF_BLOCK, 1 / _SEGMENTS_OF_BLOCK), mode="valid")
     heard = blocks[blocks > _power_of(_ABSOLUTE_GATE)]
     if not heard.size:
@@ -96,31 +100,22 @@ def _power_of(lufs: float) -> float:
 
 
 @lru_cache(maxsize=16)
-def _weights(sample_rate: int, size: int) -> np.ndarray:
-    """Return what each bin of a real spectrum of `size` samples adds to the weighted mean square: (size // 2 + 1,)."""
-    z = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)
+def _k_weighting(sample_rate: int) -> BlockFilter:
     frequency, quality, gain_db = _SHELF
     k = math.tan(math.pi * min(frequency / sample_rate, 0.49))
     high = 10 ** (gain_db / 20)
-    band = high**0.4996667741545416
-    width = band * k / quality
-    shelf = _biquad(z, (high + width + k * k, 2 * (k * k - high), high - width + k * k), k, quality)
+    width = high**0.4996667741545416 * k / quality
+    shelf = _section((high + width + k * k, 2 * (k * k - high), high - width + k * k), k, quality)
     frequency, quality = _HIGH_PASS
     k = math.tan(math.pi * frequency / sample_rate)
     norm = 1 + k / quality + k * k
-    high_pass = _biquad(z, (norm, -2 * norm, norm), k, quality)
-    weights = np.abs(shelf * high_pass) ** 2 * 2 / size**2
-    weights[0] /= 2
-    if size % 2 == 0:
-        weights[-1] /= 2
-    return np.asarray(weights, np.float32)
+    return BlockFilter([shelf, _section((norm, -2 * norm, norm), k, quality)])
 
 
-def _biquad(z: np.ndarray, numerator: tuple[float, float, float], k: float, quality: float) -> np.ndarray:
-    """Return the response at 1/z of a second-order filter whose pole frequency and quality give the denominator."""
-    a, b, c = numerator
-    denominator = (1 + k / quality + k * k) + 2 * (k * k - 1) * z + (1 - k / quality + k * k) * z**2
-    return np.asarray((a + b * z + c * z**2) / denominator)
+def _section(numerator: tuple[float, float, float], k: float, quality: float) -> np.ndarray:
+    """Return (2, 3), numerator over denominator, of the second-order filter with these poles; its a0 is 1."""
+    denominator = (1 + k / quality + k * k, 2 * (k * k - 1), 1 - k / quality + k * k)
+    return np.array([numerator, denominator]) / denominator[0]
 
 
 def _silent_blocks(blocks: np.ndarray, peak: float) -> tuple[int, int]:
@@ -142,11 +137,15 @@ def _clipped_share(samples: np.ndarray, peak: float) -> float:
     """Return the share of samples within three or more equal ones near the peak: music never holds its breath there."""
     if peak < 0.5:
         return 0.0
-    high = np.abs(samples) >= 0.98 * peak
-    same = (samples[:, 1:] == samples[:, :-1]) & high[:, 1:]
-    centres = same[:, 1:] & same[:, :-1]
-    # Every centre of a run brings its two neighbours along.
-    flat = np.zeros(samples.shape, bool)
-    for shift in range(3):
-        flat[:, shift : shift + centres.shape[1]] |= centres
-    return float(flat.mean())
+    clipped = 0
+    for channel in samples:
+        # Few samples come near the peak, so that everything else is about few.
+        high = np.flatnonzero((channel >= 0.98 * peak) | (channel <= -0.98 * peak))
+        follows = (np.diff(high) == 1) & (np.diff(channel[high]) == 0)
+        centres = follows[1:] & follows[:-1]
+        # Every centre of a run brings its two neighbours along.
+        flat = np.zeros(len(high), bool)
+        for shift in range(3):
+            flat[shift : shift + len(centres)] |= centres
+        clipped += int(flat.sum())
+    return clipped / samples.size
