@@ -1,6 +1,7 @@
-"""Stage 5: captioned sound of every family, as latents.
+"""Stage 5: captioned sound of every family and of mixtures, as latents.
 
-    python recipes/nano/captioned.py [clips per family]
+    python recipes/nano/captioned.py
+    python recipes/nano/captioned.py encode
 
 Rendering and analysis are kept apart from encoding, so that a new VAE needs only the second half.
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,53 +20,83 @@ from numpy.lib.format import open_memmap
 from pool import RATE
 from runs import load_modules
 from sizes import WORK
-from sounds import FAMILIES, render
+from sounds import FAMILIES, render, render_mixture
 
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.mel import log_mel, resample
 
-SECONDS, MEL_FRAMES, LATENTS = 5.0, 501, 126
-HELD_OUT = 4  # clips of each family kept for evaluation
+
+@dataclass(frozen=True)
+class Set:
+    """Clips of one length. Captions are drawn anew each time a clip is trained on; kept is what they say."""
+
+    name: str
+    seconds: float
+    per_family: int
+    mixtures: int
+
+    @property
+    def mel_frames(self) -> int:
+        return round(self.seconds * 100) + 1
+
+    @property
+    def latents(self) -> int:
+        return (self.mel_frames - 1) // 4 + 1
+
+    @property
+    def mel_path(self) -> Any:
+        return WORK / f"{self.name}_mel.npy"
+
+    @property
+    def latents_path(self) -> Any:
+        return WORK / f"{self.name}_latents.npy"
+
+    @property
+    def items_path(self) -> Any:
+        return WORK / f"{self.name}.json"
 
 
-def render_all(per_family: int) -> None:
-    """mel (N, 2, 501, 64) float16 and a line of family and attributes for each clip; resumable."""
+SETS = (Set("captioned", 5.0, 56, 500), Set("captioned_long", 10.0, 4, 50))
+
+
+def render_all(clips: Set) -> None:
+    """mel (N, 2, frames, 64) float16 and a line of families and attributes for each clip; resumable."""
     config = audio_config()
-    total = per_family * len(FAMILIES)
-    path = WORK / "captioned_mel.npy"
-    progress = WORK / "captioned.json"
-    items = json.loads(progress.read_text()) if progress.exists() else []
-    mode = "r+" if items else "w+"
-    mels = open_memmap(path, mode, np.float16, (total, 2, MEL_FRAMES, 64))
+    total = clips.per_family * len(FAMILIES) + clips.mixtures
+    items = json.loads(clips.items_path.read_text()) if clips.items_path.exists() else []
+    mels = open_memmap(clips.mel_path, "r+" if items else "w+", np.float16, (total, 2, clips.mel_frames, 64))
     for number in range(len(items), total):
-        family = FAMILIES[number % len(FAMILIES)]
-        sound = render(family, np.random.default_rng((11, number)), SECONDS)
-        gain = 10 ** np.random.default_rng((12, number)).uniform(-0.3, 0)
-        wave = resample(torch.from_numpy(sound.audio * np.float32(gain)), RATE, config.sample_rate)
-        mels[number] = log_mel(wave[None], config)[0].to(torch.float16).numpy()
-        items.append({"family": family, "attributes": sound.attributes})
+        rng = np.random.default_rng((11, number, round(clips.seconds)))
+        if number < total - clips.mixtures:
+            sound = render(FAMILIES[number % len(FAMILIES)], rng, clips.seconds)
+            parts, kind = [(sound.family, sound.attributes)], "alone"
+        else:
+            sound = render_mixture(rng, clips.seconds)
+            parts, kind = list(sound.parts), sound.kind
+        audio = sound.audio * np.float32(10 ** rng.uniform(-0.3, 0))
+        wave = resample(torch.from_numpy(audio), RATE, config.sample_rate)
+        mels[number] = log_mel(wave[None], config)[0, :, : clips.mel_frames].to(torch.float16).numpy()
+        items.append({"parts": parts, "kind": kind})
         if number % 200 == 199 or number == total - 1:
             mels.flush()
-            progress.write_text(json.dumps(items))
-            print(f"{number + 1} of {total} rendered", flush=True)
+            clips.items_path.write_text(json.dumps(items))
+            print(f"{clips.name}: {number + 1} of {total} rendered", flush=True)
 
 
 @torch.inference_mode()
-def encode_all() -> None:
+def encode_all(clips: Set) -> None:
     vae = AudioVAE(audio_config()).to(memory_format=torch.channels_last)
     vae.load_state_dict(load_modules("vae")["vae"])
-    mels = np.load(WORK / "captioned_mel.npy", mmap_mode="r")
-    latents = np.empty((len(mels), LATENTS, 128), np.float16)
+    mels = np.load(clips.mel_path, mmap_mode="r")
+    latents = np.empty((len(mels), clips.latents, 128), np.float16)
     for start in range(0, len(mels), 8):
         batch = torch.from_numpy(mels[start : start + 8].astype(np.float32))
         latents[start : start + 8] = vae.encode(batch).numpy()
-    np.save(WORK / "captioned_latents.npy", latents)
+    np.save(clips.latents_path, latents)
     mean, std = latents.mean(dtype=np.float64), latents.std(dtype=np.float64)
-    print(f"latents {latents.shape}, mean {mean:.3f}, std {std:.3f}")
+    print(f"{clips.name}: latents {latents.shape}, mean {mean:.3f}, std {std:.3f}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["encode"]:
-        render_all(int(sys.argv[1]) if len(sys.argv) > 1 else 80)
-    else:
-        encode_all()
+    for clips in SETS:
+        (encode_all if sys.argv[1:] == ["encode"] else render_all)(clips)

@@ -1,34 +1,35 @@
 """Stages 3 and 4: the two generators of the vocoder.
 
-    python recipes/nano/codec_vocoder.py stage1 [steps]
-    python recipes/nano/codec_vocoder.py bwe [steps]
+    python recipes/nano/codec_vocoder.py stage1 [steps] [--warm stage]
+    python recipes/nano/codec_vocoder.py bwe [steps] [--warm stage]
 
-Stage 1 learns from log-mels, half of them through the VAE, to 16 kHz. The bandwidth extension learns from real 16 kHz
-sound to 48 kHz; both against multi-resolution STFTs.
+Stage 1 learns from log-mels to 16 kHz; once `codec_vae.py reconstruct` has run, half of its mels have been through the
+VAE. The bandwidth extension learns from real 16 kHz sound to 48 kHz.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from codec_vae import AUDIBLE, audio_config
+from codec_vae import AUDIBLE, DECODED, audio_config
 from pool import RATE, Pool
-from runs import Stage, load_modules
+from runs import Stage
 from sizes import CONFIG
 from torch import Tensor
 
-from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.config import parse_config
 from soundlora.model.mel import _mel_filters, log_mel, resample
 from soundlora.model.vocoder import Vocoder
 
 BATCH, FRAMES = 4, 64  # crops of 0.64 s
-RATES = {"stage1": 4e-3, "bwe": 8e-4}
-VAE_FROM = 1000  # step of stage 1 from which half of the mels come through the VAE
+RATES = {"stage1": 4e-4, "bwe": 8e-4}
+MEL_SCALES = ((256, 24), (512, 40), (2048, 100))  # (window, bands) beside the model's own log-mel
+LOG_FLOOR = math.log(1e-5)
 AUDIO = audio_config()
 
 
@@ -63,53 +64,68 @@ def stft_loss(out: Tensor, target: Tensor, sizes: tuple[int, ...]) -> Tensor:
     return total / len(sizes)
 
 
-def train_stage1(steps: int) -> None:
+def mel_loss(out: Tensor, target: Tensor) -> Tensor:
+    """Log-mel L1, mean over window sizes; (B, 2, n) each, at the mel's own rate.
+
+    Unlike an STFT's, mel bands leave room for a partial at a neighbouring frequency. A generator that sees frames of
+    10 ms cannot know a tone's exact frequency: punished for every miss, it would rather leave the tone out.
+    """
+    total = out.new_zeros(())
+    for size, bands in MEL_SCALES:
+        window, filters = torch.hann_window(size), _mel_filters(size // 2 + 1, bands, AUDIO.sample_rate)
+        a, b = (
+            torch.stft(x.flatten(0, 1), size, size // 4, window=window, return_complex=True).abs().transpose(1, 2)
+            @ filters
+            for x in (out, target)
+        )
+        a, b = a.clamp_min(1e-5).log(), b.clamp_min(1e-5).log()
+        # Most bins of most sounds are quiet ones; errors where nobody hears them count little.
+        weight = torch.where(b > AUDIBLE, 1.0, 0.2)
+        total = total + (weight * (a - b).abs()).sum() / weight.sum()
+    return total / len(MEL_SCALES)
+
+
+def train_stage1(steps: int, warm: str | None) -> None:
     pool, vocoder = Pool(), new_vocoder()
-    vae: AudioVAE | None = None
-    stage = Stage("stage1", {"generator": vocoder.vocoder}, steps, rate=RATES["stage1"])
+    stage = Stage("stage1", {"generator": vocoder.vocoder}, steps, rate=RATES["stage1"], warm=warm)
+    decoded = np.load(DECODED, mmap_mode="r") if DECODED.exists() else None
 
     def example(rng: np.random.Generator, held_out: bool) -> tuple[Tensor, Tensor]:
-        starts = pool.crops(rng, BATCH, FRAMES + 4, held_out=held_out)
-        wave = resample(pool.waves(starts, FRAMES + 4), RATE, AUDIO.sample_rate)
+        starts = pool.crops(rng, BATCH, FRAMES, held_out=held_out)
+        mel = pool.mels(starts, FRAMES)
+        if decoded is not None and (held_out or rng.random() < 0.5):
+            mel = torch.from_numpy(np.stack([decoded[:, s : s + FRAMES] for s in starts]).astype(np.float32))
         gain = float(10 ** rng.uniform(-0.8, 0.1))
-        mel = log_mel(wave * gain, AUDIO)[:, :, : FRAMES + 1]
-        nonlocal vae
-        if stage.step >= VAE_FROM and (held_out or rng.random() < 0.5):
-            if vae is None:
-                vae = AudioVAE(AUDIO).to(memory_format=torch.channels_last)
-                vae.load_state_dict(load_modules("vae")["vae"])
-            with torch.no_grad():
-                mel = vae.decoder(vae.encoder(mel))
-        return mel[:, :, :FRAMES], wave[..., : FRAMES * AUDIO.hop] * gain
+        return (mel + math.log(gain)).clamp_min(LOG_FLOOR), pool.waves(starts, FRAMES, low=True) * gain
 
     def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         mel, wave = example(rng, False)
         out = vocoder.vocoder.unclamped(mel)
         ours, theirs = log_mel(out, AUDIO), log_mel(wave, AUDIO)
-        mel_l1 = F.l1_loss(ours, theirs)
-        # Most bins are quiet ones. Without a loss on the loudest of each frame, tones end up far too soft.
+        # Without a loss on the loudest bins of each frame, tones end up too soft.
         loudness = (theirs - theirs.amax(dim=-1, keepdim=True)).exp()
         peaks = (loudness * (ours - theirs).abs()).sum(dim=-1) / loudness.sum(dim=-1)
-        peak_l1 = (peaks * (theirs.amax(dim=-1) > AUDIBLE)).mean()
-        stft = stft_loss(out, wave, (256, 512, 1024, 2048))
-        figures = {"stft": stft.item(), "mel_l1": mel_l1.item(), "peak_l1": peak_l1.item()}
-        return stft + mel_l1 + 2 * peak_l1, figures
+        peak = (peaks * (theirs.amax(dim=-1) > AUDIBLE)).mean()
+        audible = (ours - theirs).abs()[theirs > AUDIBLE].mean()
+        scales, stft = mel_loss(out, wave), stft_loss(out, wave, (512, 1024))
+        figures = {"audible": audible.item(), "scales": scales.item(), "peak": peak.item(), "stft": stft.item()}
+        return 2 * audible + scales + peak + 0.3 * stft, figures
 
     def held_out() -> float:
         rng, total = np.random.default_rng(7), []
-        for _ in range(6):
+        for _ in range(16):
             mel, wave = example(rng, True)
             target = log_mel(wave, AUDIO)
-            mask = target > -9
+            mask = target > AUDIBLE
             total.append((log_mel(vocoder.vocoder(mel), AUDIO) - target).abs()[mask].mean().item())
         return sum(total) / len(total)
 
     _loop(stage, step, held_out)
 
 
-def train_bwe(steps: int) -> None:
+def train_bwe(steps: int, warm: str | None) -> None:
     pool, vocoder = Pool(), new_vocoder()
-    stage = Stage("bwe", {"generator": vocoder.bwe_generator}, steps, rate=RATES["bwe"])
+    stage = Stage("bwe", {"generator": vocoder.bwe_generator}, steps, rate=RATES["bwe"], warm=warm)
 
     def example(rng: np.random.Generator, held_out: bool) -> tuple[Tensor, Tensor]:
         wave = pool.waves(pool.crops(rng, BATCH, FRAMES, held_out=held_out), FRAMES)
@@ -151,6 +167,9 @@ def _loop(
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    what = sys.argv[1]
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else {"stage1": 2500, "bwe": 600}[what]
-    (train_stage1 if what == "stage1" else train_bwe)(count)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=list(RATES))
+    parser.add_argument("steps", type=int, nargs="?", default=7000)
+    parser.add_argument("--warm")
+    arguments = parser.parse_args()
+    (train_stage1 if arguments.what == "stage1" else train_bwe)(arguments.steps, arguments.warm)

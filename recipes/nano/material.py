@@ -152,7 +152,7 @@ def random_midi(rng: np.random.Generator, seconds: float) -> bytes:
     ]
     scale = SCALES[int(rng.integers(len(SCALES)))]
     root = int(rng.integers(36, 60))
-    layout = str(rng.choice(["solo", "chords", "duo", "band", "drums"], p=[0.35, 0.2, 0.2, 0.17, 0.08]))
+    layout = str(rng.choice(["solo", "chords", "duo", "band", "drums"], p=[0.3, 0.15, 0.15, 0.2, 0.2]))
     if layout in ("drums", "band"):
         events += _drum_part(rng, beats)
     if layout in ("solo", "duo", "band"):
@@ -214,7 +214,7 @@ def _drum_part(rng: np.random.Generator, beats: float) -> list[tuple[int, bytes]
 def _channel_setup(rng: np.random.Generator, channel: int) -> list[tuple[int, bytes]]:
     """Random General MIDI program, pan and reverb send for one channel."""
     return [
-        (0, bytes([0xC0 | channel, int(rng.integers(0, 120))])),
+        (0, bytes([0xC0 | channel, int(rng.integers(0, 128))])),
         (0, bytes([0xB0 | channel, 10, int(rng.integers(24, 104))])),
         (0, bytes([0xB0 | channel, 91, int(rng.integers(0, 100))])),
     ]
@@ -274,8 +274,8 @@ def _call(command: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out_dir", type=Path)
-    parser.add_argument("--instrument-minutes", type=float, default=20.0)
-    parser.add_argument("--speech-minutes", type=float, default=6.0)
+    parser.add_argument("--instrument-minutes", type=float, default=45.0)
+    parser.add_argument("--speech-minutes", type=float, default=8.0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     render_instruments(options.out_dir / "instruments", options.instrument_minutes, options.seed)

@@ -1,4 +1,4 @@
-"""Stage 1: the pool of sound that the codec is trained on, as 48 kHz samples and as log-mels.
+"""Stage 1: the pool of sound that the codec is trained on, as samples at 48 and 16 kHz and as log-mels.
 
     python recipes/nano/pool.py
 
@@ -22,7 +22,7 @@ from soundlora.model.mel import log_mel, resample
 
 RATE = 48_000  # Hz
 HOP = 480  # samples at 48 kHz per mel frame
-FAMILY_CLIPS, TEXTURE_CLIPS, SECONDS = 16, 300, 4.0
+FAMILY_CLIPS, TEXTURE_CLIPS, SECONDS = 14, 400, 4.0
 AUDIO = parse_config(CONFIG, {"context_length": 128}).audio
 
 
@@ -47,21 +47,24 @@ def _read_wav(path: object) -> np.ndarray:
 
 
 def main() -> None:
-    index, waves, mels, start = [], [], [], 0
+    index, waves, lows, mels, start = [], [], [], [], 0
     for kind, audio in pieces():
         frames = audio.shape[1] // HOP
         audio = audio[:, : frames * HOP]
         if frames < 100 or np.abs(audio).max() < 1e-3:
             continue
         wave = torch.from_numpy(audio)
-        mel = log_mel(resample(wave, RATE, AUDIO.sample_rate)[None], AUDIO)[0, :, :frames]
+        low = resample(wave, RATE, AUDIO.sample_rate)
+        mel = log_mel(low[None], AUDIO)[0, :, :frames]
         index.append({"kind": kind, "start": start, "frames": frames, "held_out": len(index) % 9 == 8})
         waves.append((audio.T * 32767).astype(np.int16))
+        lows.append((low.T.clamp(-1, 1) * 32767).to(torch.int16).numpy())
         mels.append(mel.to(torch.float16).numpy())
         start += frames
-    pool = open_memmap(WORK / "pool_wave.npy", "w+", np.int16, (start * HOP, 2))
-    np.concatenate(waves, out=pool)
-    pool.flush()
+    for name, hop, parts in (("pool_wave", HOP, waves), ("pool_low", AUDIO.hop, lows)):
+        pool = open_memmap(WORK / f"{name}.npy", "w+", np.int16, (start * hop, 2))
+        np.concatenate(parts, out=pool)
+        pool.flush()
     np.save(WORK / "pool_mel.npy", np.concatenate(mels, axis=1))  # (2, frames, 64)
     (WORK / "pool.json").write_text(json.dumps(index))
     minutes = start / 100 / 60
@@ -73,6 +76,7 @@ class Pool:
 
     def __init__(self) -> None:
         self.wave = np.load(WORK / "pool_wave.npy", mmap_mode="r")
+        self.low = np.load(WORK / "pool_low.npy", mmap_mode="r")
         self.mel = np.load(WORK / "pool_mel.npy", mmap_mode="r")
         self.index = json.loads((WORK / "pool.json").read_text())
 
@@ -87,9 +91,10 @@ class Pool:
         """(B, 2, frames, 64) float32."""
         return torch.from_numpy(np.stack([self.mel[:, s : s + frames] for s in starts]).astype(np.float32))
 
-    def waves(self, starts: list[int], frames: int) -> torch.Tensor:
-        """(B, 2, frames·480) float32 at 48 kHz."""
-        crops = np.stack([self.wave[s * HOP : (s + frames) * HOP].T for s in starts])
+    def waves(self, starts: list[int], frames: int, *, low: bool = False) -> torch.Tensor:
+        """(B, 2, frames·hop) float32 at 48 kHz, or at the mel's own rate."""
+        samples, hop = (self.low, AUDIO.hop) if low else (self.wave, HOP)
+        crops = np.stack([samples[s * hop : (s + frames) * hop].T for s in starts])
         return torch.from_numpy(crops.astype(np.float32) / 32767)
 
 

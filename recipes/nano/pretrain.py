@@ -2,7 +2,7 @@
 
     python recipes/nano/pretrain.py [steps] [--warm stage]
 
---warm takes the transformer's first weights from an earlier stage file, such as `first` for work/first.pt.
+--warm takes the first weights from an earlier stage file, such as `first` for work/first.pt.
 
 Gemma, projection, connector and transformer are trained end to end. Every step draws new captions for its clips, and
 leaves one in ten empty, so that guidance has an unconditional prediction to lean on.
@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from captioned import HELD_OUT
+from captioned import SETS
 from runs import Stage, load_modules
 from sizes import CONFIG, CONTEXT_LENGTH, WORK
-from sounds import FAMILIES, caption
+from sounds import FAMILIES, caption, mixture_caption
 from text import gemma_config, make_tokenizer
 from torch import Tensor, nn
 from transformers import Gemma3TextModel
@@ -35,8 +36,8 @@ from soundlora.model.latents import positions
 from soundlora.model.transformer import AudioTransformer
 from soundlora.training.flow import loss_per_sample, noisy, sample_sigma, step_generator
 
-# (latents, clips): most steps see half clips, which are cheaper; some whole ones, for which nano is used most.
-SHAPES = ((63, 16), (63, 16), (126, 8), (26, 32))
+# (set, latents, clips): crops of half a second to 10 s, all steps of about the same cost.
+SHAPES = ((0, 63, 16), (0, 126, 8), (0, 63, 16), (0, 26, 32), (0, 126, 8), (1, 251, 4), (0, 63, 16), (0, 13, 48))
 EMPTY_CAPTIONS = 0.1
 EMA_DECAY = 0.999
 FAMILY_WEIGHT = 0.1  # of the head's cross-entropy beside the flow loss
@@ -87,52 +88,77 @@ def initialise(model: AudioTransformer) -> None:
         model.audio_proj_out.weight.zero_()
 
 
+class Captioned:
+    """Clips of one length as latents, with what their captions say."""
+
+    def __init__(self, number: int) -> None:
+        self.latents = torch.from_numpy(np.load(SETS[number].latents_path))
+        self.items: list[dict[str, Any]] = json.loads(SETS[number].items_path.read_text())
+        # Part of a sequence is not what its caption says.
+        self.croppable = np.array([n for n, item in enumerate(self.items) if item["kind"] != "then"])
+
+    def draw(self, length: int, count: int, rng: np.random.Generator) -> tuple[Tensor, list[dict[str, Any]]]:
+        """`count` crops, (count, length, 128), and their clips' items."""
+        longest = self.latents.shape[1]
+        chosen = rng.choice(len(self.items), count) if length == longest else rng.choice(self.croppable, count)
+        # Half of the crops keep the clip's start, with its causal first latent.
+        starts = np.where(rng.random(count) < 0.5, 0, rng.integers(0, longest - length + 1, count))
+        crops = [self.latents[i, s : s + length] for i, s in zip(chosen, starts, strict=True)]
+        return torch.stack(crops).float(), [self.items[i] for i in chosen]
+
+
+def caption_of(item: dict[str, Any], rng: np.random.Generator) -> str:
+    """A new caption each time, and one in ten empty."""
+    if rng.random() < EMPTY_CAPTIONS:
+        return ""
+    if item["kind"] == "alone":
+        ((family, attributes),) = item["parts"]
+        return caption(family, attributes, rng)
+    return mixture_caption(item["parts"], item["kind"], rng)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("steps", type=int, nargs="?", default=6000)
+    parser.add_argument("steps", type=int, nargs="?", default=10_000)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--warm")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     config = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH})
-    latents = torch.from_numpy(np.load(WORK / "captioned_latents.npy"))
-    items = json.loads((WORK / "captioned.json").read_text())
-    train = np.arange(len(items) - HELD_OUT * len(FAMILIES))
+    sets = [Captioned(number) for number in range(len(SETS))]
     model, text = AudioTransformer(config.transformer), TextPath()
     initialise(model)
+    both = nn.ModuleDict({"model": model, "text": text})
     if arguments.warm:
-        model.load_state_dict(load_modules(arguments.warm)["model"])
+        both.load_state_dict(load_modules(arguments.warm)["average"])
     head = nn.Linear(config.text.width, len(FAMILIES))
-    labels = torch.tensor([FAMILIES.index(item["family"]) for item in items])
     average = nn.ModuleDict({"model": AudioTransformer(config.transformer), "text": TextPath()})
-    average.load_state_dict(nn.ModuleDict({"model": model, "text": text}).state_dict())
+    average.load_state_dict(both.state_dict())
     average.requires_grad_(False)
-    stage = Stage("dit", {"model": model, "text": text, "head": head, "average": average}, arguments.steps, rate=1e-3)
-    online = dict(nn.ModuleDict({"model": model, "text": text}).named_parameters())
-    ropes = {n: model.rope(positions(n, config.audio)) for n, _ in SHAPES}
+    modules = {"model": model, "text": text, "head": head, "average": average}
+    stage = Stage("dit", modules, arguments.steps, rate=arguments.rate)
+    online = dict(both.named_parameters())
+    ropes = {n: model.rope(positions(n, config.audio)) for _, n, _ in SHAPES}
     while not stage.done:
         rng = np.random.default_rng((4, stage.step))
-        length, count = SHAPES[stage.step % len(SHAPES)]
-        chosen = rng.choice(train, count)
-        # Half of the crops keep the clip's start, with its causal first latent.
-        starts = np.where(rng.random(count) < 0.5, 0, rng.integers(0, latents.shape[1] - length + 1, count))
-        clean = torch.stack([latents[i, s : s + length] for i, s in zip(chosen, starts, strict=True)]).float()
-        captions = [
-            "" if rng.random() < EMPTY_CAPTIONS else caption(items[i]["family"], items[i]["attributes"], rng)
-            for i in chosen
-        ]
+        number, length, count = SHAPES[stage.step % len(SHAPES)]
+        clean, items = sets[number].draw(length, count, rng)
+        captions = [caption_of(item, rng) for item in items]
         generator = step_generator(5, stage.step)
         sigma = sample_sigma(count, length, generator)
         noise = torch.randn(clean.shape, generator=generator)
         context = text(captions)
         velocity = model(noisy(clean, noise, sigma), sigma[:, None], sigma, context, ropes[length])
         loss = loss_per_sample(velocity, clean, noise).mean()
-        named = torch.tensor([bool(text) for text in captions])
-        wrong = F.cross_entropy(head(context.mean(dim=1))[named], labels[chosen][named])
+        named = [n for n, item in enumerate(items) if captions[n] and item["kind"] == "alone"]
+        labels = torch.tensor([FAMILIES.index(items[n]["parts"][0][0]) for n in named], dtype=torch.long)
+        # Among four long clips there may be no such one.
+        wrong = F.cross_entropy(head(context.mean(dim=1))[named], labels) if named else loss.new_zeros(())
         stage.update(
             loss + FAMILY_WEIGHT * wrong,
             {"loss": loss.item(), "family": wrong.item()},
             log_every=100,
-            save_every=500,
+            save_every=100,
         )
         with torch.no_grad():
             decay = min(EMA_DECAY, (stage.step + 1) / (stage.step + 10))

@@ -14,9 +14,20 @@ from torch import nn
 
 
 class Stage:
-    """A resumable training stage: modules and optimiser in `work/<name>.pt`, a line of figures now and then."""
+    """A resumable training stage: modules and optimiser in `work/<name>.pt`, a line of figures now and then.
 
-    def __init__(self, name: str, modules: dict[str, nn.Module], steps: int, rate: float, warmup: int = 100) -> None:
+    warm: another stage's file, whose modules are where this one begins.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        modules: dict[str, nn.Module],
+        steps: int,
+        rate: float,
+        warmup: int = 100,
+        warm: str | None = None,
+    ) -> None:
         self.path, self.log_path = WORK / f"{name}.pt", WORK / f"{name}.jsonl"
         self.name, self.modules, self.steps, self.rate, self.warmup = name, modules, steps, rate, warmup
         self.parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
@@ -28,6 +39,10 @@ class Stage:
                 module.load_state_dict(state["modules"][key])
             self.adamw.load_state_dict(state["adamw"])
             self.step, self.seconds = state["step"], state["seconds"]
+        elif warm:
+            for key, state in load_modules(warm).items():
+                if key in modules:
+                    modules[key].load_state_dict(state)
         self._began = time.time() - self.seconds
         self._sums: dict[str, float] = {}
         self._count = 0

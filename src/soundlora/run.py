@@ -27,6 +27,7 @@ from soundlora.training.evaluation import Fit, HeldOut, default_hold_out, fit_re
 from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import DivergedError, Example, Trainer
+from soundlora.training.workers import Workers
 
 TRAINING_TYPE = "t2a"
 _EVALUATIONS = 20  # of the held-out loss, a run
@@ -56,6 +57,7 @@ def train(
     rank: int = 32,
     steps: int = 2000,
     learning_rate: float = 2e-4,
+    batch_size: int = 1,
     duration: float = 5.0,
     trigger_phrase: str = "",
     normalize: bool = True,
@@ -76,6 +78,7 @@ def train(
 ) -> TrainingResult:
     """Train a LoRA on the clips in `data`, a zip, a folder or the URL of a zip, and write the run to `out`.
 
+    batch_size: clips a step. Under torchrun they are shared out to the processes, of whose number it is a multiple.
     duration: seconds of every clip; shorter clips are skipped, longer ones trimmed.
     validation_prompts: texts for previews; None takes the first clip's caption, an empty list makes none.
     negative_prompt, stg_scale: None takes the base's own.
@@ -87,16 +90,22 @@ def train(
 
     Raises InputError for anything the caller can mend, StoppedError when interrupted or diverged.
     """
-    for name, value in {"rank": rank, "steps": steps, "learning_rate": learning_rate, "duration": duration}.items():
+    positive = {"rank": rank, "steps": steps, "learning_rate": learning_rate, "duration": duration}
+    for name, value in (positive | {"batch_size": batch_size}).items():
         if not value > 0:
             raise InputError(f"{name} is {value}, but it must be positive.")
+    workers = Workers.from_environment()
+    if batch_size % workers.count:
+        raise InputError(f"batch_size is {batch_size}, but {workers.count} processes need a multiple of their number.")
     tell = on_progress or (lambda progress: None)
     folder = RunFolder(Path(out))
-    if not resume:
+    if not workers.first:
+        workers.wait()  # for the first one to fill the cache and to make the run folder
+    elif not resume:
         folder.check_free()
     elif folder.lora.exists() and folder.config.exists():
         raise InputError(f"The run in {folder.path} is finished; its LoRA is {folder.lora}.")
-    target = torch.device(device) if device is not None else pick_device()
+    target = torch.device(device) if device is not None else workers.device() or pick_device()
 
     # 1. The base, opened and checked; nothing is loaded yet.
     tell(Progress("base", message=f"opening {base}"))
@@ -143,6 +152,7 @@ def train(
         "base_hash": model_base.hash,
         "preview_every": preview_every,
         "checkpoint_every": checkpoint_every,
+        "batch_size": batch_size,
         "hold_out": hold_out,
         "clips": {clip.name: clip.sha256 for clip in clips},
     }
@@ -170,8 +180,9 @@ def train(
     )
 
     # 5. The run folder. Until here nothing was written to it.
-    folder.create(request, report.to_json())
-    if debug_dataset and not folder.debug_dataset.exists():
+    if workers.first:
+        folder.create(request, report.to_json())
+    if workers.first and debug_dataset and not folder.debug_dataset.exists():
         from soundlora.debug_dataset import write_debug_dataset
 
         # Before the training, so that one can listen and stop it.
@@ -190,19 +201,29 @@ def train(
             ),
         )
 
+    if workers.first:
+        workers.wait()
+
     # 6. Transformer, adapter, trainer; and the state of an interrupted run.
     model = model_base.transformer(target)
     adapter = Adapter.create(model, rank, seed=seed)
     training, kept_out = split(examples, hold_out, seed)
     trainer = Trainer(
-        adapter, training, model_base.config.audio, steps=steps, learning_rate=learning_rate, seed=seed
+        adapter,
+        training,
+        model_base.config.audio,
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+        batch_size=batch_size,
+        workers=workers,
     )
     held_out = HeldOut(adapter, kept_out, model_base.config.audio)
     done = 0
     latest = folder.latest_checkpoint() if resume else None
     if latest is not None:
         done = folder.load_checkpoint(latest, adapter, trainer.optimizer)
-    if resume:
+    if resume and workers.first:
         folder.truncate_metrics(done)
 
     def evaluate(step: int) -> None:
@@ -221,18 +242,20 @@ def train(
     evaluate_every = max(1, steps // _EVALUATIONS)
     try:
         for step in range(done, steps):
-            if step % evaluate_every == 0:
+            if workers.first and step % evaluate_every == 0:
                 evaluate(step)
-            if step % preview_every == 0:
+            if workers.first and step % preview_every == 0:
                 preview(step)
                 pace.resume()
             with unbroken():
                 figures = trainer.step(step)
-                folder.log(vars(figures))
+                if workers.first:
+                    folder.log(vars(figures))
             tell(pace.tick(figures.loss))
-            if (step + 1) % checkpoint_every == 0 or step + 1 == steps:
+            if workers.first and ((step + 1) % checkpoint_every == 0 or step + 1 == steps):
                 folder.save_checkpoint(step + 1, adapter, trainer.optimizer)
-        evaluate(steps)
+        if workers.first:
+            evaluate(steps)
     except DivergedError as error:
         raise StoppedError(_diverged(error, folder)) from None
     except KeyboardInterrupt:
@@ -242,13 +265,13 @@ def train(
             "Go on with the same command and --resume."
         ) from None
 
-    # 8. What was learnt.
+    # 8. What was learnt, and the results: the first process writes them, the others wait.
+    if not workers.first:
+        return workers.share(None)
     final_previews = preview(steps)
     tell(Progress("saving", steps, steps, message="comparing with the clips"))
     fit = fit_report(folder, adapter, training, model_base, preview_settings, final_previews)
     write_json(folder.report, report.to_json() | {"fit": fit.to_json()})
-
-    # 9. Results.
     tell(Progress("saving", steps, steps, message="writing the LoRA"))
     if final_previews:
         combine(final_previews, folder.preview)
@@ -257,7 +280,7 @@ def train(
     write_json(folder.config, config)
     losses = [line["loss"] for line in folder.read_metrics()][-max(1, steps // 10) :]
     tell(Progress("done", steps, steps, message=f"the LoRA is {folder.lora}"))
-    return TrainingResult(
+    result = TrainingResult(
         folder=folder.path,
         lora=folder.lora,
         config=folder.config,
@@ -267,6 +290,7 @@ def train(
         final_loss=sum(losses) / len(losses),
         fit=fit,
     )
+    return workers.share(result)
 
 
 def train_request(request: TrainingRequest, out: str | os.PathLike[str], **options: Any) -> TrainingResult:

@@ -12,10 +12,21 @@ import numpy as np
 from . import home, machines, music, nature
 from .captions import caption
 from .dsp import Audio, Scene, butterworth, distant, reverberate
+from .mixture import LEVELS, OVERLAP, SHORTEST_SEQUENCE, Mixture, mix, mixture_caption
 from .registry import REGISTRY
 from .texture import texture
 
-__all__ = ["FAMILIES", "Sound", "caption", "draw_attributes", "render", "render_texture"]
+__all__ = [
+    "FAMILIES",
+    "Mixture",
+    "Sound",
+    "caption",
+    "draw_attributes",
+    "mixture_caption",
+    "render",
+    "render_mixture",
+    "render_texture",
+]
 
 # Named here so that the modules count as used: importing them is what fills the registry.
 MODULES = (nature, machines, home, music)
@@ -61,6 +72,23 @@ def render(
     return Sound(family, chosen, caption(family, chosen, rng), _finish(s, audio, _peak(s, chosen)))
 
 
+def render_mixture(rng: np.random.Generator, seconds: float = 5.0, sample_rate: int = 48_000) -> Mixture:
+    """Render two different families: together, the second in the background of the first, or after it."""
+    kinds = [kind for kind in LEVELS if kind != "then" or seconds >= SHORTEST_SEQUENCE]
+    kind = str(rng.choice(kinds))
+    names = [str(name) for name in rng.choice(FAMILIES, 2, replace=False)]
+    lengths = [seconds, seconds]
+    if kind == "then":
+        lengths[0] = round(seconds * rng.uniform(0.4, 0.6) * sample_rate) / sample_rate
+        lengths[1] = seconds - lengths[0] + OVERLAP
+    sounds = [render(name, rng, length, sample_rate) for name, length in zip(names, lengths, strict=True)]
+    first, second = sounds
+    audio = mix(first.audio, second.audio, kind, float(rng.uniform(*LEVELS[kind])), sample_rate)
+    audio *= np.float32(rng.uniform(0.4, 0.9) / np.abs(audio).max())
+    parts = ((first.family, first.attributes), (second.family, second.attributes))
+    return Mixture(parts, kind, mixture_caption(parts, kind, rng), audio)
+
+
 def render_texture(rng: np.random.Generator, seconds: float = 5.0, sample_rate: int = 48_000) -> Audio:
     """Random uncaptioned mixture for codec training, (2, samples) float32, peak between 0.02 and 0.98."""
     s = Scene(rng, round(seconds * sample_rate), sample_rate)
@@ -76,10 +104,12 @@ def _tame(audio: Audio) -> Audio:
 
 
 def _peak(s: Scene, attributes: dict[str, str]) -> float:
-    if attributes.get("intensity") == "light" or attributes.get("distance") == "far":
+    if attributes.get("intensity") == "light":
+        return s.uniform(0.3, 0.4)
+    if attributes.get("distance") == "far":
         return s.uniform(0.3, 0.6)
     if attributes.get("intensity") == "heavy":
-        return s.uniform(0.6, 0.95)
+        return s.uniform(0.75, 0.95)
     return s.uniform(0.4, 0.9)
 
 

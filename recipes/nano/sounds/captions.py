@@ -1,4 +1,4 @@
-"""Captions: paraphrases of each family and synonyms of each attribute value."""
+"""Captions: a paraphrase of the family with synonyms of its attribute values."""
 
 from __future__ import annotations
 
@@ -6,281 +6,10 @@ import re
 
 import numpy as np
 
+from .phrases import PHRASES
+
 # Adjectives go where a phrase has its "{}", tails go to the end.
 Words = tuple[tuple[str, ...], tuple[str, ...]]
-
-PHRASES: dict[str, tuple[str, ...]] = {
-    "rain": (
-        "{} rain",
-        "{} rain falling",
-        "sound of {} rain",
-        "{} rainfall outside",
-        "{} rain on the ground",
-        "{} rain shower",
-    ),
-    "wind": (
-        "{} wind",
-        "{} wind blowing",
-        "sound of {} wind",
-        "{} wind howling",
-        "{} gusts of wind",
-        "{} windy weather",
-    ),
-    "thunder": (
-        "{} thunder",
-        "{} thunder rumbling",
-        "sound of {} thunder",
-        "{} thunderstorm",
-        "{} thunder claps",
-        "{} rolling thunder",
-    ),
-    "ocean waves": (
-        "{} ocean waves",
-        "{} waves breaking on a beach",
-        "sound of {} sea waves",
-        "{} surf on the shore",
-        "{} waves of the sea",
-    ),
-    "stream": (
-        "{} stream",
-        "{} water stream",
-        "{} stream of water flowing",
-        "sound of a {} brook",
-        "{} water flowing in a creek",
-        "a {} stream",
-    ),
-    "fire crackling": (
-        "{} fire crackling",
-        "a {} crackling fire",
-        "{} campfire",
-        "sound of a {} wood fire",
-        "{} fireplace crackle",
-        "a {} fire burning",
-    ),
-    "birds chirping": (
-        "{} birds chirping",
-        "{} bird song",
-        "sound of {} birds",
-        "{} birds singing",
-        "{} chirping of birds",
-        "{} bird calls",
-    ),
-    "crickets": (
-        "{} crickets",
-        "{} crickets chirping",
-        "sound of {} crickets",
-        "{} cricket chirps at night",
-        "{} insects chirping",
-    ),
-    "dog barking": (
-        "{} dog barking",
-        "a {} dog barking",
-        "a {} dog bark",
-        "sound of a {} dog",
-        "{} barks of a dog",
-        "{} barking dog",
-    ),
-    "bubbles": (
-        "{} bubbles",
-        "{} bubbles in water",
-        "sound of {} bubbles",
-        "{} water bubbling",
-        "{} bubbling liquid",
-        "{} bubbles popping",
-    ),
-    "car engine": (
-        "{} car engine",
-        "a {} car engine running",
-        "sound of a {} car motor",
-        "{} car motor",
-        "a {} automobile engine",
-    ),
-    "motorbike": (
-        "{} motorbike",
-        "a {} motorcycle engine",
-        "sound of a {} motorbike",
-        "{} motorcycle",
-        "a {} small engine",
-        "{} motorbike running",
-    ),
-    "helicopter": (
-        "{} helicopter",
-        "a {} helicopter",
-        "sound of a {} helicopter",
-        "{} helicopter rotor",
-        "{} chopper flying",
-        "a {} helicopter hovering",
-    ),
-    "siren": (
-        "{} siren",
-        "a {} siren",
-        "{} police siren",
-        "sound of a {} siren",
-        "{} siren wailing",
-        "{} ambulance siren",
-    ),
-    "alarm beeps": (
-        "{} alarm beeps",
-        "{} alarm beeping",
-        "{} beeping alarm",
-        "sound of {} beeps",
-        "a {} alarm",
-        "{} electronic beeps",
-    ),
-    "electric hum": (
-        "{} electric hum",
-        "{} electrical hum",
-        "sound of a {} hum",
-        "{} mains hum",
-        "{} transformer hum",
-        "a {} hum of electricity",
-    ),
-    "telephone ring": (
-        "{} telephone ring",
-        "a {} telephone ringing",
-        "{} phone ringing",
-        "sound of a {} phone",
-        "{} ringing telephone",
-        "{} old phone bell",
-    ),
-    "clock ticking": (
-        "{} clock ticking",
-        "a {} ticking clock",
-        "sound of a {} clock",
-        "{} tick tock",
-        "{} ticking of a clock",
-        "{} clock ticks",
-    ),
-    "static noise": (
-        "{} static noise",
-        "{} static",
-        "{} noise",
-        "sound of {} static",
-        "{} radio static",
-        "{} hissing noise",
-    ),
-    "applause": (
-        "{} applause",
-        "{} clapping",
-        "people clapping, {} applause",
-        "sound of {} applause",
-        "{} hand clapping",
-        "an audience, {} applause",
-    ),
-    "footsteps": (
-        "{} footsteps",
-        "{} steps",
-        "sound of {} footsteps",
-        "a person with {} steps",
-        "{} walking steps",
-        "{} footfalls",
-    ),
-    "door knocks": (
-        "{} door knocks",
-        "{} knocking on a door",
-        "sound of {} knocks",
-        "{} knocks on wood",
-        "somebody knocking, {} knocks",
-    ),
-    "glass clink": (
-        "{} glass clink",
-        "{} glasses clinking",
-        "sound of {} clinking glass",
-        "{} clinks of glass",
-        "{} glass tapping",
-    ),
-    "heartbeat": (
-        "{} heartbeat",
-        "a {} heartbeat",
-        "sound of a {} heart",
-        "{} heart beating",
-        "{} beating of a heart",
-        "a {} pulse of a heart",
-    ),
-    "vocal ahh": (
-        "{} vocal ahh",
-        "a {} voice singing ahh",
-        "{} voice ahh",
-        "sound of a {} singing voice",
-        "{} sung vowel",
-        "{} choir voice ahh",
-    ),
-    "sine tone": ("{} sine tone", "a {} sine wave", "a {} pure tone", "sound of a {} test tone", "{} sine wave tone"),
-    "organ": (
-        "{} organ",
-        "a {} organ",
-        "{} organ chords",
-        "sound of a {} organ",
-        "{} pipe organ playing",
-        "{} organ music",
-    ),
-    "kick drum": (
-        "{} kick drum",
-        "a {} kick drum beat",
-        "{} bass drum",
-        "sound of a {} kick drum",
-        "{} kick pattern",
-        "{} kick drum pattern",
-    ),
-    "snare drum": (
-        "{} snare drum",
-        "a {} snare drum",
-        "{} snare hits",
-        "sound of a {} snare",
-        "{} snare pattern",
-        "{} snare drum rhythm",
-    ),
-    "hi-hat": (
-        "{} hi-hat",
-        "a {} hi-hat",
-        "{} hi-hat pattern",
-        "sound of a {} hi-hat",
-        "{} hi-hat cymbals",
-        "{} hi-hat hits",
-    ),
-    "church bell": (
-        "{} church bell",
-        "a {} church bell",
-        "{} bell tolling",
-        "sound of a {} church bell",
-        "{} church bell ringing",
-        "{} tower bell",
-    ),
-    "wind chimes": (
-        "{} wind chimes",
-        "{} chimes",
-        "{} small bells",
-        "sound of {} chimes",
-        "{} chimes ringing",
-        "{} tinkling bells",
-    ),
-    "plucked string": (
-        "{} plucked string",
-        "a {} plucked string",
-        "{} guitar plucking",
-        "sound of {} plucked strings",
-        "{} string plucks",
-        "{} plucked notes",
-    ),
-    "string pad": (
-        "{} string pad",
-        "a {} string pad",
-        "{} bowed strings",
-        "sound of {} bowed strings",
-        "{} string ensemble",
-        "{} violins holding chords",
-    ),
-    "flute": ("{} flute", "a {} flute", "{} flute melody", "sound of a {} flute", "{} flute playing", "{} flute notes"),
-    "piano": ("{} piano", "a {} piano", "{} piano notes", "sound of a {} piano", "{} piano playing", "{} piano melody"),
-    "synth bass": (
-        "{} synth bass",
-        "a {} synth bass",
-        "{} bass synthesizer",
-        "sound of a {} bass synth",
-        "{} bass line",
-        "{} synth bass notes",
-    ),
-}
 
 WORDS: dict[tuple[str, str], Words] = {
     ("speed", "slow"): (("slow", "unhurried"), ("at a slow pace",)),
@@ -330,6 +59,20 @@ OVERRIDES: dict[tuple[str, str, str], Words] = {
     ("door knocks", "intensity", "heavy"): (("heavy", "hard", "loud"), ()),
     ("vocal ahh", "pitch", "low"): (("low", "male", "deep"), ()),
     ("vocal ahh", "pitch", "high"): (("high", "female"), ()),
+    ("cat meow", "pitch", "low"): (("low", "deep", "big"), ("with a deep voice",)),
+    ("cat meow", "pitch", "high"): (("high pitched", "small"), ("with a high voice",)),
+    ("cow mooing", "pitch", "low"): (("low", "deep", "big"), ("with a deep voice",)),
+    ("cow mooing", "pitch", "high"): (("high pitched", "young"), ("with a high voice",)),
+    ("vacuum cleaner", "intensity", "light"): (("light", "weak", "quiet"), ()),
+    ("vacuum cleaner", "intensity", "heavy"): (("heavy", "powerful", "strong"), ()),
+    ("airplane", "pitch", "low"): (("low", "rumbling", "deep"), ()),
+    ("airplane", "pitch", "high"): (("high pitched", "whining"), ()),
+    ("pouring water", "pitch", "low"): (("low", "deep"), ("into a bucket", "into a big jug")),
+    ("pouring water", "pitch", "high"): (("high",), ("into a glass", "into a small cup")),
+    ("crowd murmur", "intensity", "light"): (("light", "quiet", "small"), ()),
+    ("crowd murmur", "intensity", "heavy"): (("heavy", "loud", "big"), ()),
+    ("crowd murmur", "pitch", "low"): (("low", "deep"), ("with low voices", "with deep voices")),
+    ("crowd murmur", "pitch", "high"): (("high",), ("with high voices", "with children's voices")),
 }
 
 NAMED = 0.75
@@ -344,8 +87,7 @@ def caption(family: str, attributes: dict[str, str], rng: np.random.Generator) -
     adjectives: list[str] = []
     tails: list[str] = []
     for index in rng.permutation(len(attributes)):
-        name, value = list(attributes.items())[int(index)]
-        front, back = OVERRIDES.get((family, name, value), WORDS[name, value])
+        front, back = _words(family, *list(attributes.items())[int(index)])
         if rng.random() >= NAMED:
             continue
         # Two tails or three adjectives in a row read badly, so the other place is taken where there is one.
@@ -354,12 +96,34 @@ def caption(family: str, attributes: dict[str, str], rng: np.random.Generator) -
             tails.append(str(rng.choice(back)))
         elif front:
             adjectives.append(str(rng.choice(front)))
-    phrase = str(rng.choice(PHRASES[family]))
-    text = phrase.replace("{}", " ".join(adjectives))
-    if tails:
-        text += f" {tails[0]}"
-    text = re.sub(r"\s+", " ", text).strip()
-    text = re.sub(r"\ban? (?=[aeiou])", "an ", text)
+    text = _fill(str(rng.choice(PHRASES[family])), adjectives, tails)
     if len(text.split()) < 2 and text != family:
         text = f"sound of {text}"
     return text if len(text.split()) <= MAX_WORDS else family
+
+
+def short_caption(family: str, attributes: dict[str, str], rng: np.random.Generator) -> str:
+    """A caption to be part of a longer one: at most one attribute, in one piece and without "sound of"."""
+    phrases = [phrase for phrase in PHRASES[family] if "," not in phrase and not phrase.startswith("sound of")]
+    adjectives: list[str] = []
+    tails: list[str] = []
+    # Rooms and distances are left out: the sentence says how the parts stand to each other.
+    named = [item for item in attributes.items() if item[0] not in ("space", "distance")]
+    if named and rng.random() < NAMED:
+        front, back = _words(family, *named[int(rng.integers(len(named)))])
+        # A tail such as "at a fast pace" would seem to describe both parts.
+        if front:
+            adjectives.append(str(rng.choice(front)))
+        else:
+            tails.append(str(rng.choice(back)))
+    return _fill(str(rng.choice([family, *phrases])), adjectives, tails)
+
+
+def _words(family: str, name: str, value: str) -> Words:
+    return OVERRIDES.get((family, name, value), WORDS[name, value])
+
+
+def _fill(phrase: str, adjectives: list[str], tails: list[str]) -> str:
+    text = " ".join([phrase.replace("{}", " ".join(adjectives)), *tails[:1]])
+    text = re.sub(r"\s+", " ", text).strip()
+    return re.sub(r"\ban? (?=[aeiou])", "an ", text)

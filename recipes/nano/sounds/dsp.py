@@ -5,7 +5,7 @@ Audio is float32; mono has shape (samples,), stereo (2, samples). Times are in s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -161,6 +161,18 @@ def read_table(table: Audio, phase: Curve) -> Audio:
     fraction = (position - index).astype(np.float32)
     extended = np.append(table, table[:2])
     return extended[index] + fraction * np.diff(extended)[index]
+
+
+def morph(tables: Sequence[Audio], phase: Curve, position: Curve) -> Audio:
+    """Look ``phase`` up in several wavetables, cross-faded by ``position``: 0 is the first, 1 the second and so on."""
+    weights = (np.maximum(0, 1 - np.abs(position - index)).astype(np.float32) for index in range(len(tables)))
+    return sum(read_table(table, phase) * weight for table, weight in zip(tables, weights, strict=True))
+
+
+def voice_table(f0: float, peaks: tuple[tuple[float, float, float], ...], slope: float = 0.5) -> Audio:
+    """One period of a voice at ``f0`` shaped by the resonances of its throat."""
+    k = np.arange(1, max(2, int(16_000 / f0)) + 1)
+    return wavetable(formants(k * f0, peaks) * k**-slope)
 
 
 def sine(phase: Curve) -> Audio:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.signal import oaconvolve
 
 from .dsp import (
     Audio,
@@ -15,11 +16,14 @@ from .dsp import (
     decay,
     formants,
     modes,
+    morph,
+    moving_noise,
     noise,
     onsets,
     read_table,
     sine,
     swell,
+    voice_table,
     wander,
     wavetable,
     white,
@@ -60,8 +64,9 @@ def footsteps(s: Scene, a: dict[str, str]) -> Audio:
 def knocks(s: Scene, a: dict[str, str]) -> Audio:
     out = s.silence()
     heavy = a["intensity"] == "heavy"
-    rate = s.uniform(5.5, 7.5) if a["speed"] == "fast" else s.uniform(1.8, 2.5)
-    group, pause = int(s.rng.integers(3, 6)), s.uniform(0.35, 0.7)
+    fast = a["speed"] == "fast"
+    rate = s.uniform(6.0, 8.0) if fast else s.uniform(1.5, 2.0)
+    group, pause = int(s.rng.integers(4, 7)) if fast else int(s.rng.integers(3, 5)), s.uniform(0.25, 0.45)
     panel = s.uniform(90, 140) if heavy else s.uniform(260, 380)
     ratios = np.array([1.0, 1.63, 2.4, 3.7, 5.9, 9.3, 15.0])
     tilt = ratios ** (-0.7 if heavy else -1.4)
@@ -87,7 +92,7 @@ def glass(s: Scene, a: dict[str, str]) -> Audio:
     for _ in range(3):
         ratios = np.array([1.0, 1.02, 2.32, 2.36, 4.25, 4.9, 6.63]) * s.rng.uniform(0.97, 1.03, 7)
         levels = s.rng.uniform(0.3, 1.0, 7) * ratios**-0.4
-        events.append(modes(s, root * s.uniform(0.9, 1.1) * ratios, levels, s.uniform(0.25, 0.6) / ratios**0.6, 0.6))
+        events.append(modes(s, root * s.uniform(0.9, 1.1) * ratios, levels, s.uniform(0.15, 0.35) / ratios**0.5, 0.4))
     for time in onsets(s, s.uniform(3.5, 5.0) if a["speed"] == "fast" else s.uniform(1.0, 1.4), 0.18):
         pan = s.uniform(-0.4, 0.4)
         t = s.time(0.004)
@@ -121,8 +126,8 @@ def heartbeat(s: Scene, a: dict[str, str]) -> Audio:
 def vowel(s: Scene, a: dict[str, str]) -> Audio:
     high = a["pitch"] == "high"
     out = s.silence()
-    f0 = s.log_uniform(230, 340) if high else s.log_uniform(90, 140)
-    tract = s.uniform(1.1, 1.2) if high else s.uniform(0.92, 1.02)
+    f0 = s.log_uniform(300, 440) if high else s.log_uniform(85, 125)
+    tract = s.uniform(1.2, 1.3) if high else s.uniform(0.88, 0.96)
     peaks = tuple(
         (centre * tract, width, level)
         for centre, width, level in (
@@ -183,3 +188,75 @@ def organ(s: Scene, a: dict[str, str]) -> Audio:
             add(s, out, time, tone * swell(t, t[-1], 0.012, 0.03).astype(np.float32), 0.4, s.uniform(-0.3, 0.3))
         time += length
     return out
+
+
+@family("door creak", pitch=PITCH, speed=SPEED, space=SPACE)
+def creak(s: Scene, a: dict[str, str]) -> Audio:
+    out = s.silence()
+    size = s.uniform(2.6, 3.3) if a["pitch"] == "high" else s.uniform(0.75, 1.0)
+    rate = s.uniform(1.9, 2.5) if a["speed"] == "fast" else s.uniform(0.5, 0.65)
+    pitches = size * np.array([420.0, 690.0, 1_180.0, 1_900.0, 2_700.0]) * s.rng.uniform(0.95, 1.05, 5)
+    wood = modes(s, pitches, np.array([1.0, 0.9, 0.7, 0.5, 0.3]), np.array([0.03, 0.028, 0.024, 0.02, 0.015]), 0.05)
+    pan = s.uniform(-0.4, 0.4)
+    for time in onsets(s, rate, 0.08):
+        length = s.uniform(0.72, 0.85) / rate
+        t = s.time(length)
+        # The hinge sticks and slips; the faster it turns, the closer the slips.
+        turn = np.sin(np.pi * t / length) ** 0.7 + 0.25 * wander(s, 5.0, t)
+        slips = np.diff(np.floor(cycles(s, size**0.5 * 26.0 * 2 ** (1.7 * turn))), prepend=0.0) > 0
+        slips[0] = False
+        force = slips * s.rng.uniform(0.5, 1.0, len(t)) * swell(t, length, 0.1, 0.2)
+        add(s, out, time, oaconvolve(force, wood)[: len(t)].astype(np.float32), s.uniform(0.8, 1.0), pan)
+    return out
+
+
+@family("pouring water", pitch=PITCH, speed=SPEED)
+def pouring(s: Scene, a: dict[str, str]) -> Audio:
+    high = a["pitch"] == "high"
+    rate = s.uniform(9.0, 11.5) if a["speed"] == "fast" else s.uniform(2.6, 3.4)
+    empty = s.log_uniform(900, 1_200) if high else s.log_uniform(200, 280)
+    fill, start = s.uniform(3.0, 5.0), s.uniform(0.0, 0.3)
+    times = onsets(s, rate, 0.12)
+
+    def gain(t: np.ndarray, f: np.ndarray) -> np.ndarray:
+        # The air left in the vessel sings higher the fuller it is.
+        air = empty * 2.6 ** ((t / fill + start) % 1.0)
+        return bump(f, air, 0.1) + 0.4 * bump(f, 2.9 * air, 0.1) + 0.12 * band(f, 3 * empty, 12 * empty, 1.0)
+
+    flow = moving_noise(s, gain)
+    grid = np.arange(0, s.seconds + 0.01, 0.005)
+    age = np.clip((grid - times[:, None]) * rate / 0.7, 0, 1)
+    gulps = np.interp(s.time(), grid, (s.rng.uniform(0.6, 1.0, (len(times), 1)) * np.sin(np.pi * age)).sum(axis=0))
+    out = flow * ((0.07 + 0.28 * gulps) / max(1e-9, float(np.std(flow)))).astype(np.float32)
+    for time in times:
+        t = s.time(min(0.12, 0.8 / rate))
+        air = 0.6 * empty * 2.6 ** ((time / fill + start) % 1.0)
+        gulp = sine(cycles(s, air * (1 + 4 * t))) * swell(t, t[-1], 0.02, 0.05).astype(np.float32)
+        add(s, out, time, gulp, s.uniform(0.5, 0.9), s.uniform(-0.2, 0.2))
+    return out
+
+
+@family("crowd murmur", pitch=PITCH, intensity=INTENSITY)
+def crowd(s: Scene, a: dict[str, str]) -> Audio:
+    out = s.silence()
+    high, heavy = a["pitch"] == "high", a["intensity"] == "heavy"
+    grid = np.arange(0, s.seconds + 0.1, 0.01)
+    vowels = (
+        ((300, 90, 1.0), (2_200, 250, 0.5)),
+        ((700, 110, 1.0), (1_250, 160, 0.7)),
+        ((400, 90, 1.0), (850, 120, 0.5)),
+    )
+    tract = 1.6 if high else 0.85
+    mouths = [tuple((tract * f, width, level) for f, width, level in peaks) for peaks in vowels]
+    for _ in range(9 if heavy else 2):
+        root = s.log_uniform(260, 400) if high else s.log_uniform(85, 125)
+        tables = [voice_table(root, peaks, 0.4) for peaks in mouths]
+        # Syllables within sentences, with the intonation and the vowels of each speaker.
+        syllables = np.clip(0.3 + 1.6 * wander(s, s.uniform(5, 8), grid), 0, 1)
+        sentences = np.clip(1.2 + 4 * wander(s, 0.8, grid), 0.05, 1)
+        curves = (root * 2 ** (0.3 * wander(s, 3.0, grid)), 1 + wander(s, 6.0, grid), syllables * sentences)
+        pitch, vowel, level = (np.interp(s.time(), grid, curve) for curve in curves)
+        voice = morph(tables, cycles(s, pitch), vowel) * level.astype(np.float32)
+        add(s, out, 0.0, voice, s.uniform(0.4, 1.0), s.uniform(-0.9, 0.9))
+    hiss = noise(s, lambda f: band(f, 600 * tract, 4_000, 1.0))
+    return out + hiss * float(np.std(out)) * (0.15 if heavy else 0.03)

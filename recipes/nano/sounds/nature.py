@@ -16,6 +16,7 @@ from .dsp import (
     decay,
     formants,
     harmonics,
+    morph,
     moving_noise,
     noise,
     onsets,
@@ -23,6 +24,7 @@ from .dsp import (
     scattered,
     sine,
     swell,
+    voice_table,
     wander,
     wavetable,
     white,
@@ -41,23 +43,23 @@ def _ring_grains(s: Scene, kinds: int, seconds: float, low: float, high: float, 
 @family("rain", intensity=INTENSITY, distance=DISTANCE)
 def rain(s: Scene, a: dict[str, str]) -> Audio:
     heavy = a["intensity"] == "heavy"
-    rate = s.uniform(350, 700) if heavy else s.uniform(25, 60)
+    rate = s.uniform(400, 700) if heavy else s.uniform(25, 50)
     ticks = _ring_grains(s, 48, 0.005, 2_500, 12_000, (0.002, 0.006))
     times = scattered(s, rate)
     drops = cloud(s, ticks, times, s.rng.exponential(0.5, len(times)) + 0.1)
     plops = _ring_grains(s, 24, 0.02, 500, 1_800, (0.008, 0.03))
     times = scattered(s, rate * 0.12)
     drops += 0.6 * cloud(s, plops, times, s.rng.exponential(0.5, len(times)) + 0.1)
-    low, high = (250.0, 13_000.0) if heavy else (2_500.0, 15_000.0)
-    bed = noise(s, lambda f: band(f, low, high, 1.0) * np.maximum(f, 50) ** -0.25)
+    # A hump around 4 kHz, falling off on both sides, is what tells pouring rain from flat noise.
+    bed = noise(s, lambda f: bump(f, 3_500.0, 1.0) + 0.1 * band(f, 200, 14_000, 1.0))
     flow = 1 + 0.2 * wander(s, 0.8, s.time())
-    return (drops + bed * flow.astype(np.float32) * (s.uniform(0.25, 0.4) if heavy else s.uniform(0.008, 0.02))) * 0.5
+    return (drops + bed * flow.astype(np.float32) * (s.uniform(0.12, 0.2) if heavy else s.uniform(0.008, 0.015))) * 0.5
 
 
 @family("wind", intensity=INTENSITY, pitch=PITCH)
 def wind(s: Scene, a: dict[str, str]) -> Audio:
     heavy = a["intensity"] == "heavy"
-    centre = s.log_uniform(700, 1_200) if a["pitch"] == "high" else s.log_uniform(170, 300)
+    centre = s.log_uniform(750, 1_100) if a["pitch"] == "high" else s.log_uniform(180, 270)
     seed_curve = wander(s, 0.9 if heavy else 0.45, np.arange(0, s.seconds + 1, 0.02))
     whistle = s.uniform(0.3, 1.0)
 
@@ -65,9 +67,10 @@ def wind(s: Scene, a: dict[str, str]) -> Audio:
         gust = np.interp(t, np.arange(len(seed_curve)) * 0.02, seed_curve)
         level = 10 ** ((9 if heavy else 5) * gust / 20)
         moving = centre * 2 ** ((0.55 if heavy else 0.35) * gust)
-        body = bump(f, moving, 0.7) + whistle * bump(f, moving * 2.3, 0.08)
-        roar = (0.9 if heavy else 0.1) * bump(f, 90.0, 0.8)
-        air = (0.12 if heavy else 0.02) * bump(f, 3_500.0 * 2 ** (0.5 * gust), 1.2)
+        # Wind howls in two narrow bands that follow the gusts, over a soft body.
+        body = 0.6 * bump(f, moving, 0.5) + bump(f, moving, 0.08) + whistle * bump(f, moving * 2.3, 0.06)
+        roar = (0.8 if heavy else 0.1) * bump(f, centre * 0.4, 0.5)
+        air = (0.06 if heavy else 0.01) * bump(f, centre * 6 * 2 ** (0.5 * gust), 0.9)
         return level * (body + roar + air)
 
     return moving_noise(s, gain)
@@ -104,7 +107,7 @@ def thunder(s: Scene, a: dict[str, str]) -> Audio:
 @family("ocean waves", speed=SPEED, intensity=INTENSITY)
 def ocean(s: Scene, a: dict[str, str]) -> Audio:
     heavy = a["intensity"] == "heavy"
-    period = s.uniform(1.5, 2.1) if a["speed"] == "fast" else s.uniform(3.2, 4.4)
+    period = s.uniform(1.3, 1.7) if a["speed"] == "fast" else s.uniform(3.2, 4.4)
     start = s.uniform(0.3, 0.6)
     drift = 0.06 * wander(s, 0.5, np.arange(0, s.seconds + 1, 0.05))
     height = wander(s, 1 / period, np.arange(0, s.seconds + 1, 0.05))
@@ -114,7 +117,7 @@ def ocean(s: Scene, a: dict[str, str]) -> Audio:
         phase = (t / period + start + np.interp(t, grid, drift)) % 1.0
         # A breaker builds up slowly, crashes, and hisses back over the sand.
         crash = np.where(phase < 0.55, (phase / 0.55) ** 3, np.exp(-2.6 * (phase - 0.55) / 0.45))
-        level = 0.12 + crash * (1 + 0.3 * np.interp(t, grid, height))
+        level = 0.06 + crash * (1 + 0.3 * np.interp(t, grid, height))
         top = (900 if heavy else 700) * (9 if heavy else 6) ** crash
         foam = 0.35 * crash * bump(f, 6_500.0, 0.8)
         return level * (band(f, 60.0 if heavy else 350.0, top, 1.0) + foam)
@@ -134,8 +137,8 @@ def stream(s: Scene, a: dict[str, str]) -> Audio:
     times = scattered(s, s.uniform(130, 200) if heavy else s.uniform(35, 60))
     out = cloud(s, grains.astype(np.float32), times, s.rng.exponential(0.5, len(times)) + 0.1)
     ripple = 1 + 0.3 * wander(s, 5.0, s.time())
-    bed = noise(s, lambda f: band(f, 400, 3_500 if heavy else 2_000, 1.0) + 0.15 * band(f, 4_000, 15_000, 1.0))
-    return out + bed * ripple.astype(np.float32) * (s.uniform(0.3, 0.5) if heavy else s.uniform(0.02, 0.05))
+    bed = noise(s, lambda f: bump(f, 900.0, 0.8) + 0.05 * band(f, 3_000, 12_000, 1.0))
+    return out + bed * ripple.astype(np.float32) * (s.uniform(0.15, 0.25) if heavy else s.uniform(0.02, 0.04))
 
 
 @family("fire crackling", intensity=INTENSITY, distance=DISTANCE)
@@ -145,7 +148,7 @@ def fire(s: Scene, a: dict[str, str]) -> Audio:
     kinds = 32
     ring = np.exp(s.rng.uniform(np.log(0.001), np.log(0.012), (kinds, 1)))
     grains = s.rng.standard_normal((kinds, t.shape[1]), dtype=np.float32) * np.exp(-6.91 * t / ring).astype(np.float32)
-    activity = np.clip(wander(s, 3.0, scattered(s, 110 if heavy else 30)), -1, 1)
+    activity = np.clip(wander(s, 3.0, scattered(s, 120 if heavy else 22)), -1, 1)
     times = s.rng.uniform(0, s.seconds, len(activity))
     # Crackles come in flurries, so each burst pulls some of the single cracks towards itself.
     bursts = s.rng.uniform(0, s.seconds, max(1, int(s.seconds * (4 if heavy else 1.5))))
@@ -157,7 +160,7 @@ def fire(s: Scene, a: dict[str, str]) -> Audio:
     out = cloud(s, grains, times, np.minimum(levels, 1.2))
     flicker = (1 + 0.6 * wander(s, 9.0, s.time())).astype(np.float32)
     roar = noise(s, lambda f: bump(f, 120.0, 1.1) + 0.06 * band(f, 1_000, 9_000, 1.0))
-    return out + roar * flicker * (s.uniform(0.09, 0.16) if heavy else s.uniform(0.008, 0.02))
+    return out + roar * flicker * (s.uniform(0.06, 0.11) if heavy else s.uniform(0.006, 0.012))
 
 
 @family("birds chirping", speed=SPEED, pitch=PITCH)
@@ -168,7 +171,9 @@ def birds(s: Scene, a: dict[str, str]) -> Audio:
         high = a["pitch"] == "high"
         root = s.log_uniform(4_200, 6_500) if high else s.log_uniform(1_500, 2_300)
         pan, level = s.uniform(-0.8, 0.8), s.uniform(0.4, 1.0)
-        shapes = s.rng.uniform(-0.35, 0.35, (int(s.rng.integers(1, 4)), 3))
+        shapes = s.rng.uniform(0.15, 0.4, (int(s.rng.integers(1, 4)), 3))
+        # Every syllable glides clearly, up or down: insects hold their pitch, birds never do.
+        shapes *= s.rng.choice([-1, 1], shapes.shape) * np.array([0.6, 1.0, 1.0])
         rate = s.uniform(7, 11) if a["speed"] == "fast" else s.uniform(1.6, 2.4)
         times = onsets(s, rate / np.sqrt(singers), 0.12)
         # Songs have short rests; the first notes are always there.
@@ -191,7 +196,7 @@ def crickets(s: Scene, a: dict[str, str]) -> Audio:
     for _ in range(int(s.rng.integers(1, 4))):
         carrier = s.uniform(5_200, 7_500) if a["pitch"] == "high" else s.uniform(2_600, 3_400)
         rate = s.uniform(5, 7.5) if a["speed"] == "fast" else s.uniform(1.3, 2.0)
-        pulses = int(s.rng.integers(2, 5))
+        pulses = int(s.rng.integers(3, 6))
         pulse_rate = s.uniform(38, 55)
         t = s.time(pulses / pulse_rate)
         envelope = np.maximum(0, np.sin(np.pi * ((t * pulse_rate) % 1.0) * 1.35)) ** 1.5 * (0.6 + 0.4 * t / t[-1])
@@ -238,3 +243,53 @@ def bubbles(s: Scene, a: dict[str, str]) -> Audio:
         add(s, out, time, event.astype(np.float32), s.uniform(0.3, 1.0), s.uniform(-0.7, 0.7))
     water = butterworth(s, out, "low", 6_000, 1)
     return water + noise(s, lambda f: bump(f, 500.0, 1.2)) * s.log_uniform(0.002, 0.01)
+
+
+@family("cat meow", pitch=PITCH, speed=SPEED, space=SPACE)
+def cat(s: Scene, a: dict[str, str]) -> Audio:
+    out = s.silence()
+    high = a["pitch"] == "high"
+    root = s.log_uniform(850, 1_100) if high else s.log_uniform(300, 400)
+    rate = s.uniform(1.6, 2.1) if a["speed"] == "fast" else s.uniform(0.55, 0.7)
+    tract = 1.4 if high else 0.65
+    # The mouth opens from "mi" over "a" to "ow".
+    mouths = (
+        ((450 * tract, 150, 1.0), (2_600 * tract, 300, 0.8), (3_500.0, 500, 0.3)),
+        ((1_000 * tract, 250, 1.0), (1_800 * tract, 300, 0.9), (3_300 * tract, 500, 0.4)),
+        ((550 * tract, 150, 1.0), (900 * tract, 200, 0.4)),
+    )
+    tables = [voice_table(root, peaks, 0.4 if high else 0.9) for peaks in mouths]
+    pan = s.uniform(-0.4, 0.4)
+    for time in onsets(s, rate, 0.08):
+        length = s.uniform(0.6, 0.75) / rate
+        x = np.linspace(0, 1, s.samples(length))
+        bend = 0.8 + 0.35 * np.sin(np.pi * x**0.6) - 0.25 * x**2 + 0.008 * wander(s, 40.0, x * length)
+        voice = morph(tables, cycles(s, root * bend), np.interp(x, (0, 0.3, 0.65, 1), (0, 1, 1, 2)))
+        breath = noise(s, lambda f: formants(f, mouths[1]) * band(f, 500, 9_000, 1.0), len(x), 1)[0]
+        cry = (voice + 0.05 * breath) * swell(x, 1.0, 0.15, 0.4).astype(np.float32)
+        add(s, out, time, cry, s.uniform(0.8, 1.0), pan)
+    return out
+
+
+@family("cow mooing", pitch=PITCH, speed=SPEED, distance=DISTANCE)
+def cow(s: Scene, a: dict[str, str]) -> Audio:
+    out = s.silence()
+    high = a["pitch"] == "high"
+    root = s.log_uniform(230, 300) if high else s.log_uniform(75, 100)
+    rate = s.uniform(0.95, 1.2) if a["speed"] == "fast" else s.uniform(0.38, 0.46)
+    tract = 1.5 if high else 0.8
+    mouths = (
+        ((250 * tract, 90, 1.0), (900 * tract, 300, 0.08)),
+        ((480 * tract, 110, 1.0), (850 * tract, 150, 0.7), (2_300 * tract, 500, 0.15)),
+    )
+    tables = [voice_table(root, peaks, 0.3) for peaks in mouths]
+    pan = s.uniform(-0.4, 0.4)
+    for time in onsets(s, rate, 0.06):
+        length = s.uniform(0.72, 0.85) / rate
+        x = np.linspace(0, 1, s.samples(length))
+        bend = 0.85 + 0.25 * np.sin(np.pi * np.minimum(1, 1.1 * x) ** 0.8) + 0.015 * wander(s, 25.0, x * length)
+        # A closed hum that opens and ends open; a rough throat shakes the level.
+        moo = morph(tables, cycles(s, root * bend), np.clip((x - 0.15) / 0.3, 0, 1))
+        rough = 1 + 0.35 * wander(s, 60.0, x * length)
+        add(s, out, time, moo * (rough * swell(x, 1.0, 0.12, 0.25)).astype(np.float32), s.uniform(0.85, 1.0), pan)
+    return out

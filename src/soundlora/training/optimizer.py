@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 CLIP_NORM = 1.0
 _FINAL_FACTOR = 0.1  # of the learning rate, reached after the last step
@@ -21,6 +21,13 @@ class Optimizer:
         self.step_number = 0
         self.parameter = _flatten(parameters)
         self.adamw = torch.optim.AdamW([self.parameter], lr=learning_rate, fused=True)
+
+    @property
+    def gradient(self) -> Tensor:
+        """Of all parameters, flat."""
+        gradient = self.parameter.grad
+        assert gradient is not None
+        return gradient
 
     def rate(self, step: int) -> float:
         """Learning rate of step `step`, counted from 0."""

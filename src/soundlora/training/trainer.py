@@ -14,6 +14,7 @@ from soundlora.model.latents import positions
 from soundlora.model.lora import Adapter
 from soundlora.training.flow import loss_per_sample, noisy, sample_sigma, step_generator
 from soundlora.training.optimizer import Optimizer
+from soundlora.training.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class StepFigures:
     """What a step is judged by; a line of metrics.jsonl."""
 
     step: int  # counted from 1
-    loss: float
+    loss: float  # mean over the batch, as is sigma
     sigma: float
     gradient_norm: float  # before clipping
     learning_rate: float
-    clip: str
+    clip: str  # names, with commas between them
 
 
 class DivergedError(RuntimeError):
@@ -42,10 +43,11 @@ class DivergedError(RuntimeError):
 
 
 class Trainer:
-    """Trains an adapter one clip a step.
+    """Trains an adapter on `batch_size` clips a step.
 
-    The clip, noise level and noise of a step are functions of (seed, step) alone: the order of clips is a fresh
-    permutation every epoch, drawn from (seed, epoch).
+    Clips are taken one by one, their gradients added up, so that a batch needs the memory of one. Clip, noise level and
+    noise are functions of (seed, number of the sample) alone: the order of clips is a fresh permutation every epoch,
+    drawn from (seed, epoch), and it makes no difference how many processes share a batch.
     """
 
     def __init__(
@@ -57,10 +59,13 @@ class Trainer:
         steps: int,
         learning_rate: float,
         seed: int,
+        batch_size: int = 1,
+        workers: Workers = Workers(),  # noqa: B008  (frozen)
     ) -> None:
         if not examples:
             raise ValueError("there is nothing to train on")
         self.adapter, self.examples, self.seed = adapter, list(examples), seed
+        self.batch_size, self.workers = batch_size, workers
         self.optimizer = Optimizer(adapter.parameters(), learning_rate, steps)
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
@@ -69,10 +74,26 @@ class Trainer:
 
     def step(self, step: int) -> StepFigures:
         """Run step `step`, counted from 0. Raises DivergedError before anything is updated."""
-        example = self.examples[self.clip_index(step)]
+        samples = range(step * self.batch_size, (step + 1) * self.batch_size)
+        mine = [self._add_gradient(sample) for sample in samples[self.workers.rank :: self.workers.count]]
+        sums = torch.tensor(mine, device=self.device, dtype=torch.float64).sum(dim=0)
+        self.workers.sum(sums)
+        loss, sigma = (sums / self.batch_size).tolist()
+        names = ", ".join(self.examples[self.clip_index(sample)].name for sample in samples)
+        rate = norm = math.nan
+        if math.isfinite(loss):
+            self.workers.sum(self.optimizer.gradient)
+            rate, norm = self.optimizer.step()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise DivergedError(f"the loss became {loss} (gradient norm {norm}) at step {step + 1} on {names}")
+        return StepFigures(step + 1, loss, sigma, norm, rate, names)
+
+    def _add_gradient(self, sample: int) -> tuple[float, float]:
+        """Add one sample's share of the batch's gradient → (loss, sigma)."""
+        example = self.examples[self.clip_index(sample)]
         clean = example.latents[None]
         tokens = clean.shape[1]
-        generator = step_generator(self.seed, step)
+        generator = step_generator(self.seed, sample)
         sigma = sample_sigma(1, tokens, generator).to(self.device)
         # Drawn on the CPU on every machine: the same seed trains the same LoRA wherever it runs.
         noise = torch.randn(clean.shape, generator=generator).to(self.device)
@@ -81,15 +102,11 @@ class Trainer:
             noisy(clean, noise, sigma), sigma[:, None], sigma, context, self._ropes[tokens]
         )
         loss = loss_per_sample(velocity, clean, noise).mean()
-        loss.backward()
-        value = loss.item()
-        rate, norm = self.optimizer.step() if math.isfinite(value) else (math.nan, math.nan)
-        if not (math.isfinite(value) and math.isfinite(norm)):
-            raise DivergedError(f"the loss became {value} (gradient norm {norm}) at step {step + 1} on {example.name}")
-        return StepFigures(step + 1, value, sigma.item(), norm, rate, example.name)
+        (loss / self.batch_size).backward()
+        return loss.item(), sigma.item()
 
-    def clip_index(self, step: int) -> int:
-        epoch, place = divmod(step, len(self.examples))
-        # Apart from the steps' own generators, which count up from 0.
+    def clip_index(self, sample: int) -> int:
+        epoch, place = divmod(sample, len(self.examples))
+        # Apart from the samples' own generators, which count up from 0.
         generator = step_generator(self.seed, -1 - epoch)
         return int(torch.randperm(len(self.examples), generator=generator)[place])

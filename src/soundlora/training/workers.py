@@ -1,0 +1,59 @@
+"""The processes of one training: alone, or started side by side by `torchrun`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process's place among `count`. The first one writes the run folder; the others only compute."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def from_environment(cls) -> Workers:
+        """As `torchrun` says; joins the group of processes: NCCL between GPUs, gloo between CPUs."""
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        if count == 1:
+            return cls()
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        return cls(dist.get_rank(), count)
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def device(self) -> torch.device | None:
+        """This process's own GPU; None leaves the choice to others."""
+        if self.count == 1 or not torch.cuda.is_available():
+            return None
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+    def sum(self, tensor: Tensor) -> None:
+        """Replace a tensor by its sum over all processes."""
+        if self.count > 1:
+            dist.all_reduce(tensor)
+
+    def wait(self) -> None:
+        """Until every process has come here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def share(self, value: T | None) -> T:
+        """What the first process passes, in all of them."""
+        values = [value]
+        if self.count > 1:
+            dist.broadcast_object_list(values, src=0)
+        assert values[0] is not None
+        return values[0]
