@@ -117,6 +117,8 @@ def test_every_flag_reaches_the_run(
         "seed": 7,
         "preview_every": 60,
         "checkpoint_every": 70,
+        "batch_size": 1,
+        "hold_out": 0,
     }
     assert (out / "debug_dataset.zip").is_file()
     assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["step_000070.pt", "step_000100.pt"]
