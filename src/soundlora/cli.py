@@ -198,8 +198,6 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Say what training would make of every clip, and why. Exits with 2 when it would refuse the data."""
-    # Clips are worked on side by side; threads of their own in numpy's products would only get in each other's way.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from soundlora.dataset import inspect_dataset, refusal
 
     report = inspect_dataset(

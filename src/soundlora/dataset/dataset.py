@@ -3,11 +3,8 @@
 import hashlib
 import os
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +24,6 @@ from soundlora.errors import InputError
 # Enough for the longest caption in any encoding; a file may be endless.
 _CAPTION_BYTES = 16 * MAX_CAPTION_CHARACTERS
 _SHORTEST_BUCKET = 0.1
-# Two clips at a time: they decode beside each other, and memory stays bounded.
-_WORKERS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +74,7 @@ def prepare(
     """Decode and fit every clip, hand each to `on_clip` in order of name, and return the report.
 
     `source` is a zip or a folder: a path, the URL of a zip, or a data: URI. `duration` is the bucket in seconds.
-    `validation_prompts` are only looked at for the trigger phrase. The next clip is read while `on_clip` works. Raises
+    `validation_prompts` are only looked at for the trigger phrase. One clip is held in memory at a time. Raises
     FileDownloadError, FileTooLargeError, InvalidArchiveError or DuplicateNameError when the source cannot be used at
     all, and a DatasetError that carries the report when no clip of it can. A zip that turns out to be damaged in the
     middle raises after clips have been handed over.
@@ -124,14 +119,10 @@ def _run(source: str | os.PathLike[str], settings: _Settings, on_clip: Callable[
         local_source(source) as path,
         open_archive(path) as archive,
         tempfile.TemporaryDirectory(prefix="soundlora-") as workspace,
-        ThreadPoolExecutor(_WORKERS) as workers,
     ):
         pairs, orphans = pair(archive)
-        jobs = (
-            partial(_prepare_clip, member, caption, Path(workspace, f"clip{number}"), settings)
-            for number, (member, caption) in enumerate(pairs)
-        )
-        for prepared in _ahead(workers, jobs):
+        for member, caption in pairs:
+            prepared = _prepare_clip(member, caption, Path(workspace, "clip"), settings)
             reports.append(prepared.report)
             texts[prepared.report.name] = prepared.text
             if prepared.sound is not None:
@@ -156,17 +147,6 @@ def _run(source: str | os.PathLike[str], settings: _Settings, on_clip: Callable[
         validation_prompts=settings.validation_prompts,
     )
     return replace(report, warnings=warnings)
-
-
-def _ahead(workers: ThreadPoolExecutor, jobs: Iterable[Callable[[], _Prepared]]) -> Iterator[_Prepared]:
-    """Yield the results in order, with no more clips begun than there are workers, for each is held in memory."""
-    begun: deque[Future[_Prepared]] = deque()
-    for job in jobs:
-        if len(begun) == _WORKERS:
-            yield begun.popleft().result()
-        begun.append(workers.submit(job))
-    while begun:
-        yield begun.popleft().result()
 
 
 def _prepare_clip(member: Member, caption_member: Member | None, target: Path, settings: _Settings) -> _Prepared:
