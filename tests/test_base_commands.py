@@ -2,20 +2,17 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
 from file_server import FileServer
 from safetensors import safe_open
 from safetensors.torch import save_file
-from support import TINY_CHECKPOINT, TINY_ENCODER, rewrite
+from support import TINY_CHECKPOINT, TINY_ENCODER, Cli, Outcome, rewrite
 
-from soundlora import cli
-from soundlora.base_commands import _FetchDisplay
+from soundlora.console import FetchDisplay
 from soundlora.model.base import open_base
 from soundlora.model.checkpoint import Checkpoint
 from soundlora.model.fetched import fetched
@@ -26,27 +23,10 @@ ENCODER = "google/gemma-tiny"
 TO_Q = "model.diffusion_model.transformer_blocks.1.audio_attn1.to_q.weight"
 
 
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
-
-
 @pytest.fixture
-def base(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`soundlora base`, in this process."""
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["soundlora", "base", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        assert isinstance(exit_.value.code, int)
-        return Outcome(exit_.value.code, *capsys.readouterr())
-
-    return run
+def base(soundlora: Cli) -> Cli:
+    """`soundlora base`."""
+    return partial(soundlora, "base")
 
 
 @pytest.fixture
@@ -68,17 +48,17 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
 
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of every fetch from now on."""
-    show = _FetchDisplay.__call__
+    show = FetchDisplay.__call__
 
-    def press(self: _FetchDisplay, done: int, size: int) -> None:
+    def press(self: FetchDisplay, done: int, size: int) -> None:
         show(self, done, size)
         if done > size / 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_FetchDisplay, "__call__", press)
+    monkeypatch.setattr(FetchDisplay, "__call__", press)
 
 
-def test_fetch_says_in_plain_lines_how_far_it_is_and_where_it_put_it(base: Command, hub: FileServer) -> None:
+def test_fetch_says_in_plain_lines_how_far_it_is_and_where_it_put_it(base: Cli, hub: FileServer) -> None:
     outcome = base("fetch", NAME, "--text-encoder", ENCODER)
     assert (outcome.code, outcome.err) == (0, "")
     path = fetched(NAME, "base").paths[0]
@@ -91,7 +71,7 @@ def test_fetch_says_in_plain_lines_how_far_it_is_and_where_it_put_it(base: Comma
 
 
 def test_ctrl_c_exits_with_1_and_says_how_to_go_on(
-    base: Command, hub: FileServer, monkeypatch: pytest.MonkeyPatch
+    base: Cli, hub: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         interrupt(patch)
@@ -102,7 +82,7 @@ def test_ctrl_c_exits_with_1_and_says_how_to_go_on(
     assert base("fetch", NAME).code == 0
 
 
-def test_list_tells_complete_from_partial(base: Command, hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_tells_complete_from_partial(base: Cli, hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert base("list").out.startswith("Nothing has been fetched into ")
     with monkeypatch.context() as patch:
         interrupt(patch)
@@ -116,7 +96,7 @@ def test_list_tells_complete_from_partial(base: Command, hub: FileServer, monkey
     assert complete[2] == "google/gemma-tiny  text encoder  complete, 0.1 MB"
 
 
-def test_verify_prints_the_hash_of_what_was_fetched(base: Command, hub: FileServer) -> None:
+def test_verify_prints_the_hash_of_what_was_fetched(base: Cli, hub: FileServer) -> None:
     base("fetch", NAME, "--text-encoder", ENCODER)
     asked = len(hub.asked)
     for flags in ([], ["--full"]):
@@ -128,7 +108,7 @@ def test_verify_prints_the_hash_of_what_was_fetched(base: Command, hub: FileServ
     assert len(hub.asked) == asked
 
 
-def test_verify_takes_files_and_folders_too(base: Command) -> None:
+def test_verify_takes_files_and_folders_too(base: Cli) -> None:
     assert f"SHA-256 {Checkpoint(TINY_CHECKPOINT).fingerprint}" in base("verify", TINY_CHECKPOINT).out
     assert f"SHA-256 {fingerprint(TINY_ENCODER)}" in base("verify", TINY_ENCODER).out
     assert f"SHA-256 {open_base('nano').checkpoint.fingerprint}" in base("verify", "nano").out
@@ -137,7 +117,7 @@ def test_verify_takes_files_and_folders_too(base: Command) -> None:
 @pytest.mark.parametrize(("position", "flags"), [(0, []), (-1, ["--full"])])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_verify_finds_what_is_no_number(
-    base: Command, tmp_path: Path, position: int, flags: list[str], value: float
+    base: Cli, tmp_path: Path, position: int, flags: list[str], value: float
 ) -> None:
     """Without --full only where it looks."""
 
@@ -149,7 +129,7 @@ def test_verify_finds_what_is_no_number(
     assert base("verify", path).code == (2 if position == 0 else 0)
 
 
-def test_verify_finds_what_is_no_number_in_a_text_encoder(base: Command, tmp_path: Path) -> None:
+def test_verify_finds_what_is_no_number_in_a_text_encoder(base: Cli, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(TINY_ENCODER, tmp_path / "encoder"))
     with safe_open(folder / "model.safetensors", framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -159,13 +139,13 @@ def test_verify_finds_what_is_no_number_in_a_text_encoder(base: Command, tmp_pat
     assert_refused(base("verify", folder), first, "holds NaN or infinity")
 
 
-def test_verify_finds_a_missing_tensor(base: Command, tmp_path: Path) -> None:
+def test_verify_finds_a_missing_tensor(base: Cli, tmp_path: Path) -> None:
     path = rewrite(tmp_path / "short.safetensors", lambda tensors, metadata: tensors.__delitem__(TO_Q))
     assert_refused(base("verify", path), "lacks 1 of the", TO_Q)
 
 
 def test_verify_needs_all_of_it_and_fetches_nothing(
-    base: Command, hub: FileServer, monkeypatch: pytest.MonkeyPatch
+    base: Cli, hub: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert_refused(base("verify", NAME), f"{NAME} is not on this machine", f"`soundlora base fetch {NAME}`")
     assert hub.asked == []
@@ -184,14 +164,14 @@ def test_verify_needs_all_of_it_and_fetches_nothing(
     ],
 )
 def test_what_can_not_be_is_refused_in_a_sentence(
-    base: Command, hub: FileServer, arguments: list[str], words: list[str]
+    base: Cli, hub: FileServer, arguments: list[str], words: list[str]
 ) -> None:
     assert_refused(base(*arguments), *words)
     assert hub.asked == []
 
 
 @pytest.mark.parametrize("command", ["fetch", "list", "verify"])
-def test_every_command_has_help(base: Command, command: str) -> None:
+def test_every_command_has_help(base: Cli, command: str) -> None:
     outcome = base(command, "--help")
     assert outcome.code == 0
     assert "Usage" in outcome.out

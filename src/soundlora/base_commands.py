@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from types import TracebackType
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.progress import Progress as Bar
 
 from soundlora.errors import InputError
 
 app = typer.Typer(help="Fetch base models, and see what is here of them.", no_args_is_help=True, rich_markup_mode=None)
-
-_PLAIN_SECONDS = 10.0  # between lines where there is no terminal
 
 EncoderName = Annotated[
     str | None, typer.Option("--text-encoder", help="owner/name of the Gemma 3 on the hub to fetch too.")
@@ -28,19 +21,21 @@ def fetch(
     text_encoder: EncoderName = None,
 ) -> None:
     """Fetch the audio half of an LTX 2.3 checkpoint into the cache; what is there already is not fetched again."""
+    from soundlora.addresses import is_url
+    from soundlora.console import FetchDisplay
     from soundlora.model.fetch import fetch_base, fetch_text_encoder
-    from soundlora.model.fetched import fetched, gigabytes, is_hub_name, is_url
+    from soundlora.model.fetched import fetched, gigabytes, is_hub_name
 
     # Both before the first of some gigabytes.
     if not (is_hub_name(name) or is_url(name)):
         raise InputError(f"{name!r} can't be fetched; give owner/name on the hub such as Lightricks/LTX-2.3, or a URL.")
     if text_encoder is not None and not is_hub_name(text_encoder):
         raise InputError(f"{text_encoder!r} can't be fetched; give owner/name of a Gemma 3 on the hub.")
-    with _FetchDisplay(name) as display:
+    with FetchDisplay(name) as display:
         path = fetch_base(name, display)
     print(f"{path}: {gigabytes(path.stat().st_size)}")
     if text_encoder is not None:
-        with _FetchDisplay(text_encoder) as display:
+        with FetchDisplay(text_encoder) as display:
             folder = fetch_text_encoder(text_encoder, display)
         print(f"{folder}: {gigabytes(fetched(text_encoder, 'text encoder').on_disk)}")
 
@@ -73,39 +68,3 @@ def verify(
     share = "all weights" if full else "the first 4 KiB of each"
     print(f"{found.path}: all {found.tensors} tensors are there; {share} were read, no NaN or infinity in them")
     print(f"SHA-256 {found.fingerprint}")
-
-
-class _FetchDisplay:
-    """Bytes done and to do: a bar in a terminal, a line now and then elsewhere."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._last = name, 0.0
-        console = Console(highlight=False)
-        self._bar = Bar(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self._task = self._bar.add_task(name, total=None)
-
-    def __enter__(self) -> _FetchDisplay:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-    def __call__(self, done: int, size: int) -> None:
-        from soundlora.model.fetched import gigabytes
-
-        self._bar.update(self._task, completed=done, total=size)
-        if self._bar.disable and (done == size or time.monotonic() - self._last > _PLAIN_SECONDS):
-            self._last = time.monotonic()
-            print(f"Fetching {self._name}: {gigabytes(done)} of {gigabytes(size)}", flush=True)

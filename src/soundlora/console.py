@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.progress import Progress as Bar
 
+from soundlora.model.fetched import gigabytes
 from soundlora.progress import Progress
 
 if TYPE_CHECKING:
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
     from soundlora.run import TrainingResult
 
 _PLAIN_SECONDS = 5.0  # between plain lines of training
+_FETCH_SECONDS = 10.0  # between those of a fetch
 _TITLES = {
     "base": "Base",
     "clips": "Clips",
@@ -105,6 +114,38 @@ class TrainingConsole(Display):
             lines.append(("debug", str(result.debug_dataset)))
         for title, text in lines:
             self.console.print(f"{title:<8}{escape(text)}")
+
+
+class FetchDisplay:
+    """Bytes done and to do: a bar in a terminal, a line now and then elsewhere."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._last = name, 0.0
+        console = Console(highlight=False)
+        self._bar = Bar(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task(name, total=None)
+
+    def __enter__(self) -> FetchDisplay:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, size: int) -> None:
+        self._bar.update(self._task, completed=done, total=size)
+        if self._bar.disable and (done == size or time.monotonic() - self._last > _FETCH_SECONDS):
+            self._last = time.monotonic()
+            print(f"Fetching {self._name}: {gigabytes(done)} of {gigabytes(size)}", flush=True)
 
 
 @contextlib.contextmanager

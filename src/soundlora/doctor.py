@@ -14,8 +14,8 @@ import torch
 
 from soundlora import __version__
 from soundlora.errors import InputError
+from soundlora.folders import default_root
 from soundlora.model.base import NANO, compute_dtype, open_base, pick_device
-from soundlora.training.cache import default_root
 
 _GIB = 1 << 30
 _FULL_SIZE_GIB = 11  # GPU memory to plan for: 6.1 of weights, 1.3 of a rank-32 adapter with Adam, activations

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from soundlora.errors import InputError
+from soundlora.folders import default_root
 from soundlora.model.base import open_base, pick_device
 from soundlora.model.lora import load_lora
 from soundlora.progress import OnProgress, Progress
 from soundlora.request import DEFAULT_NEGATIVE_PROMPT
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
-from soundlora.training.cache import Cache, cached_contexts, default_root
+from soundlora.training.cache import Cache, cached_contexts
 from soundlora.wav import write_wav
 
 MAX_SECONDS = 60.0

@@ -16,13 +16,14 @@ from soundlora import __version__
 from soundlora.dataset import Clip, DatasetReport, prepare
 from soundlora.dataset.source import shown
 from soundlora.errors import InputError
+from soundlora.folders import default_root
 from soundlora.interrupts import termination_interrupts, unbroken
 from soundlora.model.base import Base, open_base, pick_device
 from soundlora.model.lora import TARGETS, Adapter
 from soundlora.progress import OnProgress, Pace, Progress, StoppedError
 from soundlora.request import DEFAULT_NEGATIVE_PROMPT, TrainingRequest, preview_seconds
 from soundlora.sampling.generate import SamplingSettings
-from soundlora.training.cache import Cache, cached_contexts, default_root, latents_key
+from soundlora.training.cache import Cache, cached_contexts, latents_key
 from soundlora.training.evaluation import Fit, HeldOut, default_hold_out, fit_report, split
 from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.run_folder import RunFolder, write_json

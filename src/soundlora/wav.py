@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import wave
 from pathlib import Path
 
@@ -10,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from soundlora.files import whole
+
 
 def write_wav(path: Path, waveform: Tensor, sample_rate: int) -> None:
     """(channels, samples) in [−1, 1] at `sample_rate` Hz. Appears under its name only when it is complete."""
     pcm = (waveform.clamp(-1, 1) * 32767).to(torch.int16).T.contiguous().numpy()
-    partial = path.with_name(path.name + ".partial")
-    with wave.open(str(partial), "wb") as file:
+    with whole(path) as unfinished, wave.open(str(unfinished), "wb") as file:
         file.setnchannels(pcm.shape[1])
         file.setsampwidth(2)
         file.setframerate(sample_rate)
         file.writeframes(pcm.astype("<i2").tobytes())
-    os.replace(partial, path)
 
 
 def read_wav(path: Path) -> tuple[Tensor, int]:

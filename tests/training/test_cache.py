@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from soundlora.training.cache import Cache, context_key, default_root, latents_key
+from soundlora.folders import default_root
+from soundlora.training.cache import Cache, context_key, latents_key
 
 KEY = latents_key("base", "clip", 5.0, True, True)
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
+from soundlora.addresses import is_url, public_name
 from soundlora.dataset.errors import FileDownloadError, FileTooLargeError
 
 if TYPE_CHECKING:
@@ -33,17 +34,12 @@ _FILE_NAME = "training_data.zip"
 
 def is_remote(source: str) -> bool:
     """Say whether `source` is an http or https URL or a data: URI, not a path."""
-    return source.lower().startswith(("http://", "https://", "data:"))
+    return is_url(source) or source[:5].lower() == "data:"
 
 
 def shown(source: str) -> str:
     """Return `source` as it may stand in a message or a report: without passwords, signatures and megabytes."""
-    if not is_remote(source):
-        return source
-    if source[:5].lower() == "data:":
-        return "data: URI"
-    parts = urlsplit(source)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return "data: URI" if source[:5].lower() == "data:" else public_name(source)
 
 
 @contextmanager

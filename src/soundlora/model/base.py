@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from soundlora.addresses import is_url, public_name
 from soundlora.errors import InputError
 from soundlora.model import text_encoder
 from soundlora.model.checkpoint import Checkpoint
 from soundlora.model.config import ModelConfig
-from soundlora.model.fetched import OnBytes, fetched, is_hub_name, is_url, public_name
+from soundlora.model.fetched import OnBytes, fetched, is_hub_name
 from soundlora.model.mel import log_mel, resample, to_stereo
 from soundlora.model.text_encoder import TextEncoder
 from soundlora.model.transformer import AudioTransformer

@@ -17,7 +17,9 @@ from urllib.parse import quote
 import httpx2
 from filelock import FileLock, Timeout
 
+from soundlora.addresses import is_url
 from soundlora.errors import InputError
+from soundlora.files import partial, write_whole
 from soundlora.model.checkpoint import CHECKPOINT_ADVICE, Layout
 from soundlora.model.fetched import (
     Fetched,
@@ -25,10 +27,7 @@ from soundlora.model.fetched import (
     fetched,
     gigabytes,
     is_hub_name,
-    is_url,
-    partial,
     url_file_name,
-    write_whole,
 )
 from soundlora.model.gemma import INDEX, weight_files
 from soundlora.model.remote_file import ChangedError, DroppedError, RemoteFile, hub, open_client, read_small

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
+from soundlora.addresses import is_url, public_name
+from soundlora.files import partial, write_whole
 from soundlora.folders import default_root
 
 Kind = Literal["base", "text encoder"]
@@ -73,36 +74,9 @@ def is_hub_name(name: str) -> bool:
     return _HUB_NAME.fullmatch(name) is not None and not name.endswith(".safetensors")
 
 
-def is_url(name: str) -> bool:
-    return name.lower().startswith(("http://", "https://"))
-
-
-def public_name(name: str) -> str:
-    """The name as it may be shown and kept: a URL loses password and query, in which signatures travel."""
-    if not is_url(name):
-        return name
-    parts = urlsplit(name)
-    return urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
 def url_file_name(url: str) -> str:
     """'https://host/a/b%20c.safetensors?x' → 'b c.safetensors'."""
     return PurePosixPath(unquote(urlsplit(url).path)).name
-
-
-def partial(path: Path) -> Path:
-    """What a file is called until it is whole."""
-    return path.with_name(path.name + ".partial")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """The file has the old content or the new one, whenever the machine stops."""
-    partial = path.with_name(path.name + ".new")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def gigabytes(size: int) -> str:

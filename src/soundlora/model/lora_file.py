@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from soundlora.errors import InputError
+from soundlora.files import write_whole
 from soundlora.model.lora_names import LoraKey, Naming, WrittenNaming, parse_key, written_keys
 
 Pair = tuple[Tensor, Tensor]  # A (rank, inputs) and B (outputs, rank)
@@ -114,9 +114,7 @@ def write_lora(
         if alpha_key is not None:
             tensors[alpha_key] = torch.tensor(float(a.shape[0]))
     kept = {key: value for key, value in metadata.items() if key not in _SCALES}
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(_in_order(save(tensors, kept)))
-    os.replace(partial, path)
+    write_whole(path, _in_order(save(tensors, kept)))
 
 
 def _refuse_others(path: Path, keys: Mapping[str, LoraKey]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from soundlora.errors import InputError
+from soundlora.files import whole
 from soundlora.model.checkpoint import Checkpoint
 from soundlora.model.lora import check_shapes
 from soundlora.model.lora_file import Lora, Pair
@@ -49,24 +49,17 @@ def merge(checkpoint: Checkpoint, lora: Lora, strength: float, path: Path) -> Me
     by_place = sorted(checkpoint.tensors.items(), key=lambda item: item[1].start)
     tensors = {name: info for name, info in by_place if name in audio}
     error = total = 0.0
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(pack_header(tensors, checkpoint.metadata))
-            for name, weight in checkpoint.file.read(tensors):
-                if name in pairs:
-                    a, b = pairs[name]
-                    update = strength * (b.float() @ a.float())
-                    merged = _stored(weight.float() + update, weight.dtype, name)
-                    error += float((merged.float() - weight.float() - update).double().square().sum())
-                    total += float(update.double().square().sum())
-                    weight = merged
-                file.write(weight.reshape(-1).view(torch.uint8).numpy().tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as unfinished, unfinished.open("wb") as file:
+        file.write(pack_header(tensors, checkpoint.metadata))
+        for name, weight in checkpoint.file.read(tensors):
+            if name in pairs:
+                a, b = pairs[name]
+                update = strength * (b.float() @ a.float())
+                merged = _stored(weight.float() + update, weight.dtype, name)
+                error += float((merged.float() - weight.float() - update).double().square().sum())
+                total += float(update.double().square().sum())
+                weight = merged
+            file.write(weight.reshape(-1).view(torch.uint8).numpy().tobytes())
     return Merged(path.stat().st_size, min(1.0, error / total) if total else 0.0)
 
 

@@ -19,14 +19,6 @@ from soundlora.model.base import Base, compute_dtype
 _VERSION = 1  # raised when the same key would give other values
 
 
-def default_root() -> Path:
-    """`$SOUNDLORA_CACHE`, else soundlora's folder in the user's cache directory."""
-    named = os.environ.get("SOUNDLORA_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "soundlora"
-
-
 class Cache:
     """Tensors by key. Entries appear complete or not at all, so runs may share one cache."""
 

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from soundlora.dataset.measure import decibels
 from soundlora.model.base import Base
 from soundlora.model.config import AudioConfig
 from soundlora.model.latents import positions
 from soundlora.model.lora import Adapter
-from soundlora.sampling.generate import sample_latents
 from soundlora.training.flow import loss_per_sample, noisy, step_generator
-from soundlora.training.preview import PreviewSettings
+from soundlora.training.preview import PreviewSettings, sample
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example
 from soundlora.wav import read_wav
@@ -191,21 +191,7 @@ def fit_report(
     checkpoints = [int(path.stem.removeprefix("step_")) for path in folder.all_checkpoints()]
     if not previews:
         return judge(held_out, None, None, None, checkpoints)
-    steps, guidance = settings.sampling.resolve(base.config.sampling)
-
-    def sample(context: Tensor) -> Tensor:
-        return sample_latents(
-            adapter.model,
-            base.config.audio,
-            context,
-            settings.negative_context,
-            seconds=settings.seconds,
-            seed=settings.seed,
-            steps=steps,
-            guidance=guidance,
-        )
-
-    distances, closest = compare(adapter, examples, sample)
+    distances, closest = compare(adapter, examples, lambda context: sample(base, adapter.model, context, settings))
     return judge(held_out, distances, closest, measure_level(previews), checkpoints)
 
 
@@ -244,7 +230,7 @@ def measure_level(previews: Sequence[Path]) -> tuple[float, float]:
         powers.append(windows.square().mean(dim=(0, 2)))
     power = torch.cat(powers)
     silent = (power < 10 ** (_SILENCE_DBFS / 10)).float().mean()
-    return 10 * math.log10(max(power.mean().item(), 1e-12)), silent.item()
+    return decibels(math.sqrt(power.mean().item())), silent.item()
 
 
 def _different(contexts: Sequence[Tensor], count: int) -> list[Tensor]:

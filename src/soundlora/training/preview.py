@@ -11,7 +11,7 @@ from torch import Tensor
 
 from soundlora.model.base import Base
 from soundlora.model.transformer import AudioTransformer
-from soundlora.sampling.generate import SamplingSettings, sample_waveform
+from soundlora.sampling.generate import SamplingSettings, sample_latents
 from soundlora.training.run_folder import RunFolder
 from soundlora.wav import read_wav, write_wav
 
@@ -30,25 +30,29 @@ class PreviewSettings:
     sampling: SamplingSettings
 
 
+def sample(base: Base, model: AudioTransformer, context: Tensor, settings: PreviewSettings) -> Tensor:
+    """Latents (T, C) of the model as it is, adapter unmerged."""
+    steps, guidance = settings.sampling.resolve(base.config.sampling)
+    return sample_latents(
+        model,
+        base.config.audio,
+        context,
+        settings.negative_context,
+        seconds=settings.seconds,
+        seed=settings.seed,
+        steps=steps,
+        guidance=guidance,
+    )
+
+
 def write_previews(
     folder: RunFolder, step: int, base: Base, model: AudioTransformer, settings: PreviewSettings
 ) -> list[Path]:
-    """Generate every prompt with the model as it is, adapter unmerged, and write one WAV each."""
-    device = model.audio_patchify_proj.weight.device
-    codec = base.codec(device, decoder=True)
-    steps, guidance = settings.sampling.resolve(base.config.sampling)
+    """Generate every prompt and write one WAV each."""
+    codec = base.codec(model.audio_patchify_proj.weight.device, decoder=True)
     paths = []
     for number, context in enumerate(settings.contexts):
-        waveform = sample_waveform(
-            model,
-            codec,
-            context,
-            settings.negative_context,
-            seconds=settings.seconds,
-            seed=settings.seed,
-            steps=steps,
-            guidance=guidance,
-        )
+        waveform = codec.decode(sample(base, model, context, settings))
         path = folder.preview_path(step, number)
         write_wav(path, waveform, codec.sample_rate)
         paths.append(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from soundlora.errors import InputError
+from soundlora.files import whole, write_whole
 from soundlora.model.lora import Adapter
 from soundlora.training.optimizer import Optimizer
 
@@ -79,10 +79,10 @@ class RunFolder:
         """Drop lines beyond `steps`, which a resumed run will write again."""
         if self.metrics.exists():
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-            _replace(self.metrics, "".join(lines[:steps]).encode())
+            write_whole(self.metrics, "".join(lines[:steps]).encode())
         if self.held_out.exists():
             before = [_held_out_line(step, loss) for step, loss in self.read_held_out() if step < steps]
-            _replace(self.held_out, "".join(before).encode())
+            write_whole(self.held_out, "".join(before).encode())
 
     def log_held_out(self, step: int, loss: float) -> None:
         """Append a line to held_out.jsonl."""
@@ -107,12 +107,9 @@ class RunFolder:
 
     def save_checkpoint(self, step: int, adapter: Adapter, optimizer: Optimizer) -> Path:
         path = self.checkpoints / f"step_{step:06d}.pt"
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            torch.save({"step": step, "adapter": adapter.state_dict(), "optimizer": optimizer.state_dict()}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with whole(path) as unfinished:
+            state = {"step": step, "adapter": adapter.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save(state, unfinished)
         return path
 
     def all_checkpoints(self) -> list[Path]:
@@ -131,20 +128,12 @@ class RunFolder:
         return int(state["step"])
 
     def save_lora(self, adapter: Adapter, metadata: Mapping[str, str]) -> None:
-        partial = self.lora.with_name(self.lora.name + ".partial")
-        adapter.save(partial, metadata)
-        os.replace(partial, self.lora)
+        adapter.save(self.lora, metadata)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    _replace(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _held_out_line(step: int, loss: float) -> str:
     return json.dumps({"step": step, "loss": loss}) + "\n"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

@@ -75,11 +75,13 @@ class Trainer:
     def step(self, step: int) -> StepFigures:
         """Run step `step`, counted from 0. Raises DivergedError before anything is updated."""
         samples = range(step * self.batch_size, (step + 1) * self.batch_size)
-        mine = [self._add_gradient(sample) for sample in samples[self.workers.rank :: self.workers.count]]
+        batch = [self.examples[self.clip_index(sample)] for sample in samples]
+        share = slice(self.workers.rank, None, self.workers.count)
+        mine = [self._add_gradient(*pair) for pair in zip(samples[share], batch[share], strict=True)]
         sums = torch.tensor(mine, device=self.device, dtype=torch.float64).sum(dim=0)
         self.workers.sum(sums)
         loss, sigma = (sums / self.batch_size).tolist()
-        names = ", ".join(self.examples[self.clip_index(sample)].name for sample in samples)
+        names = ", ".join(example.name for example in batch)
         rate = norm = math.nan
         if math.isfinite(loss):
             self.workers.sum(self.optimizer.gradient)
@@ -88,9 +90,8 @@ class Trainer:
             raise DivergedError(f"the loss became {loss} (gradient norm {norm}) at step {step + 1} on {names}")
         return StepFigures(step + 1, loss, sigma, norm, rate, names)
 
-    def _add_gradient(self, sample: int) -> tuple[float, float]:
+    def _add_gradient(self, sample: int, example: Example) -> tuple[float, float]:
         """Add one sample's share of the batch's gradient → (loss, sigma)."""
-        example = self.examples[self.clip_index(sample)]
         clean = example.latents[None]
         tokens = clean.shape[1]
         generator = step_generator(self.seed, sample)

@@ -1,0 +1,17 @@
+"""Addresses on the web, as users give them and as they may be shown."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+
+def is_url(name: str) -> bool:
+    return name.lower().startswith(("http://", "https://"))
+
+
+def public_name(name: str) -> str:
+    """The name as it may be shown and kept: a URL loses password and query, in which signatures travel."""
+    if not is_url(name):
+        return name
+    parts = urlsplit(name)
+    return urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2], parts.path, "", ""))
