@@ -24,6 +24,7 @@ from table import report
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "nano"))
 
 from judge import MEASURES, Array, Judge, features, mel_of, rendered, statistics
+from sizes import AUDIBLE
 from sounds import FAMILIES, caption, draw_attributes
 from sounds.registry import REGISTRY
 from unseen import RATE, Unseen, read, recorded, synthesised, write
@@ -33,7 +34,6 @@ from soundlora.model.base import open_base
 
 CPU = torch.device("cpu")
 FIT, HELD = 30, 6  # renderings of each family that the judge learns from, and that it is tested on
-AUDIBLE = -9.0  # log-mel
 LOUD = 1e-3  # recordings below this peak are silence
 TRIGGER, STEPS, SEEDS = "sndx", 1000, 5
 OTHER_FAMILIES = 10  # prompts without the trigger, a LoRA

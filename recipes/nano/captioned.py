@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from codec_vae import audio_config
 from numpy.lib.format import open_memmap
 from pool import RATE
 from runs import load_modules
-from sizes import WORK
+from sizes import AUDIO, WORK
 from sounds import FAMILIES, render, render_mixture
 
 from soundlora.model.audio_vae import AudioVAE
@@ -61,7 +60,6 @@ SETS = (Set("captioned", 5.0, 56, 500), Set("captioned_long", 10.0, 4, 50))
 
 def render_all(clips: Set) -> None:
     """mel (N, 2, frames, 64) float16 and a line of families and attributes for each clip; resumable."""
-    config = audio_config()
     total = clips.per_family * len(FAMILIES) + clips.mixtures
     items = json.loads(clips.items_path.read_text()) if clips.items_path.exists() else []
     mels = open_memmap(clips.mel_path, "r+" if items else "w+", np.float16, (total, 2, clips.mel_frames, 64))
@@ -74,8 +72,8 @@ def render_all(clips: Set) -> None:
             sound = render_mixture(rng, clips.seconds)
             parts, kind = list(sound.parts), sound.kind
         audio = sound.audio * np.float32(10 ** rng.uniform(-0.3, 0))
-        wave = resample(torch.from_numpy(audio), RATE, config.sample_rate)
-        mels[number] = log_mel(wave[None], config)[0, :, : clips.mel_frames].to(torch.float16).numpy()
+        wave = resample(torch.from_numpy(audio), RATE, AUDIO.sample_rate)
+        mels[number] = log_mel(wave[None], AUDIO)[0, :, : clips.mel_frames].to(torch.float16).numpy()
         items.append({"parts": parts, "kind": kind})
         if number % 200 == 199 or number == total - 1:
             mels.flush()
@@ -85,7 +83,7 @@ def render_all(clips: Set) -> None:
 
 @torch.inference_mode()
 def encode_all(clips: Set) -> None:
-    vae = AudioVAE(audio_config()).to(memory_format=torch.channels_last)
+    vae = AudioVAE(AUDIO).to(memory_format=torch.channels_last)
     vae.load_state_dict(load_modules("vae")["vae"])
     mels = np.load(clips.mel_path, mmap_mode="r")
     latents = np.empty((len(mels), clips.latents, 128), np.float16)

@@ -15,19 +15,13 @@ import torch
 import torch.nn.functional as F
 from pool import Pool
 from runs import Stage, load_modules
-from sizes import CONFIG, WORK
+from sizes import AUDIBLE, AUDIO, WORK
 
 from soundlora.model.audio_vae import AudioVAE
-from soundlora.model.config import AudioConfig, parse_config
 
-AUDIBLE = -9.0  # log-mel; below this nothing is heard
 DECODED = WORK / "pool_decoded.npy"
 BATCH, FRAMES = 4, 101  # crops of 1 s
 KL_WEIGHT = 3e-4  # enough to keep the latents' scale, far too little to blur them
-
-
-def audio_config() -> AudioConfig:
-    return parse_config(CONFIG, {"context_length": 128}).audio
 
 
 def audible_l1(predicted: torch.Tensor, mel: torch.Tensor) -> float:
@@ -49,7 +43,7 @@ def main() -> None:
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 2200
     torch.manual_seed(0)
     pool = Pool()
-    vae = AudioVAE(audio_config()).to(memory_format=torch.channels_last)
+    vae = AudioVAE(AUDIO).to(memory_format=torch.channels_last)
     stage = Stage("vae", {"vae": vae}, steps, rate=1e-3)
     while not stage.done:
         rng = np.random.default_rng((2, stage.step))
@@ -88,7 +82,7 @@ def main() -> None:
 @torch.inference_mode()
 def reconstruct() -> None:
     pool = Pool()
-    vae = AudioVAE(audio_config()).to(memory_format=torch.channels_last)
+    vae = AudioVAE(AUDIO).to(memory_format=torch.channels_last)
     vae.load_state_dict(load_modules("vae")["vae"])
     result = np.empty_like(pool.mel)
     for piece in pool.index:

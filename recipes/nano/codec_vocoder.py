@@ -16,21 +16,19 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from codec_vae import AUDIBLE, DECODED, audio_config
+from codec_vae import DECODED
 from pool import RATE, Pool
 from runs import Stage
-from sizes import CONFIG
+from sizes import AUDIBLE, AUDIO, CONFIG
 from torch import Tensor
 
 from soundlora.model.config import parse_config
-from soundlora.model.mel import _mel_filters, log_mel, resample
+from soundlora.model.mel import LOG_FLOOR, _mel_filters, log_mel, resample
 from soundlora.model.vocoder import Vocoder
 
 BATCH, FRAMES = 4, 64  # crops of 0.64 s
 RATES = {"stage1": 4e-4, "bwe": 8e-4}
 MEL_SCALES = ((256, 24), (512, 40), (2048, 100))  # (window, bands) beside the model's own log-mel
-LOG_FLOOR = math.log(1e-5)
-AUDIO = audio_config()
 
 
 def new_vocoder() -> Vocoder:
@@ -67,8 +65,7 @@ def stft_loss(out: Tensor, target: Tensor, sizes: tuple[int, ...]) -> Tensor:
 def mel_loss(out: Tensor, target: Tensor) -> Tensor:
     """Log-mel L1, mean over window sizes; (B, 2, n) each, at the mel's own rate.
 
-    Unlike an STFT's, mel bands leave room for a partial at a neighbouring frequency. A generator that sees frames of
-    10 ms cannot know a tone's exact frequency: punished for every miss, it would rather leave the tone out.
+    Unlike an STFT's, mel bands leave room for a partial at a neighbouring frequency.
     """
     total = out.new_zeros(())
     for size, bands in MEL_SCALES:
@@ -78,7 +75,7 @@ def mel_loss(out: Tensor, target: Tensor) -> Tensor:
             @ filters
             for x in (out, target)
         )
-        a, b = a.clamp_min(1e-5).log(), b.clamp_min(1e-5).log()
+        a, b = a.clamp_min(LOG_FLOOR).log(), b.clamp_min(LOG_FLOOR).log()
         # Most bins of most sounds are quiet ones; errors where nobody hears them count little.
         weight = torch.where(b > AUDIBLE, 1.0, 0.2)
         total = total + (weight * (a - b).abs()).sum() / weight.sum()
@@ -96,13 +93,13 @@ def train_stage1(steps: int, warm: str | None) -> None:
         if decoded is not None and (held_out or rng.random() < 0.5):
             mel = torch.from_numpy(np.stack([decoded[:, s : s + FRAMES] for s in starts]).astype(np.float32))
         gain = float(10 ** rng.uniform(-0.8, 0.1))
-        return (mel + math.log(gain)).clamp_min(LOG_FLOOR), pool.waves(starts, FRAMES, low=True) * gain
+        return (mel + math.log(gain)).clamp_min(math.log(LOG_FLOOR)), pool.waves(starts, FRAMES, low=True) * gain
 
     def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         mel, wave = example(rng, False)
         out = vocoder.vocoder.unclamped(mel)
         ours, theirs = log_mel(out, AUDIO), log_mel(wave, AUDIO)
-        # Without a loss on the loudest bins of each frame, tones end up too soft.
+        # Most bins are quiet ones; the loudest of each frame are to count too. Steady sines stay too soft all the same.
         loudness = (theirs - theirs.amax(dim=-1, keepdim=True)).exp()
         peaks = (loudness * (ours - theirs).abs()).sum(dim=-1) / loudness.sum(dim=-1)
         peak = (peaks * (theirs.amax(dim=-1) > AUDIBLE)).mean()

@@ -12,16 +12,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sizes import CONFIG
+from sizes import AUDIBLE, AUDIO
 from sounds import render
 
-from soundlora.model.config import parse_config
 from soundlora.model.mel import log_mel, resample
 
 Array = NDArray[np.float32]
 
-AUDIO = parse_config(CONFIG, {"context_length": 128}).audio
-FLOOR = -9.0  # log-mel; below it nobody hears a difference
 FRAMES_PER_SECOND = 100
 
 
@@ -41,13 +38,13 @@ def rendered(
 
 def statistics(mel: Array) -> Array:
     """(2, frames, 64) → (192,): mean, deviation and mean slope of each band, both channels as one."""
-    mono = np.maximum(mel.mean(axis=0), FLOOR)
+    mono = np.maximum(mel.mean(axis=0), AUDIBLE)
     return np.concatenate((mono.mean(0), mono.std(0), np.abs(np.diff(mono, axis=0)).mean(0)))
 
 
 def features(mel: Array) -> Array:
     """(2, frames, 64) → (280,): `statistics`, the share of slow changes, and rhythm."""
-    mono = np.maximum(mel.mean(axis=0), FLOOR)
+    mono = np.maximum(mel.mean(axis=0), AUDIBLE)
     table = statistics(mel)
     _, deviation, slope = table.reshape(3, -1)
     loudness = mono.max(axis=1) - mono.max(axis=1).mean()
@@ -79,7 +76,7 @@ class Judge:
 
 def pace(mel: Array) -> float:
     """Hz: where the loudness moves most, between 0.5 and 16 Hz."""
-    loudness = np.maximum(mel.mean(axis=0), FLOOR).mean(axis=1)
+    loudness = np.maximum(mel.mean(axis=0), AUDIBLE).mean(axis=1)
     changes = np.maximum(np.diff(loudness), 0)
     changes = changes - changes.mean()
     size = 4096
@@ -97,7 +94,7 @@ def height(mel: Array) -> float:
 
 def weight(mel: Array) -> float:
     """Nats: how loud it is on the whole, quiet moments counted as they are heard."""
-    return float(np.maximum(mel.mean(axis=0), FLOOR).max(axis=1).mean())
+    return float(np.maximum(mel.mean(axis=0), AUDIBLE).max(axis=1).mean())
 
 
 # What an attribute changes, and so how to see which of two sounds has more of it.

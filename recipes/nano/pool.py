@@ -14,16 +14,14 @@ import av
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
-from sizes import CONFIG, WORK
+from sizes import AUDIO, CONFIG, WORK
 from sounds import FAMILIES, render, render_texture
 
-from soundlora.model.config import parse_config
 from soundlora.model.mel import log_mel, resample
 
 RATE = 48_000  # Hz
 HOP = 480  # samples at 48 kHz per mel frame
 FAMILY_CLIPS, TEXTURE_CLIPS, SECONDS = 14, 400, 4.0
-AUDIO = parse_config(CONFIG, {"context_length": 128}).audio
 
 
 def pieces() -> Iterator[tuple[str, np.ndarray]]:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from soundlora.model.config import AudioConfig, parse_config
+
 HERE = Path(__file__).parent
 WORK = HERE / "work"
 sys.path.insert(0, str(HERE))
@@ -115,6 +117,9 @@ CONFIG: dict[str, Any] = {
         },
     },
 }
+
+AUDIO: AudioConfig = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH}).audio
+AUDIBLE = -9.0  # log-mel; below this nobody hears a difference
 
 # Used wherever nobody says otherwise; chosen by `evaluate.py sampling`.
 SAMPLING: dict[str, Any] = {
