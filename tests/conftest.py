@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from file_server import FileServer, serving
-from support import TINY_CHECKPOINT, TINY_ENCODER, BaseNames, make_quick, rewrite, tone, write_clip
+from support import TINY_CHECKPOINT, TINY_ENCODER, BaseNames, Cli, Outcome, make_quick, rewrite, tone, write_clip
 
 os.environ["OMP_NUM_THREADS"] = "1"
 # Runs are compared to the bit, which a GPU in bf16 does not promise; name one to try them there.
@@ -31,6 +32,22 @@ def _same_random_numbers_every_time() -> None:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOUNDLORA_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def soundlora(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """The command, in this process."""
+    from soundlora import cli
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["soundlora", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        code = exit_.value.code
+        assert isinstance(code, int)
+        return Outcome(code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

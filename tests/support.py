@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from parity.cases import manifest, names
+from parity.cases import checkpoint, manifest, names
 from parity.check import shares
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from soundlora.model.base import Base, open_base
 from soundlora.model.config import parse_config
 from soundlora.model.vocoder import Vocoder
+from soundlora.training.trainer import Example
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TINY_CHECKPOINT = FIXTURES / "parity" / "checkpoint.safetensors"
@@ -45,6 +46,17 @@ def assert_matches(case: str) -> None:
     measured = shares(manifest()[case])
     worst = max(measured, key=measured.__getitem__)
     assert measured[worst] <= 1, f"{worst} of {case} is off by {measured[worst]:.2f} of its tolerance"
+
+
+class Outcome(NamedTuple):
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Outcome]
 
 
 @dataclass(frozen=True)
@@ -144,3 +156,17 @@ def write_clip(path: Path, samples: np.ndarray, caption: str | None = None, rate
     if caption is not None:
         path.with_suffix(".txt").write_text(caption, encoding="utf-8")
     return path
+
+
+def examples(count: int = 3, frames: int = 6) -> list[Example]:
+    """Clips of noise for the tiny transformer, the same ones every time."""
+    config = checkpoint().config.transformer
+    generator = torch.Generator().manual_seed(5)
+    return [
+        Example(
+            f"clip{i}.wav",
+            torch.randn(frames, config.in_channels, generator=generator),
+            torch.randn(8, config.context_dim, generator=generator),
+        )
+        for i in range(count)
+    ]

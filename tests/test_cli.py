@@ -10,40 +10,14 @@ import wave
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from support import BaseNames, tone, write_clip
+from support import BaseNames, Cli, Outcome, tone, write_clip
 
-from soundlora import cli
 from soundlora.progress import Progress
 from soundlora.run import train
 
 SENTENCE = re.compile(r"soundlora: [^\n]+\.\n")
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Outcome]
-
-
-@pytest.fixture
-def soundlora(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """The command, in this process."""
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["soundlora", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        code = exit_.value.code
-        assert isinstance(code, int)
-        return Outcome(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ import os, sys
 os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 torch.set_num_threads(1)
+from pathlib import Path
 import soundlora.run
 from soundlora.training.run_folder import RunFolder
 data, base, encoder, out, cache = sys.argv[1:]
@@ -33,7 +34,7 @@ for line in sys.stdin:
             soundlora.run.train(
                 data, out, base=base, text_encoder=encoder, rank=4, steps=60, duration=0.5, cache=cache,
                 validation_prompts=["rain"], preview_every=20, checkpoint_every=7, hold_out=1,
-                resume=RunFolder(__import__("pathlib").Path(out)).request.exists(),
+                resume=RunFolder(Path(out)).request.exists(),
             )
         except BaseException as error:
             print("failed", repr(error), flush=True)

@@ -3,18 +3,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
 from parity.runners import fresh_transformer
 from safetensors.torch import load_file, save_file
-from support import TINY_CHECKPOINT
+from support import TINY_CHECKPOINT, Cli
 
-from soundlora import cli
 from soundlora.model.checkpoint import Checkpoint
 from soundlora.model.lora import Adapter
 from soundlora.model.lora_file import read_lora
@@ -23,28 +20,10 @@ from soundlora.model.lora_rank import percent, resize_all
 METADATA = {"trigger_phrase": "rusty gate", "rank": "4", "base": "tiny"}
 
 
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Lora = Callable[..., Outcome]
-
-
 @pytest.fixture
-def soundlora_lora(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lora:
-    """`soundlora lora`, in this process."""
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["soundlora", "lora", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        code = exit_.value.code
-        assert isinstance(code, int)
-        return Outcome(code, *capsys.readouterr())
-
-    return run
+def soundlora_lora(soundlora: Cli) -> Cli:
+    """`soundlora lora`."""
+    return partial(soundlora, "lora")
 
 
 @pytest.fixture
@@ -65,7 +44,7 @@ def with_video(file: Path) -> Path:
     return path
 
 
-def test_info_tells_what_is_in_a_file(soundlora_lora: Lora, file: Path, with_video: Path) -> None:
+def test_info_tells_what_is_in_a_file(soundlora_lora: Cli, file: Path, with_video: Path) -> None:
     outcome = soundlora_lora("info", file, "--base", TINY_CHECKPOINT)
     assert (outcome.code, outcome.err) == (0, "")
     assert "names     official\n" in outcome.out
@@ -80,7 +59,7 @@ def test_info_tells_what_is_in_a_file(soundlora_lora: Lora, file: Path, with_vid
     assert "transformer_blocks.0.attn1.to_q" in outcome.out
 
 
-def test_info_in_json_has_the_same_facts(soundlora_lora: Lora, file: Path) -> None:
+def test_info_in_json_has_the_same_facts(soundlora_lora: Cli, file: Path) -> None:
     outcome = soundlora_lora("info", file, "--json", "--base", TINY_CHECKPOINT)
     facts = json.loads(outcome.out)
     pairs = read_lora(file).pairs
@@ -102,7 +81,7 @@ def test_info_in_json_has_the_same_facts(soundlora_lora: Lora, file: Path) -> No
     assert json.loads(soundlora_lora("info", file, "--json").out)["relative_norm"] is None
 
 
-def test_convert_there_and_back_gives_the_same_bytes(soundlora_lora: Lora, file: Path, tmp_path: Path) -> None:
+def test_convert_there_and_back_gives_the_same_bytes(soundlora_lora: Cli, file: Path, tmp_path: Path) -> None:
     current = file
     for number, naming in enumerate(("kohya", "diffusers", "comfyui", "official")):
         out = tmp_path / f"{number}.safetensors"
@@ -114,7 +93,7 @@ def test_convert_there_and_back_gives_the_same_bytes(soundlora_lora: Lora, file:
     assert current.read_bytes() == file.read_bytes()
 
 
-def test_convert_keeps_the_type_of_the_numbers(soundlora_lora: Lora, file: Path, tmp_path: Path) -> None:
+def test_convert_keeps_the_type_of_the_numbers(soundlora_lora: Cli, file: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole.safetensors"
     save_file({key: tensor.float() / 3 for key, tensor in load_file(file).items()}, whole)
     soundlora_lora("convert", whole, tmp_path / "kohya.safetensors", "--to", "kohya")
@@ -124,7 +103,7 @@ def test_convert_keeps_the_type_of_the_numbers(soundlora_lora: Lora, file: Path,
         assert torch.equal(theirs[1], b)
 
 
-def test_resize_says_what_is_kept(soundlora_lora: Lora, file: Path, tmp_path: Path) -> None:
+def test_resize_says_what_is_kept(soundlora_lora: Cli, file: Path, tmp_path: Path) -> None:
     out = tmp_path / "small.safetensors"
     outcome = soundlora_lora("resize", file, out, "--rank", 2)
     expected, kept = resize_all(read_lora(file).pairs, 2)
@@ -139,14 +118,14 @@ def test_resize_says_what_is_kept(soundlora_lora: Lora, file: Path, tmp_path: Pa
     assert "rank 4 → 8, 100 % of" in soundlora_lora("resize", file, tmp_path / "large.safetensors", "--rank", 8).out
 
 
-def test_resize_keeps_the_names(soundlora_lora: Lora, file: Path, tmp_path: Path) -> None:
+def test_resize_keeps_the_names(soundlora_lora: Cli, file: Path, tmp_path: Path) -> None:
     kohya, small = tmp_path / "kohya.safetensors", tmp_path / "small.safetensors"
     soundlora_lora("convert", file, kohya, "--to", "kohya")
     soundlora_lora("resize", kohya, small, "--rank", 2)
     assert (read_lora(small).naming, read_lora(small).ranks) == ("kohya", [2])
 
 
-def test_merge_makes_a_base(soundlora_lora: Lora, file: Path, tmp_path: Path) -> None:
+def test_merge_makes_a_base(soundlora_lora: Cli, file: Path, tmp_path: Path) -> None:
     out = tmp_path / "merged.safetensors"
     outcome = soundlora_lora("merge", file, out, "--base", TINY_CHECKPOINT, "--strength", 0.5)
     assert outcome.code == 0, outcome.err
@@ -157,7 +136,7 @@ def test_merge_makes_a_base(soundlora_lora: Lora, file: Path, tmp_path: Path) ->
     assert merged.fingerprint != Checkpoint(TINY_CHECKPOINT).fingerprint
 
 
-def test_a_lora_without_its_own_base_is_refused(soundlora_lora: Lora, file: Path, tmp_path: Path) -> None:
+def test_a_lora_without_its_own_base_is_refused(soundlora_lora: Cli, file: Path, tmp_path: Path) -> None:
     for arguments in (("merge", file, tmp_path / "out.safetensors"), ("info", file, "--base", "nano")):
         outcome = soundlora_lora(*arguments)
         assert outcome.code == 2
@@ -180,7 +159,7 @@ def test_a_lora_without_its_own_base_is_refused(soundlora_lora: Lora, file: Path
     ],
 )
 def test_what_can_t_be_done_gets_one_sentence(
-    soundlora_lora: Lora, file: Path, tmp_path: Path, arguments: list[str], words: str
+    soundlora_lora: Cli, file: Path, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
     base = tmp_path / "base.safetensors"
     shutil.copy(TINY_CHECKPOINT, base)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from parity.cases import checkpoint
 from parity.runners import fresh_transformer
-from support import tone
+from support import examples, tone
 
 from soundlora.model.lora import Adapter
 from soundlora.training.evaluation import (
@@ -24,18 +24,6 @@ from soundlora.wav import write_wav
 AUDIO = checkpoint().config.audio
 WIDTH = checkpoint().config.transformer.context_dim
 CHANNELS = checkpoint().config.transformer.in_channels
-
-
-def examples(count: int, frames: int = 6, seed: int = 5) -> list[Example]:
-    generator = torch.Generator().manual_seed(seed)
-    return [
-        Example(
-            f"clip{i}.wav",
-            torch.randn(frames, CHANNELS, generator=generator),
-            torch.randn(8, WIDTH, generator=generator),
-        )
-        for i in range(count)
-    ]
 
 
 @pytest.mark.parametrize(("clips", "kept_out"), [(1, 0), (9, 0), (10, 1), (19, 1), (20, 2), (200, 20)])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from parity.cases import checkpoint
 from parity.runners import fresh_transformer
-from support import assert_matches, parity_cases
+from support import assert_matches, examples, parity_cases
 
 from soundlora.model.lora import Adapter
 from soundlora.training.trainer import DivergedError, Example, StepFigures, Trainer
@@ -19,18 +19,6 @@ CHANNELS = checkpoint().config.transformer.in_channels
 @parity_cases("train_")
 def test_parity(case: str) -> None:
     assert_matches(case)
-
-
-def examples(count: int = 3, frames: int = 6) -> list[Example]:
-    generator = torch.Generator().manual_seed(5)
-    return [
-        Example(
-            f"clip{i}.wav",
-            torch.randn(frames, CHANNELS, generator=generator),
-            torch.randn(8, WIDTH, generator=generator),
-        )
-        for i in range(count)
-    ]
 
 
 def trainer(clips: list[Example] | None = None, *, seed: int = 1, steps: int = 20, rate: float = 1e-3) -> Trainer:
@@ -135,3 +123,17 @@ def test_a_rate_that_blows_up_is_noticed() -> None:
 def test_nothing_to_train_on_is_an_error() -> None:
     with pytest.raises(ValueError, match="nothing to train on"):
         Trainer(Adapter.create(fresh_transformer(), 4), [], AUDIO, steps=1, learning_rate=1e-4, seed=0)
+
+
+def test_a_batch_is_the_mean_of_its_samples_and_one_step_of_the_schedule() -> None:
+    # At a rate of nearly nothing the weights stay what they were, so that the steps of single clips can be compared.
+    adapter = Adapter.create(fresh_transformer(), 4, seed=1)
+    batched = Trainer(adapter, examples(), AUDIO, steps=20, learning_rate=1e-12, seed=1, batch_size=3)
+    figures = batched.step(1)
+    single = trainer(rate=1e-12)
+    singles = [single.step(sample) for sample in (3, 4, 5)]
+    assert figures.loss == pytest.approx(sum(one.loss for one in singles) / 3, rel=1e-5)
+    assert figures.sigma == pytest.approx(sum(one.sigma for one in singles) / 3)
+    assert figures.clip == ", ".join(one.clip for one in singles)
+    assert sorted(figures.clip.split(", ")) == [f"clip{i}.wav" for i in range(3)]
+    assert batched.optimizer.step_number == 1
