@@ -3,6 +3,9 @@
 import base64
 import hashlib
 import json
+import os
+import signal
+import sys
 import tempfile
 import zipfile
 
@@ -18,6 +21,7 @@ from soundlora.dataset import (
     InvalidArchiveError,
     NoAudioError,
     UndecodableError,
+    decode,
     inspect_dataset,
     prepare,
     refusal,
@@ -304,3 +308,59 @@ def test_a_data_uri_is_a_source_like_any_other(mixed):
 def test_a_bucket_that_is_no_length_is_refused(duration, mixed):
     with pytest.raises(InputError, match=r"but it must be at least 0\.1 s"):
         inspect_dataset(mixed, duration=duration)
+
+
+@pytest.fixture
+def many(wav, mixed):
+    """The members of `mixed` and twelve clips more, of which two are alike."""
+    with zipfile.ZipFile(mixed) as bundle:
+        members = {name: bundle.read(name) for name in bundle.namelist()}
+    return members | {f"more/{number:02}.wav": wav(0.6, frequency=200 + number // 2 * 2) for number in range(12)}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_several_processes_give_the_same_report(many, tmp_path, write_zip, monkeypatch):
+    source = write_zip(tmp_path / "many.zip", many)
+    with zipfile.ZipFile(source) as bundle:
+        bundle.extractall(tmp_path / "folder")
+    forks = []
+    fork = os.fork
+    monkeypatch.setattr(os, "fork", lambda: forks.append(1) or fork())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "work"))
+    (tmp_path / "work").mkdir()
+    for data in (source, tmp_path / "folder"):
+        alone = inspect_dataset(data, duration=0.5)
+        assert not forks
+        assert inspect_dataset(data, duration=0.5, processes=3) == alone
+        assert len(forks) == 2
+        forks.clear()
+    assert len(alone.duplicates) == 6
+    assert not list((tmp_path / "work").iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_process_that_dies_costs_nothing_of_the_report(many, tmp_path, write_zip, monkeypatch):
+    source = write_zip(tmp_path / "many.zip", many)
+    alone = inspect_dataset(source, duration=0.5)
+    module, here = sys.modules["soundlora.dataset.dataset"], os.getpid()
+
+    def fatal(path, seconds):
+        if os.getpid() != here and "clip" in path.name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decode(path, seconds)
+
+    monkeypatch.setattr(module, "decode", fatal)
+    assert inspect_dataset(source, duration=0.5, processes=2) == alone
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_damage_is_told_whichever_process_meets_it(many, tmp_path, write_zip):
+    for damaged in ("more/04.wav", "more/05.wav"):
+        source = write_zip(tmp_path / "many.zip", many)
+        with zipfile.ZipFile(source) as bundle:
+            place = bundle.getinfo(damaged).header_offset + 30 + len(damaged) + 200
+        raw = bytearray(source.read_bytes())
+        raw[place] ^= 0xFF
+        source.write_bytes(raw)
+        with pytest.raises(InvalidArchiveError, match=damaged):
+            inspect_dataset(source, duration=0.5, processes=2)

@@ -7,6 +7,7 @@ import torch
 from parity.cases import checkpoint
 from support import assert_matches, parity_cases
 
+from soundlora.errors import InputError
 from soundlora.model.mel import LOG_FLOOR, log_mel, resample, to_stereo
 
 CONFIG = checkpoint().config.audio
@@ -106,3 +107,20 @@ def test_channels_are_resampled_apart() -> None:
     waveform = torch.randn(2, 3, 500)
     apart = torch.stack([torch.stack([resample(c, 44_100, RATE) for c in row]) for row in waveform])
     torch.testing.assert_close(resample(waveform, 44_100, RATE), apart)
+
+
+@pytest.mark.parametrize("rate", [0, -16_000, 1, 999, 1_000_001, 2**40])
+def test_rates_that_no_sound_has_are_refused(rate: int) -> None:
+    with pytest.raises(InputError, match=f"The sample rate is {rate} Hz, but it must be from 1000 to 1000000 Hz"):
+        resample(torch.zeros(2, 100), rate, RATE)
+
+
+@pytest.mark.parametrize("rate", [44_101, 191_999])
+def test_rates_that_would_take_gigabytes_are_refused(rate: int) -> None:
+    with pytest.raises(InputError, match=f"Sound of {rate} Hz can't be brought to {RATE} Hz"):
+        resample(torch.zeros(2, 100), rate, RATE)
+
+
+@pytest.mark.parametrize("rate", [8_025, 11_025, 22_050, 44_100, 47_975, 191_975, 192_000])
+def test_every_rate_that_clips_are_brought_to_is_taken(rate: int) -> None:
+    assert resample(torch.zeros(2, rate // 100), rate, RATE).shape == (2, math.ceil(rate // 100 * RATE / rate))

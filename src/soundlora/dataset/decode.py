@@ -43,8 +43,14 @@ _COMMON_RATE = 48_000
 _PICTURES = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 # Some programs write floats on the scale of 32-bit integers; squares of more would soon overflow.
 _LARGEST = 2.0**32
-# How to bring what the decoders give to ±1: an offset and a factor. Planar formats end in "p".
-_SCALES = {"u8": (128, 2.0**-7), "s16": (0, 2.0**-15), "s32": (0, 2.0**-31), "flt": (0, 1.0), "dbl": (0, 1.0)}
+# What the decoders give, and how to bring it to ±1: an offset and a factor. Planar formats end in "p".
+_SAMPLES: dict[str, tuple[type[np.generic], int, float]] = {
+    "u8": (np.uint8, 128, 2.0**-7),
+    "s16": (np.int16, 0, 2.0**-15),
+    "s32": (np.int32, 0, 2.0**-31),
+    "flt": (np.float32, 0, 1.0),
+    "dbl": (np.float64, 0, 1.0),
+}
 
 
 def _limit_allocations() -> None:
@@ -130,45 +136,51 @@ def _detail(error: Exception) -> str:
 
 
 class _Sound:
-    """Collects frames as pieces (n, channels) of the decoder's own sample format."""
+    """Collects what the frames hold, in the decoder's own sample format and without a copy.
+
+    A piece is the planes of one frame: (n,) for each channel, or one (n * channels,) for all of them.
+    """
 
     def __init__(self) -> None:
-        self.pieces: list[np.ndarray] = []
+        self.pieces: list[list[np.ndarray]] = []
         self.length = 0
         self.sample_rate = 0
         self.layout = ""
-        self._format = ""
+        self._channels = 0
+        self._type: type[np.generic] = np.float32
+        self._offset, self._factor = 0, 1.0
         self._converter: av.AudioResampler | None = None
 
     def add(self, frame: AudioFrame) -> None:
         channels = frame.layout.nb_channels
         if not self.pieces:
             self._check(frame)
-            self.sample_rate, self.layout, self._format = frame.sample_rate, frame.layout.name, frame.format.name
+            self.sample_rate, self.layout, self._channels = frame.sample_rate, frame.layout.name, channels
+            kind = frame.format.name.removesuffix("p")
             # PyAV 18 reads past the end of the plane list of planar frames with eight or more channels.
-            if self._format.removesuffix("p") not in _SCALES or (frame.format.is_planar and channels >= 8):
+            if kind not in _SAMPLES or (frame.format.is_planar and channels >= 8):
                 self._converter = av.AudioResampler(format="flt")
-                self._format = "flt"
+                kind = "flt"
+            self._type, self._offset, self._factor = _SAMPLES[kind]
         elif (frame.sample_rate, frame.layout.name) != (self.sample_rate, self.layout):
             raise DecodeError("it changes its sample rate or channels on the way")
         for piece in self._converter.resample(frame) if self._converter else [frame]:
-            values = piece.to_ndarray()
-            self.pieces.append(values.T if piece.format.is_planar else values.reshape(-1, channels))
+            count = piece.samples if piece.format.is_planar else piece.samples * channels
+            # PyAV's own to_ndarray takes as long as decoding an mp3. Planes are longer than what they hold.
+            self.pieces.append([np.frombuffer(memoryview(plane), self._type, count) for plane in piece.planes])
             self.length += piece.samples
 
     def joined(self, length: int) -> np.ndarray:
         """Return the first `length` samples, or all there are, as float32 (channels, n); frees the pieces."""
-        samples = np.empty((self.pieces[0].shape[1], min(length, self.length)), np.float32)
-        start = 0
-        for piece in self.pieces:
-            part = piece[: samples.shape[1] - start].T
-            samples[:, start : start + part.shape[1]] = part
-            start += part.shape[1]
+        samples = np.empty((self._channels, min(length, self.length)), np.float32)
+        planes = [np.concatenate(plane) for plane in zip(*self.pieces, strict=True)]
         self.pieces.clear()
-        offset, factor = _SCALES[self._format.removesuffix("p")]
-        if factor != 1.0:
-            samples -= offset
-            samples *= np.float32(factor)
+        channels = planes if len(planes) > 1 else planes[0].reshape(-1, self._channels).T
+        for values, channel in zip(channels, samples, strict=True):
+            channel[:] = values[: len(channel)]
+        if self._factor != 1.0:
+            samples -= self._offset
+            samples *= np.float32(self._factor)
         return samples
 
     @staticmethod
@@ -188,6 +200,7 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
     sound = _Sound()
     damaged = 0
     undecoded = 0.0
+    skipped = 0
     last: Packet[AudioStream] | None = None
     for packet in _packets(file, stream):
         # The decoder is flushed with an empty packet at the end.
@@ -198,7 +211,9 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
                 # Here FFmpeg's figure is the size of what is there, and a recording may be gigabytes long.
                 undecoded = max(0.0, header - sound.length / sound.sample_rate)
                 break
-            undecoded += _packet_seconds(packet)
+            # FFmpeg lets the length of the last packet of a short Vorbis file run below zero, around to four billion.
+            length = packet.duration or 0
+            skipped += length if 0 < length < 2**31 else 0
             continue
         try:
             for frame in packet.decode():
@@ -209,6 +224,8 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
     if not sound.length:
         raise DecodeError("none of it can be decoded" if damaged else "it holds no sound, its length is zero")
 
+    if skipped and stream.time_base:
+        undecoded = float(skipped * stream.time_base)
     rate = sound.sample_rate
     seconds = sound.length / rate + undecoded
     length = sound.length if max_seconds is None else math.ceil(max_seconds * rate)
@@ -245,12 +262,6 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
         codec=stream.codec_context.name,
         layout={"1 channels": "mono", "2 channels": "stereo"}.get(sound.layout, sound.layout),
     )
-
-
-def _packet_seconds(packet: Packet[AudioStream]) -> float:
-    # FFmpeg lets the length of the last packet of a short Vorbis file run below zero, around to four billion.
-    length, unit = packet.duration or 0, packet.time_base
-    return float(length * unit) if unit is not None and 0 < length < 2**31 else 0.0
 
 
 def _resample(samples: np.ndarray, rate: int, layout: str) -> np.ndarray:

@@ -49,13 +49,15 @@ class Levels:
 def measure(samples: np.ndarray, sample_rate: int) -> Levels:
     """Measure `samples` (channels, n), which must not be silent, at `sample_rate` Hz."""
     peak = peak_of(samples)
-    squares = np.square(samples).mean(axis=0)
-    size = max(1, min(round(_BLOCK_SECONDS * sample_rate), len(squares)))
-    blocks = squares[: len(squares) // size * size].reshape(-1, size).mean(axis=1)
+    channels, length = samples.shape
+    size = max(1, min(round(_BLOCK_SECONDS * sample_rate), length))
+    pieces = samples[:, : length // size * size].reshape(channels, -1, size)
+    # Products of vectors with themselves: several times as fast as squares and their means.
+    blocks = np.vecdot(pieces, pieces).mean(axis=0) / size
     start, end = _silent_blocks(blocks, peak)
     return Levels(
         peak_dbfs=decibels(peak),
-        rms_dbfs=decibels(math.sqrt(float(squares.mean(dtype=np.float64)))),
+        rms_dbfs=decibels(math.sqrt(float(np.vecdot(samples, samples).mean()) / length)),
         loudness_lufs=loudness(samples, sample_rate),
         noise_floor_dbfs=_noise_floor(blocks),
         silence_start_seconds=start * size / sample_rate,
@@ -144,8 +146,12 @@ def _noise_floor(blocks: np.ndarray) -> float:
     """Return the level in dBFS that the quietest twentieth of the clip stays below; digital silence does not count."""
     count = max(1, len(blocks) // _NOISE_BLOCKS)
     longer = blocks[: len(blocks) // count * count].reshape(count, -1).mean(axis=1)
-    longer = longer[longer > 0]
-    return decibels(math.sqrt(float(np.quantile(longer, _NOISE_SHARE)))) if longer.size else _LOWEST_DBFS
+    longer = np.sort(longer[longer > 0])
+    if not longer.size:
+        return _LOWEST_DBFS
+    # np.quantile is the same, but first imports all of masked arrays.
+    quantile = np.interp(_NOISE_SHARE * (longer.size - 1), np.arange(longer.size), longer)
+    return decibels(math.sqrt(float(quantile)))
 
 
 def _clipped_share(samples: np.ndarray, peak: float) -> float:

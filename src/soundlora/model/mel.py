@@ -12,10 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from soundlora.errors import InputError
 from soundlora.model.config import AudioConfig
 
 LOG_FLOOR = 1e-5  # magnitudes below this are silence: log(1e-5) = -11.5129
 
+_RATES = range(1_000, 1_000_001)  # Hz
+_MOST_TAPS = 1 << 24
 _LOWPASS_ZEROS = 6
 _ROLLOFF = 0.99
 _MINUS_3_DB = 0.707
@@ -44,11 +47,25 @@ def to_stereo(waveform: Tensor) -> Tensor:
 
 
 def resample(waveform: Tensor, rate: int, target_rate: int) -> Tensor:
-    """Windowed-sinc resampling of (..., samples) from `rate` to `target_rate` Hz → (..., ⌈samples·target/rate⌉)."""
+    """Windowed-sinc resampling of (..., samples) from `rate` to `target_rate` Hz → (..., ⌈samples·target/rate⌉).
+
+    Raises InputError for rates no sound has, and for those that share no large factor with the target's.
+    """
     if rate == target_rate:
         return waveform
+    if rate not in _RATES:
+        raise InputError(
+            f"The sample rate is {rate} Hz, but it must be from {_RATES[0]} to {_RATES[-1]} Hz; give sound of a usual "
+            "rate, such as 48000 Hz."
+        )
     divisor = math.gcd(rate, target_rate)
     orig, new = rate // divisor, target_rate // divisor
+    # A filter of about this length is kept for each of `new` phases: 44,101 Hz would take gigabytes.
+    if orig * new > _MOST_TAPS:
+        raise InputError(
+            f"Sound of {rate} Hz can't be brought to {target_rate} Hz, as the two rates share no large factor; give "
+            "sound of a usual rate, such as 48000 Hz."
+        )
     kernel, width = _resampling_kernel(orig, new)
     shape = waveform.shape
     flat = F.pad(waveform.reshape(-1, 1, shape[-1]), (width, width + orig))
