@@ -33,7 +33,7 @@ from soundlora import Generator, train
 from soundlora.model.base import open_base
 
 CPU = torch.device("cpu")
-FIT, HELD = 30, 6  # renderings of each family that the judge learns from, and that it is tested on
+FIT, HELD = 48, 6  # renderings of each family that the judge learns from, and that it is tested on
 LOUD = 1e-3  # recordings below this peak are silence
 TRIGGER, STEPS, SEEDS = "sndx", 1000, 5
 OTHER_FAMILIES = 10  # prompts without the trigger, a LoRA

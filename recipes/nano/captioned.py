@@ -71,7 +71,7 @@ def render_all(clips: Set) -> None:
         else:
             sound = render_mixture(rng, clips.seconds)
             parts, kind = list(sound.parts), sound.kind
-        audio = sound.audio * np.float32(10 ** rng.uniform(-0.3, 0))
+        audio = sound.audio * np.float32(10 ** rng.uniform(-0.1, 0))
         wave = resample(torch.from_numpy(audio), RATE, AUDIO.sample_rate)
         mels[number] = log_mel(wave[None], AUDIO)[0, :, : clips.mel_frames].to(torch.float16).numpy()
         items.append({"parts": parts, "kind": kind})

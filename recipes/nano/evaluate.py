@@ -27,7 +27,7 @@ from soundlora.sampling.generate import sample_latents
 from soundlora.sampling.guidance import Guidance
 
 CPU = torch.device("cpu")
-FIT = 25  # of each family's captioned clips, for the judge
+FIT = 48  # of each family's captioned clips, for the judge
 PICTURED = ("rain", "thunder", "siren", "church bell", "clock ticking", "car engine", "birds chirping", "cello")
 
 

