@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -12,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from parity.runners import fresh_transformer
 from support import BaseNames, Cli, Outcome, tone, write_clip
 
+from soundlora.model.lora import Adapter
 from soundlora.progress import Progress
 from soundlora.run import train
 
@@ -66,12 +69,15 @@ def test_train_makes_a_lora_and_tells_of_it_in_plain_lines(
 def test_every_flag_reaches_the_run(
     soundlora: Cli, train_flags: list[str], clips: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "run"
+    out, lora = tmp_path / "run", tmp_path / "first.safetensors"
+    Adapter.create(fresh_transformer(), 8).save(lora, {})
     outcome = soundlora(
         "train", clips, "--out", out, *train_flags,
         "--learning-rate", "1e-3", "--no-normalize", "--no-preserve-pitch", "--validation-prompt", "rain",
         "--validation-prompt", "wind", "--negative-prompt", "noise", "--frame-rate", "30", "--stg-scale", "0.5",
         "--seed", "7", "--debug-dataset", "--preview-every", "60", "--checkpoint-every", "70",
+        "--batch-size", "2", "--targets", "self-ff", "--init-lora", lora, "--keep-checkpoints", "1", "--log", "csv",
+        "--quantize", "bf16", "--checkpoint-activations",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     request = json.loads((out / "request.json").read_text())
@@ -91,11 +97,19 @@ def test_every_flag_reaches_the_run(
         "seed": 7,
         "preview_every": 60,
         "checkpoint_every": 70,
-        "batch_size": 1,
+        "keep_checkpoints": 1,
+        "targets": "self-ff",
+        "init_lora": {"name": "first.safetensors", "sha256": hashlib.sha256(lora.read_bytes()).hexdigest()},
+        "batch_size": 2,
         "hold_out": 0,
+        "quantize": "bf16",
     }
     assert (out / "debug_dataset.zip").is_file()
-    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["step_000070.pt", "step_000100.pt"]
+    kept = sorted(path.name for path in (out / "checkpoints").iterdir())
+    assert kept == ["step_000100.pt", "step_000100.safetensors"]
+    assert len((out / "metrics.csv").read_text().splitlines()) == 101
+    assert "also changes 8 modules that are not trained here" in outcome.out
+    assert "activations are computed again block by block" in outcome.out
 
 
 def test_a_request_file_takes_the_endpoints_json_with_a_path_from_where_it_lies(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from soundlora.console import Display
-from soundlora.progress import Progress
+from soundlora.progress import Progress, fetch_news
 
 
 def training(step: int, steps: int = 1000) -> Progress:
@@ -34,6 +34,28 @@ def test_plain_lines_of_training_come_every_few_seconds_and_at_the_end(
     assert lines[0] == "Training 1/1000  loss 0.500  20.0 steps/s  0:49 left"
     assert lines[-1] == "Training 1000/1000  loss 0.500  20.0 steps/s  0:00 left"
     assert 10 <= len(lines) <= 12
+
+
+def test_plain_lines_of_a_fetch_come_every_few_seconds_and_at_the_end(
+    pass_time: Callable[[float], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Display() as display:
+        display(Progress("base", message="opening far/away"))
+        tell = fetch_news(display)
+        for done in range(0, 8001, 10):
+            tell(done << 20, 8000 << 20)
+            pass_time(0.05)
+        display(Progress("clips", message="reading clips"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Base  opening far/away"
+    assert lines[-2] == "Base 8000/8000  fetching, in MiB"
+    assert 7 <= sum("fetching" in line for line in lines) <= 10
+
+
+def test_a_note_is_said_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display() as display:
+        display(Progress("base", message="it was cut to rank 4", note=True))
+    assert capsys.readouterr().out == "Note: it was cut to rank 4\n"
 
 
 def test_a_plain_line_is_not_said_twice(capsys: pytest.CaptureFixture[str]) -> None:

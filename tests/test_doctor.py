@@ -51,7 +51,7 @@ def test_people_are_told_what_would_run_and_how_fast(
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("GPU   none") for line in lines)
     assert any("ms a training step" in line and "2,000 steps in" in line for line in lines)
-    assert lines[-1].startswith("full  LTX 2.3 would need a GPU with about")
+    assert lines[-1] == "full  LTX 2.3 would need a GPU with about 10 GiB, or 8 GiB with --quantize int8; none is here."
 
 
 def test_a_large_gpu_is_said_to_be_enough_and_a_small_one_not(
@@ -60,9 +60,14 @@ def test_a_large_gpu_is_said_to_be_enough_and_a_small_one_not(
     doctor.print_findings(found | {"gpus": [{"name": "Big One", "memory": 24 * GIB}]})
     out = capsys.readouterr().out
     assert "GPU   Big One, 24 GiB" in out
-    assert "full  LTX 2.3 would run on this GPU." in out
-    doctor.print_findings(found | {"gpus": [{"name": "Small One", "memory": 8 * GIB}]})
-    assert "would need a GPU" in capsys.readouterr().out
+    assert "full  LTX 2.3 would run on this GPU: about 9.4 GiB at the peak, activations kept." in out
+    for size, words in {
+        10: "would run on this GPU: about 8.7 GiB at the peak, activations computed again.",
+        8: "would run on this GPU with --quantize int8: about 6.7 GiB at the peak, activations kept.",
+        6: "would need a GPU with about 10 GiB",
+    }.items():
+        doctor.print_findings(found | {"gpus": [{"name": "Small One", "memory": size * GIB}]})
+        assert words in capsys.readouterr().out
 
 
 def test_a_missing_base_is_a_finding_not_a_failure(

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from file_server import FileServer
 from parity.runners import fresh_transformer
+from safetensors.torch import load_file, save_file
 from support import BaseNames
 
 from soundlora.errors import InputError
@@ -105,6 +107,24 @@ def test_a_lora_of_another_base_is_used_with_a_warning(quick_base: BaseNames, tm
     (warning,) = loaded.warnings
     assert str(other) in warning
     assert "trained on another base (mega)" in warning
+
+
+def test_what_the_reader_of_loras_says_is_passed_on(quick_base: BaseNames, tmp_path: Path) -> None:
+    path = lora(tmp_path / "lora.safetensors", {})
+    tensors = load_file(path) | {"diffusion_model.transformer_blocks.0.attn1.to_q.lora_A.weight": torch.ones(8, 4)}
+    save_file(tensors | {"diffusion_model.transformer_blocks.0.attn1.to_q.lora_B.weight": torch.ones(4, 8)}, path)
+    (warning,) = Generator(quick_base.checkpoint, [(path, 1.0)], text_encoder=quick_base.encoder).warnings
+    assert f"{path} also changes what is no linear layer of the audio stream, which is left out" in warning
+
+
+def test_a_base_that_is_fetched_is_told_of(file_server: FileServer, quick_base: BaseNames) -> None:
+    file_server.files["/base.safetensors"] = Path(quick_base.checkpoint).read_bytes()
+    news: list[Progress] = []
+    url = f"{file_server.url}/base.safetensors"
+    generate("rain", base=url, text_encoder=quick_base.encoder, on_progress=news.append, **SHORT)
+    assert news[0].stage == "base"
+    assert "fetching" in news[0].message
+    assert [item.stage for item in news][-1] == "sampling"
 
 
 def test_advice_names_a_missing_trigger_phrase_and_a_length_never_heard(quick_base: BaseNames, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from soundlora.progress import Pace, Progress
+from soundlora.progress import Pace, Progress, fetch_news
 
 
 @pytest.fixture
@@ -60,3 +60,12 @@ def test_a_clock_that_stands_still_is_no_division_by_zero(clock: Callable[[float
     news = Pace(steps=10).tick(1.0)
     assert news.seconds_left is not None
     assert news.seconds_left < 1
+
+
+def test_a_fetch_is_told_of_once_a_mebibyte_and_at_its_end() -> None:
+    news: list[Progress] = []
+    tell = fetch_news(news.append)
+    for done in (0, 100, 1 << 20, (1 << 20) + 1, 5 << 19, 5 << 19):
+        tell(done, 5 << 19)
+    assert [(item.step, item.steps) for item in news] == [(0, 2), (1, 2), (2, 2), (2, 2)]
+    assert {(item.stage, item.message) for item in news} == {("base", "fetching, in MiB")}

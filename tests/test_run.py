@@ -115,7 +115,7 @@ def test_the_run_folder_holds_every_documented_file_and_no_other(finished: Run) 
         "config.json",
         "preview.wav",
         "debug_dataset.zip",
-        *(f"checkpoints/step_{step:06d}.pt" for step in steps[1:]),
+        *(f"checkpoints/step_{step:06d}.{kind}" for step in steps[1:] for kind in ("pt", "safetensors")),
         *(f"previews/step_{step:06d}_prompt_{prompt}.wav" for step in steps for prompt in (0, 1)),
     }
 
@@ -157,8 +157,10 @@ def test_the_config_says_what_the_lora_needs_to_be_used(finished: Run, quick_bas
         "rank": 8,
         "alpha": 8,
         "target_modules": config["target_modules"],
+        "init_lora": None,
         "number_of_steps": STEPS,
         "learning_rate": 1e-2,
+        "batch_size": 1,
         "audio_duration_seconds": 0.5,
         "clips": 3,
         "seed": 42,
@@ -257,7 +259,7 @@ def test_with_no_prompts_there_is_no_preview(quick_train: Train) -> None:
 def test_intervals_are_the_named_ones_and_the_last_step_is_always_kept(quick_train: Train) -> None:
     folder = quick_train(steps=5, validation_prompts=["rain"], preview_every=4, checkpoint_every=2).folder
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
-        f"step_{step:06d}.pt" for step in (2, 4, 5)
+        f"step_{step:06d}.{kind}" for step in (2, 4, 5) for kind in ("pt", "safetensors")
     ]
     assert sorted(path.name for path in (folder / "previews").iterdir()) == [
         f"step_{step:06d}_prompt_0.wav" for step in (0, 4, 5)
@@ -412,8 +414,8 @@ def assert_same_run(folder: Path, other: Path) -> None:
         assert (folder / name).read_bytes() == (other / name).read_bytes(), name
     for kind in ("previews", "checkpoints"):
         assert {path.name for path in (other / kind).iterdir()} <= {path.name for path in (folder / kind).iterdir()}
-    for path in (other / "previews").iterdir():
-        assert path.read_bytes() == (folder / "previews" / path.name).read_bytes(), path.name
+    for path in (*(other / "previews").iterdir(), *(other / "checkpoints").glob("*.safetensors")):
+        assert path.read_bytes() == (folder / path.relative_to(other)).read_bytes(), path.name
 
 
 @pytest.mark.parametrize("step", [1, 5, 6, 12])
@@ -497,6 +499,7 @@ def interrupted(defaults: dict[str, Any], tmp_path_factory: pytest.TempPathFacto
         ({"seed": 1}, "seed = 42, not 1"),
         ({"trigger_phrase": "TRG"}, "trigger_phrase = '', not 'TRG'"),
         ({"checkpoint_every": 1}, "checkpoint_every = 3, not 1"),
+        ({"targets": "self-ff"}, "targets = 'all', not 'self-ff'"),
     ],
 )
 def test_a_run_is_not_resumed_with_other_settings(
@@ -602,3 +605,40 @@ def test_a_clip_of_another_rate_trains_as_well(quick_train: Train, tmp_path: Pat
     write_clip(folder / "a.wav", tone(0.6, rate=RATE), "low rate")
     write_clip(folder / "b.wav", tone(0.6, rate=48_000), "high rate", rate=48_000)
     assert len(quick_train(data=folder, steps=2).report.kept) == 2
+
+
+def test_a_run_says_what_memory_it_will_take_and_obeys_what_was_asked_for(
+    defaults: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Activations that are computed again train the same LoRA; a quantised base another one."""
+    again: list[bool] = []
+    step = Trainer.step
+
+    def watch(self: Trainer, number: int) -> Any:
+        again.append(self.adapter.model.checkpointing)
+        return step(self, number)
+
+    monkeypatch.setattr(Trainer, "step", watch)
+    loras = {}
+    for name, options in {
+        "plain": {},
+        "again": {"checkpoint_activations": True},
+        "int8": {"quantize": "int8"},
+    }.items():
+        news: list[Progress] = []
+        result = train(**defaults | options, out=tmp_path / name, validation_prompts=[], on_progress=news.append)
+        loras[name] = load_file(result.lora)
+        (said,) = [item.message for item in news if item.message.startswith("memory: ")]
+        assert "GiB at the peak; activations are " in said
+        assert ("computed again" in said) is (name == "again")
+        assert again == [name == "again"] * STEPS
+        again.clear()
+        assert json.loads(result.folder.joinpath("request.json").read_text())["quantize"] == options.get("quantize")
+    assert all(torch.equal(tensor, loras["again"][key]) for key, tensor in loras["plain"].items())
+    assert any(not torch.equal(tensor, loras["int8"][key]) for key, tensor in loras["plain"].items())
+
+
+def test_a_quantisation_that_there_is_not_is_refused_at_once(defaults: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="quantize is 'int4', but it must be one of int8, fp8, bf16"):
+        train(**defaults, out=tmp_path / "run", quantize="int4")
+    assert not (tmp_path / "run").exists()

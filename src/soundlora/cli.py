@@ -62,8 +62,11 @@ def train(
     base: BaseOption = "nano",
     text_encoder: EncoderOption = None,
     rank: Annotated[int | None, typer.Option(help="8, 16, 32, 64 or 128. [default: 32]")] = None,
+    targets: Annotated[str, typer.Option(help="Layers that are trained: all, attention or self-ff.")] = "all",
+    init_lora: Annotated[Path | None, typer.Option(help="Begin with this LoRA file, whoever wrote it.")] = None,
     steps: Annotated[int | None, typer.Option(help="100 to 20000. [default: 2000]")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="[default: 2e-4]")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips a step.")] = 1,
     duration: Annotated[
         float | None, typer.Option(help="Seconds of every clip: shorter ones are skipped, longer trimmed. [default: 5]")
     ] = None,
@@ -83,10 +86,26 @@ def train(
     debug_dataset: Annotated[bool, typer.Option(help="Also write what the model hears of every clip.")] = False,
     preview_every: Annotated[int | None, typer.Option(min=1, help="Steps. [default: a quarter of the run]")] = None,
     checkpoint_every: Annotated[int | None, typer.Option(min=1, help="Steps. [default: a quarter of the run]")] = None,
+    keep_checkpoints: Annotated[
+        int | None, typer.Option(min=1, help="How many of the best stay when the run has ended. [default: all]")
+    ] = None,
     hold_out: Annotated[
         int | None, typer.Option(min=0, help="Clips kept out, to tell what was learnt. [default: one in ten]")
     ] = None,
+    log: Annotated[
+        list[str] | None, typer.Option(help="Figures also go to csv, tensorboard or wandb; may be given several times.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+    quantize: Annotated[
+        str | None, typer.Option(help="int8 or fp8: a base of a byte a weight, with torchao. bf16: of two, on CPUs.")
+    ] = None,
+    checkpoint_activations: Annotated[
+        bool | None,
+        typer.Option(
+            "--checkpoint-activations/--no-checkpoint-activations",
+            help="Compute activations again instead of keeping them. [default: where memory asks for it]",
+        ),
+    ] = None,
 ) -> None:
     """Train a LoRA on clips; writes lora.safetensors, config.json and previews to the run folder."""
     from soundlora.request import parse_request
@@ -130,11 +149,18 @@ def train(
             out,
             base=base,
             text_encoder=text_encoder,
+            targets=targets,
+            init_lora=init_lora,
+            batch_size=batch_size,
             seed=seed,
             preview_every=preview_every,
             checkpoint_every=checkpoint_every,
+            keep_checkpoints=keep_checkpoints,
             hold_out=hold_out,
+            log=log or (),
             resume=resume,
+            quantize=quantize,
+            checkpoint_activations=checkpoint_activations,
             on_progress=console,
             **options,
         )
@@ -165,7 +191,8 @@ def generate(
     from soundlora.generation import Generator
 
     with spinner("loading") as show:
-        generator = Generator(base, [(lora, strength)] if lora else [], text_encoder=text_encoder)
+        loras = [(lora, strength)] if lora else []
+        generator = Generator(base, loras, text_encoder=text_encoder, on_progress=show)
         for note in generator.warnings + generator.advice(prompt, duration):
             show.note(note)
         sound = generator(
@@ -199,6 +226,7 @@ def inspect(
 ) -> None:
     """Say what training would make of every clip, and why. Exits with 2 when it would refuse the data."""
     from soundlora.dataset import inspect_dataset, refusal
+    from soundlora.dataset.helper import usable_processes
 
     report = inspect_dataset(
         data,
@@ -207,6 +235,7 @@ def inspect(
         normalize=normalize,
         preserve_pitch=preserve_pitch,
         validation_prompts=validation_prompt or (),
+        processes=usable_processes(),
     )
     if as_json:
         print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
@@ -222,8 +251,18 @@ def inspect(
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say how much GPU memory a training would take.")] = False,
+    base: Annotated[str, typer.Option(help="Of the plan: full, for LTX 2.3, or a base as for train.")] = "full",
+    rank: Annotated[int, typer.Option(min=1, help="Of the plan.")] = 32,
+    duration: Annotated[float, typer.Option(min=0.1, help="Of the plan: seconds of every clip.")] = 5.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Of the plan: clips that go through at once.")] = 1,
 ) -> None:
     """Say what this machine has, and what would run on it and how fast."""
+    if plan:
+        from soundlora.plan_table import print_plans
+
+        print_plans(base, rank, duration, batch_size, as_json=as_json)
+        return
     from soundlora.doctor import examine, print_findings
 
     findings = examine()

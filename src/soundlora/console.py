@@ -67,6 +67,9 @@ class Display:
             self._bar.stop()
 
     def __call__(self, news: Progress) -> None:
+        if news.note:
+            self.note(news.message)
+            return
         title, text = _TITLES[news.stage], _figures(news)
         if self._bar is not None:
             # A line stays for each stage that has something to say; the bar moves below them.
@@ -77,7 +80,8 @@ class Display:
             )
             return
         last = news.steps > 0 and news.step == news.steps
-        if news.stage in ("training", "sampling") and not last and time.monotonic() - self._last_time < _PLAIN_SECONDS:
+        often = news.stage in ("training", "sampling") or (news.stage == "base" and news.steps > 0)
+        if often and not last and time.monotonic() - self._last_time < _PLAIN_SECONDS:
             return
         count = f" {news.step}/{news.steps}" if news.steps else ""
         line = f"{title}{count}  {text}".rstrip()
@@ -109,7 +113,7 @@ class TrainingConsole(Display):
         lines = [("LoRA", str(result.lora)), ("config", str(result.config))]
         if result.preview is not None:
             lines.append(("preview", str(result.preview)))
-            lines.append(("", f"{result.folder / 'previews'}: step 0 is the base without the LoRA"))
+            lines.append(("", f"{result.folder / 'previews'}: step 0 is before the training"))
         if result.debug_dataset is not None:
             lines.append(("debug", str(result.debug_dataset)))
         for title, text in lines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
@@ -16,9 +17,10 @@ from soundlora import __version__
 from soundlora.errors import InputError
 from soundlora.folders import default_root
 from soundlora.model.base import NANO, compute_dtype, open_base, pick_device
+from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
+from soundlora.training.plan import SHARE, Settings, fitting
 
 _GIB = 1 << 30
-_FULL_SIZE_GIB = 11  # GPU memory to plan for: 6.1 of weights, 1.3 of a rank-32 adapter with Adam, activations
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
@@ -65,11 +67,19 @@ def print_findings(findings: dict[str, Any]) -> None:
                 f"about {base['milliseconds_per_step']:.0f} ms a training step, "
                 f"2,000 steps in {base['milliseconds_per_step'] * 2:.0f} s"
             )
-    enough = any(gpu["memory"] >= _FULL_SIZE_GIB * _GIB for gpu in f["gpus"])
-    print(
-        "full  LTX 2.3 would "
-        + ("run on this GPU." if enough else f"need a GPU with about {_FULL_SIZE_GIB} GiB; none is here.")
-    )
+    print(f"full  LTX 2.3 would {_full_size(max((gpu['memory'] for gpu in f['gpus']), default=0))}")
+
+
+def _full_size(memory: int) -> str:
+    """What a training at rank 32 with clips of 5 s would make of a GPU with so many bytes."""
+    needed = []
+    for quantization, flag in ((None, ""), ("int8", " with --quantize int8")):
+        found, fits = fitting(LTX_2_3, Settings(quantize=quantization), memory, GEMMA_3_12B)
+        if fits:
+            kept = "computed again" if found.settings.checkpointing else "kept"
+            return f"run on this GPU{flag}: about {found.peak / _GIB:.1f} GiB at the peak, activations {kept}."
+        needed.append(f"{math.ceil(found.peak / SHARE / _GIB)} GiB{flag}")
+    return f"need a GPU with about {', or '.join(needed)}; none is here."
 
 
 def _nano(device: torch.device) -> dict[str, Any]:

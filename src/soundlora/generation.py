@@ -13,8 +13,9 @@ from torch import Tensor
 from soundlora.errors import InputError
 from soundlora.folders import default_root
 from soundlora.model.base import open_base, pick_device
-from soundlora.model.lora import load_lora
-from soundlora.progress import OnProgress, Progress
+from soundlora.model.lora import Adapter
+from soundlora.model.lora_file import read_lora
+from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.request import DEFAULT_NEGATIVE_PROMPT
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
 from soundlora.training.cache import Cache, cached_contexts
@@ -44,7 +45,8 @@ class Generator:
     """A base with its LoRAs, loaded once for many prompts.
 
     loras: (file, strength) pairs; they stay unmerged and add up.
-    warnings: sentences about LoRAs that may not fit.
+    warnings: sentences about LoRAs that may not fit, or of which something had to be left out.
+    on_progress: called while a base is fetched.
     """
 
     def __init__(
@@ -54,21 +56,20 @@ class Generator:
         *,
         text_encoder: str | os.PathLike[str] | None = None,
         device: torch.device | str | None = None,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self.device = torch.device(device) if device is not None else pick_device()
-        self.base = open_base(base, Path(text_encoder) if text_encoder else None)
+        on_bytes = None if on_progress is None else fetch_news(on_progress)
+        self.base = open_base(base, Path(text_encoder) if text_encoder else None, on_bytes)
         self.warnings: list[str] = []
         self.trigger_phrases: list[str] = []
         self.model = self.base.transformer(self.device)
         for path, strength in loras:
-            _, metadata = load_lora(self.model, Path(path), strength)
-            if metadata.get("base_hash", self.base.hash) != self.base.hash:
-                self.warnings.append(
-                    f"{path} was trained on another base ({metadata.get('base', 'unknown')}); "
-                    "on this one it may sound wrong."
-                )
-            if metadata.get("trigger_phrase"):
-                self.trigger_phrases.append(metadata["trigger_phrase"])
+            lora = read_lora(Path(path))
+            Adapter.attach(self.model, lora.pairs, scale=strength)
+            self.warnings += lora.doubts(self.base.hash)
+            if lora.metadata.get("trigger_phrase"):
+                self.trigger_phrases.append(lora.metadata["trigger_phrase"])
         self._codec = self.base.codec(self.device, decoder=True)
         self._contexts: dict[str, Tensor] = {}
         self._store = Cache(default_root())
@@ -145,7 +146,7 @@ def generate(
 ) -> Generation:
     """One sound from a prompt. For several, keep a `Generator`, which loads the base once."""
     loras = [(lora, strength)] if lora is not None else []
-    generator = Generator(base, loras, text_encoder=text_encoder)
+    generator = Generator(base, loras, text_encoder=text_encoder, on_progress=on_progress)
     return generator(
         prompt,
         duration=duration,

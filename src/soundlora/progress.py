@@ -21,9 +21,23 @@ class Progress:
     steps_per_second: float | None = None
     seconds_left: float | None = None
     message: str = ""
+    note: bool = False  # the message is advice, which should stay on the screen
 
 
 OnProgress = Callable[[Progress], None]
+
+
+def fetch_news(tell: OnProgress) -> Callable[[int, int], None]:
+    """To be called with (bytes that are there, of how many): tells of a fetch in MiB, once for each."""
+    last = -1
+
+    def on_bytes(done: int, size: int) -> None:
+        nonlocal last
+        if done >> 20 != last or done == size:
+            last = done >> 20
+            tell(Progress("base", last, size >> 20, message="fetching, in MiB"))
+
+    return on_bytes
 
 
 class Pace:

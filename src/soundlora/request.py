@@ -47,8 +47,8 @@ def _digits_to_int(value: object) -> object:
     return value
 
 
-_Int = Annotated[int, BeforeValidator(_not_bool)]
-_Float = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
+WholeNumber = Annotated[int, BeforeValidator(_not_bool)]
+Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
 
 
 def _video_field(default: object) -> Any:
@@ -79,13 +79,13 @@ class TrainingRequest(BaseModel):
     rank: Annotated[Literal[8, 16, 32, 64, 128], BeforeValidator(_digits_to_int)] = Field(
         32, description="The rank of the LoRA adaptation. Higher values increase capacity but use more memory."
     )
-    number_of_steps: _Int = Field(2000, ge=100, le=20000, description="The number of training steps.")
-    learning_rate: _Float = Field(2e-4, ge=1e-6, le=1, description="Learning rate for optimization.")
+    number_of_steps: WholeNumber = Field(2000, ge=100, le=20000, description="The number of training steps.")
+    learning_rate: Number = Field(2e-4, ge=1e-6, le=1, description="Learning rate for optimization.")
     trigger_phrase: str = Field(
         "",
         description="A phrase that will trigger the LoRA style. Will be prepended to captions during training.",
     )
-    audio_duration_seconds: _Float = Field(
+    audio_duration_seconds: Number = Field(
         5,
         ge=0.5,
         le=60,
@@ -107,14 +107,14 @@ class TrainingRequest(BaseModel):
         "approximations of the production two-stage (distilled) inference, so preview quality and guidance differ "
         "from final inference.",
     )
-    validation_frame_rate: _Int = Field(
+    validation_frame_rate: WholeNumber = Field(
         24,
         ge=8,
         le=60,
         description="Target frames per second for validation videos (LTX-2.3 native is 24). Used together with the "
         "audio bucket to size the preview audio length.",
     )
-    stg_scale: _Float = Field(
+    stg_scale: Number = Field(
         1.0,
         ge=0,
         le=3,

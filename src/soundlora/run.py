@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,27 +10,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from soundlora import __version__
-from soundlora.dataset import Clip, DatasetReport, prepare
+from soundlora.addresses import public_name
+from soundlora.dataset import DatasetReport
 from soundlora.dataset.source import shown
+from soundlora.encoded_clips import Fitting, encode_clips
 from soundlora.errors import InputError
 from soundlora.folders import default_root
 from soundlora.interrupts import termination_interrupts, unbroken
-from soundlora.model.base import Base, open_base, pick_device
-from soundlora.model.lora import TARGETS, Adapter
-from soundlora.progress import OnProgress, Pace, Progress, StoppedError
+from soundlora.model.base import compute_dtype, open_base, pick_device
+from soundlora.model.lora import PRESETS, Adapter
+from soundlora.model.lora_file import Lora, read_lora
+from soundlora.model.lora_rank import load_into_adapter
+from soundlora.model.quantize import check_quantization
+from soundlora.progress import OnProgress, Pace, Progress, StoppedError, fetch_news
 from soundlora.request import DEFAULT_NEGATIVE_PROMPT, TrainingRequest, preview_seconds
+from soundlora.run_config import lora_metadata, run_config
 from soundlora.sampling.generate import SamplingSettings
-from soundlora.training.cache import Cache, cached_contexts, latents_key
+from soundlora.training.cache import Cache, cached_contexts
 from soundlora.training.evaluation import Fit, HeldOut, default_hold_out, fit_report, split
+from soundlora.training.logs import check_logs, open_logs
+from soundlora.training.plan import Settings, choose
 from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import DivergedError, Example, Trainer
 from soundlora.training.workers import Workers
 
-TRAINING_TYPE = "t2a"
 _EVALUATIONS = 20  # of the held-out loss, a run
 
 
@@ -46,6 +51,7 @@ class TrainingResult:
     report: DatasetReport
     final_loss: float  # mean over the last tenth of the steps
     fit: Fit
+    warnings: tuple[str, ...] = ()  # about the LoRA that the run began with
 
 
 @termination_interrupts()
@@ -56,6 +62,8 @@ def train(
     base: str = "nano",
     text_encoder: str | os.PathLike[str] | None = None,
     rank: int = 32,
+    targets: str = "all",
+    init_lora: str | os.PathLike[str] | None = None,
     steps: int = 2000,
     learning_rate: float = 2e-4,
     batch_size: int = 1,
@@ -71,33 +79,49 @@ def train(
     debug_dataset: bool = False,
     preview_every: int | None = None,
     checkpoint_every: int | None = None,
+    keep_checkpoints: int | None = None,
     hold_out: int | None = None,
     resume: bool = False,
+    quantize: str | None = None,
+    checkpoint_activations: bool | None = None,
     device: torch.device | str | None = None,
     cache: str | os.PathLike[str] | None = None,
+    log: Sequence[str] = (),
     on_progress: OnProgress | None = None,
 ) -> TrainingResult:
     """Train a LoRA on the clips in `data`, a zip, a folder or the URL of a zip, and write the run to `out`.
 
+    targets: which layers are trained: all, attention or self-ff.
+    init_lora: a LoRA file of any program to begin with, instead of one that changes nothing.
     batch_size: clips a step. Under torchrun they are shared out to the processes, of whose number it is a multiple.
     duration: seconds of every clip; shorter clips are skipped, longer ones trimmed.
     validation_prompts: texts for previews; None takes the first clip's caption, an empty list makes none.
     negative_prompt, stg_scale: None takes the base's own.
     preview_every, checkpoint_every: in steps; None means four times a run.
+    keep_checkpoints: how many of the best stay when the run has ended; None is all.
     hold_out: clips that are not trained on, but tell what was learnt; None is one in ten, of ten and more.
     resume: go on from the last checkpoint in `out`; the result is that of an uninterrupted run, to the bit.
+    quantize: int8 or fp8, for a base of a byte a weight; bf16, for one of two on a CPU; None keeps it as it is.
+    checkpoint_activations: compute them again instead of keeping them; None does so where memory asks for it.
     cache: folder for latents and contexts; None is the user's cache folder.
+    log: where figures also go, any of csv, tensorboard and wandb.
     on_progress: called with news of the run, many times a second.
 
     Raises InputError for anything the caller can mend, StoppedError when interrupted or diverged.
     """
     positive = {"rank": rank, "steps": steps, "learning_rate": learning_rate, "duration": duration}
-    for name, value in (positive | {"batch_size": batch_size}).items():
+    keep = 1 if keep_checkpoints is None else keep_checkpoints
+    for name, value in (positive | {"batch_size": batch_size, "keep_checkpoints": keep}).items():
         if not value > 0:
             raise InputError(f"{name} is {value}, but it must be positive.")
+    if targets not in PRESETS:
+        raise InputError(f"targets is {targets!r}, but it must be one of {', '.join(PRESETS)}.")
+    check_logs(log)
     workers = Workers.from_environment()
     if batch_size % workers.count:
         raise InputError(f"batch_size is {batch_size}, but {workers.count} processes need a multiple of their number.")
+    if quantize is not None:
+        check_quantization(quantize)
     tell = on_progress or (lambda progress: None)
     folder = RunFolder(Path(out))
     if not workers.first:
@@ -108,16 +132,15 @@ def train(
         raise InputError(f"The run in {folder.path} is finished; its LoRA is {folder.lora}.")
     target = torch.device(device) if device is not None else workers.device() or pick_device()
 
-    # 1. The base, opened and checked; nothing is loaded yet.
-    tell(Progress("base", message=f"opening {base}"))
-    model_base = open_base(base, Path(text_encoder) if text_encoder else None)
+    # 1. The base, opened and checked; nothing of it is loaded yet. And the LoRA to begin with.
+    tell(Progress("base", message=f"opening {public_name(base)}"))
+    model_base = open_base(base, Path(text_encoder) if text_encoder else None, fetch_news(tell))
+    first_lora = None if init_lora is None else read_lora(Path(init_lora).expanduser())
 
-    # 2. Clips: decoded, fitted to the bucket, encoded. One is in memory at a time.
+    # 2. Clips, as latents.
     store = Cache(Path(cache) if cache else default_root())
-    clips, report = _encode_clips(
-        model_base, store, data, target, tell, duration, trigger_phrase, normalize, preserve_pitch,
-        tuple(validation_prompts or ()),
-    )
+    fitting = Fitting(data, duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts or ()))
+    clips, report = encode_clips(model_base, store, fitting, target, tell)
 
     # 3. The request as it is kept, with every default filled in.
     if validation_prompts is None:
@@ -134,7 +157,7 @@ def train(
     quarter = max(1, steps // 4)
     preview_every, checkpoint_every = preview_every or quarter, checkpoint_every or quarter
     request: dict[str, Any] = {
-        "training_data_url": str(data),
+        "training_data_url": shown(os.fspath(data)),
         "rank": rank,
         "number_of_steps": steps,
         "learning_rate": learning_rate,
@@ -149,12 +172,16 @@ def train(
         "debug_dataset": debug_dataset,
         # What the endpoint has no field for.
         "seed": seed,
-        "base": base,
+        "base": model_base.name,
         "base_hash": model_base.hash,
+        "targets": targets,
+        "init_lora": None if first_lora is None else _identity(first_lora),
         "preview_every": preview_every,
         "checkpoint_every": checkpoint_every,
+        "keep_checkpoints": keep_checkpoints,
         "batch_size": batch_size,
         "hold_out": hold_out,
+        "quantize": quantize,
         "clips": {clip.name: clip.sha256 for clip in clips},
     }
     if resume:
@@ -180,7 +207,20 @@ def train(
         sampling=SamplingSettings(stg=stg_scale),
     )
 
-    # 5. The run folder. Until here nothing was written to it.
+    # 5. Transformer and adapter.
+    settings = Settings(rank, targets, duration, batch_size // workers.count, compute_dtype(target), quantize)
+    memory, why = choose(model_base.config, settings, target, checkpoint_activations, model_base.encoder_config)
+    tell(Progress("base", message=f"memory: {why}", note=True))
+    model = model_base.transformer(target, quantize)
+    model.checkpointing = memory.settings.checkpointing
+    adapter = Adapter.create(model, rank, targets=targets, seed=seed)
+    warnings: list[str] = []
+    if first_lora is not None:
+        warnings = first_lora.doubts(model_base.hash) + load_into_adapter(adapter, first_lora)
+    for warning in warnings:
+        tell(Progress("base", message=warning, note=True))
+
+    # 6. The run folder. Until here nothing was written to it.
     if workers.first:
         folder.create(request, report.to_json())
     if workers.first and debug_dataset and not folder.debug_dataset.exists():
@@ -192,22 +232,13 @@ def train(
             model_base.codec(target, decoder=True),
             report,
             {clip.name: clip.latents for clip in clips},
-            lambda on_clip: prepare(
-                data,
-                duration=duration,
-                on_clip=on_clip,
-                trigger_phrase=trigger_phrase,
-                normalize=normalize,
-                preserve_pitch=preserve_pitch,
-            ),
+            fitting.prepare,
         )
 
     if workers.first:
         workers.wait()
 
-    # 6. Transformer, adapter, trainer; and the state of an interrupted run.
-    model = model_base.transformer(target)
-    adapter = Adapter.create(model, rank, seed=seed)
+    # 7. The trainer, and the state of an interrupted run.
     training, kept_out = split(examples, hold_out, seed)
     trainer = Trainer(
         adapter,
@@ -217,6 +248,7 @@ def train(
         learning_rate=learning_rate,
         seed=seed,
         batch_size=batch_size,
+        at_once=memory.settings.clips,
         workers=workers,
     )
     held_out = HeldOut(adapter, kept_out, model_base.config.audio)
@@ -226,10 +258,18 @@ def train(
         done = folder.load_checkpoint(latest, adapter, trainer.optimizer)
     if resume and workers.first:
         folder.truncate_metrics(done)
+    config = run_config(request, model_base, report)
+    metadata = lora_metadata(config)
+    logs = open_logs(log, folder, request, done) if workers.first else []
 
     def evaluate(step: int) -> None:
-        if kept_out:
-            folder.log_held_out(step, held_out.loss())
+        losses = [held_out.base_loss()] if kept_out and step == 0 else []
+        if kept_out and (step > 0 or first_lora is not None):
+            losses.append(held_out.loss())
+        for loss in losses:
+            folder.log_held_out(step, loss)
+            for one in logs:
+                one.held_out(step, loss)
 
     def preview(step: int) -> list[Path]:
         paths = [folder.preview_path(step, number) for number in range(len(preview_settings.prompts))]
@@ -238,12 +278,12 @@ def train(
             write_previews(folder, step, model_base, model, preview_settings)
         return paths
 
-    # 7. Train.
+    # 8. Train.
     pace = Pace(steps, done)
     evaluate_every = max(1, steps // _EVALUATIONS)
     try:
         for step in range(done, steps):
-            if workers.first and step % evaluate_every == 0:
+            if workers.first and (step % evaluate_every == 0 or step % checkpoint_every == 0):
                 evaluate(step)
             if workers.first and step % preview_every == 0:
                 preview(step)
@@ -252,21 +292,26 @@ def train(
                 figures = trainer.step(step)
                 if workers.first:
                     folder.log(vars(figures))
+                for one in logs:
+                    one.step(figures)
             tell(pace.tick(figures.loss))
             if workers.first and ((step + 1) % checkpoint_every == 0 or step + 1 == steps):
-                folder.save_checkpoint(step + 1, adapter, trainer.optimizer)
+                folder.save_checkpoint(step + 1, adapter, trainer.optimizer, metadata)
         if workers.first:
             evaluate(steps)
     except DivergedError as error:
         raise StoppedError(_diverged(error, folder)) from None
     except KeyboardInterrupt:
-        path = folder.save_checkpoint(trainer.optimizer.step_number, adapter, trainer.optimizer)
+        path = folder.save_checkpoint(trainer.optimizer.step_number, adapter, trainer.optimizer, metadata)
         raise StoppedError(
             f"Stopped at step {trainer.optimizer.step_number}; {path} holds the state. "
             "Go on with the same command and --resume."
         ) from None
+    finally:
+        for one in logs:
+            one.close()
 
-    # 8. What was learnt, and the results: the first process writes them, the others wait.
+    # 9. What was learnt, and the results: the first process writes them, the others wait.
     if not workers.first:
         return workers.share(None)
     final_previews = preview(steps)
@@ -276,8 +321,9 @@ def train(
     tell(Progress("saving", steps, steps, message="writing the LoRA"))
     if final_previews:
         combine(final_previews, folder.preview)
-    config = _config(request, model_base, report)
-    folder.save_lora(adapter, _metadata(config))
+    folder.save_lora(adapter, metadata)
+    if keep_checkpoints is not None:
+        folder.keep_checkpoints(keep_checkpoints)
     write_json(folder.config, config)
     losses = [line["loss"] for line in folder.read_metrics()][-max(1, steps // 10) :]
     tell(Progress("done", steps, steps, message=f"the LoRA is {folder.lora}"))
@@ -290,6 +336,7 @@ def train(
         report=report,
         final_loss=sum(losses) / len(losses),
         fit=fit,
+        warnings=tuple(warnings),
     )
     return workers.share(result)
 
@@ -318,93 +365,12 @@ def train_request(request: TrainingRequest, out: str | os.PathLike[str], **optio
     )
 
 
-@dataclass(frozen=True)
-class _EncodedClip:
-    name: str
-    caption: str
-    sha256: str
-    latents: Tensor
-
-
-def _encode_clips(
-    base: Base,
-    store: Cache,
-    data: str | os.PathLike[str],
-    device: torch.device,
-    tell: OnProgress,
-    duration: float,
-    trigger_phrase: str,
-    normalize: bool,
-    preserve_pitch: bool,
-    validation_prompts: Sequence[str],
-) -> tuple[list[_EncodedClip], DatasetReport]:
-    clips: list[_EncodedClip] = []
-    codec = None
-
-    def encode(clip: Clip) -> None:
-        nonlocal codec
-        key = latents_key(base.hash, clip.sha256, duration, normalize, preserve_pitch)
-        latents = store.get(key)
-        if latents is None:
-            codec = codec or base.codec(device, encoder=True)
-            latents = codec.encode(torch.from_numpy(clip.samples), clip.sample_rate)
-            store.put(key, latents)
-        clips.append(_EncodedClip(clip.name, clip.caption, clip.sha256, latents))
-        tell(Progress("clips", len(clips), message=clip.name))
-
-    tell(Progress("clips", message=f"reading {shown(os.fspath(data))}"))
-    report = prepare(
-        data,
-        duration=duration,
-        on_clip=encode,
-        trigger_phrase=trigger_phrase,
-        normalize=normalize,
-        preserve_pitch=preserve_pitch,
-        validation_prompts=validation_prompts,
-    )
-    kept, skipped = len(report.kept), len(report.skipped)
-    tell(Progress("clips", kept, kept, message=f"{kept} clips kept, {skipped} skipped"))
-    return clips, report
+def _identity(lora: Lora) -> dict[str, str]:
+    """What tells one LoRA file from another, wherever it lies."""
+    return {"name": lora.path.name, "sha256": hashlib.sha256(lora.path.read_bytes()).hexdigest()}
 
 
 def _diverged(error: DivergedError, folder: RunFolder) -> str:
     latest = folder.latest_checkpoint()
     kept = f"the last good state is {latest}" if latest else "no checkpoint had been written yet"
     return f"The training diverged: {error}; {kept}. Try a lower learning rate."
-
-
-def _config(request: dict[str, Any], base: Base, report: DatasetReport) -> dict[str, Any]:
-    sampling = base.config.sampling
-    return {
-        "training_type": TRAINING_TYPE,
-        "trigger_phrase": request["trigger_phrase"],
-        "base": request["base"],
-        "base_hash": request["base_hash"],
-        "rank": request["rank"],
-        "alpha": request["rank"],
-        "target_modules": list(TARGETS),
-        "number_of_steps": request["number_of_steps"],
-        "learning_rate": request["learning_rate"],
-        "audio_duration_seconds": request["audio_duration_seconds"],
-        "clips": len(report.kept),
-        "seed": request["seed"],
-        "sampling": {
-            "steps": sampling.steps,
-            "cfg": sampling.cfg,
-            "stg": request["stg_scale"],
-            "stg_blocks": None if sampling.stg_blocks is None else list(sampling.stg_blocks),
-            "rescale": sampling.rescale,
-            "negative_prompt": request["validation_negative_prompt"],
-        },
-        "soundlora_version": __version__,
-    }
-
-
-def _metadata(config: dict[str, Any]) -> dict[str, str]:
-    """Strings for the LoRA file's header: enough to use it when the config is lost."""
-    names = ("training_type", "trigger_phrase", "base", "base_hash", "rank", "number_of_steps", "learning_rate")
-    return {
-        **{name: str(config[name]) for name in names},
-        "target_modules": json.dumps(config["target_modules"]),
-        "soundlora_version": config["soundlora_version"],
-    }

@@ -50,6 +50,7 @@ def say(key: str, value: str) -> Change:
 def one_layer_less(tensors: Tensors, metadata: Metadata) -> None:
     with edited_config(metadata) as config:
         config["transformer"]["num_layers"] -= 1
+    del metadata["soundlora"]  # which names the block that is left over
 
 
 def stored_as(dtype: torch.dtype) -> Change:

@@ -215,3 +215,9 @@ def test_sampling_values_of_the_base_win_over_the_references() -> None:
     named = {"steps": 12, "cfg": 3, "stg": 0, "stg_blocks": [1, 2], "rescale": 0, "negative_prompt": "noise"}
     assert parse_config(OFFICIAL, {"sampling": named}).sampling == SamplingDefaults(12, 3.0, 0.0, (1, 2), 0.0, "noise")
     assert parse_config(OFFICIAL, {"sampling": {"stg_blocks": None}}).sampling.stg_blocks is None
+
+
+@pytest.mark.parametrize("blocks", [[48], [3, 48], [-1]])
+def test_guidance_by_blocks_that_there_are_not_is_refused(blocks: list[int]) -> None:
+    with pytest.raises(InputError, match=r"stg_blocks = \[.*\], but its blocks are 0 to 47"):
+        parse_config(OFFICIAL, {"sampling": {"stg_blocks": blocks}})

@@ -137,12 +137,8 @@ def test_comfyui_knows_every_key_of_a_full_size_lora(naming: WrittenNaming) -> N
 
 @pytest.fixture(scope="module")
 def diffusers() -> Any:
-    for name in ("diffusers", "peft"):
-        pytest.importorskip(name)
     import diffusers
 
-    if not hasattr(diffusers, "LTX2VideoTransformer3DModel"):
-        pytest.skip(f"diffusers {diffusers.__version__} has no LTX 2 model")
     return diffusers
 
 
@@ -208,7 +204,6 @@ def load_there(theirs: Any, path: Path) -> int:
     return sum(hasattr(module, "lora_A") for module in theirs.transformer.modules())
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("naming", ["official", "diffusers"])
 def test_in_diffusers_the_lora_does_what_it_does_here(
@@ -224,7 +219,6 @@ def test_in_diffusers_the_lora_does_what_it_does_here(
     assert not torch.allclose(changed, plain, atol=0.05)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("stabilised", [False, True])
 def test_a_lora_that_diffusers_saved_does_here_what_it_did_there(

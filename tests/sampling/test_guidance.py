@@ -11,6 +11,7 @@ from parity.runners import transformer
 from support import assert_matches, parity_cases
 from torch import Tensor
 
+from soundlora.errors import InputError
 from soundlora.model.latents import initial_noise, positions
 from soundlora.sampling.guidance import Guidance, denoise
 from soundlora.sampling.schedule import sigmas
@@ -128,3 +129,10 @@ def test_bf16_latents_stay_bf16() -> None:
     final = denoise(model, noise, sigmas(2), rope, context(1), context(2), Guidance(7.0, 1.0, [1]))
     assert final.dtype == torch.bfloat16
     assert final.isfinite().all()
+
+
+@pytest.mark.parametrize("blocks", [(28,), (-1,), (0, 2)])
+def test_blocks_that_there_are_not_are_refused_where_they_would_count(blocks: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="but the blocks of this base are 0 to 1"):
+        sample(Guidance(cfg=1.0, stg=1.0, stg_blocks=blocks))
+    assert sample(Guidance(cfg=1.0, stg=0.0, stg_blocks=blocks)).isfinite().all()

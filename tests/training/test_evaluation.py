@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,15 +11,19 @@ from parity.runners import fresh_transformer
 from support import examples, tone
 
 from soundlora.model.lora import Adapter
+from soundlora.model.lora_file import read_lora
 from soundlora.training.evaluation import (
     HeldOut,
     compare,
     default_hold_out,
+    fit_report,
     judge,
     measure_level,
     split,
     switched_off,
 )
+from soundlora.training.optimizer import Optimizer
+from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example, Trainer
 from soundlora.wav import write_wav
 
@@ -83,11 +89,44 @@ def test_a_falling_loss_is_learnt() -> None:
     assert (fit.base_loss, fit.final_loss, fit.best_step) == (1.0, 0.6, 100)
 
 
-def test_a_loss_that_turns_is_overfitting_and_names_the_nearest_checkpoint() -> None:
-    fit = judge([(0, 1.0), (40, 0.6), (100, 0.8)], None, None, None, checkpoints=(25, 50, 75, 100))
+def test_a_loss_that_turns_is_overfitting_and_names_the_best_file() -> None:
+    losses = [(0, 1.0), (25, 0.75), (40, 0.6), (50, 0.61), (75, 0.7), (100, 0.8)]
+    files = {step: f"checkpoints/{step}" for step in (25, 49, 50, 75, 100)}
+    fit = judge(losses, None, None, None, files)
     assert fit.verdict == "overfitting"
     assert "lowest at step 40 (0.600) and rose to 0.800" in fit.sentences[0]
-    assert "the checkpoint of step 50 is the nearest" in fit.sentences[0]
+    assert "; checkpoints/50, with 0.610, is the best LoRA of this run." in fit.sentences[0]
+    (sentence,) = judge(losses, None, None, None, {100: "checkpoints/100"}).sentences
+    assert sentence.endswith("; with checkpoints more often, there would be a LoRA from there.")
+
+
+def test_the_report_of_a_run_names_a_file_that_is_there(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create({}, {})
+    adapter = Adapter.create(fresh_transformer(), 4, seed=1)
+    optimizer = Optimizer(adapter.parameters(), 1e-2, steps=30)
+    for step, loss in {0: 1.0, 10: 0.5, 20: 0.6, 30: 0.9}.items():
+        folder.log_held_out(step, loss)
+        if step:
+            folder.save_checkpoint(step, adapter, optimizer, {})
+    nothing: Any = None
+    fit = fit_report(folder, adapter, [], nothing, nothing, previews=[])
+    assert fit.verdict == "overfitting"
+    (name,) = re.findall(r"; (\S+), with 0\.500, is the best LoRA of this run", fit.sentences[0])
+    assert len(read_lora(folder.path / name).pairs) == len(adapter.layers)
+
+
+def test_a_lora_to_begin_with_is_told_apart_from_the_base() -> None:
+    fit = judge([(0, 1.0), (0, 0.7), (50, 0.65), (100, 0.6)], None, None, None)
+    assert (fit.verdict, fit.base_loss, fit.start_loss, fit.final_loss) == ("learnt", 1.0, 0.7, 0.6)
+    assert fit.sentences == (
+        "Learnt: the loss on clips kept out fell by 40%, from 1.000 to 0.600.",
+        "The LoRA it began with had 0.700.",
+    )
+    worse = judge([(0, 1.0), (0, 0.5), (50, 0.7), (100, 0.8)], None, None, None, {50: "checkpoints/50"})
+    assert worse.verdict == "overfitting"
+    assert "lowest at step 0 (0.500) and rose to 0.800 since; the LoRA it began with is better" in worse.sentences[0]
+    assert judge([(0, 1.0), (9, 0.5)], None, None, None).start_loss is None
 
 
 def test_a_ripple_at_the_end_is_not_overfitting() -> None:
@@ -101,7 +140,7 @@ def test_a_loss_that_hardly_moves_is_barely_learnt() -> None:
 
 
 def test_a_loss_that_never_fell_below_the_base_says_so() -> None:
-    fit = judge([(0, 1.0), (50, 1.2), (100, 1.1)], None, None, None, checkpoints=(50, 100))
+    fit = judge([(0, 1.0), (50, 1.2), (100, 1.1)], None, None, None, {50: "a", 100: "b"})
     assert fit.verdict == "barely learnt"
     assert "never fell below the base's 1.000" in fit.sentences[0]
 

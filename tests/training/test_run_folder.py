@@ -111,7 +111,11 @@ def test_a_checkpoint_restores_adapter_and_moments_to_the_bit(folder: RunFolder)
     folder.create(REQUEST, {})
     adapter, optimizer = fresh(seed=1)
     train(adapter, optimizer)
-    path = folder.save_checkpoint(1, adapter, optimizer)
+    path = folder.save_checkpoint(1, adapter, optimizer, {"trigger_phrase": "Ünï"})
+    lora = read_lora(folder.checkpoint_lora(1))
+    assert lora.metadata == {"trigger_phrase": "Ünï", "step": "1"}
+    for name, layer in adapter.layers.items():
+        assert torch.equal(lora.pairs[name][1], layer.lora_B.to(torch.bfloat16)), name
     train(adapter, optimizer)
 
     restored, restored_optimizer = fresh(seed=2)
@@ -127,11 +131,46 @@ def test_the_latest_checkpoint_is_that_of_most_steps(folder: RunFolder) -> None:
     assert folder.latest_checkpoint() is None
     adapter, optimizer = fresh(seed=1)
     for step in (500, 20_000, 1000):
-        folder.save_checkpoint(step, adapter, optimizer)
+        folder.save_checkpoint(step, adapter, optimizer, {})
     (folder.checkpoints / "step_030000.pt.partial").write_bytes(b"half")
     latest = folder.latest_checkpoint()
     assert latest is not None
     assert latest.name == "step_020000.pt"
+
+
+@pytest.mark.parametrize(
+    ("losses", "count", "kept"),
+    [
+        ({0: 1.0, 10: 0.7, 20: 0.5, 30: 0.6}, 2, [20, 30]),
+        ({0: 1.0, 10: 0.4, 20: 0.5, 30: 0.6}, 1, [10]),
+        ({0: 1.0, 10: 0.4, 30: 0.6}, 3, [10, 30, 35]),  # 35, where it was interrupted, was never measured
+        ({}, 2, [30, 35]),
+        ({}, 9, [10, 20, 30, 35]),
+    ],
+)
+def test_the_best_checkpoints_are_kept_and_the_latest_where_nothing_was_measured(
+    folder: RunFolder, losses: dict[int, float], count: int, kept: list[int]
+) -> None:
+    folder.create(REQUEST, {})
+    for step, loss in losses.items():
+        folder.log_held_out(step, loss)
+    for step in (10, 20, 30, 35):
+        folder.save_checkpoint(step, *fresh(seed=1), {})
+    folder.keep_checkpoints(count)
+    assert folder.checkpoint_steps() == kept
+    assert sorted(path.name for path in folder.checkpoints.iterdir()) == [
+        f"step_{step:06d}.{kind}" for step in kept for kind in ("pt", "safetensors")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"{", "Expecting"), (b"", "Expecting"), (b"[1]", "so the run"), (b"\xff\xfe", "decode")]
+)
+def test_a_request_that_was_damaged_is_refused_in_a_sentence(folder: RunFolder, content: bytes, words: str) -> None:
+    folder.create(REQUEST, {})
+    folder.request.write_bytes(content)
+    with pytest.raises(InputError, match=rf"request\.json is no JSON object any more.*{words}"):
+        folder.check_resumable(REQUEST)
 
 
 def test_a_file_whose_writing_fails_is_not_there(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +184,7 @@ def test_a_file_whose_writing_fails_is_not_there(folder: RunFolder, monkeypatch:
 
     monkeypatch.setattr("soundlora.training.run_folder.torch.save", broken)
     with pytest.raises(OSError, match="no space"):
-        folder.save_checkpoint(1, adapter, optimizer)
+        folder.save_checkpoint(1, adapter, optimizer, {})
     assert folder.latest_checkpoint() is None
     monkeypatch.setattr(adapter, "save", broken)
     with pytest.raises(OSError, match="no space"):

@@ -137,3 +137,36 @@ def test_a_batch_is_the_mean_of_its_samples_and_one_step_of_the_schedule() -> No
     assert figures.clip == ", ".join(one.clip for one in singles)
     assert sorted(figures.clip.split(", ")) == [f"clip{i}.wav" for i in range(3)]
     assert batched.optimizer.step_number == 1
+
+
+@pytest.mark.parametrize("at_once", [2, 3, 8])
+def test_clips_that_go_through_together_train_the_same_adapter(at_once: int) -> None:
+    def run(at_once: int) -> tuple[list[StepFigures], Trainer]:
+        run = Trainer(
+            Adapter.create(fresh_transformer(), 4, seed=1), examples(5), AUDIO, steps=20, learning_rate=1e-3, seed=1,
+            batch_size=4, at_once=at_once,
+        )  # fmt: skip
+        return [run.step(step) for step in range(3)], run
+
+    (alone, one), (together, several) = run(1), run(at_once)
+    for a, b in zip(alone, together, strict=True):
+        assert (a.clip, a.sigma) == (b.clip, b.sigma)
+        assert b.loss == pytest.approx(a.loss, rel=1e-5)
+    for key, tensor in weights(one).items():
+        torch.testing.assert_close(weights(several)[key], tensor, atol=1e-5, rtol=1e-3)
+
+
+def test_clips_of_other_lengths_are_not_stacked() -> None:
+    clips = [*examples(1), *examples(1, frames=9)]
+    run = Trainer(
+        Adapter.create(fresh_transformer(), 4), clips, AUDIO, steps=2, learning_rate=1e-3, seed=1,
+        batch_size=2, at_once=2,
+    )  # fmt: skip
+    assert math.isfinite(run.step(0).loss)
+
+
+def test_activations_computed_again_give_the_same_adapter() -> None:
+    kept, again = trainer(), trainer()
+    again.adapter.model.checkpointing = True
+    assert [kept.step(step) for step in range(4)] == [again.step(step) for step in range(4)]
+    assert all(torch.equal(tensor, weights(again)[key]) for key, tensor in weights(kept).items())

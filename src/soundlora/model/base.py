@@ -7,6 +7,7 @@ encoder to compute latents, the decoder and vocoder to make sound.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,9 @@ from soundlora.model import text_encoder
 from soundlora.model.checkpoint import Checkpoint
 from soundlora.model.config import ModelConfig
 from soundlora.model.fetched import OnBytes, fetched, is_hub_name
+from soundlora.model.gemma import GemmaConfig, parse_gemma_config
 from soundlora.model.mel import log_mel, resample, to_stereo
+from soundlora.model.quantize import is_quantized, quantize
 from soundlora.model.text_encoder import TextEncoder
 from soundlora.model.transformer import AudioTransformer
 
@@ -47,8 +50,22 @@ class Base:
         both = self.checkpoint.fingerprint + text_encoder.fingerprint(self.text_encoder_path)
         return hashlib.sha256(both.encode()).hexdigest()
 
-    def transformer(self, device: torch.device) -> AudioTransformer:
-        return self.checkpoint.load_transformer(device, compute_dtype(device))
+    @cached_property
+    def encoder_config(self) -> GemmaConfig:
+        """The text encoder's sizes."""
+        return parse_gemma_config(json.loads((self.text_encoder_path / "config.json").read_text()))
+
+    def transformer(self, device: torch.device, quantization: str | None = None) -> AudioTransformer:
+        """quantization: None, or one of `QUANTIZATIONS` for the blocks' matrices. Raises as `quantize` does."""
+        dtype = compute_dtype(device)
+        if quantization is None:
+            return self.checkpoint.load_transformer(device, dtype)
+        # Read as stored: a wide copy of everything may be more than there is room for.
+        model = quantize(self.checkpoint.load_transformer(device, torch.bfloat16), quantization)
+        for name, parameter in model.named_parameters():
+            if not is_quantized(name):
+                parameter.data = parameter.data.to(dtype)
+        return model
 
     @torch.no_grad()  # not inference_mode: what is returned is trained on
     def contexts(

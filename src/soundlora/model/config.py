@@ -299,11 +299,16 @@ def _vocoder(c: Mapping[str, Any]) -> VocoderConfig:
 def _sampling(values: Mapping[str, Any], layers: int) -> SamplingDefaults:
     standard = SamplingDefaults()
     blocks = values.get("stg_blocks", standard.stg_blocks)
-    if blocks is not None:
+    if "stg_blocks" in values and blocks is not None:
         blocks = tuple(int(b) for b in blocks)
-        if "stg_blocks" not in values and any(b >= layers for b in blocks):
-            # A smaller network without defaults of its own: the block at the same relative depth (28 of 48).
-            blocks = (round(28 / 47 * (layers - 1)),)
+        if any(not 0 <= b < layers for b in blocks):
+            raise InputError(
+                f"The checkpoint's config has stg_blocks = {list(blocks)}, but its blocks are 0 to {layers - 1}; name "
+                "some of those."
+            )
+    elif blocks is not None and any(b >= layers for b in blocks):
+        # A smaller network without defaults of its own: the block at the same relative depth (28 of 48).
+        blocks = (round(28 / 47 * (layers - 1)),)
     return SamplingDefaults(
         steps=int(values.get("steps", standard.steps)),
         cfg=float(values.get("cfg", standard.cfg)),

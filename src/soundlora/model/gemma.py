@@ -134,6 +134,7 @@ class Gemma:
             weights = self._read(f"layers.{layer}.")
             rope = ropes[local]
             states = [self._layer(x, weights, rope[len(x)], masks[len(x)] if local else None) for x in states]
+            del weights  # before the next layer's are read
             if layer < c.layers - 1:
                 yield states
         weights = self._read("norm.")

@@ -51,6 +51,13 @@ class Lora:
         """All that occur, in order."""
         return sorted({a.shape[0] for a, _ in self.pairs.values()})
 
+    def doubts(self, base_hash: str) -> list[str]:
+        """Sentences for whoever uses it on a base: the warnings, and whether it was made for another one."""
+        if self.metadata.get("base_hash", base_hash) == base_hash:
+            return self.warnings
+        other = self.metadata.get("base", "unknown")
+        return [*self.warnings, f"{self.path} was trained on another base ({other}); on this one it may sound wrong."]
+
 
 def read_lora(path: Path) -> Lora:
     """The audio stream's pairs of a LoRA file, whoever wrote it.

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from soundlora.model.attention import Attention, FeedForward, rms_norm
 from soundlora.model.config import TransformerConfig
@@ -98,11 +99,16 @@ class Block(nn.Module):
 
 
 class AudioTransformer(nn.Module):
-    """Predicts the velocity (noise − clean) of noisy audio latents."""
+    """Predicts the velocity (noise − clean) of noisy audio latents.
+
+    With `checkpointing` a block's activations are computed again in the backward pass instead of being kept: the same
+    gradients for much less memory and half as much work again.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         c = self.config = config
+        self.checkpointing = False
         self.audio_patchify_proj = nn.Linear(c.in_channels, c.width)
         self.audio_adaln_single = AdaLayerNormSingle(c.width, rows=9)
         self.audio_prompt_adaln_single = AdaLayerNormSingle(c.width, rows=2)
@@ -149,9 +155,14 @@ class AudioTransformer(nn.Module):
         self_mask = None if attention_mask is None else _additive_self_mask(attention_mask, dtype)
         bypass = bypass or {}
         for index, block in enumerate(self.transformer_blocks):
-            h = block(
+            inputs = (
                 h, modulation, context, prompt_modulation, rope, text_mask, self_mask, bypass.get(index, False)
             )
+            if self.checkpointing and torch.is_grad_enabled():
+                # Nothing in a block is random, so no random state needs to be kept for the second time.
+                h = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+            else:
+                h = block(*inputs)
         shift, scale = (embedded.unsqueeze(-2) + self.audio_scale_shift_table).unbind(-2)
         y = F.layer_norm(h, h.shape[-1:], eps=c.norm_eps)
         result: Tensor = self.audio_proj_out(torch.addcmul(shift, y, 1 + scale))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from soundlora.errors import InputError
 from soundlora.model.rope import Rope
 from soundlora.model.transformer import AudioTransformer, bypass_blocks, denoised
 
@@ -52,11 +53,18 @@ def denoise(
 
     context, negative_context: (1, S, D); the negative one may be None where cfg is 1.
     on_step(step, guided prediction, x after the step) is called after every step.
+    Raises InputError when the guidance names blocks that the model doesn't have.
 
     The passes of a step run as one batch: the results are the same, and a small model is bound by its number of calls.
     """
     use_negative = guidance.cfg != 1 and negative_context is not None
     use_perturbed = guidance.stg != 0
+    layers = model.config.layers
+    if use_perturbed and any(not 0 <= block < layers for block in guidance.stg_blocks or ()):
+        raise InputError(
+            f"stg_blocks is {sorted(guidance.stg_blocks or ())}, but the blocks of this base are 0 to {layers - 1}; "
+            "name some of those."
+        )
     contexts = [context]
     if use_negative:
         assert negative_context is not None
@@ -67,7 +75,7 @@ def denoise(
     passes = len(contexts)
     perturb = torch.zeros(passes, dtype=torch.bool, device=x.device)
     perturb[-1] = True
-    bypass = bypass_blocks(guidance.stg_blocks, model.config.layers, perturb) if use_perturbed else None
+    bypass = bypass_blocks(guidance.stg_blocks, layers, perturb) if use_perturbed else None
     sigmas = sigmas.to(x.device)
     for step in range(len(sigmas) - 1):
         sigma = sigmas[step].expand(passes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +54,11 @@ class HeldOut:
     def __init__(self, adapter: Adapter, examples: Sequence[Example], audio: AudioConfig) -> None:
         self.adapter, self.examples, self.audio = adapter, list(examples), audio
 
+    def base_loss(self) -> float:
+        """As `loss`, of the base alone."""
+        with switched_off(self.adapter):
+            return self.loss()
+
     @torch.no_grad()
     def loss(self) -> float:
         """Mean over clips and `SIGMAS`, of the model as it is."""
@@ -92,6 +97,7 @@ class Fit:
     verdict: str  # "learnt", "barely learnt", "overfitting", "learning" (lowest at the end, still falling) or "unknown"
     sentences: tuple[str, ...]
     base_loss: float | None
+    start_loss: float | None  # of the LoRA that the run began with
     final_loss: float | None
     best_loss: float | None
     best_step: int | None
@@ -111,19 +117,21 @@ def judge(
     distances: tuple[float, float] | None,
     closest: tuple[str, float] | None,
     level: tuple[float, float] | None,
-    checkpoints: Sequence[int] = (),
+    checkpoints: Mapping[int, str] | None = None,
 ) -> Fit:
-    """The fit report. held_out: (step, loss), step 0 being the base; distances: (generated, base); level: (dBFS, share
-    of silence) of the previews; checkpoints: steps whose LoRA is kept.
+    """The fit report. held_out: (step, loss), the first one being the base, and a second one of step 0 the LoRA that
+    the run began with; distances: (generated, base); level: (dBFS, share of silence) of the previews; checkpoints:
+    names of LoRA files by step.
     """
     verdict, sentences = "unknown", []
-    base = final = best = None
+    base = start = final = best = None
     best_step = None
     if len(held_out) > 1:
         base, final = held_out[0][1], held_out[-1][1]
         best_step, best = min(held_out, key=lambda line: line[1])
+        start = held_out[1][1] if held_out[1][0] == 0 else None
         gain = 1 - final / base
-        if best_step == 0:
+        if best >= base:
             verdict = "barely learnt"
             sentences.append(
                 f"Not learnt: the loss on clips kept out never fell below the base's {base:.3f}; at the end it was "
@@ -131,11 +139,10 @@ def judge(
             )
         elif best < final * (1 - _TURNED):
             verdict = "overfitting"
-            kept = min(checkpoints, key=lambda step: abs(step - best_step), default=None)
-            advice = f"; the checkpoint of step {kept} is the nearest to it" if kept is not None else ""
+            advice = _best_kept(held_out, checkpoints or {}) if best_step else "the LoRA it began with is better"
             sentences.append(
                 f"Overfitting: the loss on clips kept out was lowest at step {best_step} ({best:.3f}) and rose to "
-                f"{final:.3f} since{advice}."
+                f"{final:.3f} since; {advice}."
             )
         elif gain < _BARELY:
             verdict = "barely learnt"
@@ -153,6 +160,8 @@ def judge(
             "No clip was kept out, so there is no telling whether it learnt the sound or the clips: "
             f"that takes {FEWEST_CLIPS} clips or --hold-out."
         )
+    if start is not None:
+        sentences.append(f"The LoRA it began with had {start:.3f}.")
     if distances is not None:
         sentences.append(
             f"Generated sound lies {distances[0]:.2f} from the clips in latent statistics; the base's lies "
@@ -166,6 +175,7 @@ def judge(
         verdict=verdict,
         sentences=tuple(sentences),
         base_loss=base,
+        start_loss=start,
         final_loss=final,
         best_loss=best,
         best_step=best_step,
@@ -178,6 +188,15 @@ def judge(
     )
 
 
+def _best_kept(held_out: Sequence[tuple[int, float]], checkpoints: Mapping[int, str]) -> str:
+    """What to use instead of the last LoRA."""
+    losses = {step: loss for step, loss in held_out if step in checkpoints}
+    best = min(losses, key=losses.__getitem__, default=None)
+    if best is None or losses[best] >= held_out[-1][1]:
+        return "with checkpoints more often, there would be a LoRA from there"
+    return f"{checkpoints[best]}, with {losses[best]:.3f}, is the best LoRA of this run"
+
+
 def fit_report(
     folder: RunFolder,
     adapter: Adapter,
@@ -188,7 +207,9 @@ def fit_report(
 ) -> Fit:
     """Of a run at its end. A run without previews generates nothing for its report either."""
     held_out = folder.read_held_out()
-    checkpoints = [int(path.stem.removeprefix("step_")) for path in folder.all_checkpoints()]
+    checkpoints = {
+        step: folder.checkpoint_lora(step).relative_to(folder.path).as_posix() for step in folder.checkpoint_steps()
+    }
     if not previews:
         return judge(held_out, None, None, None, checkpoints)
     distances, closest = compare(adapter, examples, lambda context: sample(base, adapter.model, context, settings))

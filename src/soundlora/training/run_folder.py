@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class RunFolder:
         """Raises InputError unless this folder holds an unfinished run of exactly this request."""
         if not self.request.exists():
             raise InputError(f"{self.path} holds no run to resume; leave --resume out to start one.")
-        stored = json.loads(self.request.read_text())
+        stored = self._read_request()
         wanted = json.loads(json.dumps(request))
         for key in sorted(stored.keys() | wanted.keys()):
             if stored.get(key) != wanted.get(key):
@@ -58,6 +59,19 @@ class RunFolder:
                     f"The run in {self.path} was started with {key} = {stored.get(key)!r}, not {wanted.get(key)!r}; "
                     "resume it with the same settings, or start another run in a new folder."
                 )
+
+    def _read_request(self) -> dict[str, Any]:
+        try:
+            stored = json.loads(self.request.read_text(encoding="utf-8"))
+        except ValueError as error:
+            stored = error
+        if not isinstance(stored, dict):
+            reason = f" ({stored})" if isinstance(stored, ValueError) else ""
+            raise InputError(
+                f"{self.request} is no JSON object any more{reason}, so the run can't be resumed; put the file back as "
+                "it was, or start another run in a new folder."
+            )
+        return stored
 
     def create(self, request: Mapping[str, Any], report: Mapping[str, Any]) -> None:
         """The request first: with it, a run that is killed at any moment can be resumed."""
@@ -103,22 +117,39 @@ class RunFolder:
         return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
 
     # ------------------------------------------------------------------------------------------------------------------
-    # checkpoints: adapter and moments in fp32, from which a run goes on to the bit
+    # checkpoints: adapter and moments in fp32, from which a run goes on to the bit, and beside each its LoRA file
 
-    def save_checkpoint(self, step: int, adapter: Adapter, optimizer: Optimizer) -> Path:
+    def save_checkpoint(
+        self, step: int, adapter: Adapter, optimizer: Optimizer, metadata: Mapping[str, str]
+    ) -> Path:
+        """Returns the path of the state. metadata: of the LoRA file, to which the step is added."""
         path = self.checkpoints / f"step_{step:06d}.pt"
+        adapter.save(self.checkpoint_lora(step), {**metadata, "step": str(step)})
         with whole(path) as unfinished:
             state = {"step": step, "adapter": adapter.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save(state, unfinished)
         return path
 
-    def all_checkpoints(self) -> list[Path]:
+    def checkpoint_lora(self, step: int) -> Path:
+        return self.checkpoints / f"step_{step:06d}.safetensors"
+
+    def checkpoint_steps(self) -> list[int]:
         """From the earliest to the latest."""
-        return sorted(self.checkpoints.glob("step_*.pt")) if self.checkpoints.is_dir() else []
+        paths = self.checkpoints.glob("step_*.pt") if self.checkpoints.is_dir() else ()
+        return sorted(int(path.stem.removeprefix("step_")) for path in paths)
 
     def latest_checkpoint(self) -> Path | None:
-        paths = self.all_checkpoints()
-        return paths[-1] if paths else None
+        steps = self.checkpoint_steps()
+        return self.checkpoints / f"step_{steps[-1]:06d}.pt" if steps else None
+
+    def keep_checkpoints(self, count: int) -> None:
+        """Delete all but the `count` of lowest held-out loss, or the latest ones where none was measured."""
+        losses = dict(self.read_held_out())
+        best = sorted(self.checkpoint_steps(), key=lambda step: (losses.get(step, math.inf), -step))
+        for step in best[count:]:
+            # The state last: as long as it is there, a run that is killed here finds what to delete.
+            self.checkpoint_lora(step).unlink(missing_ok=True)
+            (self.checkpoints / f"step_{step:06d}.pt").unlink()
 
     def load_checkpoint(self, path: Path, adapter: Adapter, optimizer: Optimizer) -> int:
         """Restore adapter and optimiser; returns the steps that are done."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,9 +45,10 @@ class DivergedError(RuntimeError):
 class Trainer:
     """Trains an adapter on `batch_size` clips a step.
 
-    Clips are taken one by one, their gradients added up, so that a batch needs the memory of one. Clip, noise level and
-    noise are functions of (seed, number of the sample) alone: the order of clips is a fresh permutation every epoch,
-    drawn from (seed, epoch), and it makes no difference how many processes share a batch.
+    `at_once` of a batch go through the model together, and the gradients are added up: one by one, a batch needs the
+    memory of one. Clip, noise level and noise are functions of (seed, number of the sample) alone: the order of clips
+    is a fresh permutation every epoch, drawn from (seed, epoch), and it makes no difference how many processes share a
+    batch.
     """
 
     def __init__(
@@ -60,12 +61,13 @@ class Trainer:
         learning_rate: float,
         seed: int,
         batch_size: int = 1,
+        at_once: int = 1,
         workers: Workers = Workers(),  # noqa: B008  (frozen)
     ) -> None:
         if not examples:
             raise ValueError("there is nothing to train on")
         self.adapter, self.examples, self.seed = adapter, list(examples), seed
-        self.batch_size, self.workers = batch_size, workers
+        self.batch_size, self.at_once, self.workers = batch_size, at_once, workers
         self.optimizer = Optimizer(adapter.parameters(), learning_rate, steps)
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
@@ -77,7 +79,7 @@ class Trainer:
         samples = range(step * self.batch_size, (step + 1) * self.batch_size)
         batch = [self.examples[self.clip_index(sample)] for sample in samples]
         share = slice(self.workers.rank, None, self.workers.count)
-        mine = [self._add_gradient(*pair) for pair in zip(samples[share], batch[share], strict=True)]
+        mine = [figures for group in self._groups(samples[share]) for figures in self._add_gradient(group)]
         sums = torch.tensor(mine, device=self.device, dtype=torch.float64).sum(dim=0)
         self.workers.sum(sums)
         loss, sigma = (sums / self.batch_size).tolist()
@@ -90,21 +92,30 @@ class Trainer:
             raise DivergedError(f"the loss became {loss} (gradient norm {norm}) at step {step + 1} on {names}")
         return StepFigures(step + 1, loss, sigma, norm, rate, names)
 
-    def _add_gradient(self, sample: int, example: Example) -> tuple[float, float]:
-        """Add one sample's share of the batch's gradient → (loss, sigma)."""
-        clean = example.latents[None]
+    def _groups(self, samples: Sequence[int]) -> Iterator[Sequence[int]]:
+        """The samples in groups that go through the model together."""
+        # A run's clips are all of one length; others can't be stacked.
+        size = self.at_once if len(self._ropes) == 1 else 1
+        for start in range(0, len(samples), size):
+            yield samples[start : start + size]
+
+    def _add_gradient(self, samples: Sequence[int]) -> list[tuple[float, float]]:
+        """Add some samples' share of the batch's gradient → (loss, sigma) of each."""
+        examples = [self.examples[self.clip_index(sample)] for sample in samples]
+        clean = torch.stack([example.latents for example in examples])
         tokens = clean.shape[1]
-        generator = step_generator(self.seed, sample)
-        sigma = sample_sigma(1, tokens, generator).to(self.device)
         # Drawn on the CPU on every machine: the same seed trains the same LoRA wherever it runs.
-        noise = torch.randn(clean.shape, generator=generator).to(self.device)
-        clean, context = clean.to(self.device), example.context[None].to(self.device)
+        generators = [step_generator(self.seed, sample) for sample in samples]
+        sigma = torch.cat([sample_sigma(1, tokens, generator) for generator in generators]).to(self.device)
+        noise = torch.cat([torch.randn((1, *clean.shape[1:]), generator=g) for g in generators]).to(self.device)
+        clean = clean.to(self.device)
+        context = torch.stack([example.context for example in examples]).to(self.device)
         velocity = self.adapter.model(
             noisy(clean, noise, sigma), sigma[:, None], sigma, context, self._ropes[tokens]
         )
-        loss = loss_per_sample(velocity, clean, noise).mean()
-        (loss / self.batch_size).backward()
-        return loss.item(), sigma.item()
+        losses = loss_per_sample(velocity, clean, noise)
+        (losses.sum() / self.batch_size).backward()
+        return list(zip(losses.tolist(), sigma.tolist(), strict=True))
 
     def clip_index(self, sample: int) -> int:
         epoch, place = divmod(sample, len(self.examples))

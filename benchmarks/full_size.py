@@ -1,0 +1,239 @@
+"""A rehearsal of LTX 2.3's full size on a CPU, with files of its layout and without its weights.
+
+    .venv/bin/python benchmarks/full_size.py [--layers 48] [--folder FOLDER]
+
+Makes a checkpoint of 46 GB, of which the video tensors are holes and the audio tensors small random values (8.5 GB on
+the disk), and a Gemma directory of 24 GB that is all holes. Then, as `soundlora train` does it: contexts of two
+captions, three training steps, a checkpoint after the second from which the third goes on, and two sampling steps with
+CFG and STG. The base is held in bf16; the products are in fp32, as few CPUs multiply in bf16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from table import peak_resident, report, resident, verdict
+from torch import Tensor
+
+from soundlora.model import gemma
+from soundlora.model.base import NANO, Base
+from soundlora.model.checkpoint import Layout
+from soundlora.model.full_size import GEMMA_3_12B_CONFIG, LTX_2_3
+from soundlora.model.latents import training_latents
+from soundlora.model.lora import Adapter
+from soundlora.model.lora_file import read_lora
+from soundlora.model.tensor_file import TensorFile, TensorHeader, TensorInfo, pack_header
+from soundlora.sampling.generate import sample_latents
+from soundlora.sampling.guidance import Guidance
+from soundlora.training.plan import Settings, choose
+from soundlora.training.run_folder import RunFolder
+from soundlora.training.trainer import Example, Trainer
+
+SECONDS, RANK, QUANTIZE = 5.0, 32, "bf16"
+GIB, GB = 1 << 30, 1e9
+GOAL_GIB, GOAL_GB = 12.0, 10.0
+LAYOUT = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "full_size_layout.json.gz"
+CAPTIONS = ("a laser zaps twice, then a low hum", "noise, hiss, clipping")
+CPU = torch.device("cpu")
+T = TypeVar("T")
+
+
+def make_checkpoint(path: Path, layers: int) -> None:
+    """The official file's tensors in its layout, with the first `layers` of the 48 blocks and encoder layers."""
+    layout = json.loads(gzip.decompress(LAYOUT.read_bytes()))
+    config = layout["config"]
+    config["transformer"]["num_layers"] = layers
+    shapes = {
+        name: shape
+        for part in layout["parts"].values()
+        for name, shape in part.items()
+        if not (".transformer_blocks." in name and int(name.split(".transformer_blocks.")[1].split(".")[0]) >= layers)
+    }
+    c = config["transformer"]
+    for name, shape in shapes.items():
+        if name.startswith("text_embedding_projection.") and name.endswith(".weight"):
+            shape[1] = c["caption_channels"] * (layers + 1)
+    metadata = {"config": json.dumps(config), "model_version": "2.3.0"}
+    start = write_sparse(path, shapes, metadata)
+    audio = Layout(str(path), header_of(path)).audio
+    noise = (torch.randn(1 << 25, generator=torch.Generator().manual_seed(0)) * 0.02).bfloat16()
+    content = memoryview(noise.view(torch.uint8).numpy())
+    with path.open("r+b") as file:
+        for name in audio:
+            begin, end = start[name]
+            for place in range(begin, end, len(content)):
+                file.seek(place)
+                file.write(content[: min(len(content), end - place)])
+
+
+def make_encoder(folder: Path, layers: int) -> None:
+    """Gemma 3 12B's directory, the weights all holes, with nano's tokenizer."""
+    folder.mkdir()
+    config = GEMMA_3_12B_CONFIG | {"num_hidden_layers": layers}
+    (folder / "config.json").write_text(json.dumps(config))
+    shutil.copy(NANO / "text_encoder" / "tokenizer.json", folder)
+    c = gemma.parse_gemma_config(config)
+    q, kv = c.heads * c.head_dim, c.kv_heads * c.head_dim
+    layer = {
+        "input_layernorm": [c.width],
+        "post_attention_layernorm": [c.width],
+        "pre_feedforward_layernorm": [c.width],
+        "post_feedforward_layernorm": [c.width],
+        "self_attn.q_norm": [c.head_dim],
+        "self_attn.k_norm": [c.head_dim],
+        "self_attn.q_proj": [q, c.width],
+        "self_attn.k_proj": [kv, c.width],
+        "self_attn.v_proj": [kv, c.width],
+        "self_attn.o_proj": [c.width, q],
+        "mlp.gate_proj": [c.hidden, c.width],
+        "mlp.up_proj": [c.hidden, c.width],
+        "mlp.down_proj": [c.width, c.hidden],
+    }
+    shapes = {"model.embed_tokens.weight": [262_208, c.width], "model.norm.weight": [c.width]}
+    for number in range(c.layers):
+        shapes |= {f"model.layers.{number}.{name}.weight": shape for name, shape in layer.items()}
+    write_sparse(folder / gemma.SINGLE_FILE, shapes, {})
+
+
+def write_sparse(path: Path, shapes: dict[str, list[int]], metadata: dict[str, str]) -> dict[str, tuple[int, int]]:
+    """A bf16 file that is all holes behind its header; where each tensor lies."""
+    infos, end = {}, 0
+    for name, shape in sorted(shapes.items()):
+        start, end = end, end + 2 * torch.Size(shape).numel()
+        infos[name] = TensorInfo("BF16", tuple(shape), start, end)
+    header = pack_header(infos, metadata)
+    with path.open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + end)
+    return {name: (len(header) + info.start, len(header) + info.end) for name, info in infos.items()}
+
+
+def header_of(path: Path) -> TensorHeader:
+    return TensorFile(path, "make it again").header
+
+
+class Reads:
+    """Bytes of tensors that were read, by file."""
+
+    def __init__(self) -> None:
+        self.bytes: dict[str, int] = {}
+        read = TensorFile.read
+
+        def counting(file: TensorFile, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+            for name, tensor in read(file, names):
+                self.bytes[file.path.name] = self.bytes.get(file.path.name, 0) + tensor.nbytes
+                yield name, tensor
+
+        TensorFile.read = counting  # type: ignore[method-assign]
+
+
+class Stages:
+    """Seconds of every stage, and the most memory held by its end."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str, str]] = []
+        self.figures: dict[str, Any] = {}
+
+    def __call__(self, what: str, action: Callable[[], T]) -> T:
+        began = time.perf_counter()
+        result = action()
+        taken = time.perf_counter() - began
+        peak = peak_resident() / GIB
+        self.rows.append((what, f"{taken:.0f} s", "", f"{peak:.2f} GiB at most so far"))
+        self.figures[what] = {"seconds": taken, "peak_gib": peak}
+        print(*self.rows[-1], file=sys.stderr, flush=True)
+        return result
+
+
+def rehearse(folder: Path, layers: int) -> None:
+    imports = resident()
+    stages, reads = Stages(), Reads()
+    checkpoint, encoder = folder / "ltx-2.3-22b-dev.safetensors", folder / "text_encoder"
+    stages("make the files", lambda: (make_checkpoint(checkpoint, layers), make_encoder(encoder, layers)))
+    base = Base("full size", checkpoint, encoder)
+    contexts = stages("contexts of two captions", lambda: base.contexts(CAPTIONS, CPU))
+    assert [context.shape for context in contexts] == [(1024, 2048)] * 2
+
+    c = base.config.transformer
+    settings = Settings(rank=RANK, seconds=SECONDS, dtype=torch.float32, quantize=QUANTIZE)
+    for checkpointing in (False, True):
+        plan, why = choose(base.config, settings, CPU, checkpointing, base.encoder_config)
+        if plan.peak + imports < (GOAL_GIB - 1) * GIB:  # room for what the allocator can't use
+            break
+    model = stages("load the transformer", lambda: base.transformer(CPU, QUANTIZE))
+    model.checkpointing = plan.settings.checkpointing
+    latents = torch.randn(training_latents(SECONDS, base.config.audio), c.in_channels)
+    examples = [Example("noise", latents, contexts[0])]
+    run = RunFolder(folder / "run")
+
+    def trainer() -> Trainer:
+        adapter = Adapter.create(model, RANK)
+        return Trainer(adapter, examples, base.config.audio, steps=3, learning_rate=2e-4, seed=0)
+
+    def until_checkpoint() -> tuple[list[float], Path, dict[str, Tensor]]:
+        first = trainer()
+        losses = [stages(f"training step {step + 1}", lambda step=step: first.step(step).loss) for step in (0, 1)]
+        run.checkpoints.mkdir(parents=True)
+        path = stages("write a checkpoint", lambda: run.save_checkpoint(2, first.adapter, first.optimizer, {}))
+        first.adapter.detach()
+        return losses, path, {key: tensor.clone() for key, tensor in first.adapter.state_dict().items()}
+
+    losses, path, kept = until_checkpoint()
+    second = trainer()
+    assert stages("read it", lambda: run.load_checkpoint(path, second.adapter, second.optimizer)) == 2
+    assert all(torch.equal(tensor, kept[key]) for key, tensor in second.adapter.state_dict().items())
+    kept.clear()
+    losses.append(stages("training step 3, resumed", lambda: second.step(2).loss))
+    assert all(loss == loss and loss < 1e6 for loss in losses)
+    run.save_lora(second.adapter, {})
+    pairs = read_lora(run.lora).pairs
+    assert len(pairs) == 10 * c.layers == len(second.adapter.layers)
+
+    guidance = Guidance(stg_blocks=(min(28, c.layers - 1),))
+    sound = stages(
+        "two sampling steps, CFG and STG",
+        lambda: sample_latents(
+            model, base.config.audio, *contexts, seconds=SECONDS, seed=0, steps=2, guidance=guidance
+        ),
+    )
+    assert sound.shape == (125, 128)
+    assert bool(sound.isfinite().all())
+
+    peak, read = peak_resident() / GIB, reads.bytes[checkpoint.name] / GB
+    gemma_read = reads.bytes[gemma.SINGLE_FILE] / GB
+    whole = layers == LTX_2_3.transformer.layers
+    rows = [
+        *stages.rows,
+        ("memory, imports included", f"{peak:.2f} GiB", f"{GOAL_GIB:g} GiB", verdict(peak, GOAL_GIB) if whole else ""),
+        ("planned, without the imports", f"{plan.peak / GIB:.2f} GiB", "", why),
+        ("read of the checkpoint", f"{read:.2f} GB", f"{GOAL_GB:g} GB", verdict(read, GOAL_GB) if whole else ""),
+        ("read of Gemma", f"{gemma_read:.1f} GB", "", "holes"),
+        ("LoRA", f"{len(pairs)} pairs", f"{10 * LTX_2_3.transformer.layers} pairs", "reached" if whole else ""),
+        ("the checkpoint's length", f"{checkpoint.stat().st_size / GB:.2f} GB", "", ""),
+    ]
+    title = f"Full size: {layers} of 48 blocks, clips of {SECONDS:g} s, rank {RANK}, base held in bf16"
+    figures = {"layers": layers, "losses": losses, "peak_gib": peak, "read": reads.bytes, "stages": stages.figures}
+    report("full_size", title, rows, figures)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=48, help="of transformer and text encoder; fewer are a quick try")
+    parser.add_argument("--folder", type=Path, help="for the files, 10 GB; they are deleted afterwards")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        rehearse(Path(folder), arguments.layers)
+
+
+if __name__ == "__main__":
+    main()

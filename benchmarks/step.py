@@ -1,0 +1,253 @@
+"""A training step on whatever device there is: its work, its share of the device's matrix rate, its memory.
+
+    .venv/bin/python benchmarks/step.py [--sizes nano mid full] [--steps 20] [--batch-size 1]
+
+Three ways of running the same transformer with random weights take turns in one process:
+
+ours        what `soundlora train` does: the context is read from the cache.
+usual       as LTX's own trainer does: the audio connector inside every step with gradients for all its weights, every
+            block computed a second time for the backward pass, modulation for every token.
+usual, both the same with the video stream's connector, twice as wide, whose result a sound has no use for.
+
+The matrix rate is that of square products of the same type, the best that this process saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from table import MB, peak_resident, report, resident
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from soundlora.model.base import compute_dtype, open_base, pick_device
+from soundlora.model.config import ModelConfig
+from soundlora.model.connector import AudioConnector
+from soundlora.model.full_size import LTX_2_3
+from soundlora.model.latents import positions, training_latents
+from soundlora.model.lora import Adapter
+from soundlora.model.transformer import AudioTransformer
+from soundlora.training.flow import loss_per_sample, noisy
+from soundlora.training.optimizer import Optimizer
+from soundlora.training.trainer import Example, Trainer
+
+SECONDS, RANK = 5.0, 32
+GOAL_RATIO, GOAL_SHARE = 6.0, 0.45
+WAYS = ("ours", "usual", "usual, both")
+
+Step = Callable[[int], None]
+
+
+def config_of(size: str) -> ModelConfig:
+    if size == "nano":
+        return open_base("nano").config
+    if size == "full":
+        return LTX_2_3
+    transformer = replace(LTX_2_3.transformer, layers=8, heads=8, context_dim=512)
+    return replace(LTX_2_3, transformer=transformer, text=replace(LTX_2_3.text, heads=8))
+
+
+def build_adapter(config: ModelConfig, device: torch.device) -> Adapter:
+    with device:
+        model = AudioTransformer(config.transformer).to(compute_dtype(device)).requires_grad_(False)
+    return Adapter.create(model, RANK)
+
+
+def our_step(config: ModelConfig, batch: int) -> Step:
+    device = pick_device()
+    adapter = build_adapter(config, device)
+    c, tokens = config.transformer, training_latents(SECONDS, config.audio)
+    examples = [
+        Example(
+            str(number),
+            torch.randn(tokens, c.in_channels),
+            torch.randn(config.text.context_length, c.context_dim).to(compute_dtype(device)),
+        )
+        for number in range(batch)
+    ]
+    at_once = batch if device.type == "cuda" else 1
+    trainer = Trainer(
+        adapter, examples, config.audio, steps=1000, learning_rate=1e-4, seed=0, batch_size=batch, at_once=at_once
+    )
+    return lambda number: void(trainer.step(number))
+
+
+def usual_step(config: ModelConfig, batch: int, both: bool) -> Step:
+    device = pick_device()
+    adapter = build_adapter(config, device)
+    adapter.model.checkpointing = True
+    dtype = compute_dtype(device)
+    widths = [config.text] + ([replace(config.text, heads=2 * config.text.heads)] if both else [])
+    with device:
+        connectors = [AudioConnector(text).to(dtype) for text in widths]
+    optimizer = Optimizer(adapter.parameters(), 1e-4, 1000)
+    tokens = training_latents(SECONDS, config.audio)
+    rope = adapter.model.rope(positions(tokens, config.audio).to(device))
+    length = config.text.context_length
+    latents = torch.randn(batch, tokens, config.transformer.in_channels)
+    features = [torch.randn(batch, length, text.width).to(dtype) for text in widths]
+
+    def step(number: int) -> None:
+        sigma = torch.rand(batch).to(device)
+        noise = torch.randn(latents.shape).to(device)
+        clean = latents.to(device)
+        contexts = [connector.run(f.to(device)) for connector, f in zip(connectors, features, strict=True)]
+        context: Tensor = contexts[0]
+        timesteps = sigma[:, None].expand(-1, tokens)
+        velocity = adapter.model(noisy(clean, noise, sigma), timesteps, sigma, context, rope)
+        loss_per_sample(velocity, clean, noise).mean().backward()
+        for connector in connectors:
+            connector.zero_grad()
+        optimizer.step()
+
+    return step
+
+
+def void(_: object) -> None:
+    return None
+
+
+def build(way: str, size: str, batch: int) -> Step:
+    torch.manual_seed(0)
+    config = config_of(size)
+    return our_step(config, batch) if way == "ours" else usual_step(config, batch, way == "usual, both")
+
+
+def count(step: Step) -> int:
+    """Floating-point operations of a step's matrix products."""
+
+    def product(out: Any, a: tuple[int, ...], b: tuple[int, ...], **_: Any) -> int:
+        return 2 * a[0] * a[1] * b[1]
+
+    inplace = {torch.ops.aten.addmm_: product}  # torch counts it only where it isn't in place
+    with FlopCounterMode(display=False, custom_mapping=inplace) as counter:
+        step(0)
+    return int(counter.get_total_flops())
+
+
+def seconds_of(action: Callable[[], object]) -> float:
+    synchronize()
+    began = time.perf_counter()
+    action()
+    synchronize()
+    return time.perf_counter() - began
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+class MatrixRate:
+    """Operations a second of square products, the best so far."""
+
+    def __init__(self) -> None:
+        device = pick_device()
+        self.n = 8192 if device.type == "cuda" else 1024
+        self.a, self.b = (torch.randn(self.n, self.n, device=device).to(compute_dtype(device)) for _ in range(2))
+        self.best = 0.0
+
+    def measure(self) -> None:
+        self.best = max(self.best, 2 * self.n**3 / seconds_of(lambda: self.a @ self.b))
+
+
+def measure_times(size: str, steps: int, batch: int) -> dict[str, Any]:
+    built = {way: build(way, size, batch) for way in WAYS}
+    flop = {way: count(step) for way, step in built.items()}
+    rate = MatrixRate()
+    times: dict[str, list[float]] = {way: [] for way in WAYS}
+    for number in range(steps + 3):
+        for way, step in built.items():
+            taken = seconds_of(lambda step=step, number=number: step(number))  # type: ignore[misc]
+            if number >= 3:
+                times[way].append(taken)
+        rate.measure()
+    return {"flop": flop, "rate": rate.best, "seconds": times}
+
+
+def measure_memory(way: str, size: str, batch: int) -> dict[str, Any]:
+    """The peak of a process that does nothing else, without what the imported libraries hold."""
+    if torch.cuda.is_available():
+        step = build(way, size, batch)
+        for number in range(3):
+            step(number)
+        return {"bytes": torch.cuda.max_memory_allocated()}
+    imports = resident()
+    step = build(way, size, batch)
+    for number in range(3):
+        step(number)
+    return {"bytes": peak_resident() - imports}
+
+
+def in_fresh_process(*arguments: str) -> dict[str, Any]:
+    command = [sys.executable, __file__, *arguments]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    result: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return result
+
+
+def rows_of(size: str, times: dict[str, Any], memory: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    rows = []
+    medians = {way: statistics.median(times["seconds"][way]) for way in WAYS}
+    for way in WAYS:
+        median, flop = medians[way], times["flop"][way]
+        rows.append((
+            f"{size}, {way}",
+            f"{median * 1000:.0f} ms, best {min(times['seconds'][way]) * 1000:.0f}",
+            "",
+            f"{flop / 1e12:.4f} TFLOP, {flop / median / times['rate']:.0%} of the matrix rate, "
+            f"{memory[way]['bytes'] / MB:.0f} MB",
+        ))  # fmt: skip
+    share, ratio = times["flop"]["ours"] / medians["ours"] / times["rate"], medians["usual"] / medians["ours"]
+    more = medians["usual, both"] / medians["ours"]
+    held = size == "mid"
+    rows.append((f"{size}: usual / ours", f"{ratio:.1f} times", *judged(ratio, GOAL_RATIO, "{:g} times", held)))
+    rows.append((f"{size}: usual, both / ours", f"{more:.1f} times", "", ""))
+    rows.append((f"{size}: share of the matrix rate", f"{share:.0%}", *judged(share, GOAL_SHARE, "{:.0%}", held)))
+    rows.append((f"{size}: matrix rate", f"{times['rate'] / 1e12:.3f} TFLOP/s", "", ""))
+    return rows
+
+
+def judged(value: float, goal: float, form: str, held: bool) -> tuple[str, str]:
+    if not held:
+        return "", ""
+    return form.format(goal), "reached" if value >= goal else "missed"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", choices=("nano", "mid", "full"), help="full needs a GPU")
+    parser.add_argument("--steps", type=int, default=20, help="that are measured, after three that are not")
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    batch = arguments.batch_size
+    if arguments.part:
+        what, size = arguments.part
+        timed = what == "times"
+        print(json.dumps(measure_times(size, arguments.steps, batch) if timed else measure_memory(what, size, batch)))
+        return
+    sizes = arguments.sizes or ["nano", "mid", *(["full"] if torch.cuda.is_available() else [])]
+    flags = ["--batch-size", str(batch), "--steps", str(arguments.steps)]
+    rows, figures = [], {}
+    for size in sizes:
+        times = in_fresh_process(*flags, "--part", "times", size)
+        memory = {way: in_fresh_process(*flags, "--part", way, size) for way in WAYS}
+        rows += rows_of(size, times, memory)
+        figures[size] = {"times": times, "memory": memory}
+    dtype = str(compute_dtype(pick_device())).removeprefix("torch.")
+    title = f"A training step: batch {batch}, clips of {SECONDS:g} s, rank {RANK}, {dtype}, {arguments.steps} each"
+    report("step", title, rows, {"batch_size": batch, "dtype": dtype, "sizes": figures})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The clips of a run as latents: decoded, fitted to the bucket, encoded. One clip is in memory at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from soundlora.dataset import Clip, DatasetReport, prepare
+from soundlora.dataset.source import shown
+from soundlora.model.base import Base
+from soundlora.progress import OnProgress, Progress
+from soundlora.training.cache import Cache, latents_key
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    name: str
+    caption: str
+    sha256: str
+    latents: Tensor  # (T, C), normalised, fp32, on the CPU
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """A data set and how its clips are fitted; the fields are the arguments of `dataset.prepare`."""
+
+    data: str | os.PathLike[str]
+    duration: float  # seconds, the bucket
+    trigger_phrase: str
+    normalize: bool
+    preserve_pitch: bool
+    validation_prompts: tuple[str, ...]
+
+    def prepare(self, on_clip: Callable[[Clip], None]) -> DatasetReport:
+        return prepare(
+            self.data,
+            duration=self.duration,
+            on_clip=on_clip,
+            trigger_phrase=self.trigger_phrase,
+            normalize=self.normalize,
+            preserve_pitch=self.preserve_pitch,
+            validation_prompts=self.validation_prompts,
+        )
+
+    def key(self, base: Base, clip: Clip) -> str:
+        """Of the clip's latents in the cache."""
+        return latents_key(base.hash, clip.sha256, self.duration, self.normalize, self.preserve_pitch)
+
+
+def encode_clips(
+    base: Base, store: Cache, fitting: Fitting, device: torch.device, tell: OnProgress
+) -> tuple[list[EncodedClip], DatasetReport]:
+    """Every clip that is kept, and the report on all of them. Latents that the store lacks are computed and kept.
+
+    Raises as `prepare` does.
+    """
+    clips: list[EncodedClip] = []
+    codec = None
+
+    def encode(clip: Clip) -> None:
+        nonlocal codec
+        key = fitting.key(base, clip)
+        latents = store.get(key)
+        if latents is None:
+            codec = codec or base.codec(device, encoder=True)
+            latents = codec.encode(torch.from_numpy(clip.samples), clip.sample_rate)
+            store.put(key, latents)
+        clips.append(EncodedClip(clip.name, clip.caption, clip.sha256, latents))
+        tell(Progress("clips", len(clips), message=clip.name))
+
+    tell(Progress("clips", message=f"reading {shown(os.fspath(fitting.data))}"))
+    report = fitting.prepare(encode)
+    kept, skipped = len(report.kept), len(report.skipped)
+    tell(Progress("clips", kept, kept, message=f"{kept} clips kept, {skipped} skipped"))
+    return clips, report

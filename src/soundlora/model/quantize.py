@@ -1,0 +1,100 @@
+"""The frozen base in fewer bytes than it is computed in: int8 and fp8 for small GPUs, bf16 for CPUs.
+
+torchao makes the weights of eight bits; the products are ours. Its own layers would keep every weight's wide copy for
+the backward pass, and the memory saved would be gone. Here a weight is widened for a product and dropped, twice a step.
+
+bf16 is what the checkpoints hold, so nothing is lost by it: a CPU that can't multiply in bf16 computes the very numbers
+of a base in fp32, in half the memory.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from soundlora.errors import InputError
+from soundlora.model.transformer import AudioTransformer
+
+QUANTIZATIONS = ("int8", "fp8", "bf16")
+
+
+def is_quantized(name: str) -> bool:
+    """Whether a parameter of the transformer is: the blocks' matrices are nearly all of it; gates are not worth it."""
+    return name.startswith("transformer_blocks.") and name.endswith(".weight") and not _stays(name)
+
+
+def _stays(name: str) -> bool:
+    return "_norm." in name or "to_gate_logits" in name
+
+
+class QuantizedLinear(nn.Linear):
+    """x Wᵀ + bias with a frozen, narrow W; the gradient is x's alone."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = _Product.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return result
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight)
+        return nn.functional.linear(x, dense(weight, x.dtype), bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (weight,) = ctx.saved_tensors
+        return gradient @ dense(weight, gradient.dtype), None, None
+
+
+def dense(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """The weight as it is multiplied with, in `dtype`."""
+    if hasattr(weight, "qdata"):
+        weight = weight.dequantize()
+    return weight.to(dtype)
+
+
+def check_quantization(kind: str) -> None:
+    """Raises InputError when `kind` is none of `QUANTIZATIONS`, or torchao is missing where it is needed."""
+    if kind not in QUANTIZATIONS:
+        raise InputError(f"quantize is {kind!r}, but it must be one of {', '.join(QUANTIZATIONS)}.")
+    if kind != "bf16" and importlib.util.find_spec("torchao") is None:
+        raise InputError(
+            "A base in int8 or fp8 needs torchao, which is not installed; run pip install 'soundlora[quantize]'."
+        )
+
+
+def quantize(model: AudioTransformer, kind: str) -> AudioTransformer:
+    """Put the blocks' matrices into bf16, or int8 or fp8 (e4m3) with a scale a row, in place.
+
+    Raises as `check_quantization` does.
+    """
+    check_quantization(kind)
+    narrow = _to_bf16 if kind == "bf16" else _to_eight_bits(kind)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.Linear) and is_quantized(f"{name}.weight"):
+            narrow(module)
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, QuantizedLinear(module))
+    return model.requires_grad_(False)
+
+
+def _to_bf16(linear: nn.Linear) -> None:
+    linear.weight.data = linear.weight.data.bfloat16()
+
+
+def _to_eight_bits(kind: str) -> Callable[[nn.Linear], None]:
+    # Slow to import, and an extra.
+    from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
+
+    config = Int8WeightOnlyConfig() if kind == "int8" else Float8WeightOnlyConfig()
+    return lambda linear: quantize_(linear, config)

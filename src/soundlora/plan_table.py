@@ -1,0 +1,63 @@
+"""`soundlora doctor --plan`: the GPU memory of a training, part by part, in every form of the base."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+
+from soundlora.model.base import open_base
+from soundlora.model.config import ModelConfig
+from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
+from soundlora.model.gemma import GemmaConfig
+from soundlora.training.plan import GIB, Plan, Settings, plan
+
+_FORMS: tuple[tuple[str, torch.dtype, str | None], ...] = (
+    ("fp32", torch.float32, None),
+    ("bf16", torch.bfloat16, None),
+    ("int8", torch.bfloat16, "int8"),
+    ("fp8", torch.bfloat16, "fp8"),
+)
+_ROWS = {
+    "weights": "the base's weights",
+    "adapter": "adapter, gradients, Adam",
+    "runtime": "CUDA itself",
+    "saved": "activations of a step",
+    "workspace": "workspace of a step",
+    "step": "a training step in all",
+    "previews": "previews, beside the first three",
+    "preparation": "latents, captions, loading",
+    "peak": "peak",
+}
+
+
+def plans(base: str, rank: int, seconds: float, clips: int) -> dict[str, Plan]:
+    """By form of the base and, with "again", with activations computed again. Raises InputError as `open_base` does."""
+    config, encoder = _sizes(base)
+    found = {}
+    for name, dtype, quantization in _FORMS:
+        for checkpointing in (False, True):
+            settings = Settings(rank, "all", seconds, clips, dtype, quantization, checkpointing)
+            found[name + (" again" if checkpointing else "")] = plan(config, settings, encoder)
+    return found
+
+
+def print_plans(base: str, rank: int, seconds: float, clips: int, *, as_json: bool = False) -> None:
+    """A row a part, a column a form; GiB, or with `as_json` bytes."""
+    found = plans(base, rank, seconds, clips)
+    if as_json:
+        print(json.dumps({name: {row: getattr(p, row) for row in _ROWS} for name, p in found.items()}, indent=2))
+        return
+    at_once = "one clip" if clips == 1 else f"{clips} clips"
+    print(f"GPU memory in GiB to train on {base}: rank {rank}, {seconds:g} s, {at_once} at once.")
+    print("again: activations are computed again in the backward pass (--checkpoint-activations).\n")
+    print(" " * 34 + "".join(f"{name:>12}" for name in found))
+    for row, title in _ROWS.items():
+        print(f"{title:<34}" + "".join(f"{getattr(p, row) / GIB:>12.2f}" for p in found.values()))
+
+
+def _sizes(base: str) -> tuple[ModelConfig, GemmaConfig]:
+    if base == "full":
+        return LTX_2_3, GEMMA_3_12B
+    opened = open_base(base)
+    return opened.config, opened.encoder_config

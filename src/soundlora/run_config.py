@@ -1,0 +1,54 @@
+"""What a LoRA needs to be used and compared: the config beside it, and the strings in its header."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from soundlora import __version__
+from soundlora.dataset import DatasetReport
+from soundlora.model.base import Base
+from soundlora.model.lora import PRESETS
+
+TRAINING_TYPE = "t2a"
+
+
+def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) -> dict[str, Any]:
+    """config.json of a run. request: as it is kept, with every default filled in."""
+    sampling = base.config.sampling
+    return {
+        "training_type": TRAINING_TYPE,
+        "trigger_phrase": request["trigger_phrase"],
+        "base": request["base"],
+        "base_hash": request["base_hash"],
+        "rank": request["rank"],
+        "alpha": request["rank"],
+        "target_modules": list(PRESETS[request["targets"]]),
+        "init_lora": request["init_lora"],
+        "number_of_steps": request["number_of_steps"],
+        "learning_rate": request["learning_rate"],
+        "batch_size": request["batch_size"],
+        "audio_duration_seconds": request["audio_duration_seconds"],
+        "clips": len(report.kept),
+        "seed": request["seed"],
+        "sampling": {
+            "steps": sampling.steps,
+            "cfg": sampling.cfg,
+            "stg": request["stg_scale"],
+            "stg_blocks": None if sampling.stg_blocks is None else list(sampling.stg_blocks),
+            "rescale": sampling.rescale,
+            "negative_prompt": request["validation_negative_prompt"],
+        },
+        "soundlora_version": __version__,
+    }
+
+
+def lora_metadata(config: Mapping[str, Any]) -> dict[str, str]:
+    """Strings for the LoRA file's header: enough to use it when the config is lost."""
+    names = ("training_type", "trigger_phrase", "base", "base_hash", "rank", "number_of_steps", "learning_rate")
+    return {
+        **{name: str(config[name]) for name in names},
+        "target_modules": json.dumps(config["target_modules"]),
+        "soundlora_version": config["soundlora_version"],
+    }

@@ -1,0 +1,248 @@
+"""How much memory a training will take, from sizes alone: nothing is loaded or tried.
+
+A step is counted tensor by tensor as `model` saves them for the backward pass; the tests hold it against what is really
+allocated. What a run does before and between its steps is estimated by its largest tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from soundlora.model.audio_vae import AudioVAE
+from soundlora.model.config import GeneratorConfig, ModelConfig, TransformerConfig
+from soundlora.model.connector import AudioConnector, FeatureProjection
+from soundlora.model.gemma import GemmaConfig
+from soundlora.model.latents import generation_latents, training_latents
+from soundlora.model.lora import target_names
+from soundlora.model.quantize import is_quantized
+from soundlora.model.transformer import AudioTransformer
+from soundlora.model.vocoder import Vocoder
+
+Module = TypeVar("Module", bound=nn.Module)
+
+GIB = 1 << 30
+# What a CUDA process takes before its first tensor: context, kernels, the matrix library's own workspace.
+_CUDA_RUNTIME = 600 << 20
+SHARE = 0.92  # of a GPU's memory that a plan may fill; the allocator can't use every gap
+_GUIDANCE_PASSES = 3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a training's memory depends on, besides the base."""
+
+    rank: int = 32
+    targets: str = "all"
+    seconds: float = 5.0
+    clips: int = 1  # that go through the transformer at once
+    dtype: torch.dtype = torch.bfloat16
+    quantize: str | None = None
+    checkpointing: bool = False  # activations computed again, block by block
+    fused_attention: bool = True  # as on GPUs; on CPUs the scores are held
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Bytes by part. The base's weights, the adapter with gradients and moments, and `runtime` stay for the whole run.
+
+    `saved` and `workspace` come on top in a step, `previews` while one is made. `preparation` is before all of them.
+    """
+
+    settings: Settings
+    weights: int
+    adapter: int
+    saved: int  # activations kept for the backward pass
+    workspace: int
+    previews: int
+    preparation: int  # and loading, where the weights are quantised afterwards
+    runtime: int
+
+    @property
+    def held(self) -> int:
+        return self.weights + self.adapter + self.runtime
+
+    @property
+    def step(self) -> int:
+        return self.held + self.saved + self.workspace
+
+    @property
+    def peak(self) -> int:
+        return max(self.step, self.held + self.previews, self.preparation + self.runtime)
+
+
+def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = None, *, cuda: bool = True) -> Plan:
+    """The memory of a run. encoder: the text encoder's sizes; None leaves it out of the preparation."""
+    c, s = config.transformer, settings
+    tokens, context = training_latents(s.seconds, config.audio), config.text.context_length
+    saved, workspace = _step(c, s, tokens, context)
+    stored = 0 if s.quantize is None else _transformer_weights(c, torch.bfloat16, None)
+    return Plan(
+        settings,
+        weights=_transformer_weights(c, s.dtype, s.quantize),
+        adapter=16 * _adapter_numbers(c, s.rank, s.targets),  # parameters, gradients, two moments; all fp32
+        saved=saved,
+        workspace=workspace,
+        previews=_previews(config, s),
+        preparation=max(stored, _preparation(config, s, encoder)),
+        runtime=_CUDA_RUNTIME if cuda else 0,
+    )
+
+
+def fitting(
+    config: ModelConfig,
+    settings: Settings,
+    memory: int,
+    encoder: GemmaConfig | None = None,
+    checkpointing: bool | None = None,
+) -> tuple[Plan, bool]:
+    """The fastest plan for a GPU with `memory` bytes, and whether it fits.
+
+    First fewer clips go through at once, which costs little; then activations are computed again, which costs half as
+    much work again. checkpointing: True or False if that is not to be chosen.
+    """
+    clips = settings.clips
+    choices = [
+        replace(settings, clips=max(1, clips >> halvings), checkpointing=again)
+        for again in ((False, True) if checkpointing is None else (checkpointing,))
+        for halvings in range(clips.bit_length())
+    ]
+    for choice in choices:
+        found = plan(config, choice, encoder)
+        if found.peak <= SHARE * memory:
+            return found, True
+    return found, False
+
+
+def choose(
+    config: ModelConfig,
+    settings: Settings,
+    device: torch.device,
+    checkpointing: bool | None = None,
+    encoder: GemmaConfig | None = None,
+) -> tuple[Plan, str]:
+    """The plan of a run on this device, and a sentence that says what was chosen and why."""
+    if device.type != "cuda":
+        # How much memory is free changes by the second there, and one clip at a time is no slower.
+        settings = replace(settings, clips=1, fused_attention=False, checkpointing=bool(checkpointing))
+        chosen = plan(config, settings, encoder, cuda=False)
+        again = "as was asked for" if checkpointing else "which is faster"
+        return chosen, f"about {_gib(chosen.peak)} at the peak; activations are {_kept(chosen)}, {again}"
+    memory = torch.cuda.get_device_properties(device).total_memory
+    chosen, fits = fitting(config, settings, memory, encoder, checkpointing)
+    text = f"about {_gib(chosen.peak)} of this GPU's {_gib(memory)} at the peak; activations are {_kept(chosen)}"
+    if not fits:
+        return chosen, f"{text}; that may not fit: lower the rank or the duration, or quantise the base"
+    if checkpointing is None and chosen.settings.checkpointing:
+        kept = plan(config, replace(settings, clips=1), encoder)
+        text += f", as keeping them would take {_gib(kept.peak)}"
+    if settings.clips > 1:
+        text += f"; {chosen.settings.clips} of {settings.clips} clips go through at once"
+    return chosen, text
+
+
+def _kept(chosen: Plan) -> str:
+    return "computed again block by block" if chosen.settings.checkpointing else "kept"
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f} GiB"
+
+
+def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple[int, int]:
+    """Bytes saved for the backward pass, and those that come on top while it begins."""
+    size = s.dtype.itemsize
+    audio = s.clips * tokens * c.width  # numbers in one activation of the audio stream
+    text = s.clips * context * c.width
+    scores = 0 if s.fused_attention else s.clips * c.heads * tokens
+    # One block. Self-attention: the norm, its modulated result, q and k before their norms and after the rotation, v,
+    # the result before and after the gate. Attention to the text: six of these, and of the text the modulated context,
+    # k before and after its norm, v. Feed-forward: the norm, its modulated result, and the wide one around the GELU.
+    block = (9 + 6 + 10) * audio + 3 * text + s.clips * context * c.context_dim + scores * (tokens + context)
+    block += s.clips * (4 * c.heads * tokens + s.rank * (8 * tokens + 2 * context))  # gates; x Aᵀ of every adapter
+    if size != 4:
+        block += _adapter_numbers(c, s.rank, s.targets) // c.layers  # A and B as rounded for the product
+    if s.fused_attention:
+        workspace = max(6 * audio, 4 * text - 8 * audio)
+    else:  # the scores' gradients, when the last feed-forward's activations are gone
+        workspace = max(6 * audio, 2 * scores * context - 11 * audio)
+    if s.quantize is not None:
+        workspace += 4 * c.width * c.width  # the widest layer's weight, as it is multiplied with
+    shared = size * s.clips * context * c.context_dim + 4 * audio  # the context on the device; the rotation's tables
+    if s.checkpointing:
+        return size * c.layers * audio + shared, size * (block + workspace)
+    return size * c.layers * block + shared, size * workspace
+
+
+def _previews(config: ModelConfig, s: Settings) -> int:
+    """The larger of a sampling step and the decoder's and vocoder's weights with their largest layer, in fp32."""
+    c, audio = config.transformer, config.audio
+    tokens = generation_latents(s.seconds, audio)
+    text = config.text.context_length * c.width
+    stream = tokens * c.width
+    scores = 0 if s.fused_attention else 2 * c.heads * tokens * config.text.context_length
+    sampling = _GUIDANCE_PASSES * s.dtype.itemsize * (12 * stream + 5 * text + scores)
+    vocoder = _numbers(lambda: Vocoder(config.vocoder, audio.mel_bins))
+    codec = 4 * (_numbers(lambda: AudioVAE(audio, encoder=False)) + vocoder)
+    frames = audio.downsample * tokens
+    layer = max(
+        audio.base_channels * frames * audio.mel_bins,
+        _widest(config.vocoder.stage1, frames),
+        _widest(config.vocoder.bwe, frames * config.vocoder.stage1.factor // config.vocoder.hop),
+    )
+    return max(sampling, codec + 4 * 6 * layer)
+
+
+def _preparation(config: ModelConfig, s: Settings, encoder: GemmaConfig | None) -> int:
+    """The largest of the VAE's encoder, one text encoder layer beside the projection, and the connector."""
+    audio, text, size = config.audio, config.text, s.dtype.itemsize
+    frames = 1 + round(s.seconds * audio.sample_rate) // audio.hop
+    encode = 4 * (_numbers(lambda: AudioVAE(audio, decoder=False)) + 5 * audio.base_channels * frames * audio.mel_bins)
+    connect = size * (_numbers(lambda: AudioConnector(text)) + 16 * text.context_length * text.width)
+    if not encoder:
+        return max(encode, connect)
+    layer = encoder.width * (2 * encoder.head_dim * (encoder.heads + encoder.kv_heads) + 3 * encoder.hidden)
+    projection = _numbers(lambda: FeatureProjection(text, encoder.layers + 1))
+    row = 4 * text.width * text.encoder_dim  # the projection's share of one layer, fp32
+    return max(encode, connect, size * (layer + projection) + row)
+
+
+def _widest(c: GeneratorConfig, frames: int) -> int:
+    """Numbers in a generator's largest activation, which is computed at twice its rate."""
+    sizes, channels, length = [], c.channels, frames
+    for rate in c.upsample_rates:
+        channels, length = channels // 2, length * rate
+        sizes.append(2 * channels * length)
+    return max(sizes)
+
+
+@lru_cache
+def _transformer_weights(c: TransformerConfig, dtype: torch.dtype, quantize: str | None) -> int:
+    total = 0
+    for name, parameter in _on_meta(lambda: AudioTransformer(c)).named_parameters():
+        if quantize is not None and is_quantized(name):
+            # A byte each, and a scale a row; in bf16 just two bytes.
+            total += 2 * parameter.numel() if quantize == "bf16" else parameter.numel() + 2 * parameter.shape[0]
+        else:
+            total += parameter.numel() * dtype.itemsize
+    return total
+
+
+@lru_cache
+def _adapter_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
+    model = _on_meta(lambda: AudioTransformer(c))
+    return sum(rank * sum(model.get_parameter(f"{name}.weight").shape) for name in target_names(model, targets))
+
+
+def _numbers(build: Callable[[], nn.Module]) -> int:
+    return sum(tensor.numel() for tensor in _on_meta(build).state_dict().values())
+
+
+def _on_meta(build: Callable[[], Module]) -> Module:
+    with torch.device("meta"):
+        return build()

@@ -1,0 +1,273 @@
+"""Runs that begin with a LoRA, train other layers, keep the best and tell other programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from file_server import FileServer
+from safetensors.torch import save_file
+from support import BaseNames
+from torch import Tensor
+
+from soundlora.errors import InputError
+from soundlora.model.lora import PRESETS
+from soundlora.model.lora_file import read_lora, write_lora
+from soundlora.progress import Progress, StoppedError
+from soundlora.run import TrainingResult, train
+
+Train = Callable[..., TrainingResult]
+
+
+@pytest.fixture(scope="session")
+def settings(quick_base: BaseNames, shared_cache: Path, clips_zip: Path) -> dict[str, Any]:
+    return {
+        "data": clips_zip,
+        **quick_base.arguments,
+        "rank": 8,
+        "steps": 6,
+        "duration": 0.5,
+        "learning_rate": 1e-2,
+        "cache": shared_cache,
+        "validation_prompts": [],
+    }
+
+
+@pytest.fixture
+def quick_train(settings: dict[str, Any], tmp_path: Path) -> Train:
+    def run(out: str = "run", **options: Any) -> TrainingResult:
+        return train(**(settings | {"out": tmp_path / out} | options))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def first(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA to begin with, of a run that kept a clip out."""
+    return train(out=tmp_path_factory.mktemp("first") / "run", hold_out=1, **settings).lora
+
+
+def updates(path: Path) -> dict[str, Tensor]:
+    """B·A by module."""
+    return {name: b.float() @ a.float() for name, (a, b) in read_lora(path).pairs.items()}
+
+
+def losses(result: TrainingResult) -> list[tuple[int, float]]:
+    lines = (result.folder / "held_out.jsonl").read_text().splitlines()
+    return [(line["step"], line["loss"]) for line in map(json.loads, lines)]
+
+
+def stop_at(step: int) -> Callable[[Progress], None]:
+    def on_progress(news: Progress) -> None:
+        if news.stage == "training" and news.step == step:
+            raise KeyboardInterrupt
+
+    return on_progress
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# a LoRA to begin with
+
+
+def as_peft(path: Path, first: Path) -> None:
+    pairs = read_lora(first).pairs
+    tensors = {
+        f"base_model.model.{name}.lora_{part}.weight": tensor
+        for name, (a, b) in pairs.items()
+        for part, tensor in (("A", a), ("B", b))
+    }
+    save_file(tensors, path)
+    path.with_name("adapter_config.json").write_text(json.dumps({"r": 8, "lora_alpha": 8}))
+
+
+@pytest.mark.parametrize("naming", ["official", "comfyui", "kohya", "diffusers", "peft"])
+def test_a_run_begins_with_a_lora_whatever_its_names(
+    quick_train: Train, first: Path, tmp_path: Path, naming: Any
+) -> None:
+    path = tmp_path / "begin.safetensors"
+    lora = read_lora(first)
+    as_peft(path, first) if naming == "peft" else write_lora(path, lora.pairs, lora.metadata, naming=naming)
+    result = quick_train(init_lora=path, steps=1, learning_rate=1e-9)
+    assert result.warnings == ()
+    for name, update in updates(result.lora).items():
+        torch.testing.assert_close(update, updates(first)[name], atol=1e-4, rtol=1e-2)
+    assert json.loads((result.folder / "config.json").read_text())["init_lora"]["name"] == "begin.safetensors"
+
+
+@pytest.mark.parametrize("rank", [4, 16])
+def test_a_lora_of_another_rank_is_resized_and_a_loss_is_told(quick_train: Train, first: Path, rank: int) -> None:
+    news: list[Progress] = []
+    result = quick_train(init_lora=first, rank=rank, steps=1, learning_rate=1e-9, on_progress=news.append)
+    assert read_lora(result.lora).ranks == [rank]
+    told = [item.message for item in news if item.note and item.message in result.warnings]
+    if rank == 4:
+        assert len(told) == len(result.warnings) == 1
+        assert "of rank 8 was cut to rank 4, which keeps" in told[0]
+    else:
+        assert told == []
+        for name, update in updates(result.lora).items():
+            torch.testing.assert_close(update, updates(first)[name], atol=1e-4, rtol=1e-2)
+
+
+def test_the_base_is_measured_without_the_lora_that_a_run_begins_with(quick_train: Train, first: Path) -> None:
+    result = quick_train(init_lora=first, hold_out=1)
+    cold = quick_train("cold", hold_out=1)
+    (base_step, base), (start_step, start), *rest = losses(result)
+    assert (base_step, start_step) == (0, 0)
+    assert base == losses(cold)[0][1]
+    assert start != base
+    assert [step for step, _ in rest] == [1, 2, 3, 4, 5, 6]
+    assert (result.fit.base_loss, result.fit.start_loss) == (base, start)
+    assert f"The LoRA it began with had {start:.3f}." in result.fit.sentences
+    assert cold.fit.start_loss is None
+
+
+def test_a_run_that_began_with_a_lora_is_resumed_to_the_bit_and_with_no_other(
+    quick_train: Train, first: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"init_lora": first, "hold_out": 1, "checkpoint_every": 2}
+    whole = quick_train("whole", **options)
+    with pytest.raises(StoppedError):
+        quick_train("stopped", on_progress=stop_at(3), **options)
+    other = tmp_path / first.name
+    other.write_bytes(whole.lora.read_bytes())
+    with pytest.raises(InputError, match=r"was started with init_lora = .*lora\.safetensors.*, not"):
+        quick_train("stopped", resume=True, **(options | {"init_lora": other}))
+    with pytest.raises(InputError, match=r"was started with init_lora = .*, not None"):
+        quick_train("stopped", resume=True, **(options | {"init_lora": None}))
+    resumed = quick_train("stopped", resume=True, **options)
+    for name in ("lora.safetensors", "metrics.jsonl", "held_out.jsonl", "config.json"):
+        assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+
+
+def test_a_lora_of_another_base_is_told_of(quick_train: Train, first: Path, tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    write_lora(path, read_lora(first).pairs, {"base": "mega", "base_hash": "0" * 64})
+    result = quick_train(init_lora=path, steps=1)
+    (warning,) = result.warnings
+    assert "was trained on another base (mega)" in warning
+
+
+def test_a_lora_that_does_not_fit_leaves_no_folder(quick_train: Train, tmp_path: Path) -> None:
+    path = tmp_path / "strange.safetensors"
+    write_lora(path, {"transformer_blocks.0.audio_attn1.to_q": (torch.ones(4, 7), torch.ones(9, 4))}, {})
+    with pytest.raises(InputError, match="9×7, but this base has"):
+        quick_train(init_lora=path)
+    with pytest.raises(InputError, match=r"There is no LoRA at .*nowhere\.safetensors"):
+        quick_train(init_lora=tmp_path / "nowhere.safetensors")
+    assert not (tmp_path / "run").exists()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# targets
+
+
+@pytest.mark.parametrize(("targets", "modules"), [("all", 10), ("attention", 8), ("self-ff", 6)])
+def test_the_named_layers_are_trained_and_written_down(quick_train: Train, targets: str, modules: int) -> None:
+    result = quick_train(targets=targets, steps=2)
+    lora = read_lora(result.lora)
+    assert {name.split(".", 2)[2] for name in lora.pairs} == set(PRESETS[targets])
+    assert len(lora.pairs) == 2 * modules
+    assert json.loads(lora.metadata["target_modules"]) == list(PRESETS[targets])
+    assert json.loads((result.folder / "config.json").read_text())["target_modules"] == list(PRESETS[targets])
+    assert json.loads((result.folder / "request.json").read_text())["targets"] == targets
+
+
+def test_a_batch_takes_several_clips_a_step(quick_train: Train) -> None:
+    result = quick_train(batch_size=3, steps=2)
+    lines = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [sorted(line["clip"].split(", ")) for line in lines] == [["high.wav", "low.wav", "middle.wav"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"targets": "video"}, "targets is 'video', but it must be one of all, attention, self-ff"),
+        ({"log": ["csv", "paper"]}, "log is 'paper', but it must be one of csv, tensorboard, wandb"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints is 0, but it must be positive"),
+        ({"batch_size": 0}, "batch_size is 0, but it must be positive"),
+    ],
+)
+def test_what_there_is_not_is_refused_before_any_work(
+    quick_train: Train, tmp_path: Path, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        quick_train(data=tmp_path / "not even there", **options)
+    assert not (tmp_path / "run").exists()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# checkpoints
+
+
+def test_a_checkpoints_lora_is_what_the_run_would_have_ended_with(quick_train: Train) -> None:
+    result = quick_train(checkpoint_every=2)
+    last = read_lora(result.folder / "checkpoints" / "step_000006.safetensors")
+    lora = read_lora(result.lora)
+    assert last.metadata == lora.metadata | {"step": "6"}
+    for name, (a, b) in lora.pairs.items():
+        assert torch.equal(last.pairs[name][0], a)
+        assert torch.equal(last.pairs[name][1], b)
+    state = torch.load(result.folder / "checkpoints" / "step_000002.pt", weights_only=True)
+    early = read_lora(result.folder / "checkpoints" / "step_000002.safetensors")
+    for name, (_, b) in early.pairs.items():
+        assert torch.equal(b, state["adapter"][f"diffusion_model.{name}.lora_B.weight"].to(torch.bfloat16))
+
+
+def test_every_checkpoint_is_measured_and_the_best_ones_are_kept(quick_train: Train) -> None:
+    options: dict[str, Any] = {"hold_out": 1, "steps": 50, "checkpoint_every": 7}
+    everything = quick_train("all", **options)
+    measured = dict(losses(everything))
+    steps = [7, 14, 21, 28, 35, 42, 49, 50]
+    assert set(steps) <= set(measured)
+    best = sorted(sorted(steps, key=lambda step: measured[step])[:3])
+    result = quick_train("best", keep_checkpoints=3, **options)
+    assert sorted(path.name for path in (result.folder / "checkpoints").iterdir()) == [
+        f"step_{step:06d}.{kind}" for step in best for kind in ("pt", "safetensors")
+    ]
+    assert result.lora.read_bytes() == everything.lora.read_bytes()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# other programs' logs
+
+
+def test_a_resumed_run_has_every_line_once_in_its_csv(quick_train: Train) -> None:
+    options: dict[str, Any] = {"log": ["csv"], "hold_out": 1, "checkpoint_every": 4}
+    with pytest.raises(StoppedError):
+        quick_train(on_progress=stop_at(3), **options)
+    result = quick_train(resume=True, **options)
+    with (result.folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [{key: str(value) for key, value in line.items()} for line in lines]
+    with (result.folder / "held_out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(int(row["step"]), float(row["loss"])) for row in rows] == losses(result)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# a base that is fetched
+
+
+def test_a_bases_signature_is_not_kept_and_its_fetch_is_told_of(
+    quick_train: Train, file_server: FileServer, quick_base: BaseNames, tmp_path: Path
+) -> None:
+    file_server.files["/base.safetensors"] = Path(quick_base.checkpoint).read_bytes()
+    url = f"{file_server.url}/base.safetensors"
+    news: list[Progress] = []
+    result = quick_train(base=f"{url}?signature=s3cret", steps=1, cache=tmp_path / "own", on_progress=news.append)
+    fetching = [(item.step, item.steps) for item in news if item.stage == "base" and "fetching" in item.message]
+    assert fetching[-1][0] == fetching[-1][1]
+    assert all(early <= late for early, late in pairwise(fetching))
+    for path in result.folder.rglob("*"):
+        assert path.is_dir() or b"s3cret" not in path.read_bytes(), path
+    assert not any("s3cret" in item.message for item in news)
+    for name in ("request.json", "config.json"):
+        assert json.loads((result.folder / name).read_text())["base"] == url

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from memory import TensorMemory
+from parity.cases import checkpoint
+
+from soundlora.model.config import ModelConfig, TransformerConfig
+from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
+from soundlora.model.lora import Adapter
+from soundlora.model.quantize import quantize
+from soundlora.model.transformer import AudioTransformer
+from soundlora.training.plan import GIB, Plan, Settings, choose, fitting, plan
+from soundlora.training.trainer import Example, Trainer
+
+CPU_SETTINGS = Settings(dtype=torch.float32, fused_attention=False)
+
+
+def sized(layers: int, heads: int = 8, context: int = 1024) -> ModelConfig:
+    """A base of the tiny one's audio, whose transformer is wide enough for its activations to matter."""
+    width = heads * 64
+    transformer = TransformerConfig(layers, heads, 64, 128, 128, width, 20.0, 10000.0, 1000.0, 1e-6, True)
+    config = replace(checkpoint().config, transformer=transformer)
+    return replace(config, audio=LTX_2_3.audio, text=replace(config.text, context_length=context))
+
+
+def measure(config: ModelConfig, settings: Settings) -> tuple[int, int, int]:
+    """Bytes that are really allocated: the base's weights, the adapter's, and the most in a step above both."""
+    c = config.transformer
+    with TensorMemory() as memory:
+        model = AudioTransformer(c).to(settings.dtype).requires_grad_(False)
+        if settings.quantize is not None:
+            quantize(model, settings.quantize)
+        model.checkpointing = settings.checkpointing
+        weights = memory.live
+        adapter = Adapter.create(model, settings.rank)
+        tokens = round(settings.seconds * 25) + 1
+        context = torch.zeros(config.text.context_length, c.context_dim, dtype=settings.dtype)
+        examples = [Example(str(i), torch.randn(tokens, 128), context) for i in range(settings.clips)]
+        data = sum(example.latents.nbytes for example in examples) + context.nbytes
+        trainer = Trainer(
+            adapter, examples, config.audio, steps=4, learning_rate=1e-4, seed=0,
+            batch_size=settings.clips, at_once=settings.clips,
+        )  # fmt: skip
+        trainer.step(0)
+        held = memory.live
+        memory.peak = held
+        trainer.step(1)
+    return weights, held - weights - data, memory.peak - held
+
+
+@pytest.mark.parametrize(
+    ("layers", "settings"),
+    [
+        pytest.param(8, CPU_SETTINGS, id="fp32"),
+        pytest.param(2, replace(CPU_SETTINGS, dtype=torch.bfloat16), id="bf16"),
+        pytest.param(4, replace(CPU_SETTINGS, checkpointing=True), id="checkpointing"),
+        pytest.param(2, replace(CPU_SETTINGS, clips=3), id="three clips at once"),
+        pytest.param(2, replace(CPU_SETTINGS, rank=128, seconds=10.0), id="rank 128, 10 s"),
+        pytest.param(4, replace(CPU_SETTINGS, quantize="int8"), id="int8"),
+        pytest.param(2, replace(CPU_SETTINGS, quantize="bf16"), id="bf16 held, fp32 computed"),
+    ],
+)
+def test_a_plan_is_within_15_percent_of_what_is_allocated(layers: int, settings: Settings) -> None:
+    config = sized(layers)
+    expected = plan(config, settings, cuda=False)
+    weights, adapter, step = measure(config, settings)
+    assert weights == pytest.approx(expected.weights, rel=0.01)
+    assert adapter == pytest.approx(expected.adapter, rel=0.03)
+    assert step == pytest.approx(expected.saved + expected.workspace, rel=0.15)
+
+
+def test_the_full_size_fits_where_it_was_promised_to() -> None:
+    assert plan(LTX_2_3, Settings(), GEMMA_3_12B).peak <= 11 * GIB
+    assert plan(LTX_2_3, Settings(quantize="int8"), GEMMA_3_12B).peak <= 7.5 * GIB
+    # By the specification's own count of the transformer's weights.
+    assert plan(LTX_2_3, Settings()).weights == 2 * 3_286_408_320
+
+
+def test_each_of_the_three_moments_of_a_run_can_be_the_peak() -> None:
+    base = Plan(Settings(), weights=10, adapter=1, saved=5, workspace=2, previews=1, preparation=1, runtime=1)
+    assert base.peak == base.step == 19
+    assert replace(base, previews=20).peak == 32
+    assert replace(base, preparation=50).peak == 51
+
+
+def test_a_large_gpu_takes_the_whole_batch_at_once() -> None:
+    found, fits = fitting(LTX_2_3, Settings(clips=8), 80 * GIB)
+    assert fits
+    assert (found.settings.clips, found.settings.checkpointing) == (8, False)
+
+
+def test_a_smaller_gpu_takes_fewer_clips_at_once_before_it_computes_twice() -> None:
+    found, fits = fitting(LTX_2_3, Settings(clips=8), 14 * GIB)
+    assert fits
+    assert (found.settings.clips, found.settings.checkpointing) == (2, False)
+    found, fits = fitting(LTX_2_3, Settings(clips=8, seconds=20.0), 11 * GIB)
+    assert fits
+    assert (found.settings.clips, found.settings.checkpointing) == (8, True)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_what_was_asked_for_is_not_changed(wanted: bool) -> None:
+    for memory in (6 * GIB, 80 * GIB):
+        assert fitting(LTX_2_3, Settings(), memory, checkpointing=wanted)[0].settings.checkpointing is wanted
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], torch.device]:
+    """A device that says it is a GPU of so many GiB."""
+
+    def pretend(gib: float) -> torch.device:
+        monkeypatch.setattr(
+            torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=round(gib * GIB))
+        )
+        return torch.device("cuda")
+
+    return pretend
+
+
+def test_the_choice_is_explained(gpu: Callable[[float], torch.device]) -> None:
+    longest = Settings(seconds=20.0)
+    chosen, why = choose(LTX_2_3, longest, gpu(24), None, GEMMA_3_12B)
+    assert why == "about 11.2 GiB of this GPU's 24.0 GiB at the peak; activations are kept"
+    chosen, why = choose(LTX_2_3, longest, gpu(11), None, GEMMA_3_12B)
+    assert chosen.settings.checkpointing
+    assert why.endswith("activations are computed again block by block, as keeping them would take 11.2 GiB")
+    chosen, why = choose(LTX_2_3, longest, gpu(6), None, GEMMA_3_12B)
+    assert why.endswith("that may not fit: lower the rank or the duration, or quantise the base")
+    chosen, why = choose(LTX_2_3, replace(longest, clips=8), gpu(24), None, GEMMA_3_12B)
+    assert (chosen.settings.clips, why.endswith("; 4 of 8 clips go through at once")) == (4, True)
+
+
+def test_a_cpu_keeps_activations_unless_told_otherwise() -> None:
+    chosen, why = choose(LTX_2_3, Settings(clips=4), torch.device("cpu"))
+    assert (chosen.settings.clips, chosen.settings.checkpointing, chosen.runtime) == (1, False, 0)
+    assert "GiB at the peak; activations are kept" in why
+    chosen, why = choose(LTX_2_3, Settings(), torch.device("cpu"), True)
+    assert chosen.settings.checkpointing
+    assert why.endswith("activations are computed again block by block, as was asked for")
+
+
+def test_a_gpu_that_is_too_small_is_said_to_be() -> None:
+    found, fits = fitting(LTX_2_3, Settings(), 6 * GIB)
+    assert not fits
+    assert found.settings.checkpointing
+
+
+def test_more_of_anything_takes_more() -> None:
+    peak = plan(LTX_2_3, Settings()).peak
+    for more in (Settings(rank=64), Settings(seconds=10.0), Settings(clips=2), Settings(dtype=torch.float32)):
+        assert plan(LTX_2_3, more).peak > peak
+    for less in (Settings(rank=8), Settings(targets="self-ff"), Settings(checkpointing=True), Settings(quantize="fp8")):
+        assert plan(LTX_2_3, less).peak < peak
