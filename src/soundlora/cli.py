@@ -1,4 +1,4 @@
-"""The command line: soundlora train | generate | inspect | doctor | base | lora."""
+"""The command line: soundlora train | generate | inspect | doctor | base | lora | serve | keys."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from soundlora.base_commands import app as base_commands
 from soundlora.errors import InputError
 from soundlora.lora_commands import app as lora_commands
 from soundlora.progress import StoppedError
+from soundlora.serve_commands import keys_commands, serve
 
 app = typer.Typer(
     name="soundlora",
@@ -25,6 +26,8 @@ app = typer.Typer(
 )
 app.add_typer(base_commands, name="base")
 app.add_typer(lora_commands, name="lora")
+app.add_typer(keys_commands, name="keys")
+app.command()(serve)
 
 # What a field of the request is called here, so that a complaint names what was typed.
 FLAGS = {

@@ -1,0 +1,74 @@
+"""The generation request and its result: field names, defaults and ranges of `fal-ai/ltx-2.3-quality/text-to-audio`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from soundlora.request import DEFAULT_NEGATIVE_PROMPT, File, Number, WholeNumber
+
+MAX_LORAS = 3
+
+
+class LoraChoice(BaseModel):
+    """A LoRA, and how strongly it works."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    path: str = Field(min_length=1, description="URL of the LoRA weights (.safetensors).")
+    scale: Number = Field(1.0, ge=-4, le=4, description="How strongly the LoRA works.")
+    transformer: Literal["high", "low", "both"] = Field(
+        "both", description="A setting of bases with two transformers; accepted, without effect."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_default(cls, data: Any) -> Any:
+        return _without_nulls(data)
+
+
+class GenerationRequest(BaseModel):
+    """What a client may ask of a generation. Unknown fields are ignored; null means the default.
+
+    The sound lasts num_frames / frames_per_second seconds. A field that is not sent takes the base's own value where
+    the base has one: steps, guidance, negative prompt.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    prompt: str = Field(min_length=1, description="The sound in words.")
+    loras: list[LoraChoice] = Field(
+        default_factory=list, max_length=MAX_LORAS, description="LoRAs to generate with; they add up."
+    )
+    num_frames: WholeNumber = Field(121, ge=9, le=481, description="The length of the sound in frames.")
+    frames_per_second: Number = Field(24, ge=1, le=60, description="Frames a second; they size the sound.")
+    num_inference_steps: WholeNumber = Field(15, ge=8, le=30, description="The number of sampling steps.")
+    guidance_scale: Number = Field(1.0, ge=1, le=20, description="How closely the sound follows the prompt.")
+    stg_scale: Number = Field(1.0, ge=0, le=3, description="Spatio-temporal guidance; 0 disables it.")
+    negative_prompt: str = Field(DEFAULT_NEGATIVE_PROMPT, description="What the sound moves away from.")
+    seed: WholeNumber | None = Field(
+        None, ge=0, le=2**63 - 1, description="The same seed gives the same sound; random when it is not given."
+    )
+    sync_mode: bool = Field(False, description="Return the sound as a data URI instead of an address.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_default(cls, data: Any) -> Any:
+        return _without_nulls(data)
+
+
+class GenerationResult(BaseModel):
+    """What a finished generation returns."""
+
+    audio: File = Field(description="The generated sound.")
+    prompt: str = Field(description="The prompt it was generated from.")
+    seed: int = Field(description="The seed it was generated with.")
+
+
+def _without_nulls(data: Any) -> Any:
+    """Clients with optional fields send null for "not given"."""
+    if isinstance(data, Mapping):
+        return {name: value for name, value in data.items() if value is not None}
+    return data

@@ -1,0 +1,49 @@
+"""The curve of a run, read from its growing metrics and thinned out to what a picture needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+MOST_POINTS = 400
+
+
+class Curve:
+    """Points (step, name, value) of "loss", the mean over a stretch of steps, and of "held_out", each as it is."""
+
+    def __init__(self, metrics: Path, held_out: Path, steps: int) -> None:
+        self._metrics, self._held_out = _Tail(metrics), _Tail(held_out)
+        self._stretch = max(1, steps // MOST_POINTS)
+        self._losses: list[float] = []
+
+    def new(self) -> list[tuple[int, str, float]]:
+        """What has been written since the last call."""
+        points = []
+        for line in self._metrics.lines():
+            self._losses.append(line["loss"])
+            if line["step"] % self._stretch == 0:
+                points.append((line["step"], "loss", sum(self._losses) / len(self._losses)))
+                self._losses = []
+        points += [(line["step"], "held_out", line["loss"]) for line in self._held_out.lines()]
+        return points
+
+
+class _Tail:
+    """Lines of JSON added to a file since the last look. A file that was cut, as by a resumed run, is read anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def lines(self) -> list[dict[str, Any]]:
+        if not self._path.exists():
+            return []
+        if self._path.stat().st_size < self._offset:
+            self._offset = 0
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return [json.loads(line) for line in whole.splitlines()]

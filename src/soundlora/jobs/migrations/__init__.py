@@ -1,0 +1,34 @@
+"""The history of the tables, a step a version; alembic walks it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+HEAD = "0001"
+"""The newest step in `versions`."""
+
+
+def upgrade(engine: sa.Engine) -> None:
+    """Bring the tables to `HEAD`. Two servers may start at once: the second waits, and finds nothing to do."""
+    if _current(engine) == HEAD:
+        return
+    # A fifth of a second to import, for something done once.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    with engine.connect().execution_options(soundlora_write=True) as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7710420)"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _current(engine: sa.Engine) -> str | None:
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()

@@ -1,0 +1,137 @@
+"""The tables. A change here needs a step in `migrations/versions`.
+
+Times are seconds since 1970 in UTC. Money is whole billionths of a dollar, so that sums are exact.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+# SQLite counts up by itself only in a column that it calls INTEGER.
+_Number = BigInteger().with_variant(Integer, "sqlite")
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("number", _Number, primary_key=True),  # order of arrival
+    Column("id", String(36), nullable=False, unique=True),
+    Column("endpoint", String(200), nullable=False),
+    Column("key_id", String(36), nullable=False),  # whose it is; "" where the server has no keys
+    Column("state", String(16), nullable=False),  # queued, running, completed
+    Column("priority", Integer, nullable=False),  # 0 normal, 1 low
+    Column("input", Text),  # JSON as it came; None once its payloads were deleted
+    Column("summary", Text, nullable=False),  # lower case, what a search looks through
+    Column("keep_payloads", Boolean, nullable=False),
+    Column("file_seconds", Float),  # lifetime of the files of the result; None is without end
+    Column("webhook_url", Text),
+    Column("base_url", Text, nullable=False),  # the address that it was submitted to
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    Column("start_before", Float),  # else the request ends unstarted
+    Column("no_retry", Boolean, nullable=False),
+    Column("attempts", Integer, nullable=False),  # of workers, the present one included
+    Column("owner", String(36)),  # token of the worker that holds the lease
+    Column("beat", Integer, nullable=False),  # counted up by that worker for as long as it lives
+    Column("cancel_asked", Boolean, nullable=False),
+    Column("progress", Text),  # JSON, the live state of the run
+    Column("status_code", Integer),  # of the result, as are the next four
+    Column("response", Text),  # JSON
+    Column("error", Text),
+    Column("error_type", String(100)),
+    Column("units", Integer),
+    # The next in line; the requests ahead of one; what is running.
+    Index("requests_queue", "state", "priority", "number"),
+    Index("requests_by_endpoint", "endpoint", "key_id", "number"),
+    Index("requests_ended", "endpoint", "key_id", "ended_at", "number"),
+    Index("requests_by_key", "key_id", "number"),
+)
+
+logs = Table(
+    "logs",
+    metadata,
+    Column("number", _Number, primary_key=True),
+    Column("request_id", String(36), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("level", String(10), nullable=False),
+    Column("message", Text, nullable=False),
+    Index("logs_by_request", "request_id", "number"),
+)
+
+# The curve of a run, thinned out: enough to draw it.
+points = Table(
+    "points",
+    metadata,
+    Column("number", _Number, primary_key=True),
+    Column("request_id", String(36), nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("name", String(20), nullable=False),  # loss, held_out
+    Column("value", Float, nullable=False),
+    Index("points_by_request", "request_id", "number"),
+)
+
+# Never changed, never deleted: one line a completed request.
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("number", _Number, primary_key=True),
+    Column("request_id", String(36), nullable=False, unique=True),
+    Column("endpoint", String(200), nullable=False),
+    Column("key_id", String(36), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("units", Integer, nullable=False),
+    Column("unit_nano_usd", BigInteger, nullable=False),
+    Index("ledger_by_key", "key_id", "at"),
+)
+
+# Webhooks that have to be sent, and those that were.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("request_id", String(36), primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("body", Text, nullable=False),  # JSON
+    Column("state", String(16), nullable=False),  # waiting, delivered, failed
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Float, nullable=False),
+    Column("error", Text),  # of the last attempt
+    Index("deliveries_due", "state", "next_at"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),  # SHA-256 of the secret
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float),
+    Column("max_queue", Integer, nullable=False),  # waiting requests; 0 takes the server's limit
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", String(32), primary_key=True),  # random: who knows it may read the file
+    Column("key_id", String(36), nullable=False),
+    Column("request_id", String(36)),  # whose result or preview it is
+    Column("role", String(40), nullable=False),  # upload, lora, config, audio, preview, checkpoint, ...
+    Column("name", String(255), nullable=False),
+    Column("content_type", String(200), nullable=False),
+    Column("size", BigInteger),  # bytes; None until it is whole
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Index("files_by_request", "request_id", "role"),
+    Index("files_by_key", "key_id", "created_at"),
+    Index("files_expiring", "expires_at"),
+)
+
+# What the server made for itself: the key that signs webhooks, the one that signs upload addresses.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", Text, nullable=False),
+)

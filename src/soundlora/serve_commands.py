@@ -1,0 +1,200 @@
+"""soundlora serve, and soundlora keys create | list | revoke."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from soundlora.errors import InputError
+
+if TYPE_CHECKING:
+    from soundlora.jobs.keys import Keys
+    from soundlora.settings import Settings
+
+DataDirOption = Annotated[
+    Path | None, typer.Option(help="Folder of database, files and runs. [default: soundlora-data]")
+]
+DatabaseOption = Annotated[
+    str | None, typer.Option(help="postgresql://user@host/name. [default: an SQLite file in the data folder]")
+]
+
+keys_commands = typer.Typer(
+    help="Keys that let clients into the server.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one. [default: 8420]")] = None,
+    data_dir: DataDirOption = None,
+    database: DatabaseOption = None,
+    storage: Annotated[
+        str | None, typer.Option(help="A folder, or s3://bucket/prefix. [default: a folder in the data folder]")
+    ] = None,
+    public_url: Annotated[
+        str | None, typer.Option(help="How clients reach the server. [default: as each one has asked]")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="Of all runs, as for train. [default: nano]")] = None,
+    text_encoder: Annotated[str | None, typer.Option(help="As for train.")] = None,
+    allow_anonymous: Annotated[
+        bool, typer.Option("--allow-anonymous", help="Let everybody in as long as there is no key.")
+    ] = False,
+    slots: Annotated[int | None, typer.Option(min=0, help="Runs at a time. [default: one a GPU]")] = None,
+    price_per_step: Annotated[float | None, typer.Option(min=0, help="US dollars. [default: 0.0022]")] = None,
+    max_queue: Annotated[int | None, typer.Option(min=0, help="Requests that may wait. [default: any number]")] = None,
+    private_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name, address or network that users' URLs may lead to although it is not public."),
+    ] = None,
+) -> None:
+    """Answer the hosted endpoint's queue protocol. Every option is an environment variable too: SOUNDLORA_PORT."""
+    settings = _settings(
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        database_url=database,
+        storage_url=storage,
+        public_url=public_url,
+        base=base,
+        text_encoder=text_encoder,
+        allow_anonymous=allow_anonymous or None,
+        slots=slots,
+        price_per_step=price_per_step,
+        max_queue=max_queue,
+        private_hosts=tuple(private_host) if private_host else None,
+    )
+    from soundlora.service import page
+    from soundlora.service.app import create_app
+    from soundlora.service.serving import open_port
+    from soundlora.service.serving import serve as serve_app
+
+    app = create_app(settings)
+    service = app.state.service
+    door, missing = _door(settings, service.keys), _missing(settings.base)
+    service.storage.check()
+    opened = open_port(settings.host, settings.port)
+    name, taken = opened.getsockname()[:2]
+    address = f"http://[{name}]:{taken}" if ":" in name else f"http://{name}:{taken}"
+
+    def say_ready() -> None:
+        print(f"soundlora serves {address}; Ctrl-C ends it")
+        if settings.public_url:
+            print(f"  clients   {settings.public_url}")
+        print(f"  data      {settings.data_dir.absolute()}")
+        print(f"  database  {_without_password(settings.database)}")
+        print(f"  files     {settings.storage}")
+        print(f"  base      {settings.base}{missing}")
+        print(f"  runs      {service.executor.slots} at a time")
+        print(f"  keys      {door}", flush=True)
+        if not page.is_built():
+            print(f"  page      {page.MISSING}", flush=True)
+
+    serve_app(app, opened, say_ready)
+
+
+@keys_commands.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose it is.")],
+    max_queue: Annotated[int, typer.Option(min=0, help="Requests of it that may wait; 0 is the server's limit.")] = 0,
+    data_dir: DataDirOption = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Make a key. Its secret is shown now and never again; clients take it as FAL_KEY."""
+    key, secret = _keys(data_dir, database).create(name, max_queue)
+    print(f"{secret}\nThis is the key of {key.name}; it can't be shown again.")
+
+
+@keys_commands.command("list")
+def list_(
+    data_dir: DataDirOption = None,
+    database: DatabaseOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+) -> None:
+    """Show all keys, without their secrets."""
+    found = _keys(data_dir, database).list()
+    if as_json:
+        shown: list[dict[str, Any]] = [
+            {
+                "id": key.id,
+                "name": key.name,
+                "created_at": key.created_at,
+                "revoked_at": key.revoked_at,
+                "max_queue": key.max_queue,
+            }
+            for key in found
+        ]
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        return
+    if not found:
+        print("There are no keys; soundlora keys create NAME makes one.")
+    for key in found:
+        state = "valid" if key.revoked_at is None else f"revoked {_day(key.revoked_at)}"
+        print(f"{key.id}  {_day(key.created_at)}  {state:<18}  {key.name}")
+
+
+@keys_commands.command()
+def revoke(
+    id: Annotated[str, typer.Argument(help="As soundlora keys list shows it.")],
+    data_dir: DataDirOption = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Let nobody in with a key any more; a running server knows within a second."""
+    _keys(data_dir, database).revoke(id)
+    print(f"{id} is revoked.")
+
+
+def _settings(**given: Any) -> Settings:
+    from soundlora.settings import Settings
+
+    return Settings.from_environment(**given)
+
+
+def _keys(data_dir: Path | None, database_url: str | None) -> Keys:
+    from soundlora.jobs.database import Database
+    from soundlora.jobs.keys import Keys
+
+    database = Database(_settings(data_dir=data_dir, database_url=database_url).database)
+    database.migrate()
+    return Keys(database)
+
+
+def _door(settings: Settings, keys: Keys) -> str:
+    """Who may come in, in words. Raises InputError when that would be everybody, and nobody has said so."""
+    found = keys.list()
+    valid = sum(key.revoked_at is None for key in found)
+    if found:
+        return f"{valid} valid" if valid else "all revoked: nobody can come in; soundlora keys create NAME makes one"
+    if settings.allow_anonymous:
+        return "none: everybody who reaches the server may use it"
+    if not settings.loopback:
+        raise InputError(
+            f"There are no keys, so everybody who reaches {settings.host} could use the server. Make a key with "
+            "soundlora keys create NAME, or say --allow-anonymous."
+        )
+    return "none: only this machine may use the server; soundlora keys create NAME makes one"
+
+
+def _missing(base: str) -> str:
+    """What the first run will have to do about the base; a note for the first lines."""
+    from soundlora.addresses import is_url
+    from soundlora.model.fetched import fetched, is_hub_name
+
+    if base == "nano" or Path(base).expanduser().exists():
+        return ""
+    if is_url(base) or is_hub_name(base):
+        return "" if fetched(base, "base").complete else " (not fetched yet: the first run will do it)"
+    raise InputError(f"There is no base {base}; give nano, the path of a checkpoint, owner/name on the hub, or a URL.")
+
+
+def _without_password(url: str) -> str:
+    from sqlalchemy.engine import make_url
+
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def _day(at: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(at))

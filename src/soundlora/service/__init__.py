@@ -1,0 +1,1 @@
+"""The HTTP side: the hosted endpoint's queue protocol."""

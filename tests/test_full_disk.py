@@ -1,0 +1,137 @@
+"""A disk without room: nothing that was accepted is lost, and no half of a file is left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+from workplace import Place
+
+from soundlora.endpoints import GENERATION
+from soundlora.jobs.tables import files as table
+from soundlora.service.app import create_app
+from soundlora.settings import Settings
+
+MEBIBYTE = 1024**2
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
+    try:
+        done = subprocess.run(mount, capture_output=True, text=True)
+    except OSError as error:
+        pytest.skip(f"no small file system can be mounted: {error}")
+    if done.returncode:
+        pytest.skip(f"no small file system can be mounted: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no room; returns the file to delete for some."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            return ballast
+
+
+def objects(disk: Path) -> list[Path]:
+    return [path for path in disk.rglob("*") if path.is_file() and path.name != "ballast"]
+
+
+def test_a_result_waits_for_room(disk: Path, tmp_path: Path) -> None:
+    place = Place(tmp_path / "data", storage_url=str(disk / "files"))
+    ballast = fill(disk)
+    request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 25, "seed": 3})
+    _, process = place.start()
+    deadline = time.monotonic() + 120
+    while not any("can't be stored yet" in line for line in place.said(request.id)):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    beat = place.requests.find(request.id).beat
+    time.sleep(1)
+    assert place.requests.find(request.id).beat > beat
+    assert objects(disk) == []
+    assert (place.settings.runs / request.id / "audio.wav").exists()
+    ballast.unlink()
+    assert process.wait(60) == 0
+    process.stdin.close()
+    found = place.requests.find(request.id)
+    assert (found.status_code, found.attempts) == (200, 1)
+    (row,) = place.files.of_request(request.id)
+    assert place.files.storage.size(row.key) == row.size
+    assert len(objects(disk)) == 1
+    place.database.close()
+
+
+@pytest.mark.slow
+def test_without_room_for_long_the_request_goes_back_with_its_folder(disk: Path, tmp_path: Path) -> None:
+    place = Place(tmp_path / "data", storage_url=str(disk / "files"), patience=0.5)
+    ballast = fill(disk)
+    request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 25, "seed": 3}, no_retry=True)
+    given_back = place.work()
+    assert (given_back.state, given_back.attempts) == ("queued", 0)
+    assert "finished but could not be stored" in place.said(request.id)[-1]
+    assert (place.settings.runs / request.id / "audio.wav").exists()
+    assert objects(disk) == []
+    ballast.unlink()
+    assert place.work().status_code == 200
+    place.database.close()
+
+
+def test_a_run_on_a_full_disk_is_tried_again_and_then_ends_with_the_reason(disk: Path, tmp_path: Path) -> None:
+    """The run's own folder is there, the database and the storage are not."""
+    place = Place(tmp_path / "data", patience=0.1)
+    place.settings.runs.mkdir(parents=True)
+    request = place.requests.submit(GENERATION, {"prompt": "rain", "loras": [{"path": "data:,x"}], "num_frames": 9})
+    (disk / request.id).mkdir()
+    (place.settings.runs / request.id).symlink_to(disk / request.id)
+    ballast = fill(disk)
+    for attempt in (1, 2):
+        found = place.work()
+        assert (found.state, found.attempts) == ("queued", attempt)
+    ended = place.work()
+    assert (ended.status_code, ended.error_type) == (503, "runner_disconnected")
+    assert ended.error.startswith("The server's disk is full")
+    assert str(tmp_path) not in ended.error
+    ballast.unlink()
+    place.database.close()
+
+
+@pytest.mark.parametrize("how", ["one piece", "signed", "parts"])
+def test_an_upload_without_room_is_refused_and_leaves_nothing(disk: Path, tmp_path: Path, how: str) -> None:
+    app = create_app(Settings(data_dir=tmp_path / "data", storage_url=str(disk / "files")), executor=False)
+    service = app.state.service
+    with TestClient(app, raise_server_exceptions=False) as client:
+
+        def send(content: bytes) -> int:
+            if how == "one piece":
+                return client.post("/files/upload", content=content).status_code
+            given = {"file_name": "clips.zip", "content_type": "application/zip"}
+            kind = "initiate-multipart" if how == "parts" else "initiate"
+            url = client.post(f"/storage/upload/{kind}", json=given).json()["upload_url"]
+            if how == "signed":
+                return client.put(url, content=content).status_code
+            path, _, query = url.partition("?")
+            return client.put(f"{path}/1?{query}", content=content).status_code
+
+        assert send(os.urandom(3 * MEBIBYTE)) == 503
+        assert objects(disk) == []
+        with service.database.read() as connection:
+            assert connection.execute(sa.select(table).where(table.c.size.is_not(None))).all() == []
+        assert send(os.urandom(MEBIBYTE)) == 200
+        assert [path.stat().st_size for path in objects(disk)] == [MEBIBYTE]

@@ -1,0 +1,64 @@
+"""soundlora serve as a process of its own, and the keys on the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from support import Cli
+
+
+def test_keys_are_made_listed_and_revoked(soundlora: Cli, tmp_path: Path) -> None:
+    here = ("--data-dir", tmp_path)
+    assert "There are no keys" in soundlora("keys", "list", *here).out
+    made = soundlora("keys", "create", "Ann", "--max-queue", 2, *here)
+    secret = made.out.split()[0]
+    id = secret.split(":")[0]
+    listed = soundlora("keys", "list", "--json", *here).out
+    (key,) = json.loads(listed)
+    assert (key["id"], key["name"], key["max_queue"], key["revoked_at"]) == (id, "Ann", 2, None)
+    assert secret.split(":")[1] not in listed
+    assert soundlora("keys", "revoke", id, *here).code == 0
+    assert "revoked" in soundlora("keys", "list", *here).out
+    assert soundlora("keys", "revoke", id, *here).code == 2
+
+
+def test_another_host_without_keys_is_refused(soundlora: Cli, tmp_path: Path) -> None:
+    refused = soundlora("serve", "--host", "0.0.0.0", "--port", 0, "--data-dir", tmp_path)
+    assert refused.code == 2
+    assert "soundlora keys create" in refused.err
+    assert "--allow-anonymous" in refused.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_says_where_it_is_and_ends_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-c", "from soundlora.cli import main; main()", "serve", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--data-dir", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    said = "".join(process.stdout.readline() for _ in range(7))
+    assert "keys      none: only this machine may use the server" in said
+    found = re.search(r"http://127\.0\.0\.1:\d+", said)
+    assert found is not None
+    with urllib.request.urlopen(f"{found[0]}/health", timeout=10) as answer:
+        assert answer.status == 200
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+
+
+def test_the_server_needs_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from soundlora.settings import Settings; "
+        "from soundlora.service.app import create_app; create_app(Settings(data_dir=Path(sys.argv[1]))); "
+        "import soundlora.service.serving; print([name for name in ('torch', 'numpy', 'av') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "torch" not in done.stdout

@@ -1,0 +1,115 @@
+"""The storage is away while a worker has results for it: they wait, and nobody trains twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from example_zip import some_clips
+from moto.server import ThreadedMotoServer
+from s3_server import BUCKET, bucket
+from workplace import Place
+
+from soundlora.endpoints import GENERATION, TRAINING
+
+
+class S3:
+    """Can be stopped and started again at the same address. It forgets what it had: the bucket is made anew."""
+
+    def __init__(self) -> None:
+        self._server: ThreadedMotoServer | None = None
+        self._port = 0
+
+    def start(self) -> str:
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self._port)
+        self._server.start()
+        self._port = self._server.get_host_and_port()[1]
+        return f"http://127.0.0.1:{self._port}"
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+        self._server = None
+
+    def restart(self) -> None:
+        url = self.start()
+        boto3.resource("s3", endpoint_url=url, region_name="us-east-1").Bucket(BUCKET).create()
+
+
+@pytest.fixture
+def s3() -> Iterator[S3]:
+    s3 = S3()
+    with bucket(s3.start()):
+        yield s3
+        if s3._server is None:
+            s3.restart()
+    s3.stop()
+
+
+def wait_for_line(place: Place, request_id: str, process, text: str) -> None:
+    deadline = time.monotonic() + 120
+    while not any(text in line for line in place.said(request_id)):
+        assert time.monotonic() < deadline, place.said(request_id)
+        assert process.poll() is None
+        time.sleep(0.1)
+
+
+def test_a_result_waits_for_the_storage(s3: S3, tmp_path: Path) -> None:
+    place = Place(tmp_path / "data", storage_url=f"s3://{BUCKET}/there")
+    s3.stop()
+    request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 9, "seed": 3})
+    _, process = place.start()
+    wait_for_line(place, request.id, process, "can't be stored yet")
+    beat = place.requests.find(request.id).beat
+    time.sleep(1)
+    assert place.requests.find(request.id).beat > beat
+    s3.restart()
+    assert process.wait(120) == 0
+    process.stdin.close()
+    found = place.requests.find(request.id)
+    assert (found.status_code, found.attempts) == (200, 1)
+    (row,) = place.files.of_request(request.id)
+    assert place.files.storage.size(row.key) == row.size
+    place.database.close()
+
+
+@pytest.mark.slow
+def test_cancelling_ends_the_waiting(s3: S3, tmp_path: Path) -> None:
+    place = Place(tmp_path / "data", storage_url=f"s3://{BUCKET}/there")
+    s3.stop()
+    request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 9})
+    _, process = place.start()
+    wait_for_line(place, request.id, process, "can't be stored yet")
+    place.requests.cancel(request.id)
+    assert process.wait(60) == 0
+    process.stdin.close()
+    assert place.requests.find(request.id).error_type == "client_cancelled"
+    place.database.close()
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_stored_by_a_later_worker_which_does_not_train(s3: S3, tmp_path: Path) -> None:
+    place = Place(tmp_path / "data", storage_url=f"s3://{BUCKET}/there", patience=1)
+    s3.stop()
+    payload = {"training_data_url": some_clips(), "number_of_steps": 100, "rank": 8, "audio_duration_seconds": 1}
+    request = place.requests.submit(TRAINING, payload)
+    given_back = place.work()
+    assert (given_back.state, given_back.attempts) == ("queued", 0)
+    lora = place.settings.runs / request.id / "run" / "lora.safetensors"
+    content = lora.read_bytes()
+    again = place.work()
+    assert again.state == "queued"
+    s3.restart()
+    done = place.work()
+    assert (done.status_code, done.attempts, done.units) == (200, 1, 100), done.error
+    (row,) = place.files.of_request(request.id, "lora")
+    assert b"".join(place.files.storage.stream(row.key)) == content
+    said = place.said(request.id)
+    assert len([line for line in said if line.startswith("Step 100 of")]) == 1
+    assert len([line for line in said if "could not be stored" in line]) == 2
+    for row in place.files.of_request(request.id):
+        assert place.files.storage.size(row.key) == row.size
+    place.database.close()

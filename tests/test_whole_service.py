@@ -1,0 +1,101 @@
+"""The whole service for real: both official clients bring a zip, and take a LoRA of nano home that generates."""
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import fal_client
+import pytest
+from example_zip import some_clips
+from fastapi import FastAPI
+from live_server import live
+from safetensors.torch import load
+from test_node_client import FOLDER, node  # noqa: F401  (a fixture)
+
+import soundlora.client
+from soundlora.endpoints import GENERATION_WITH_LORA, TRAINING
+from soundlora.service.app import create_app
+from soundlora.settings import Settings
+
+FIELDS = {"number_of_steps": 100, "rank": 8, "audio_duration_seconds": 1}
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    monkeypatch.setenv("SOUNDLORA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return create_app(Settings(data_dir=tmp_path / "data"))
+
+
+@pytest.fixture
+def url(app: FastAPI) -> Iterator[str]:
+    with live(app) as found:
+        yield found
+
+
+@pytest.fixture
+def connected(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in ("QUEUE_URL_FORMAT", "RUN_URL_FORMAT", "REST_URL", "CDN_URL"):
+        monkeypatch.setattr(fal_client.client, name, getattr(fal_client.client, name))
+    monkeypatch.setenv("FAL_KEY", "local")
+    soundlora.client.connect(url)
+    yield url
+    fal_client.sync_client._client.close()  # it has no way of its own to do that
+
+
+def fetched(url: str) -> bytes:
+    with urllib.request.urlopen(url) as answer:
+        return answer.read()
+
+
+# fal_client leaves the connections of its uploads open.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_python_trains_hears_previews_and_generates(app, connected, tmp_path):
+    archive = tmp_path / "clips.zip"
+    archive.write_bytes(fetched(some_clips()))
+    fields = FIELDS | {
+        "training_data_url": fal_client.upload_file(archive),
+        "trigger_phrase": "zapgun",
+        "validation": [{"prompt": "zapgun fast high laser zaps"}],
+    }
+    told = []
+    result = fal_client.subscribe(TRAINING, fields, with_logs=True, on_queue_update=told.append)
+    assert any(line["message"].startswith("Step 100 of 100") for line in told[-1].logs)
+    assert len(load(fetched(result["lora_file"]["url"]))) == 2 * 10 * 3
+    config = json.loads(fetched(result["config_file"]["url"]))
+    assert config["trigger_phrase"] == "zapgun"
+    assert [preview["file_name"] for preview in result["previews"]] == [
+        f"step_{step:06d}_prompt_0.wav" for step in (0, 25, 50, 75, 100)
+    ]
+    assert fetched(result["audio"]["url"])[:4] == b"RIFF"
+    with app.state.service.database.read() as connection:
+        billed = connection.exec_driver_sql("SELECT units, unit_nano_usd FROM ledger").all()
+    assert billed == [(100, 2_200_000)]
+
+    heard = {}
+    for scale in (0.0, 1.0):
+        loras = [{"path": result["lora_file"]["url"], "scale": scale}]
+        wishes = {"prompt": "zapgun laser zaps", "num_frames": 25, "seed": 5, "loras": loras}
+        answer = fal_client.run(GENERATION_WITH_LORA, wishes)
+        assert answer["seed"] == 5
+        heard[scale] = fetched(answer["audio"]["url"])
+    assert heard[0.0] != heard[1.0]
+
+
+def test_javascript_trains(app, url, node):  # noqa: F811
+    done = subprocess.run(
+        [node, "scenes.mjs", "training", url, "middleware"],
+        cwd=FOLDER,
+        input=some_clips(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["size"] == seen["result"]["data"]["lora_file"]["file_size"] > 100_000
+    steps = [line for line in seen["lines"] if line.startswith("Step 100 of 100")]
+    assert len(steps) == 1  # a stream tells each line once

@@ -1,0 +1,55 @@
+"""What workers need, and workers to start there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from soundlora.endpoints import unit_prices
+from soundlora.jobs.database import Database
+from soundlora.jobs.executor import SETTINGS_VARIABLE, WORKER
+from soundlora.jobs.files import Files
+from soundlora.jobs.requests import Request, Requests
+from soundlora.settings import Settings
+from soundlora.storage import Storage
+
+
+class Place:
+    """A database, a storage and the programs that work on them."""
+
+    def __init__(self, folder: Path, *, storage_url: str = "", patience: float | None = None) -> None:
+        """patience: seconds that workers try to store results, where the usual ones are too long for a test."""
+        self.settings = Settings(data_dir=folder, storage_url=storage_url)
+        self.database = Database(self.settings.database)
+        self.database.migrate()
+        self.requests = Requests(self.database, unit_prices(self.settings))
+        self.files = Files(self.database, Storage(self.settings.storage))
+        self.command = WORKER
+        if patience is not None:
+            program = f"""
+import soundlora.jobs.job as job, soundlora.jobs.worker as worker
+job.PATIENCE_SECONDS = worker._FULL_SECONDS = {patience}
+worker.main()
+"""
+            self.command = (sys.executable, "-c", program)
+
+    def start(self) -> tuple[Request, subprocess.Popen]:
+        request = self.requests.claim()
+        assert request is not None
+        environment = os.environ | {SETTINGS_VARIABLE: self.settings.to_json(), "OMP_NUM_THREADS": "1"}
+        command = [*self.command, request.id, request.owner]
+        return request, subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+
+    def work(self) -> Request:
+        """One worker from start to end."""
+        request, process = self.start()
+        assert process.wait(300) == 0
+        process.stdin.close()
+        found = self.requests.find(request.id)
+        assert found is not None
+        return found
+
+    def said(self, request_id: str) -> list[str]:
+        return [line.message for line in self.requests.log_lines(request_id)]
