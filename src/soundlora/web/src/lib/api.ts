@@ -1,0 +1,193 @@
+// Calls of the server's public routes; nothing else is ever called.
+
+import { OFFLINE, ServerError, problemFrom } from './problems'
+import type { OpenApi, Values } from './schema'
+import { session } from './session.svelte'
+import { TRAINING, type DatasetReport, type File as Result, type Machine, type Run, type RunSummary } from './types'
+
+/** The server's address as other programs name it. */
+export const SERVER = new URL('.', location.href.split('#')[0]).href.replace(/\/$/, '')
+
+/** A file of the server as this page reaches it, by whatever name the server calls itself. */
+export function local(url: string): string {
+  const at = url.indexOf('/files/')
+  return at < 0 ? url : SERVER + url.slice(at)
+}
+
+function headers(): Record<string, string> {
+  return session.key ? { Authorization: `Key ${session.key}` } : {}
+}
+
+async function call(path: string, init: RequestInit = {}): Promise<Response> {
+  let response: Response
+  try {
+    response = await fetch(SERVER + path, { ...init, headers: { ...headers(), ...init.headers } })
+  } catch (error) {
+    if ((error as Error).name === 'AbortError') throw error
+    session.offline = true
+    throw new ServerError(OFFLINE)
+  }
+  session.offline = false
+  if (response.ok) return response
+  if (response.status === 401) session.refused = true
+  const body = await response.json().catch(() => null)
+  throw new ServerError(problemFrom(response.status, body, response.headers))
+}
+
+async function get<T>(path: string): Promise<T> {
+  return (await call(path)).json()
+}
+
+async function send<T>(method: string, path: string, body: unknown, signal?: AbortSignal): Promise<T> {
+  const init = { method, signal, body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } }
+  return (await call(path, init)).json()
+}
+
+export function openApi(endpoint: string): Promise<OpenApi> {
+  return get(`/api/openapi/queue/openapi.json?endpoint_id=${encodeURIComponent(endpoint)}`)
+}
+
+export async function pricePerStep(): Promise<number | null> {
+  const answer = await get<{ prices: { unit_price: number }[] }>(
+    `/v1/models/pricing?endpoint_id=${encodeURIComponent(TRAINING)}`,
+  )
+  return answer.prices[0]?.unit_price ?? null
+}
+
+export function machine(): Promise<Machine> {
+  return get('/v1/machine')
+}
+
+export function inspect(request: Values, signal?: AbortSignal): Promise<DatasetReport> {
+  return send('POST', '/v1/datasets/inspect', request, signal)
+}
+
+export async function submit(endpoint: string, request: Values): Promise<string> {
+  return (await send<{ request_id: string }>('POST', `/${endpoint}`, request)).request_id
+}
+
+export async function cancel(run: { endpoint: string; id: string }): Promise<void> {
+  await call(`/${run.endpoint}/requests/${run.id}/cancel`, { method: 'PUT' })
+}
+
+export async function resume(id: string): Promise<string> {
+  return (await send<{ request_id: string }>('POST', `/v1/runs/${id}/resume`, {})).request_id
+}
+
+export async function forget(id: string): Promise<void> {
+  await call(`/v1/models/requests/${id}/payloads`, { method: 'DELETE' })
+}
+
+export interface Page {
+  runs: RunSummary[]
+  next: number | null
+}
+
+export function runs(filter: Record<string, string>): Promise<Page> {
+  return get(`/v1/runs?${new URLSearchParams(filter)}`)
+}
+
+export function run(id: string): Promise<Run> {
+  return get(`/v1/runs/${id}`)
+}
+
+/** Follow a run until it has ended or `signal` says stop; comes back by itself after a lost connection. */
+export async function follow(id: string, onChange: (change: Partial<Run>) => void, signal: AbortSignal): Promise<void> {
+  let pause = 500
+  let after = 0
+  while (!signal.aborted) {
+    try {
+      const response = await call(`/v1/runs/${id}/events?after=${after}`, { signal })
+      pause = 500
+      for await (const change of events(response)) {
+        after = Math.max(after, ...(change.logs ?? []).map((line) => line.number))
+        onChange(change)
+        if (change.state === 'completed') return
+      }
+    } catch (error) {
+      if (signal.aborted || (error instanceof ServerError && [401, 404].includes(error.problem.status))) throw error
+      session.offline = true
+    }
+    await new Promise((resolve) => setTimeout(resolve, pause))
+    pause = Math.min(pause * 1.6, 8000)
+  }
+}
+
+async function* events(response: Response): AsyncGenerator<Partial<Run>> {
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader()
+  let rest = ''
+  while (true) {
+    const { value, done } = await reader.read()
+    if (done) return
+    rest += value
+    const messages = rest.split('\n\n')
+    rest = messages.pop()!
+    for (const message of messages) {
+      if (message.startsWith('data: ')) yield JSON.parse(message.slice(6))
+    }
+  }
+}
+
+const PART = 10 << 20
+
+/** An upload in pieces, each tried again until it is there. `onProgress` gets the share that has arrived. */
+export async function upload(file: Blob, name: string, onProgress: (share: number) => void, signal: AbortSignal) {
+  const type = file.type || 'application/zip'
+  const large = file.size > PART
+  const begin = large ? 'initiate-multipart' : 'initiate'
+  const { upload_url, file_url } = await send<{ upload_url: string; file_url: string }>(
+    'POST',
+    `/storage/upload/${begin}?storage_type=fal-cdn-v3`,
+    { content_type: type, file_name: name },
+    signal,
+  )
+  const target = new URL(upload_url)
+  const at = (suffix: string) => SERVER + target.pathname.slice(new URL(SERVER).pathname.length - 1) + suffix + target.search
+  if (!large) {
+    await put(at(''), file, onProgress, signal)
+    return file_url
+  }
+  const parts: { partNumber: number; etag: string }[] = []
+  const number = Math.ceil(file.size / PART)
+  for (let part = 1; part <= number; part += 1) {
+    const piece = file.slice((part - 1) * PART, part * PART)
+    const answer = await put(at(`/${part}`), piece, (share) => onProgress((part - 1 + share) / number), signal)
+    parts.push({ partNumber: part, etag: (answer as { etag: string }).etag })
+  }
+  await fetch(at('/complete'), {
+    method: 'POST',
+    signal,
+    body: JSON.stringify({ parts }),
+    headers: { 'Content-Type': 'application/json' },
+  })
+  return file_url
+}
+
+async function put(url: string, body: Blob, onProgress: (share: number) => void, signal: AbortSignal): Promise<unknown> {
+  for (let pause = 500; ; pause = Math.min(pause * 2, 8000)) {
+    const request = new XMLHttpRequest()
+    const answer = await new Promise<'lost' | { status: number; text: string }>((resolve, reject) => {
+      request.open('PUT', url)
+      request.setRequestHeader('Content-Type', body.type || 'application/octet-stream')
+      request.upload.onprogress = (event) => onProgress(event.loaded / Math.max(1, event.total))
+      request.onload = () => resolve({ status: request.status, text: request.responseText })
+      request.onerror = () => resolve('lost')
+      request.onabort = () => reject(new DOMException('The upload was cancelled.', 'AbortError'))
+      signal.addEventListener('abort', () => request.abort(), { once: true })
+      if (signal.aborted) request.abort()
+      request.send(body)
+    })
+    const text = answer === 'lost' ? '' : answer.text
+    if (answer !== 'lost' && answer.status < 300) {
+      session.offline = false
+      return text ? JSON.parse(text) : null
+    }
+    if (answer !== 'lost' && answer.status < 500) {
+      throw new ServerError(problemFrom(answer.status, text ? JSON.parse(text) : null))
+    }
+    session.offline = true
+    await new Promise((resolve) => setTimeout(resolve, pause))
+  }
+}
+
+export type { Result }

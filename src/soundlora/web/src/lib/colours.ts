@@ -1,0 +1,24 @@
+// The colours of sound pictures: from the dark of the page over the accent to paper, alike in both themes.
+
+const STOPS: [at: number, red: number, green: number, blue: number][] = [
+  [0, 20, 17, 20],
+  [0.22, 46, 20, 44],
+  [0.45, 122, 28, 52],
+  [0.65, 207, 66, 34],
+  [0.82, 250, 147, 73],
+  [1, 255, 240, 214],
+]
+
+/** 256 colours as [r, g, b, a] between 0 and 1. */
+export const HEAT: number[][] = Array.from({ length: 256 }, (_, index) => {
+  const at = index / 255
+  const upper = Math.max(1, STOPS.findIndex(([stop]) => stop >= at))
+  const [low, ...from] = STOPS[upper - 1]!
+  const [high, ...to] = STOPS[upper]!
+  const share = (at - low) / (high - low)
+  return [...from.map((value, i) => (value + (to[i]! - value) * share) / 255), 1]
+})
+
+export function colour(name: string): string {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()
+}

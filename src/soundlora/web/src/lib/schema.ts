@@ -1,0 +1,184 @@
+// The form, read from the endpoint's own OpenAPI document: fields, ranges, defaults; and the JSON that is sent.
+
+export type Kind = 'text' | 'integer' | 'number' | 'boolean' | 'choice' | 'prompts'
+
+export interface Field {
+  name: string
+  title: string
+  kind: Kind
+  description: string
+  required: boolean
+  default: unknown
+  min?: number
+  max?: number
+  choices?: (string | number)[]
+  most?: number
+}
+
+export type Values = Record<string, unknown>
+
+interface Schema {
+  [key: string]: unknown
+  type?: string
+  enum?: (string | number)[]
+  const?: unknown
+  anyOf?: Schema[]
+  allOf?: Schema[]
+  $ref?: string
+  properties?: Record<string, Schema>
+  required?: string[]
+  items?: Schema
+  default?: unknown
+  title?: string
+  description?: string
+  minimum?: number
+  maximum?: number
+  maxItems?: number
+}
+
+export interface OpenApi {
+  paths: Record<string, Record<string, { requestBody?: { content?: Record<string, { schema?: Schema }> } }>>
+  components?: { schemas?: Record<string, Schema> }
+}
+
+/** The fields of the request that the document's POST takes. Fields of no particular type have no control here. */
+export function fieldsOf(document: OpenApi): Field[] {
+  const schemas = document.components?.schemas ?? {}
+  const resolve = (schema: Schema): Schema => {
+    if (schema.$ref) {
+      const { $ref, ...rest } = schema
+      return { ...resolve(schemas[$ref.slice($ref.lastIndexOf('/') + 1)] ?? {}), ...rest }
+    }
+    if (schema.allOf?.length === 1) return { ...resolve(schema.allOf[0]!), ...schema, allOf: undefined }
+    const real = schema.anyOf?.filter((one) => one.type !== 'null')
+    return real?.length === 1 ? { ...resolve(real[0]!), ...schema, anyOf: undefined } : schema
+  }
+  const post = Object.values(document.paths).find((path) => path.post)?.post
+  const body = resolve(post?.requestBody?.content?.['application/json']?.schema ?? {})
+  const order = (body['x-fal-order-properties'] as string[] | undefined) ?? Object.keys(body.properties ?? {})
+  return order.flatMap((name) => {
+    const schema = resolve(body.properties?.[name] ?? {})
+    const kind = kindOf(schema, resolve)
+    if (!kind) return []
+    return {
+      name,
+      kind,
+      title: words(name),
+      description: schema.description ?? '',
+      required: body.required?.includes(name) ?? false,
+      default: schema.default ?? (kind === 'prompts' ? [] : kind === 'text' ? '' : null),
+      min: schema.minimum,
+      max: schema.maximum,
+      choices: schema.enum,
+      most: schema.maxItems,
+    }
+  })
+}
+
+function kindOf(schema: Schema, resolve: (schema: Schema) => Schema): Kind | null {
+  if (schema.enum) return 'choice'
+  if (schema.type === 'string') return 'text'
+  if (schema.type === 'integer' || schema.type === 'number' || schema.type === 'boolean') return schema.type
+  if (schema.type === 'array' && schema.items && resolve(schema.items).properties?.prompt) return 'prompts'
+  return null
+}
+
+const WORDS: Record<string, string> = {
+  stg_scale: 'STG scale',
+  number_of_steps: 'Steps',
+  audio_duration_seconds: 'Clip length',
+  validation: 'Preview prompts',
+  validation_negative_prompt: 'Negative prompt for previews',
+  validation_frame_rate: 'Preview frame rate',
+  audio_normalize: 'Normalise levels',
+  audio_preserve_pitch: 'Preserve pitch',
+  debug_dataset: 'Return the prepared data set',
+}
+
+function words(name: string): string {
+  if (WORDS[name]) return WORDS[name]
+  const text = name.replaceAll('_', ' ')
+  return text.charAt(0).toUpperCase() + text.slice(1)
+}
+
+/** What is wrong with a value, in words, or null. */
+export function problemOf(field: Field, value: unknown): string | null {
+  if (value === null || value === undefined || value === '') {
+    if (field.required) return 'This is needed.'
+    return field.kind === 'text' || value === undefined || field.default === null ? null : 'A value is needed.'
+  }
+  if (field.kind === 'number' || field.kind === 'integer') {
+    if (typeof value !== 'number' || !Number.isFinite(value)) return 'A number is needed.'
+    if (field.kind === 'integer' && !Number.isInteger(value)) return 'A whole number is needed.'
+    if ((field.min !== undefined && value < field.min) || (field.max !== undefined && value > field.max)) {
+      return `It must be ${range(field)}.`
+    }
+  }
+  if (field.kind === 'choice' && !field.choices?.includes(value as string)) {
+    return `It must be one of ${field.choices?.join(', ')}.`
+  }
+  if (field.kind === 'boolean' && typeof value !== 'boolean') return 'It must be true or false.'
+  if (field.kind === 'text' && typeof value !== 'string') return 'Text is needed.'
+  if (field.kind === 'prompts') {
+    if (!Array.isArray(value)) return 'A list of prompts is needed.'
+    if (field.most !== undefined && value.length > field.most) return `At most ${field.most} prompts are allowed.`
+    if (value.some((entry) => typeof entry?.prompt !== 'string')) return 'Each entry needs a "prompt".'
+  }
+  return null
+}
+
+/** "from 100 to 20,000", or "" where there is no range. */
+export function range(field: Field): string {
+  const show = (number: number) => (number < 0.01 && number > 0 ? String(number) : number.toLocaleString('en-US'))
+  if (field.min !== undefined && field.max !== undefined) return `from ${show(field.min)} to ${show(field.max)}`
+  if (field.min !== undefined) return `at least ${show(field.min)}`
+  if (field.max !== undefined) return `at most ${show(field.max)}`
+  return ''
+}
+
+export function defaults(fields: Field[]): Values {
+  return Object.fromEntries(
+    fields.map(({ name, default: value }) => [name, Array.isArray(value) ? [...value] : value]),
+  )
+}
+
+/** The request as it is sent: what is required, what is named in `always`, and what differs from its default. */
+export function toRequest(fields: Field[], values: Values, extras: Values = {}, always: string[] = []): Values {
+  const request: Values = {}
+  for (const field of fields) {
+    const value = cleaned(field, values[field.name])
+    const same = JSON.stringify(value) === JSON.stringify(field.default)
+    if (value !== null && value !== undefined && (field.required || always.includes(field.name) || !same)) {
+      request[field.name] = value
+    }
+  }
+  return { ...request, ...extras }
+}
+
+function cleaned(field: Field, value: unknown): unknown {
+  if (field.kind !== 'prompts' || !Array.isArray(value)) return value
+  return value.filter((entry) => entry?.prompt?.trim?.() !== '')
+}
+
+/** The form's values of a request, and what the form has no field for. */
+export function fromRequest(fields: Field[], request: Values): { values: Values; extras: Values } {
+  const known = new Set(fields.map((field) => field.name))
+  const given = Object.entries(request).filter(([, value]) => value !== null)
+  return {
+    values: { ...defaults(fields), ...Object.fromEntries(given.filter(([name]) => known.has(name))) },
+    extras: Object.fromEntries(given.filter(([name]) => !known.has(name))),
+  }
+}
+
+/** Read the JSON tab. Returns the sentence of what is wrong instead of a request. */
+export function parseJson(text: string): Values | string {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      return 'The request must be an object, such as {"rank": 32}.'
+    }
+    return value as Values
+  } catch (error) {
+    return `This is not JSON yet: ${(error as Error).message}.`
+  }
+}

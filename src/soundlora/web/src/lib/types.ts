@@ -1,0 +1,108 @@
+// What the server says, as the page reads it.
+
+import type { Point } from './curves'
+import type { Values } from './schema'
+
+export const TRAINING = 'fal-ai/ltx23-trainer-v2/t2a'
+export const SPEAKING = 'fal-ai/ltx-2.3-quality/text-to-audio'
+export const SPEAKING_WITH_LORA = `${SPEAKING}/lora`
+
+export interface File {
+  url: string
+  file_name?: string | null
+  file_size?: number | null
+  content_type?: string | null
+}
+
+export interface Progress {
+  stage: string
+  step: number
+  steps: number
+  loss?: number | null
+  steps_per_second?: number | null
+  seconds_left?: number | null
+  message?: string
+}
+
+export interface LogLine {
+  number: number
+  at: number
+  level: string
+  message: string
+}
+
+export interface RunSummary {
+  id: string
+  endpoint: string
+  state: 'queued' | 'running' | 'completed'
+  outcome: 'succeeded' | 'failed' | 'cancelled' | null
+  position: number | null
+  cancel_asked: boolean
+  created_at: number
+  started_at: number | null
+  ended_at: number | null
+  input: Values | null
+  progress: Progress | null
+  status_code: number | null
+  error: string | null
+  error_type: string | null
+  units: number | null
+  cost: number | null
+  /** The last preview, or the sound itself. */
+  sound: File | null
+  lora: File | null
+  /** Whether it can go on from a checkpoint. */
+  resumable: boolean
+}
+
+export interface Run extends RunSummary {
+  result: (Values & { lora_file?: File; config_file?: File; audio?: File; report?: File; debug_dataset?: File }) | null
+  previews: { step: number; prompt: number; file: File }[]
+  checkpoints: { step: number; file: File }[]
+  files: (File & { role: string })[]
+  curves: { loss: Point[]; held_out: Point[] }
+  logs: LogLine[]
+}
+
+export interface ClipReport {
+  name: string
+  status: 'kept' | 'skipped'
+  caption: string
+  reason: string | null
+  problem: string | null
+  seconds: number | null
+  warnings: string[]
+}
+
+export interface DatasetReport {
+  duration: number
+  suggested_duration: number | null
+  kept: number
+  skipped: number
+  total_seconds: number
+  warnings: string[]
+  ignored: { name: string; reason: string }[]
+  clips: ClipReport[]
+  /** Why training would refuse the whole set. */
+  refusal: string | null
+}
+
+export interface Machine {
+  soundlora: string
+  python: string
+  torch: string
+  platform: string
+  cpu: { cores: number; threads: number; features: string[] }
+  memory: number | null
+  gpus: { name: string; memory: number }[]
+  disk_free: number
+  device: string
+  dtype: string
+  bases: { name: string; parameters?: number; milliseconds_per_step?: number; error?: string }[]
+  base: string
+}
+
+export interface Fit {
+  verdict: string
+  sentences: string[]
+}

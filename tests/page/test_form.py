@@ -1,0 +1,92 @@
+"""The form and the report, before anything is trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from browsing import Visit
+from playwright.sync_api import expect
+
+
+def test_a_bad_zip_is_told_in_words(visit: Visit, tmp_path: Path) -> None:
+    bad = tmp_path / "broken.zip"
+    bad.write_bytes(b"PK\3\4 and then nothing that could be read")
+    visit.go()
+    visit.drop(bad)
+    alert = visit.page.get_by_role("alert")
+    expect(alert).to_contain_text("These data can’t be used yet")
+    expect(alert).to_contain_text("Make the zip again")
+    expect(visit.button("Try again")).to_be_visible()
+    assert visit.violations() == []
+
+
+def test_a_bucket_too_long_for_every_clip_can_not_be_started(visit: Visit, clips: Path) -> None:
+    visit.go()
+    visit.drop(clips)
+    slider = visit.page.get_by_role("slider", name="Clip length")
+    slider.focus()
+    slider.press("End")
+    expect(visit.page.get_by_text("0 of 4 clips long enough")).to_be_visible()
+    expect(visit.page.get_by_text("Skipped", exact=True).first).to_be_visible()
+    expect(visit.page.get_by_text("Training would refuse this")).to_be_visible()
+    expect(visit.button("Start training")).to_be_disabled()
+    visit.page.get_by_role("button", name="which keeps most").click()
+    expect(visit.page.get_by_text("4 of 4 clips will be trained on")).to_be_visible()
+    expect(visit.button("Start training")).to_be_enabled()
+
+
+def test_form_and_json_are_two_views_of_one_request(visit: Visit, clips: Path) -> None:
+    page = visit.page
+    visit.go()
+    visit.drop(clips)
+    steps = page.locator("#field-number_of_steps")
+    steps.fill("50")
+    expect(page.get_by_text("It must be from 100 to 20,000.")).to_be_visible()
+    expect(page.get_by_text("Mend Steps first.")).to_be_visible()
+    steps.fill("250")
+    page.get_by_role("button", name="JSON").click()
+    box = page.get_by_label("Request as JSON")
+    request = json.loads(box.input_value())
+    assert request["number_of_steps"] == 250
+    box.fill("{")
+    expect(page.get_by_text("This is not JSON yet")).to_be_visible()
+    box.fill(json.dumps(request | {"rank": 64, "frame_rate": 30}))
+    page.get_by_role("button", name="Code").click()
+    expect(page.get_by_label("Code", exact=True)).to_contain_text('"rank": 64')
+    page.get_by_role("button", name="cURL").click()
+    expect(page.get_by_label("Code", exact=True)).to_contain_text('"frame_rate": 30')
+    page.get_by_role("button", name="Form").click()
+    expect(page.get_by_label("64")).to_be_checked()
+    expect(page.get_by_text("without a field here: frame_rate")).to_be_visible()
+
+
+def test_a_changed_caption_is_what_is_uploaded(visit: Visit) -> None:
+    page = visit.page
+    visit.go()
+    visit.button("Start with example sounds").click()
+    expect(page.get_by_text("10 of 10 clips will be trained on")).to_be_visible()
+    page.get_by_label("Caption of zap_01.wav").fill("a very small dog")
+    expect(page.get_by_text("captions changed")).to_be_visible()
+    page.locator("#field-number_of_steps").fill("100")
+    with page.expect_request(lambda call: call.url.endswith("/v1/datasets/inspect")) as checked:
+        visit.button("Start training").click()
+    report = checked.value.response().json()
+    assert "a very small dog" in report["clips"][0]["caption"]
+    page.wait_for_url("**/#/run/*")
+    visit.button("Cancel").click()
+    expect(page.get_by_text("This run was cancelled")).to_be_visible()
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_every_screen_is_accessible_and_fits_a_phone(visit: Visit, look: str) -> None:
+    visit.page.emulate_media(color_scheme=look)
+    visit.page.set_viewport_size({"width": 360, "height": 740})
+    for screen, heading in (("train", "Teach"), ("try", "Try"), ("history", "History"), ("settings", "Settings")):
+        visit.go(screen)
+        expect(visit.page.get_by_role("heading", name=heading, level=1)).to_be_visible()
+        if screen == "train":
+            expect(visit.page.get_by_label("Trigger phrase")).to_be_visible()
+        assert visit.violations() == []
+        assert visit.overflow() <= 0
