@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browsing import Visit
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 
 def test_a_bad_zip_is_told_in_words(visit: Visit, tmp_path: Path) -> None:
@@ -35,6 +35,21 @@ def test_a_bucket_too_long_for_every_clip_can_not_be_started(visit: Visit, clips
     visit.page.get_by_role("button", name="which keeps most").click()
     expect(visit.page.get_by_text("4 of 4 clips will be trained on")).to_be_visible()
     expect(visit.button("Start training")).to_be_enabled()
+
+
+def test_clips_that_are_dropped_before_the_form_is_there_are_used(visit: Visit, clips: Path) -> None:
+    forms: list[Route] = []
+    uploads: list[Route] = []
+    visit.page.route("**/openapi.json*", lambda route: forms.append(route))
+    visit.page.route("**/storage/upload/**", lambda route: uploads.append(route), times=1)
+    visit.go()
+    visit.drop(clips)
+    while not (forms and uploads):
+        visit.page.wait_for_timeout(20)
+    forms[0].continue_()
+    expect(visit.page.get_by_label("Trigger phrase")).to_be_visible()
+    uploads[0].continue_()
+    expect(visit.page.get_by_text("4 of 4 clips will be trained on")).to_be_visible()
 
 
 def test_form_and_json_are_two_views_of_one_request(visit: Visit, clips: Path) -> None:

@@ -100,7 +100,9 @@ export async function send(): Promise<boolean> {
     draft.step = 'sending'
     draft.share = 0
     const name = draft.name.toLowerCase().endsWith('.zip') ? draft.name : `${draft.name || 'clips'}.zip`
-    draft.values[DATA] = await upload(draft.packed!, name, (share) => (draft.share = share), signal)
+    const url = await upload(draft.packed!, name, (share) => (draft.share = share), signal)
+    // Not in one line: the values may be others by now than when the upload began.
+    draft.values[DATA] = url
     draft.data?.clips.forEach((clip) => (clip.original = clip.caption))
   } catch (error) {
     if (signal.aborted) return false
