@@ -50,6 +50,23 @@ def start(tmp_path: Path, requests: Requests):
         executor.stop()
 
 
+@pytest.mark.parametrize(
+    ("cores", "slots", "named", "threads"), [(1, 1, None, "1"), (2, 1, None, "1"), (9, 2, None, "4"), (8, 1, "8", "8")]
+)
+def test_workers_leave_a_core_to_the_server(start, requests, monkeypatch, cores, slots, named, threads):
+    monkeypatch.setattr("soundlora.jobs.executor.os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr("soundlora.jobs.executor.glob.glob", lambda _: [])
+    if named is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", named)
+    request_id = requests.submit("train", {}).id
+    program = START + "requests.finish(request_id, owner, Outcome(200, {'said': os.environ['OMP_NUM_THREADS']}))"
+    start(program, slots=slots)
+    wait_until(lambda: requests.find(request_id).state == "completed")
+    assert requests.find(request_id).response == {"said": threads}
+
+
 def wait_until(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not condition():

@@ -104,6 +104,10 @@ class LocalExecutor:
         environment = os.environ | {SETTINGS_VARIABLE: self.settings.to_json()}
         if self._gpus > 1:
             environment["CUDA_VISIBLE_DEVICES"] = str(slot % self._gpus)
+        if not self._gpus:
+            # torch's threads wait for the slowest of them: one that shares its core with the server holds all up.
+            cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (cores - 1) // self.slots)))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as output:
