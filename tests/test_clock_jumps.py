@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
+from waiting import wait_until
 
 from soundlora.jobs.database import Database
 from soundlora.jobs.endings import Outcome
@@ -62,13 +63,6 @@ def requests(tmp_path: Path) -> Iterator[Requests]:
     database.migrate()
     yield Requests(database)
     database.close()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def state(requests: Requests, id: str) -> str:

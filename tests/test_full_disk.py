@@ -57,11 +57,7 @@ def test_a_result_waits_for_room(disk: Path, tmp_path: Path) -> None:
     ballast = fill(disk)
     request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 25, "seed": 3})
     _, process = place.start()
-    deadline = time.monotonic() + 120
-    while not any("can't be stored yet" in line for line in place.said(request.id)):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.1)
+    place.wait_for_line(request.id, process, "can't be stored yet")
     beat = place.requests.find(request.id).beat
     time.sleep(1)
     assert place.requests.find(request.id).beat > beat

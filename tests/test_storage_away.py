@@ -49,20 +49,12 @@ def s3() -> Iterator[S3]:
     s3.stop()
 
 
-def wait_for_line(place: Place, request_id: str, process, text: str) -> None:
-    deadline = time.monotonic() + 120
-    while not any(text in line for line in place.said(request_id)):
-        assert time.monotonic() < deadline, place.said(request_id)
-        assert process.poll() is None
-        time.sleep(0.1)
-
-
 def test_a_result_waits_for_the_storage(s3: S3, tmp_path: Path) -> None:
     place = Place(tmp_path / "data", storage_url=f"s3://{BUCKET}/there")
     s3.stop()
     request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 9, "seed": 3})
     _, process = place.start()
-    wait_for_line(place, request.id, process, "can't be stored yet")
+    place.wait_for_line(request.id, process, "can't be stored yet")
     beat = place.requests.find(request.id).beat
     time.sleep(1)
     assert place.requests.find(request.id).beat > beat
@@ -82,7 +74,7 @@ def test_cancelling_ends_the_waiting(s3: S3, tmp_path: Path) -> None:
     s3.stop()
     request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 9})
     _, process = place.start()
-    wait_for_line(place, request.id, process, "can't be stored yet")
+    place.wait_for_line(request.id, process, "can't be stored yet")
     place.requests.cancel(request.id)
     assert process.wait(60) == 0
     process.stdin.close()

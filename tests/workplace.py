@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from soundlora.endpoints import unit_prices
@@ -53,3 +54,11 @@ worker.main()
 
     def said(self, request_id: str) -> list[str]:
         return [line.message for line in self.requests.log_lines(request_id)]
+
+    def wait_for_line(self, request_id: str, process: subprocess.Popen, text: str) -> None:
+        """Until the log says it; the worker must live so long."""
+        deadline = time.monotonic() + 120
+        while not any(text in line for line in self.said(request_id)):
+            assert time.monotonic() < deadline, self.said(request_id)
+            assert process.poll() is None
+            time.sleep(0.1)

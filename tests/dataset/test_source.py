@@ -1,13 +1,13 @@
 """Data sets from the network: redirects, broken connections, servers that lie, and what is refused."""
 
 import base64
-import threading
+import contextlib
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from local_http import QuietHandler, answering
 
 from soundlora.dataset import source
 from soundlora.dataset.errors import FileDownloadError, FileTooLargeError
@@ -35,13 +35,12 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[str, 
     """A function that starts a server which answers (path, headers) as told, and returns its address."""
     monkeypatch.setattr(source, "_PAUSES", (0.0, 0.0, 0.0))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    servers = []
 
     def start(answer: Callable[[str, dict[str, str]], Answer]) -> Server:
         requests: list[tuple[str, dict[str, str]]] = []
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
+        class Handler(QuietHandler):
+            def do_GET(self) -> None:  # noqa: N802
                 headers = {key.lower(): value for key, value in self.headers.items()}
                 requests.append((self.path, headers))
                 reply = answer(self.path, headers)
@@ -53,18 +52,10 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[str, 
                 self.wfile.write(reply.body[: reply.sent])
                 self.close_connection = True
 
-            def log_message(self, *arguments: object) -> None:
-                pass
+        return Server(servers.enter_context(answering(Handler)), requests)
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        servers.append(server)
-        return Server(f"http://127.0.0.1:{server.server_port}", requests)
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with contextlib.ExitStack() as servers:
+        yield start
 
 
 def part(headers: dict[str, str], content: bytes = CONTENT, sent: int | None = None, tag: str = '"v1"') -> Answer:

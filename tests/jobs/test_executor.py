@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from soundlora.jobs.executor import LocalExecutor
 from soundlora.jobs.requests import MAX_ATTEMPTS, Requests
@@ -65,13 +66,6 @@ def test_workers_leave_a_core_to_the_server(start, requests, monkeypatch, cores,
     start(program, slots=slots)
     wait_until(lambda: requests.find(request_id).state == "completed")
     assert requests.find(request_id).response == {"said": threads}
-
-
-def wait_until(condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def said(requests, request_id):

@@ -15,9 +15,6 @@ from soundlora.errors import InputError
 from soundlora.jobs.database import Database
 from soundlora.jobs.tables import ledger, requests
 
-STATUSES = ("success", "error", "user_error")
-"""Status codes below 400, from 500, and between."""
-SORTS = ("ended_at", "duration")
 DAY = 86_400
 
 _Item = TypeVar("_Item")
