@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from soundlora.jobs.database import Database
 from soundlora.jobs.endings import Outcome
 from soundlora.jobs.requests import Requests
-from soundlora.jobs.states import read_queue, read_result, read_states
+from soundlora.jobs.states import count_ahead, read_ahead, read_queue, read_result, read_states
 
 
 def test_states_of_many_requests_come_at_once(database: Database, requests: Requests) -> None:
@@ -33,6 +33,31 @@ def test_the_queue_is_answered_by_its_index(database: Database, requests: Reques
     with database.read() as connection:
         (row,) = connection.execute(sa.text(f"EXPLAIN QUERY PLAN {statement}"))
     assert "USING COVERING INDEX requests_queue" in row.detail
+
+
+def test_places_are_counted_for_a_few(database: Database, requests: Requests) -> None:
+    low = requests.submit("train", 1, priority="low").id
+    ids = [requests.submit("train", n).id for n in range(3)]
+    requests.submit("train", 4)
+    requests.cancel(ids[1])
+    states = read_states(database, [low, ids[0], ids[2]])
+    assert read_ahead(database, states.values()) == {ids[0]: 0, ids[2]: 1, low: 3}
+    assert [requests.ahead(id) for id in (ids[0], ids[2], low, "nobody")] == [0, 1, 3, 0]
+
+
+def test_counting_reads_the_index_only(database: Database) -> None:
+    statements: list[tuple[str, tuple[object, ...]]] = []
+    with database.read() as connection:
+
+        @sa.event.listens_for(connection, "before_cursor_execute")
+        def remember(_connection, _cursor, statement, parameters, *_rest):  # type: ignore[no-untyped-def]
+            statements.append((statement, parameters))
+
+        count_ahead(connection, (0, 5))
+        statement, parameters = statements[-1]  # the first one begins the transaction
+        (row,) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+    assert "SEARCH requests USING COVERING INDEX requests_queue" in row.detail
+    assert "priority" in row.detail  # only what is ahead
 
 
 def test_there_is_a_result_when_it_has_ended(database: Database, requests: Requests) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -76,6 +77,23 @@ def test_a_status_follows_the_request(client: TestClient, service: Service, path
     assert done["metrics"]["inference_time"] >= 0
     assert "error" not in done
     assert client.get(url).status_code == 200
+
+
+def test_places_are_right_for_few_and_for_many_askers(client: TestClient, service: Service) -> None:
+    ids = [submit(client) for _ in range(30)]
+
+    async def places(asked: Sequence[str]) -> list[int]:
+        states = await asyncio.gather(*(service.board.state(id) for id in asked))
+        return [service.board.position(state) for state in states if state is not None]
+
+    for asked in (ids, ids[20:23], ids[10:]):
+        assert asyncio.run(places(asked)) == [ids.index(id) for id in asked]
+        service.board.changed(ids[0])
+    claim(service.requests)
+    time.sleep(2 * board.FRESH_SECONDS)
+    assert asyncio.run(places(ids[5:7])) == [4, 5]
+    time.sleep(2 * board.FRESH_SECONDS)
+    assert asyncio.run(places(ids[5:25])) == list(range(4, 24))
 
 
 def test_a_failure_is_completed_with_its_error(client: TestClient, service: Service) -> None:

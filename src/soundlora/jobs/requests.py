@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection, Row
 
 from soundlora.jobs.database import Database
 from soundlora.jobs.endings import Outcome, cancelled, infrastructure_error, write_end
+from soundlora.jobs.states import count_ahead
 from soundlora.jobs.tables import files, logs, points, requests
 
 PRIORITIES = {"normal": 0, "low": 1}
@@ -141,16 +142,10 @@ class Requests:
 
     def ahead(self, request_id: str) -> int:
         """How many wait before this one."""
-        mine = sa.select(requests.c.priority, requests.c.number).where(requests.c.id == request_id).subquery()
-        statement = sa.select(sa.func.count()).where(
-            requests.c.state == "queued",
-            sa.or_(
-                requests.c.priority < mine.c.priority,
-                sa.and_(requests.c.priority == mine.c.priority, requests.c.number < mine.c.number),
-            ),
-        )
+        mine = sa.select(requests.c.priority, requests.c.number).where(requests.c.id == request_id)
         with self.database.read() as connection:
-            return connection.execute(statement).scalar_one()
+            place = connection.execute(mine).one_or_none()
+            return 0 if place is None else count_ahead(connection, (place.priority, place.number))
 
     def count_queued(self, endpoint: str | None = None, key_id: str | None = None) -> int:
         statement = sa.select(sa.func.count()).where(requests.c.state == "queued")

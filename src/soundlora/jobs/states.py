@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from soundlora.jobs.database import Database
 from soundlora.jobs.tables import requests
@@ -52,6 +53,20 @@ def read_queue(database: Database) -> list[tuple[int, int]]:
     with database.read() as connection:
         rows = connection.execute(statement.order_by(requests.c.priority, requests.c.number))
         return [(row[0], row[1]) for row in rows]
+
+
+def read_ahead(database: Database, states: Iterable[State]) -> dict[str, int]:
+    """How many wait before each of some requests, by id: counted in the index, which is quicker for a few of them."""
+    with database.read() as connection:
+        return {state.id: count_ahead(connection, state.place) for state in states}
+
+
+def count_ahead(connection: Connection, place: tuple[int, int]) -> int:
+    mine = sa.tuple_(*(sa.literal(value) for value in place))
+    statement = sa.select(sa.func.count()).where(
+        requests.c.state == "queued", sa.tuple_(requests.c.priority, requests.c.number) < mine
+    )
+    return connection.execute(statement).scalar_one()
 
 
 @dataclass(frozen=True)

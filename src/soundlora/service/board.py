@@ -11,13 +11,15 @@ from datetime import UTC, datetime
 
 from soundlora.jobs.database import Database
 from soundlora.jobs.requests import LogLine, Requests
-from soundlora.jobs.states import State, read_queue, read_states
+from soundlora.jobs.states import State, read_ahead, read_queue, read_states
 
 FRESH_SECONDS = 0.15
 """What another process wrote is seen after that; what this one wrote, at once."""
 _KEPT_SECONDS = 30.0
 _QUEUE_SHARE = 20
 """The queue is read again after so many times what reading it took; a long one costs little then."""
+_FEW = 8
+"""Places that are counted one by one; for more of them the whole queue is read, once for all."""
 _LINES_AT_A_TIME = 10_000
 
 
@@ -26,6 +28,7 @@ class _Entry:
 
     def __init__(self) -> None:
         self.state: State | None = None
+        self.ahead = 0  # that wait before it
         self.read_at = -1.0  # monotonic, when the query began
         self.changed_at = -1.0  # by this process: what was read before is stale
         self.asked_at = 0.0
@@ -70,7 +73,8 @@ class Board:
 
     def position(self, state: State) -> int:
         """How many wait before this one."""
-        return bisect.bisect_left(self._queue, state.place)
+        entry = self._entries.get(state.id)
+        return 0 if entry is None else entry.ahead
 
     def changed(self, id: str) -> None:
         """This process has just written to the request, or it is new."""
@@ -105,12 +109,25 @@ class Board:
             entry.read_at = started
             if entry.state is None:
                 self._entries.pop(id, None)  # made-up ids leave nothing behind
-        if started >= self._queue_due and any(state.state == "queued" for state in found.values()):
-            began = time.monotonic()
-            self._queue_due = began + FRESH_SECONDS
-            self._queue = await asyncio.to_thread(read_queue, self._database)
-            if self._queue_due:  # nothing has joined meanwhile
-                self._queue_due = max(self._queue_due, began + _QUEUE_SHARE * (time.monotonic() - began))
+        waiting = [state for state in found.values() if state.state == "queued"]
+        if not waiting:
+            return
+        if len(waiting) <= _FEW:
+            ahead = await asyncio.to_thread(read_ahead, self._database, waiting)
+        else:
+            await self._read_queue(started)
+            ahead = {state.id: bisect.bisect_left(self._queue, state.place) for state in waiting}
+        for id, count in ahead.items():
+            due[id].ahead = count
+
+    async def _read_queue(self, started: float) -> None:
+        if started < self._queue_due:
+            return
+        began = time.monotonic()
+        self._queue_due = began + FRESH_SECONDS
+        self._queue = await asyncio.to_thread(read_queue, self._database)
+        if self._queue_due:  # nothing has joined meanwhile
+            self._queue_due = max(self._queue_due, began + _QUEUE_SHARE * (time.monotonic() - began))
 
     def _sweep(self, now: float) -> None:
         if now - self._swept_at < 1:
