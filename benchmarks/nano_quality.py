@@ -23,7 +23,7 @@ from table import report
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "nano"))
 
-from judge import MEASURES, Array, Judge, features, mel_of, rendered, statistics
+from judge import MEASURES, Array, Judge, mel_of, rendered, statistics
 from sizes import AUDIBLE
 from sounds import FAMILIES, caption, draw_attributes
 from sounds.registry import REGISTRY
@@ -45,8 +45,8 @@ class Sounds:
     def __init__(self) -> None:
         began = time.time()
         mels = [[rendered(family, (31, f, n)) for n in range(FIT + HELD)] for f, family in enumerate(FAMILIES)]
-        rows = np.stack([features(mel) for family in mels for mel in family[:FIT]])
-        self.judge = Judge(rows, np.repeat(np.arange(len(FAMILIES)), FIT), FAMILIES)
+        fitted = (mel for family in mels for mel in family[:FIT])
+        self.judge = Judge(fitted, np.repeat(np.arange(len(FAMILIES)), FIT), FAMILIES)
         held = [(family, mel) for family, m in zip(FAMILIES, mels, strict=True) for mel in m[FIT:]]
         self.accuracy = float(np.mean([self.judge.nearest(mel) == family for family, mel in held]))
         table = np.stack([[statistics(mel) for mel in family] for family in mels])

@@ -1,9 +1,6 @@
 """Stage 2: the audio VAE, on log-mels.
 
     python recipes/nano/codec_vae.py [steps]
-    python recipes/nano/codec_vae.py reconstruct
-
-The second command writes the pool's log-mels as the VAE gives them back, for the vocoder to learn from.
 """
 
 from __future__ import annotations
@@ -14,12 +11,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pool import Pool
-from runs import Stage, load_modules
-from sizes import AUDIBLE, AUDIO, WORK
+from runs import Stage
+from sizes import AUDIBLE, AUDIO
 
 from soundlora.model.audio_vae import AudioVAE
 
-DECODED = WORK / "pool_decoded.npy"
 BATCH, FRAMES = 4, 101  # crops of 1 s
 KL_WEIGHT = 3e-4  # enough to keep the latents' scale, far too little to blur them
 
@@ -79,24 +75,5 @@ def main() -> None:
     print("latent std, quartiles:", tokens.std(0).quantile(torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0])).tolist())
 
 
-@torch.inference_mode()
-def reconstruct() -> None:
-    pool = Pool()
-    vae = AudioVAE(AUDIO).to(memory_format=torch.channels_last)
-    vae.load_state_dict(load_modules("vae")["vae"])
-    result = np.empty_like(pool.mel)
-    for piece in pool.index:
-        for start in range(piece["start"], piece["start"] + piece["frames"], 400):
-            stop = min(start + 401, piece["start"] + piece["frames"])
-            # A causal VAE takes 1 + 4k frames; what is over keeps its own mel.
-            count = (stop - start - 1) // 4 * 4 + 1
-            mel = pool.mels([start], count)
-            result[:, start : start + count] = vae.decoder(vae.encoder(mel))[0].to(torch.float16).numpy()
-            result[:, start + count : stop] = pool.mel[:, start + count : stop]
-    partial = DECODED.with_name("partial.npy")
-    np.save(partial, result)
-    partial.replace(DECODED)
-
-
 if __name__ == "__main__":
-    reconstruct() if sys.argv[1:] == ["reconstruct"] else main()
+    main()

@@ -1,34 +1,25 @@
-"""Stages 3 and 4: the two generators of the vocoder.
+"""Stage 4: the vocoder's bandwidth extension, from real 16 kHz sound to 48 kHz.
 
-    python recipes/nano/codec_vocoder.py stage1 [steps] [--warm stage]
-    python recipes/nano/codec_vocoder.py bwe [steps] [--warm stage]
-
-Stage 1 learns from log-mels to 16 kHz; once `codec_vae.py reconstruct` has run, half of its mels have been through the
-VAE. The bandwidth extension learns from real 16 kHz sound to 48 kHz.
+    python recipes/nano/codec_vocoder.py [steps] [--warm stage]
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from codec_vae import DECODED
 from pool import RATE, Pool
 from runs import Stage
-from sizes import AUDIBLE, AUDIO, CONFIG
+from sizes import AUDIO, CONFIG
 from torch import Tensor
 
 from soundlora.model.config import parse_config
-from soundlora.model.mel import LOG_FLOOR, _mel_filters, log_mel, resample
+from soundlora.model.mel import _mel_filters, resample
 from soundlora.model.vocoder import Vocoder
 
 BATCH, FRAMES = 4, 64  # crops of 0.64 s
-RATES = {"stage1": 4e-4, "bwe": 8e-4}
-MEL_SCALES = ((256, 24), (512, 40), (2048, 100))  # (window, bands) beside the model's own log-mel
 
 
 def new_vocoder() -> Vocoder:
@@ -62,67 +53,9 @@ def stft_loss(out: Tensor, target: Tensor, sizes: tuple[int, ...]) -> Tensor:
     return total / len(sizes)
 
 
-def mel_loss(out: Tensor, target: Tensor) -> Tensor:
-    """Log-mel L1, mean over window sizes; (B, 2, n) each, at the mel's own rate.
-
-    Unlike an STFT's, mel bands leave room for a partial at a neighbouring frequency.
-    """
-    total = out.new_zeros(())
-    for size, bands in MEL_SCALES:
-        window, filters = torch.hann_window(size), _mel_filters(size // 2 + 1, bands, AUDIO.sample_rate)
-        a, b = (
-            torch.stft(x.flatten(0, 1), size, size // 4, window=window, return_complex=True).abs().transpose(1, 2)
-            @ filters
-            for x in (out, target)
-        )
-        a, b = a.clamp_min(LOG_FLOOR).log(), b.clamp_min(LOG_FLOOR).log()
-        # Most bins of most sounds are quiet ones; errors where nobody hears them count little.
-        weight = torch.where(b > AUDIBLE, 1.0, 0.2)
-        total = total + (weight * (a - b).abs()).sum() / weight.sum()
-    return total / len(MEL_SCALES)
-
-
-def train_stage1(steps: int, warm: str | None) -> None:
+def train(steps: int, warm: str | None) -> None:
     pool, vocoder = Pool(), new_vocoder()
-    stage = Stage("stage1", {"generator": vocoder.vocoder}, steps, rate=RATES["stage1"], warm=warm)
-    decoded = np.load(DECODED, mmap_mode="r") if DECODED.exists() else None
-
-    def example(rng: np.random.Generator, held_out: bool) -> tuple[Tensor, Tensor]:
-        starts = pool.crops(rng, BATCH, FRAMES, held_out=held_out)
-        mel = pool.mels(starts, FRAMES)
-        if decoded is not None and (held_out or rng.random() < 0.5):
-            mel = torch.from_numpy(np.stack([decoded[:, s : s + FRAMES] for s in starts]).astype(np.float32))
-        gain = float(10 ** rng.uniform(-0.8, 0.1))
-        return (mel + math.log(gain)).clamp_min(math.log(LOG_FLOOR)), pool.waves(starts, FRAMES, low=True) * gain
-
-    def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        mel, wave = example(rng, False)
-        out = vocoder.vocoder.unclamped(mel)
-        ours, theirs = log_mel(out, AUDIO), log_mel(wave, AUDIO)
-        # Most bins are quiet ones; the loudest of each frame are to count too. Steady sines stay too soft all the same.
-        loudness = (theirs - theirs.amax(dim=-1, keepdim=True)).exp()
-        peaks = (loudness * (ours - theirs).abs()).sum(dim=-1) / loudness.sum(dim=-1)
-        peak = (peaks * (theirs.amax(dim=-1) > AUDIBLE)).mean()
-        audible = (ours - theirs).abs()[theirs > AUDIBLE].mean()
-        scales, stft = mel_loss(out, wave), stft_loss(out, wave, (512, 1024))
-        figures = {"audible": audible.item(), "scales": scales.item(), "peak": peak.item(), "stft": stft.item()}
-        return 2 * audible + scales + peak + 0.3 * stft, figures
-
-    def held_out() -> float:
-        rng, total = np.random.default_rng(7), []
-        for _ in range(16):
-            mel, wave = example(rng, True)
-            target = log_mel(wave, AUDIO)
-            mask = target > AUDIBLE
-            total.append((log_mel(vocoder.vocoder(mel), AUDIO) - target).abs()[mask].mean().item())
-        return sum(total) / len(total)
-
-    _loop(stage, step, held_out)
-
-
-def train_bwe(steps: int, warm: str | None) -> None:
-    pool, vocoder = Pool(), new_vocoder()
-    stage = Stage("bwe", {"generator": vocoder.bwe_generator}, steps, rate=RATES["bwe"], warm=warm)
+    stage = Stage("bwe", {"generator": vocoder.bwe_generator}, steps, rate=8e-4, warm=warm)
 
     def example(rng: np.random.Generator, held_out: bool) -> tuple[Tensor, Tensor]:
         wave = pool.waves(pool.crops(rng, BATCH, FRAMES, held_out=held_out), FRAMES)
@@ -134,39 +67,24 @@ def train_bwe(steps: int, warm: str | None) -> None:
         mel = vocoder.mel_stft(low).transpose(2, 3)
         return vocoder.bwe_generator(mel) + vocoder.skip(low)
 
-    def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        low, wave = example(rng, False)
-        loss = stft_loss(extended(low), wave, (512, 1024, 2048))
-        return loss, {"stft": loss.item()}
+    def loss(rng: np.random.Generator, held_out: bool) -> Tensor:
+        low, wave = example(rng, held_out)
+        return stft_loss(extended(low), wave, (512, 1024, 2048))
 
-    def held_out() -> float:
-        rng, total = np.random.default_rng(7), []
-        for _ in range(4):
-            low, wave = example(rng, True)
-            total.append(stft_loss(extended(low), wave, (512, 1024, 2048)).item())
-        return sum(total) / len(total)
-
-    _loop(stage, step, held_out)
-
-
-def _loop(
-    stage: Stage,
-    step: Callable[[np.random.Generator], tuple[Tensor, dict[str, float]]],
-    held_out: Callable[[], float],
-) -> None:
     while not stage.done:
-        loss, figures = step(np.random.default_rng((3, stage.step)))
-        stage.update(loss, figures, log_every=20, save_every=100)
+        current = loss(np.random.default_rng((3, stage.step)), False)
+        stage.update(current, {"stft": current.item()}, log_every=20, save_every=100)
         if stage.step % 200 == 0 or stage.done:
             with torch.no_grad():
-                stage.log({"held_out": round(held_out(), 4)})
+                rng = np.random.default_rng(7)
+                total = sum(loss(rng, True).item() for _ in range(4))
+                stage.log({"held_out": round(total / 4, 4)})
 
 
 if __name__ == "__main__":
     torch.manual_seed(0)
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=list(RATES))
-    parser.add_argument("steps", type=int, nargs="?", default=7000)
+    parser.add_argument("steps", type=int, nargs="?", default=400)
     parser.add_argument("--warm")
     arguments = parser.parse_args()
-    (train_stage1 if arguments.what == "stage1" else train_bwe)(arguments.steps, arguments.warm)
+    train(arguments.steps, arguments.warm)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from captioned import SETS
-from judge import Array, Judge, features, mel_of, rendered, statistics
+from judge import Array, Judge, mel_of, rendered, statistics
 from sounds import FAMILIES
 from unseen import RATE, read
 
@@ -58,7 +58,7 @@ def fitted_judge() -> tuple[Judge, Array]:
     clips = [np.asarray(mels[number], np.float32) for number in range(count)]
     labels = np.arange(count) % len(FAMILIES)
     table = np.stack([statistics(mel) for mel in clips])
-    return Judge(np.stack([features(mel) for mel in clips]), labels, FAMILIES), table.std(axis=0) + 0.05
+    return Judge(clips, labels, FAMILIES), table.std(axis=0) + 0.05
 
 
 def sweep(base: str, runs: Path | None) -> None:

@@ -85,12 +85,13 @@ CONFIG: dict[str, Any] = {
     },
     "vocoder": {
         "vocoder": {
-            "upsample_initial_channel": 192,
+            # Two stages at the mel's own rate, where wide layers are cheap: they turn logarithms into amplitudes.
+            "upsample_initial_channel": 768,
             "resblock": "AMP1",
-            "upsample_rates": [5, 4, 4, 2],
-            "upsample_kernel_sizes": [11, 8, 8, 4],
-            "resblock_kernel_sizes": [3, 7],
-            "resblock_dilation_sizes": [[1, 3, 5], [1, 3, 5]],
+            "upsample_rates": [1, 1, 5, 4, 4, 2],
+            "upsample_kernel_sizes": [3, 3, 11, 8, 8, 4],
+            "resblock_kernel_sizes": [3],
+            "resblock_dilation_sizes": [[1, 3, 5]],
             "stereo": True,
             "use_tanh_at_final": False,
             "activation": "snakebeta",
