@@ -31,6 +31,7 @@ ENDPOINT = "fal-ai/ltx23-trainer-v2/t2a"
 PORT = 8473
 ADDRESS = f"http://127.0.0.1:{PORT}"
 POLL_SECONDS = 0.1
+WORKER_SECONDS = 8  # for a worker to start, which takes a core meanwhile
 
 
 class Server:
@@ -186,6 +187,8 @@ def measure_queue(arguments: argparse.Namespace) -> dict[str, Any]:
         submits, early, late = [], [], []
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/clips.zip"
         body = {"training_data_url": url, "number_of_steps": 100}
+        ask(ENDPOINT, body)
+        time.sleep(WORKER_SECONDS)
         for number in range(arguments.queue):
             began = time.perf_counter()
             id = ask(ENDPOINT, body)["request_id"]
