@@ -1,11 +1,18 @@
-"""A web server in a thread, for tests that talk to one."""
+"""A web server in a thread, for tests that talk to one, and a port for one in another process."""
 
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        return int(opened.getsockname()[1])
 
 
 class QuietHandler(BaseHTTPRequestHandler):

@@ -18,6 +18,8 @@ from pathlib import Path
 import httpx2
 import pytest
 from live_server import live, working
+from local_http import free_port
+from waiting import wait_until
 
 from soundlora.endpoints import TRAINING
 from soundlora.jobs.endings import Outcome
@@ -36,11 +38,6 @@ def documented(start: str) -> str:
     blocks = re.findall(r"```\w*\n(.*?)```", (ROOT / "docs" / "server.md").read_text(), re.DOTALL)
     (found,) = [block for block in blocks if block.startswith(start)]
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as opened:
-        return int(opened.getsockname()[1])
 
 
 def replaced(text: str, *pairs: tuple[str, str]) -> str:
@@ -89,17 +86,18 @@ def caddy(folder: Path, server: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
 @contextlib.contextmanager
 def running(command: list[str], port: int) -> Iterator[None]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 20
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: process.poll() is not None or listens(port), 20)
+        assert process.poll() is None, process.communicate()[1]
         yield
     finally:
         process.terminate()

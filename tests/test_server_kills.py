@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from example_zip import some_clips
+from local_http import free_port
 
 from soundlora.endpoints import GENERATION, TRAINING
 from soundlora.jobs.database import Database
@@ -30,8 +30,7 @@ SERVE = "from soundlora.cli import main; main()"
 class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:

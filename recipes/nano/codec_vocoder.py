@@ -57,19 +57,15 @@ def train(steps: int, warm: str | None) -> None:
     pool, vocoder = Pool(), new_vocoder()
     stage = Stage("bwe", {"generator": vocoder.bwe_generator}, steps, rate=8e-4, warm=warm)
 
-    def example(rng: np.random.Generator, held_out: bool) -> tuple[Tensor, Tensor]:
-        wave = pool.waves(pool.crops(rng, BATCH, FRAMES, held_out=held_out), FRAMES)
-        # Quiet input too: what the generator adds to silence would be a hiss under everything.
-        wave = wave * float(10 ** rng.uniform(-2.5, 0))
-        return resample(wave, RATE, AUDIO.sample_rate), wave
-
     def extended(low: Tensor) -> Tensor:
         mel = vocoder.mel_stft(low).transpose(2, 3)
         return vocoder.bwe_generator(mel) + vocoder.skip(low)
 
     def loss(rng: np.random.Generator, held_out: bool) -> Tensor:
-        low, wave = example(rng, held_out)
-        return stft_loss(extended(low), wave, (512, 1024, 2048))
+        wave = pool.waves(pool.crops(rng, BATCH, FRAMES, held_out=held_out), FRAMES)
+        # Quiet input too: what the generator adds to silence would be a hiss under everything.
+        wave = wave * float(10 ** rng.uniform(-2.5, 0))
+        return stft_loss(extended(resample(wave, RATE, AUDIO.sample_rate)), wave, (512, 1024, 2048))
 
     while not stage.done:
         current = loss(np.random.default_rng((3, stage.step)), False)

@@ -8,7 +8,7 @@ Left to losses on sound, a generator of this size finds the silence between two 
 
 So its weights are made, not found. Amplitudes come from log-mels by weights that are written down, see `Halves`. What
 plays them, with its residual blocks at zero, is linear, and learns to play random lines in two minutes. 1,600 steps of
-the losses on sound, from there, did not bring it nearer to recordings: what is exact gets lost as quickly.
+losses on sound, from there and with the amplitudes frozen, did not bring it nearer to recordings.
 """
 
 from __future__ import annotations
@@ -186,8 +186,8 @@ class Halves(nn.Module):
             roots.weight[:lines], cubes.weight[:] = 0, 0
             for side in range(2):
                 own = slice(side * LINES, (side + 1) * LINES)
-                from_ = slice(held.start + side * AUDIO.mel_bins, held.start + (side + 1) * AUDIO.mel_bins)
-                roots.weight[own, from_, 1] = share * STEEPEST / INPUT
+                heard = slice(held.start + side * AUDIO.mel_bins, held.start + (side + 1) * AUDIO.mel_bins)
+                roots.weight[own, heard, 1] = share * STEEPEST / INPUT
             roots.bias[:lines] = FLAT
             gain = rounded((magnitude / root.factor).repeat(2))
             silence = -gain * float(_snake(np.asarray(FLAT)))
@@ -274,7 +274,7 @@ def unplayed(halves: Halves, phases: Tensor, step: int) -> Tensor:
 
 
 def main() -> None:
-    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
     torch.manual_seed(0)
     generator = new_vocoder().vocoder
     nn.init.normal_(generator.conv_post.weight, std=0.1)
