@@ -193,14 +193,14 @@ def measure_queue(arguments: argparse.Namespace) -> dict[str, Any]:
             began = time.perf_counter()
             id = ask(ENDPOINT, body)["request_id"]
             submits.append((time.perf_counter() - began) * 1000)
-            if number % 10 == 0:
+            first = number < arguments.queue // 5
+            if first or number >= arguments.queue - arguments.queue // 5:
                 began = time.perf_counter()
                 ask(f"{ENDPOINT}/requests/{id}/status")
-                (early if number < arguments.queue // 5 else late).append((time.perf_counter() - began) * 1000)
+                (early if first else late).append((time.perf_counter() - began) * 1000)
     finally:
         server.stop()
         silent.close()
-    late = late[-len(early) :]
     return {
         "submit_p50_ms": statistics.median(submits),
         "submit_p99_ms": p99(submits),

@@ -16,6 +16,7 @@ import pytest
 from parity.runners import fresh_transformer
 from support import BaseNames, Cli, Outcome, tone, write_clip
 
+from soundlora import __version__
 from soundlora.model.lora import Adapter
 from soundlora.progress import Progress
 from soundlora.run import train
@@ -40,6 +41,11 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
 
 # ----------------------------------------------------------------------------------------------------------------------
 # train
+
+
+def test_the_version_is_the_packages(soundlora: Cli) -> None:
+    outcome = soundlora("--version")
+    assert (outcome.code, outcome.out) == (0, f"soundlora {__version__}\n")
 
 
 def test_train_makes_a_lora_and_tells_of_it_in_plain_lines(

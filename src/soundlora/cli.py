@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from soundlora import __version__
 from soundlora.base_commands import app as base_commands
 from soundlora.errors import InputError
 from soundlora.lora_commands import app as lora_commands
@@ -18,7 +19,6 @@ from soundlora.serve_commands import keys_commands, serve
 
 app = typer.Typer(
     name="soundlora",
-    help="Train text-to-audio LoRAs for LTX 2.3, and generate with them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,6 +28,21 @@ app.add_typer(base_commands, name="base")
 app.add_typer(lora_commands, name="lora")
 app.add_typer(keys_commands, name="keys")
 app.command()(serve)
+
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"soundlora {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def soundlora(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    """Train text-to-audio LoRAs for LTX 2.3, and generate with them."""
+
 
 # What a field of the request is called here, so that a complaint names what was typed.
 FLAGS = {

@@ -133,6 +133,22 @@ def test_stopping_the_server_gives_requests_back_without_counting_it(requests, s
     assert said(requests, request.id)[-1] == "stopped in good order"
 
 
+def test_a_submit_wakes_it_to_look_for_a_slot_and_not_for_the_dead(requests, start, monkeypatch):
+    looks = []
+    monkeypatch.setattr("soundlora.jobs.executor.TICK_SECONDS", 600)
+    monkeypatch.setattr(requests, "running", lambda: looks.append("for the dead") or [])
+    executor = start(FINISH)
+    for _ in range(2):
+        request_id = requests.submit("train", {}).id
+
+        def completed(request_id=request_id):
+            executor.wake()
+            return requests.find(request_id).state == "completed"
+
+        wait_until(completed)
+    assert looks == ["for the dead"]
+
+
 def test_slots_bound_what_runs_at_once(requests, start):
     ids = [requests.submit("train", {}).id for _ in range(3)]
     executor = start(HANG, slots=2)

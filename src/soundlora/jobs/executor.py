@@ -80,11 +80,17 @@ class LocalExecutor:
         self._workers.clear()
 
     def _run(self) -> None:
+        due = 0.0
         while not self._stopping:
+            # Woken by each of a thousand submits, it looks for a free slot and not for the dead.
+            ticks = time.monotonic() >= due
+            if ticks:
+                due = time.monotonic() + TICK_SECONDS
             try:
                 self._reap()
-                self._give_up_the_silent()
-                self._end_overdue()
+                if ticks:
+                    self._give_up_the_silent()
+                    self._end_overdue()
                 while len(self._workers) < self.slots and not self._stopping:
                     request = self.requests.claim()
                     if request is None:
@@ -93,7 +99,7 @@ class LocalExecutor:
             except sa.exc.SQLAlchemyError as error:
                 # The queue waits in the database until it can be reached again.
                 print(f"soundlora: the database can't be reached: {error}", file=sys.stderr, flush=True)
-            self._awake.wait(TICK_SECONDS)
+            self._awake.wait(max(0.0, due - time.monotonic()))
             self._awake.clear()
 
     def _start(self, request: Request) -> None:
