@@ -2,9 +2,10 @@
 
     .venv/bin/python benchmarks/step.py [--sizes nano mid full] [--steps 20] [--batch-size 1]
 
-Three ways of running the same transformer with random weights take turns in one process:
+Some ways of running the same transformer with random weights take turns in one process:
 
 ours        what `soundlora train` does: the context is read from the cache.
+ours, bf16  the same with `--quantize bf16`, on CPUs that multiply in bf16.
 usual       as LTX's own trainer does: the audio connector inside every step with gradients for all its weights, every
             block computed a second time for the backward pass, modulation for every token.
 usual, both the same with the video stream's connector, twice as wide, whose result a sound has no use for.
@@ -35,6 +36,7 @@ from soundlora.model.connector import AudioConnector
 from soundlora.model.full_size import LTX_2_3
 from soundlora.model.latents import positions, training_latents
 from soundlora.model.lora import Adapter
+from soundlora.model.quantize import multiplies_in_bf16, quantize
 from soundlora.model.transformer import AudioTransformer
 from soundlora.training.flow import loss_per_sample, noisy
 from soundlora.training.optimizer import Optimizer
@@ -42,7 +44,8 @@ from soundlora.training.trainer import Example, Trainer
 
 SECONDS, RANK = 5.0, 32
 GOAL_RATIO, GOAL_SHARE = 6.0, 0.45
-WAYS = ("ours", "usual", "usual, both")
+NARROW = ("ours, bf16",) if pick_device().type == "cpu" and multiplies_in_bf16() else ()
+WAYS = ("ours", *NARROW, "usual", "usual, both")
 
 Step = Callable[[int], None]
 
@@ -56,15 +59,17 @@ def config_of(size: str) -> ModelConfig:
     return replace(LTX_2_3, transformer=transformer, text=replace(LTX_2_3.text, heads=8))
 
 
-def build_adapter(config: ModelConfig, device: torch.device) -> Adapter:
+def build_adapter(config: ModelConfig, device: torch.device, narrow: bool = False) -> Adapter:
     with device:
         model = AudioTransformer(config.transformer).to(compute_dtype(device)).requires_grad_(False)
+    if narrow:
+        quantize(model, "bf16")
     return Adapter.create(model, RANK)
 
 
-def our_step(config: ModelConfig, batch: int) -> Step:
+def our_step(config: ModelConfig, batch: int, narrow: bool) -> Step:
     device = pick_device()
-    adapter = build_adapter(config, device)
+    adapter = build_adapter(config, device, narrow)
     c, tokens = config.transformer, training_latents(SECONDS, config.audio)
     examples = [
         Example(
@@ -119,7 +124,8 @@ def void(_: object) -> None:
 def build(way: str, size: str, batch: int) -> Step:
     torch.manual_seed(0)
     config = config_of(size)
-    return our_step(config, batch) if way == "ours" else usual_step(config, batch, way == "usual, both")
+    ours = way.startswith("ours")
+    return our_step(config, batch, way in NARROW) if ours else usual_step(config, batch, way == "usual, both")
 
 
 def count(step: Step) -> int:
@@ -150,10 +156,10 @@ def synchronize() -> None:
 class MatrixRate:
     """Operations a second of square products, the best so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: torch.dtype) -> None:
         device = pick_device()
         self.n = 8192 if device.type == "cuda" else 1024
-        self.a, self.b = (torch.randn(self.n, self.n, device=device).to(compute_dtype(device)) for _ in range(2))
+        self.a, self.b = (torch.randn(self.n, self.n, device=device).to(dtype) for _ in range(2))
         self.best = 0.0
 
     def measure(self) -> None:
@@ -163,7 +169,7 @@ class MatrixRate:
 def measure_times(size: str, steps: int, batch: int) -> dict[str, Any]:
     built = {way: build(way, size, batch) for way in WAYS}
     flop = {way: count(step) for way, step in built.items()}
-    rate = MatrixRate()
+    rate, narrow = MatrixRate(compute_dtype(pick_device())), MatrixRate(torch.bfloat16)
     times: dict[str, list[float]] = {way: [] for way in WAYS}
     for number in range(steps + 3):
         for way, step in built.items():
@@ -171,7 +177,10 @@ def measure_times(size: str, steps: int, batch: int) -> dict[str, Any]:
             if number >= 3:
                 times[way].append(taken)
         rate.measure()
-    return {"flop": flop, "rate": rate.best, "seconds": times}
+        if NARROW:
+            narrow.measure()
+    rates = {way: narrow.best if way in NARROW else rate.best for way in WAYS}
+    return {"flop": flop, "rates": rates, "seconds": times}
 
 
 def measure_memory(way: str, size: str, batch: int) -> dict[str, Any]:
@@ -204,16 +213,18 @@ def rows_of(size: str, times: dict[str, Any], memory: dict[str, Any]) -> list[tu
             f"{size}, {way}",
             f"{median * 1000:.0f} ms, best {min(times['seconds'][way]) * 1000:.0f}",
             "",
-            f"{flop / 1e12:.4f} TFLOP, {flop / median / times['rate']:.0%} of the matrix rate, "
+            f"{flop / 1e12:.4f} TFLOP, {flop / median / times['rates'][way]:.0%} of the matrix rate, "
             f"{memory[way]['bytes'] / MB:.0f} MB",
         ))  # fmt: skip
-    share, ratio = times["flop"]["ours"] / medians["ours"] / times["rate"], medians["usual"] / medians["ours"]
-    more = medians["usual, both"] / medians["ours"]
+    share = times["flop"]["ours"] / medians["ours"] / times["rates"]["ours"]
     held = size == "mid"
-    rows.append((f"{size}: usual / ours", f"{ratio:.1f} times", *judged(ratio, GOAL_RATIO, "{:g} times", held)))
-    rows.append((f"{size}: usual, both / ours", f"{more:.1f} times", "", ""))
+    for way in ("ours", *NARROW):
+        ratio, more = medians["usual"] / medians[way], medians["usual, both"] / medians[way]
+        rows.append((f"{size}: usual / {way}", f"{ratio:.1f} times", *judged(ratio, GOAL_RATIO, "{:g} times", held)))
+        rows.append((f"{size}: usual, both / {way}", f"{more:.1f} times", "", ""))
     rows.append((f"{size}: share of the matrix rate", f"{share:.0%}", *judged(share, GOAL_SHARE, "{:.0%}", held)))
-    rows.append((f"{size}: matrix rate", f"{times['rate'] / 1e12:.3f} TFLOP/s", "", ""))
+    for way in ("ours", *NARROW):
+        rows.append((f"{size}: matrix rate, {way}", f"{times['rates'][way] / 1e12:.3f} TFLOP/s", "", ""))
     return rows
 
 

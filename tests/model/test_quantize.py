@@ -113,7 +113,10 @@ def test_another_kind_is_refused() -> None:
         quantize(fresh_transformer(), "int4")
 
 
-def test_a_base_in_bf16_computes_the_very_numbers_of_one_in_fp32() -> None:
+def test_a_base_in_bf16_computes_the_very_numbers_of_one_in_fp32_where_products_are_wide(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("soundlora.model.quantize.multiplies_in_bf16", lambda: False)
     base = open_base(str(TINY_CHECKPOINT), TINY_ENCODER)
     wide, narrow = base.transformer(CPU), base.transformer(CPU, "bf16")
     types = {parameter.dtype for name, parameter in narrow.named_parameters() if is_quantized(name)}
@@ -126,3 +129,22 @@ def test_a_base_in_bf16_computes_the_very_numbers_of_one_in_fp32() -> None:
         out.square().sum().backward()
         gradients.append([out.detach(), *(p.grad for p in adapter.parameters())])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_products_in_bf16_stay_within_its_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On any processor: one that can't multiply in bf16 converts, slowly, to the same numbers."""
+    base = open_base(str(TINY_CHECKPOINT), TINY_ENCODER)
+    results = {}
+    for narrow in (False, True):
+        monkeypatch.setattr("soundlora.model.quantize.multiplies_in_bf16", lambda narrow=narrow: narrow)
+        model = base.transformer(CPU, "bf16")
+        adapter = Adapter.create(model, 4)
+        with torch.no_grad():
+            for layer in adapter.layers.values():
+                layer.lora_B.fill_(0.01)
+        out = velocity(model)
+        out.square().sum().backward()
+        results[narrow] = [out.detach(), *(p.grad for p in adapter.parameters())]
+    for wide, narrow in zip(results[False], results[True], strict=True):
+        error = float((narrow - wide).norm() / wide.norm())
+        assert 1e-5 < error < 0.05

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from soundlora.errors import InputError
 from soundlora.model.lora_file import Pair, read_lora, write_lora
-from soundlora.model.quantize import dense
+from soundlora.model.quantize import linear, linear_backward
 from soundlora.model.transformer import AudioTransformer
 
 # Attention and feed-forward projections of the audio stream; gates, norms and modulation stay as they are.
@@ -78,7 +78,7 @@ class _AdaptedLinear(torch.autograd.Function):
         low = flat @ a.T
         ctx.save_for_backward(flat, weight, a, b, low)
         ctx.shape = x.shape
-        return torch.addmm(bias, flat, dense(weight, x.dtype).T).addmm_(low, b.T).view(*x.shape[:-1], -1)
+        return linear(flat, weight, bias).addmm_(low, b.T).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor]:
@@ -87,7 +87,7 @@ class _AdaptedLinear(torch.autograd.Function):
         g_low = g @ b
         g_x = None
         if ctx.needs_input_grad[0]:
-            g_x = (g @ dense(weight, g.dtype)).addmm_(g_low, a).view(ctx.shape)
+            g_x = linear_backward(g, weight).addmm_(g_low, a).view(ctx.shape)
         return g_x, None, None, g_low.T @ flat, g.T @ low
 
 

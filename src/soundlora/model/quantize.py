@@ -3,14 +3,16 @@
 torchao makes the weights of eight bits; the products are ours. Its own layers would keep every weight's wide copy for
 the backward pass, and the memory saved would be gone. Here a weight is widened for a product and dropped, twice a step.
 
-bf16 is what the checkpoints hold, so nothing is lost by it: a CPU that can't multiply in bf16 computes the very numbers
-of a base in fp32, in half the memory.
+bf16 is what the checkpoints hold, so no weight is lost by it. A CPU that multiplies in bf16 takes the products so, as a
+GPU does: sums are fp32, inputs and results are rounded to bf16. One that can't computes the very numbers of a base in
+fp32, in half the memory.
 """
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -48,12 +50,38 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
-        return nn.functional.linear(x, dense(weight, x.dtype), bias)
+        return linear(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
-        return gradient @ dense(weight, gradient.dtype), None, None
+        return linear_backward(gradient, weight), None, None
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x Wᵀ + bias in x's type, for a narrow or a wide W."""
+    if _multiplied_narrow(x, weight):
+        out = (x.to(weight.dtype) @ weight.T).to(x.dtype)
+        return out if bias is None else out.add_(bias)
+    return nn.functional.linear(x, dense(weight, x.dtype), bias)
+
+
+def linear_backward(gradient: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of `linear` by x."""
+    if _multiplied_narrow(gradient, weight):
+        return (gradient.to(weight.dtype) @ weight).to(gradient.dtype)
+    return gradient @ dense(weight, gradient.dtype)
+
+
+def _multiplied_narrow(x: Tensor, weight: Tensor) -> bool:
+    wide = x.dtype == torch.float32 and weight.dtype == torch.bfloat16 and not hasattr(weight, "qdata")
+    return wide and x.device.type == "cpu" and multiplies_in_bf16()
+
+
+@cache
+def multiplies_in_bf16() -> bool:
+    """Whether this processor does: one that has to convert is slower by far."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def dense(weight: Tensor, dtype: torch.dtype) -> Tensor:

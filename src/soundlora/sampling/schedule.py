@@ -7,14 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-_BASE_SHIFT, _MAX_SHIFT = 0.95, 2.05
+_BASE_SHIFT, MAX_SHIFT = 0.95, 2.05
 _BASE_TOKENS, _MAX_TOKENS = 1024, 4096
 _TERMINAL = 0.1  # the last noise level before 0
 
 
 def shift(tokens: int) -> float:
     """μ: how far the noise levels of `tokens` tokens are shifted towards 1; linear, without bounds."""
-    return _BASE_SHIFT + (tokens - _BASE_TOKENS) * (_MAX_SHIFT - _BASE_SHIFT) / (_MAX_TOKENS - _BASE_TOKENS)
+    return _BASE_SHIFT + (tokens - _BASE_TOKENS) * (MAX_SHIFT - _BASE_SHIFT) / (_MAX_TOKENS - _BASE_TOKENS)
 
 
 def sigmas(steps: int, tokens: int = _MAX_TOKENS) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from dataclasses import dataclass
 from typing import TypeVar
@@ -28,6 +29,8 @@ class Workers:
             return cls()
         if not dist.is_initialized():
             dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            # Left to the interpreter's own end, its threads may find the other process gone, and abort this one.
+            atexit.register(dist.destroy_process_group)
         return cls(dist.get_rank(), count)
 
     @property
