@@ -64,7 +64,7 @@ def test_python_trains_hears_previews_and_generates(app, connected, tmp_path):
     told = []
     result = fal_client.subscribe(TRAINING, fields, with_logs=True, on_queue_update=told.append)
     assert any(line["message"].startswith("Step 100 of 100") for line in told[-1].logs)
-    assert len(load(fetched(result["lora_file"]["url"]))) == 2 * 10 * 3
+    assert len(load(fetched(result["lora_file"]["url"]))) == 2 * 10 * 4
     config = json.loads(fetched(result["config_file"]["url"]))
     assert config["trigger_phrase"] == "zapgun"
     assert [preview["file_name"] for preview in result["previews"]] == [

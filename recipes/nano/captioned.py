@@ -1,4 +1,4 @@
-"""Stage 5: captioned sound of every family and of mixtures, as latents.
+"""Stage 6: captioned sound of every family and of mixtures, as latents.
 
     python recipes/nano/captioned.py
     python recipes/nano/captioned.py encode
@@ -55,7 +55,7 @@ class Set:
         return WORK / f"{self.name}.json"
 
 
-SETS = (Set("captioned", 5.0, 56, 500), Set("captioned_long", 10.0, 4, 50))
+SETS = (Set("captioned", 5.0, 160, 1500), Set("captioned_long", 10.0, 12, 150))
 
 
 def render_all(clips: Set) -> None:

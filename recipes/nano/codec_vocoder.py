@@ -1,4 +1,4 @@
-"""Stage 4: the vocoder's bandwidth extension, from real 16 kHz sound to 48 kHz.
+"""Stage 5: the vocoder's bandwidth extension, from real 16 kHz sound to 48 kHz.
 
     python recipes/nano/codec_vocoder.py [steps] [--warm stage]
 """

@@ -2,6 +2,7 @@
 
     python recipes/nano/evaluate.py sampling [--runs FOLDER]
     python recipes/nano/evaluate.py picture --out docs/images/nano_families.png
+    python recipes/nano/evaluate.py learnt --runs FOLDER --out docs/images/nano_learnt.png --sounds docs/sounds
 
 Judged on log-mels as the VAE decodes them; benchmarks/nano_quality.py judges finished sound. --runs names the folder
 that the benchmark kept with --keep: the sampling has to suit LoRAs too.
@@ -13,6 +14,7 @@ import argparse
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +23,17 @@ from judge import Array, Judge, mel_of, rendered, statistics
 from sounds import FAMILIES
 from unseen import RATE, read
 
+from soundlora.generation import Generator
 from soundlora.model.base import open_base
 from soundlora.model.lora import load_lora
+from soundlora.model.mel import resample
 from soundlora.sampling.generate import sample_latents
 from soundlora.sampling.guidance import Guidance
+from soundlora.wav import write_wav
 
 CPU = torch.device("cpu")
 FIT = 48  # of each family's captioned clips, for the judge
+LEARNT = ("zaps", "tabla", "announcements")
 PICTURED = ("rain", "thunder", "siren", "church bell", "clock ticking", "car engine", "birds chirping", "cello")
 
 
@@ -87,6 +93,14 @@ def sweep(base: str, runs: Path | None) -> None:
         print(f"cfg {cfg:g}  stg {stg:g}  rescale {rescale:g}:  {right:.0%} of families{shown}", flush=True)
 
 
+def show(axis: Any, mel: Array, seconds: int) -> None:
+    extent = (0, seconds, 0, mel.shape[-1])
+    axis.imshow(mel.mean(0).T, origin="lower", aspect="auto", vmin=-10, vmax=2, extent=extent, cmap="magma")
+    axis.set_xticks([0, seconds])
+    axis.set_yticks([])
+    axis.tick_params(labelsize=6)
+
+
 def draw(base: str, path: Path, families: Sequence[str]) -> None:
     """Log-mel spectrograms of a rendering and of generated sound, a family a column."""
     import matplotlib.pyplot as plt
@@ -98,27 +112,53 @@ def draw(base: str, path: Path, families: Sequence[str]) -> None:
     for column, family in enumerate(families):
         for row, mel in enumerate((rendered(family, (61, column)), model.mel(family, 0, guidance))):
             axis = axes[row, column]
-            extent = (0, 5, 0, 64)
-            axis.imshow(mel.mean(0).T, origin="lower", aspect="auto", vmin=-10, vmax=2, extent=extent, cmap="magma")
+            show(axis, mel, 5)
             axis.set_title("" if row else family, fontsize=8)
-            axis.set_xticks([0, 5])
-            axis.set_yticks([])
-            axis.tick_params(labelsize=6)
     axes[0, 0].set_ylabel("rendered", fontsize=8)
     axes[1, 0].set_ylabel("generated", fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
 
+def draw_learnt(base: str, runs: Path, path: Path, sounds: Path) -> None:
+    """A clip, what the base makes of its prompt, and what the LoRA does: log-mels and WAVs of 3 s of finished sound."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(3, len(LEARNT), figsize=(3.2 * len(LEARNT), 4.8), squeeze=False)
+    plain = Generator(base)
+    sounds.mkdir(parents=True, exist_ok=True)
+    for column, name in enumerate(LEARNT):
+        folder = runs / name
+        clip = min((folder / "clips").glob("*.wav"))
+        prompt = f"sndx {clip.with_suffix('.txt').read_text().strip()}"
+        learnt = Generator(base, [(folder / "run" / "lora.safetensors", 1.0)])
+        made = [source(prompt, seed=0).waveform.numpy() for source in (plain, learnt)]
+        rows = zip(("clip", "base", "lora"), (read(clip), *made), strict=True)
+        for row, (kind, waveform) in enumerate(rows):
+            axis = axes[row, column]
+            show(axis, mel_of(waveform[:, : 3 * RATE]), 3)
+            if not row:
+                axis.set_title(prompt, fontsize=8)
+            if not column:
+                axis.set_ylabel({"clip": "a clip", "base": "base", "lora": "LoRA"}[kind], fontsize=8)
+            low = resample(torch.from_numpy(waveform[:, : 3 * RATE].mean(axis=0)), RATE, RATE // 2)
+            write_wav(sounds / f"{name}_{kind}.wav", low[None], RATE // 2)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["sampling", "picture"])
+    parser.add_argument("what", choices=["sampling", "picture", "learnt"])
     parser.add_argument("--base", default="nano")
     parser.add_argument("--runs", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("nano_families.png"))
+    parser.add_argument("--out", type=Path, default=Path("nano.png"))
+    parser.add_argument("--sounds", type=Path, default=Path("sounds"))
     arguments = parser.parse_args()
     if arguments.what == "sampling":
         sweep(arguments.base, arguments.runs)
+    elif arguments.what == "learnt":
+        draw_learnt(arguments.base, arguments.runs, arguments.out, arguments.sounds)
     else:
         draw(arguments.base, arguments.out, PICTURED)
 

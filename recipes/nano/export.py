@@ -1,4 +1,4 @@
-"""Stage 7: the trained parts, as one checkpoint in the official layout and a Gemma 3 directory.
+"""Stage 8: the trained parts, as one checkpoint in the official layout and a Gemma 3 directory.
 
     python recipes/nano/export.py [--out FOLDER] [--untrained]
 

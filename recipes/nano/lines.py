@@ -1,20 +1,19 @@
 """Stage 3: the vocoder's stage 1, which adds up lines 100 Hz apart.
 
-    python recipes/nano/lines.py [steps]
+    python recipes/nano/lines.py
 
 A vocoder without any noise of its own can answer a steady mel with a sound that repeats every frame, so with multiples
 of 100 Hz. Eighty such lines a channel are enough for any mel: fitted to real renderings they come within 0.12 nats.
 Left to losses on sound, a generator of this size finds the silence between two lines instead, and stays there.
 
 So its weights are made, not found. Amplitudes come from log-mels by weights that are written down, see `Halves`. What
-plays them, with its residual blocks at zero, is linear, and learns to play random lines in two minutes. 1,600 steps of
-losses on sound, from there and with the amplitudes frozen, did not bring it nearer to recordings.
+plays them, with its residual blocks at zero, is linear, and learns to play random lines in minutes. `sharpen.py` then
+brings it nearer to recordings.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -81,7 +80,7 @@ class CubeRoots:
     """Three activations of a band's log-mel L whose sum is about the cube root of its magnitude.
 
     They get slope·snake(scale·L + shift) + offset each. To the sum, scale·L + shift is added by the residual. All
-    numbers are as bf16 holds them, `rest` is what the constant then lacks: left out, it would be heard in silence.
+    numbers are as bf16 holds them.
     """
 
     scale: float
@@ -90,7 +89,6 @@ class CubeRoots:
     offsets: Array
     sums: Array
     constant: float
-    rest: float
     factor: float  # of the magnitude, before the third power's own
 
 
@@ -112,24 +110,29 @@ def cube_roots() -> CubeRoots:
     def activations(slopes: Array, offsets: Array) -> Array:
         return np.column_stack([*_snake(np.outer(slopes, _snake(inputs)) + offsets[:, None]), np.ones_like(level)])
 
+    def error(columns: Array, sums: Array) -> float:
+        return float(np.square((columns @ sums - wanted) * weight).mean())
+
     rng = np.random.default_rng(0)
-    best, chosen = math.inf, (np.zeros(3), np.zeros(3))
+    best: tuple[float, CubeRoots] | None = None
     for _ in range(4000):
         slopes, offsets = rounded(rng.uniform(0.3, 1.6, 3) / INPUT), rounded(rng.uniform(-1.5, 1.5, 3))
         columns = activations(slopes, offsets)
-        missed = float(np.square((columns @ fit(columns, wanted) - wanted) * weight).mean())
-        if missed < best:
-            best, chosen = missed, (slopes, offsets)
-    columns = activations(*chosen)
-    # The largest is rounded first, and the others are fitted to what is left.
-    sums, free = np.zeros(4), [0, 1, 2, 3]
-    while len(free) > 1:
-        found = dict(zip(free, fit(columns[:, free], wanted - columns @ sums), strict=True))
-        largest = max((n for n in free if n < 3), key=lambda n: abs(found[n]))
-        sums[largest] = rounded(found[largest])
-        free.remove(largest)
-    constant = float(fit(columns[:, 3:], wanted - columns @ sums)[0])
-    return CubeRoots(scale, shift, *chosen, sums[:3], rounded(constant), constant - rounded(constant), factor)
+        if best is not None and error(columns, fit(columns, wanted)) > best[0]:
+            continue
+        # The largest is rounded first, and the others are fitted to what is left.
+        sums, free = np.zeros(4), [0, 1, 2, 3]
+        while free:
+            found = dict(zip(free, fit(columns[:, free], wanted - columns @ sums), strict=True))
+            largest = max(free, key=lambda n: (n < 3, abs(found[n])))
+            sums[largest] = rounded(found[largest])
+            free.remove(largest)
+        # What rounding the constant leaves would be heard in silence: it counts, too.
+        missed = error(columns, sums)
+        if best is None or missed < best[0]:
+            best = missed, CubeRoots(scale, shift, slopes, offsets, sums[:3], float(sums[3]), factor)
+    assert best is not None
+    return best[1]
 
 
 def rounded(value: Any) -> Any:
@@ -149,9 +152,10 @@ class Halves(nn.Module):
 
     Loud and soft lines are ten thousand times apart, and a sum of layers is exact to a hundredth of its largest part.
     So amplitudes come out of an activation at its flat point: x + sin²x at δ beside -π/4 is about ⅔δ³, and what is
-    to be exact to a hundredth is a cube root. The first round of the first residual block makes cube roots of log-mels,
-    band by band; the last one takes them from bands to lines and to the third power; what follows at the mel's rate
-    passes them on. The channels that none of this uses begin at random, and are there to learn.
+    to be exact to a hundredth is a cube root. Of the first residual block, the first round has nothing to do yet; the
+    second one makes cube roots of log-mels, band by band; the last one takes them from bands to lines and to the third
+    power. What follows at the mel's rate passes them on. The channels that none of this uses begin at random, and are
+    there to learn.
     """
 
     def __init__(self, generator: Generator) -> None:
@@ -174,14 +178,14 @@ class Halves(nn.Module):
             for conv in first.convs2:
                 conv.weight[: held.stop], conv.bias[: held.stop] = 0, 0
                 conv.weight.mul_(0.3)
-            roots, cubes = first.convs1[0], first.convs2[0]
+            roots, cubes = first.convs1[1], first.convs2[1]
             roots.weight.zero_()
             for feature in range(3):
                 channels = range(feature, 3 * bands, 3)
                 roots.weight[channels, range(held.start, held.stop), 1] = root.slopes[feature]
                 roots.bias[channels] = root.offsets[feature]
                 cubes.weight[range(held.start, held.stop), channels, 1] = root.sums[feature]
-            cubes.bias[held], first.convs2[1].bias[held] = root.constant, root.rest
+            cubes.bias[held] = root.constant
             roots, cubes = first.convs1[-1], first.convs2[-1]
             roots.weight[:lines], cubes.weight[:] = 0, 0
             for side in range(2):
@@ -263,34 +267,78 @@ def played(amplitudes: Tensor, phases: Tensor) -> Tensor:
     return result
 
 
-def unplayed(halves: Halves, phases: Tensor, step: int) -> Tensor:
-    """Which share of random lines' power is not what it should be."""
+def bands(sound: Tensor) -> Tensor:
+    """Power (B·2, frames, bins) of sound (B, 2, n) in the mel's bands."""
+    size = AUDIO.n_fft
+    window = torch.hann_window(size)
+    spectrum = torch.stft(
+        sound.flatten(0, 1), size, size // 4, window=window, center=False, return_complex=True
+    ).transpose(1, 2)
+    power = spectrum.real.square() + spectrum.imag.square()
+    return power @ _mel_filters(size // 2 + 1, AUDIO.mel_bins, AUDIO.sample_rate)
+
+
+def random_lines(step: int) -> Tensor:
+    """(BATCH, 2·LINES, FRAMES): most fall off towards high lines, and half end at some line."""
     generator = torch.Generator().manual_seed(step)
-    wanted = torch.randn((BATCH, 2 * LINES, FRAMES), generator=generator)
+
+    def uniform() -> Tensor:
+        return torch.rand(BATCH, 2, 1, generator=generator)
+
+    place = torch.arange(LINES) / LINES
+    slope = 10 * uniform() * (uniform() < 0.7)
+    silent = (uniform() < 0.5) & (place > uniform())
+    level = (-slope * place).exp() * torch.where(silent, 1e-5, 1.0)
+    return torch.randn((BATCH, 2 * LINES, FRAMES), generator=generator) * level.flatten(1)[..., None]
+
+
+def play(halves: Halves, wanted: Tensor) -> Tensor:
     unused = halves.generator.ups[FRAME_STAGES].in_channels - 2 * LINES
+    return halves.play(F.pad(wanted, (0, 0, 0, unused)))
+
+
+def unplayed(halves: Halves, phases: Tensor, step: int) -> Tensor:
+    """Which share of the power of lines, all equally loud, is not what it should be."""
+    wanted = torch.randn((BATCH, 2 * LINES, FRAMES), generator=torch.Generator().manual_seed(step))
     reference = played(wanted, phases)
-    sound = halves.play(F.pad(wanted, (0, 0, 0, unused)))
-    return (sound - reference).square().mean() / reference.square().mean()
+    return (play(halves, wanted) - reference).square().mean() / reference.square().mean()
 
 
-def main() -> None:
-    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
-    torch.manual_seed(0)
-    generator = new_vocoder().vocoder
-    nn.init.normal_(generator.conv_post.weight, std=0.1)
-    halves = Halves(generator)
-    stage = Stage("stage1", {"generator": generator}, steps, rate=1e-3)
+def spilt(halves: Halves, phases: Tensor, step: int) -> Tensor:
+    """How far what is played is from the lines, band by band, down to 70 dB below the loudest one.
+
+    What a loud low line spills into high bands, where nothing should be, is heard long before a wrong level is.
+    """
+    wanted = random_lines(step)
+    reference = played(wanted, phases)
+    error, right = bands(play(halves, wanted) - reference), bands(reference)
+    return torch.log1p(100 * error / (right + 1e-7 * right.amax(dim=-1, keepdim=True))).mean()
+
+
+def learn(name: str, halves: Halves, loss: Callable[[Halves, Tensor, int], Tensor], steps: int, **options: Any) -> None:
     phases = torch.rand(LINES, generator=torch.Generator().manual_seed(1)) * 2 * math.pi
+    stage = Stage(name, {"generator": halves.generator}, steps, **options)
     while not stage.done:
         exact = [parameter.data for parameter in stage.parameters]
         if stage.step >= steps // 3:  # from then on with weights as bf16 holds them
             for parameter in stage.parameters:
                 parameter.data = parameter.data.bfloat16().float()
-        missed = unplayed(halves, phases, stage.step)
+        current = loss(halves, phases, stage.step)
         for parameter, data in zip(stage.parameters, exact, strict=True):
             parameter.data = data
-        decibels = 10 * math.log10(missed.item())
-        stage.update(missed, {"decibels": decibels}, log_every=100, save_every=500)
+        stage.update(current, {loss.__name__: current.item()}, log_every=200, save_every=500)
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    generator = new_vocoder().vocoder
+    nn.init.normal_(generator.conv_post.weight, std=0.1)
+    halves = Halves(generator)
+    generator.requires_grad_(False)
+    for part in (*generator.ups[FRAME_STAGES:], generator.conv_post):
+        part.requires_grad_(True)
+    learn("lines", halves, unplayed, 3000, rate=1e-3)
+    learn("player", halves, spilt, 12_000, rate=1e-4, warm="lines")
 
 
 if __name__ == "__main__":

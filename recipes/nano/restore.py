@@ -2,8 +2,8 @@
 
     python recipes/nano/restore.py [FOLDER]
 
-Writes work/vae.pt, stage1.pt, bwe.pt and first.pt (for `pretrain.py --warm first`) with the released bf16 weights and
-no optimiser. FOLDER holds nano.safetensors and text_encoder; by default it is the one that ships.
+Writes work/vae.pt, player.pt, stage1.pt, bwe.pt and first.pt (for `pretrain.py --warm first`) with the released bf16
+weights and no optimiser. FOLDER holds nano.safetensors and text_encoder; by default it is the one that ships.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def main() -> None:
     fill(model, "model.diffusion_model.", "model.diffusion_model.audio_embeddings_connector.")
     stages = {
         "vae": {"vae": fill(AudioVAE(config.audio), "audio_vae.")},
+        "player": {"generator": vocoder.vocoder.state_dict()},
         "stage1": {"generator": vocoder.vocoder.state_dict()},
         "bwe": {"generator": vocoder.bwe_generator.state_dict()},
         "first": {"average": nn.ModuleDict({"model": model, "text": text}).state_dict()},

@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 WORK = HERE / "work"
 sys.path.insert(0, str(HERE))
 
-HEADS, HEAD_DIM, LAYERS = 6, 32, 3
+HEADS, HEAD_DIM, LAYERS = 6, 32, 4
 WIDTH = HEADS * HEAD_DIM
 TEXT_WIDTH, TEXT_LAYERS = 128, 2
 CONTEXT_LENGTH = 128  # tokens: one round of registers
@@ -125,7 +125,7 @@ AUDIBLE = -9.0  # log-mel; below this nobody hears a difference
 # Used wherever nobody says otherwise; chosen by `evaluate.py sampling`.
 SAMPLING: dict[str, Any] = {
     "steps": 30,
-    "cfg": 3.0,
+    "cfg": 2.0,
     "stg": 0.0,
     "stg_blocks": [1],
     "rescale": 0.0,

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from codec_vocoder import new_vocoder
-from lines import FRAME_STAGES, LINES, SPACING, UNIT, Halves, bands_to_lines, cube_roots, mel_of_lines, played, rounded
+from lines import (
+    FRAME_STAGES,
+    LINES,
+    SPACING,
+    UNIT,
+    Halves,
+    bands_to_lines,
+    cube_roots,
+    mel_of_lines,
+    played,
+    rounded,
+    spilt,
+)
 from sizes import AUDIO
+from torch import Tensor
 
 FRAMES = 24
 
@@ -71,9 +85,23 @@ def test_what_is_called_rounded_is_what_bf16_holds() -> None:
     roots = cube_roots()
     for value in (roots.scale, roots.shift, roots.slopes, roots.offsets, roots.sums, roots.constant):
         assert np.array_equal(rounded(value), value)
-    assert 0 < abs(roots.rest) < 2**-8 * abs(roots.constant)
 
 
 def test_the_residual_blocks_above_the_mels_rate_change_nothing_at_first(halves: Halves) -> None:
     x = torch.randn(1, halves.generator.ups[FRAME_STAGES].out_channels, 50)
     assert torch.equal(halves.generator.resblocks[FRAME_STAGES](x), x)
+
+
+def test_what_is_spilt_into_silent_bands_weighs_more_than_a_wrong_level(
+    halves: Halves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases = torch.zeros(LINES)
+
+    def loss(change: Callable[[Tensor], Tensor]) -> float:
+        monkeypatch.setattr(halves, "play", lambda x: change(played(x[:, : 2 * LINES], phases)))
+        return float(spilt(halves, phases, 0))
+
+    assert loss(lambda sound: sound) == 0
+    noise = torch.randn(8, 2, 16 * AUDIO.hop) * 1e-3 * UNIT
+    # One hundredth of the level is 40 dB below the sound, the noise is further away.
+    assert loss(lambda sound: sound + noise) > 20 * loss(lambda sound: 1.01 * sound)

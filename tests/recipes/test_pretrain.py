@@ -1,0 +1,24 @@
+"""Which noise levels the base is trained at."""
+
+from __future__ import annotations
+
+import torch
+from pretrain import noise_levels
+
+from soundlora.sampling.schedule import sigmas
+from soundlora.training.flow import sample_sigma
+
+
+def share_above(levels: torch.Tensor, level: float) -> float:
+    return float((levels > level).float().mean())
+
+
+def test_high_noise_is_trained_as_often_as_sampling_needs_it() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lora, base = sample_sigma(20_000, 126, generator), noise_levels(20_000, 126, generator)
+    assert share_above(lora, 0.95) < 0.04
+    assert share_above(base, 0.95) > 0.06
+    assert base.min() >= 0
+    assert base.max() <= 1
+    # Half of the levels that sampling passes through lie above what half of LoRA training sees.
+    assert sigmas(30).median() > base.median() > lora.median()
