@@ -169,18 +169,18 @@ class MatrixRate:
 def measure_times(size: str, steps: int, batch: int) -> dict[str, Any]:
     built = {way: build(way, size, batch) for way in WAYS}
     flop = {way: count(step) for way, step in built.items()}
-    rate, narrow = MatrixRate(compute_dtype(pick_device())), MatrixRate(torch.bfloat16)
+    wide = compute_dtype(pick_device())
+    rates = {dtype: MatrixRate(dtype) for dtype in (wide, *(torch.bfloat16 for _ in NARROW))}
     times: dict[str, list[float]] = {way: [] for way in WAYS}
     for number in range(steps + 3):
         for way, step in built.items():
             taken = seconds_of(lambda step=step, number=number: step(number))  # type: ignore[misc]
             if number >= 3:
                 times[way].append(taken)
-        rate.measure()
-        if NARROW:
-            narrow.measure()
-    rates = {way: narrow.best if way in NARROW else rate.best for way in WAYS}
-    return {"flop": flop, "rates": rates, "seconds": times}
+        for rate in rates.values():
+            rate.measure()
+    best = {way: rates[torch.bfloat16 if way in NARROW else wide].best for way in WAYS}
+    return {"flop": flop, "rates": best, "seconds": times}
 
 
 def measure_memory(way: str, size: str, batch: int) -> dict[str, Any]:

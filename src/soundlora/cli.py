@@ -30,7 +30,6 @@ app.add_typer(keys_commands, name="keys")
 app.command()(serve)
 
 
-
 def _print_version(asked: bool) -> None:
     if asked:
         print(f"soundlora {__version__}")
