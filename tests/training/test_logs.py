@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import csv
+import json
+import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -89,6 +92,53 @@ def test_wandb_gets_the_same_figures_and_a_resumed_run_keeps_its_id(
     assert told[0][1] == {"held_out_loss": 2.0}
     assert set(told[1][1]) == NUMBERS
     assert finished == [True, True]
+
+
+def records(data: bytes) -> Iterator[bytes]:
+    """Of a W&B file: blocks of 32 KiB, each with pieces behind a checksum, their length and whether more follows."""
+    at, parts = 7, b""
+    while at + 7 <= len(data):
+        left = -at % 32_768 or 32_768
+        if left < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        parts += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last of several
+            yield parts
+            parts = b""
+
+
+def test_the_real_wandb_keeps_every_figure_in_the_run_folder(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own file holds what was logged offline. Needs `pip install wandb`, which is optional."""
+    pytest.importorskip("wandb")
+    from wandb.proto import wandb_internal_pb2
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    write("wandb", folder, range(1, 4))
+    write("wandb", folder, range(4, 6), done=3)
+    rows: dict[int, dict[str, float]] = {}
+    ids = set()
+    for path in sorted(folder.path.glob("wandb/offline-run-*/*.wandb")):
+        for data in records(path.read_bytes()):
+            record = wandb_internal_pb2.Record.FromString(data)
+            if record.HasField("run"):
+                ids.add(record.run.run_id)
+            if record.HasField("history"):
+                values = {
+                    "/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item
+                }
+                rows.setdefault(int(values["_step"]), {}).update(values)
+    assert ids == {(folder.path / "wandb_id.txt").read_text().strip()}
+    assert {step: row["loss"] for step, row in rows.items() if "loss" in row} == pytest.approx(
+        {step: 1 / step for step in range(1, 6)}
+    )
+    assert {step: row["held_out_loss"] for step, row in rows.items() if "held_out_loss" in row} == pytest.approx(
+        {step: 2 / (step + 1) for step in range(5)}
+    )
 
 
 @pytest.mark.parametrize("kind", ["tensorboard", "wandb"])
