@@ -1,4 +1,4 @@
-"""Stage 8: the trained parts, as one checkpoint in the official layout and a Gemma 3 directory.
+"""Stage 9: the trained parts, as one checkpoint in the official layout and a Gemma 3 directory.
 
     python recipes/nano/export.py [--out FOLDER] [--untrained]
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from codec_vocoder import new_vocoder
 from pretrain import TextPath
+from response import strengthen
 from runs import load_modules
 from safetensors.torch import save_file
 from sizes import CONFIG, CONTEXT_LENGTH, SAMPLING, WORK
@@ -47,11 +48,13 @@ def main() -> None:
     load(vae, "vae", "vae", arguments.untrained)
     load(vocoder.vocoder, "stage1", "generator", arguments.untrained)
     load(vocoder.bwe_generator, "bwe", "generator", arguments.untrained)
-    load(averaged, "dit", "average", arguments.untrained)
-    text = averaged["text"]
+    load(averaged, "guided", "average", arguments.untrained)
+    model, text = averaged["model"], averaged["text"]
+    assert isinstance(model, AudioTransformer)
     assert isinstance(text, TextPath)
+    strengthen(model)
     parts: dict[str, nn.Module] = {
-        "model.diffusion_model.": averaged["model"],
+        "model.diffusion_model.": model,
         "model.diffusion_model.audio_embeddings_connector.": text.connector,
         "text_embedding_projection.": text.projection,
         "audio_vae.": vae,

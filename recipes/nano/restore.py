@@ -2,8 +2,8 @@
 
     python recipes/nano/restore.py [FOLDER]
 
-Writes work/vae.pt, player.pt, stage1.pt, bwe.pt and first.pt (for `pretrain.py --warm first`) with the released bf16
-weights and no optimiser. FOLDER holds nano.safetensors and text_encoder; by default it is the one that ships.
+Writes work/vae.pt, player.pt, front.pt, stage1.pt, bwe.pt and first.pt (for `pretrain.py --warm first`), with the
+released bf16 weights and no optimiser. FOLDER holds nano.safetensors and text_encoder; by default the one that ships.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 from codec_vocoder import new_vocoder
+from front import take_front
 from pretrain import TextPath
+from response import FACTOR, strengthen
 from safetensors.torch import load_file
 from sizes import CONFIG, CONTEXT_LENGTH, WORK
 from torch import Tensor, nn
@@ -50,9 +52,11 @@ def main() -> None:
     text.gemma.load_state_dict({name: tensor.float() for name, tensor in gemma.items()})
     model = AudioTransformer(config.transformer)
     fill(model, "model.diffusion_model.", "model.diffusion_model.audio_embeddings_connector.")
+    strengthen(model, 1 / FACTOR)
     stages = {
         "vae": {"vae": fill(AudioVAE(config.audio), "audio_vae.")},
         "player": {"generator": vocoder.vocoder.state_dict()},
+        "front": {"front": take_front(vocoder.vocoder).state_dict()},
         "stage1": {"generator": vocoder.vocoder.state_dict()},
         "bwe": {"generator": vocoder.bwe_generator.state_dict()},
         "first": {"average": nn.ModuleDict({"model": model, "text": text}).state_dict()},

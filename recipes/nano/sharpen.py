@@ -1,24 +1,27 @@
 """Stage 4: the vocoder's stage 1 learns to follow a mel, so that what it plays has the mel it was asked for.
 
-    python recipes/nano/sharpen.py [steps]
+    python recipes/nano/sharpen.py [steps] [--warm stage]
 
 A mel frame hears 64 ms. Lines that follow it as it is are heard through such a window twice: onsets lose their edge,
-gaps fill up, and of a buzz that changes a dozen times a second little is left. The first round of the first residual
-block, which `lines.py` leaves idle, learns what to add to each band's log-mel against that, from 130 ms around it.
+gaps fill up, and of a buzz that changes a dozen times a second little is left. And a loud line is heard in bands where
+there is none. The first residual block of `front.py` learns what to add to each band's log-mel against that, from
+190 ms around it.
 
-The lines are played by `lines.played`, not by the generator, so that a step costs a quarter of a second. What comes in
-are mels as the VAE decodes them, and what is asked for are the ones that it encoded.
+The lines are played by `lines.played`, not by the generator, so that a step costs a third of a second. What comes in
+are mels as the VAE decodes them, and what is asked for are the ones that it encoded. At the end the front and the
+player of lines become work/stage1.pt.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
-import sys
 
 import numpy as np
 import torch
 from codec_vocoder import new_vocoder
-from lines import LINES, Halves, played
+from front import BANDS, Front, put_front
+from lines import line_phases, played
 from pool import Pool
 from runs import Stage, load_modules
 from sizes import AUDIBLE, AUDIO, WORK
@@ -26,36 +29,32 @@ from torch import Tensor
 
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.mel import LOG_FLOOR, log_mel
-from soundlora.model.vocoder import AMPBlock
 
 BATCH, FRAMES = 6, 100
-RATE = 2e-4
+RATE = 3e-4
 SILENCE = math.log(LOG_FLOOR)
 STATISTICS = 0.5  # weight of the deviation and slope of each band, which an L1 alone leaves too small
-BANDS = 2 * AUDIO.mel_bins
-HELD = slice(2 * LINES, 2 * LINES + BANDS)  # channels of the first residual block that hold log-mels
 
 
-def learnt_parts(halves: Halves) -> dict[torch.nn.Parameter, tuple[slice, ...]]:
-    """What learns of the generator's tensors; what `lines.py` wrote down beside it stays."""
-    generator = halves.generator
-    first = generator.resblocks[0]
-    assert isinstance(first, AMPBlock)
-    every = slice(None)
-    return {
-        generator.conv_pre.weight: (slice(BANDS, None),),
-        generator.conv_pre.bias: (slice(BANDS, None),),
-        generator.ups[0].weight: (slice(BANDS, None), slice(HELD.stop, None)),
-        first.convs1[0].weight: (every,),
-        first.convs1[0].bias: (every,),
-        first.convs2[0].weight: (HELD,),
-        first.convs2[0].bias: (HELD,),
+def learnt_parts(front: Front) -> dict[torch.nn.Parameter, tuple[slice, ...]]:
+    """What learns of the front's tensors; what was written down beside it stays.
+
+    The first convolution stays as it began: it has more outputs than inputs, and what follows can take any sums of
+    them. Its inputs are log-mels of about -6, and one of Adam's steps would shift all that comes out.
+    """
+    enter, learning = front.ups[0], front.blocks()[0]
+    every, spare = slice(None), slice(BANDS, None)
+    parts: dict[torch.nn.Parameter, tuple[slice, ...]] = {
+        enter.weight: (spare, spare),
+        enter.bias: (spare,),
     }
+    last = learning.convs2[-1]  # what it adds to other channels goes nowhere
+    return parts | dict.fromkeys(learning.parameters(), (every,)) | dict.fromkeys(last.parameters(), (slice(BANDS),))
 
 
-def keep_the_rest(halves: Halves, parts: dict[torch.nn.Parameter, tuple[slice, ...]]) -> None:
+def keep_the_rest(front: Front, parts: dict[torch.nn.Parameter, tuple[slice, ...]]) -> None:
     """Gradients of what is not to learn become zero, and so the steps that Adam makes of them."""
-    halves.generator.requires_grad_(False)
+    front.requires_grad_(False)
     for parameter, part in parts.items():
         mask = torch.zeros_like(parameter)
         mask[part] = 1
@@ -99,10 +98,13 @@ class Pairs:
         return (shifted[0].flip(1), shifted[1].flip(1)) if rng.random() < 0.5 else (shifted[0], shifted[1])
 
 
-def heard(halves: Halves, mel: Tensor, phases: Tensor) -> Tensor:
-    """The log-mel of the lines that a log-mel (B, 2, frames, bins) is played with."""
-    amplitudes = halves.amplitudes(mel)[:, : 2 * LINES]
-    return log_mel(played(amplitudes, phases), AUDIO)[:, :, : mel.shape[2]]
+def heard(front: Front, mel: Tensor, phases: Tensor) -> Tensor:
+    """The log-mel of the lines that a log-mel (B, 2, frames, bins) is played with.
+
+    Clipped, as the generator clips: the front learns to keep loud sounds below that.
+    """
+    sound = played(front.of_stereo(mel), phases).clamp(-1, 1)
+    return log_mel(sound, AUDIO)[:, :, : mel.shape[2]]
 
 
 def losses(out: Tensor, mel: Tensor) -> dict[str, Tensor]:
@@ -121,41 +123,48 @@ def losses(out: Tensor, mel: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def validate(halves: Halves, pairs: Pairs, phases: Tensor) -> dict[str, float]:
+def validate(front: Front, pairs: Pairs, phases: Tensor) -> dict[str, float]:
     rng = np.random.default_rng(98)
     sums: dict[str, float] = {}
     for _ in range(6):
         decoded, mel = pairs.draw(rng, 8, held_out=True)
-        out = heard(halves, decoded, phases)
+        out = heard(front, decoded, phases)
         figures = {key: value.item() for key, value in losses(out, mel).items()}
         figures["audible"] = float((out - mel).abs()[mel > AUDIBLE].mean())
         sums = {key: sums.get(key, 0.0) + value / 6 for key, value in figures.items()}
     return {f"held_out_{key}": round(value, 4) for key, value in sums.items()}
 
 
+def assemble(front: Front) -> None:
+    """Front and player as one generator, in work/stage1.pt."""
+    generator = new_vocoder().vocoder
+    generator.load_state_dict(load_modules("player")["generator"])
+    put_front(generator, front)
+    torch.save({"modules": {"generator": generator.state_dict()}}, WORK / "stage1.pt")
+
+
 def main() -> None:
-    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 5400
+    parser = argparse.ArgumentParser()
+    parser.add_argument("steps", type=int, nargs="?", default=5000)
+    parser.add_argument("--rate", type=float, default=RATE)
+    parser.add_argument("--warm", help="a stage file to begin with, such as `front` after restore.py")
+    arguments = parser.parse_args()
     torch.manual_seed(0)
-    pairs = Pairs()
-    halves = Halves(new_vocoder().vocoder)
-    generator = halves.generator
-    trained = load_modules("player")["generator"]
-    # The front is what Halves has just written; what plays the lines was learnt.
-    front = ("conv_pre.", "ups.0.", "ups.1.", "resblocks.0.", "resblocks.1.")
-    generator.load_state_dict({k: v for k, v in trained.items() if not k.startswith(front)}, strict=False)
-    keep_the_rest(halves, learnt_parts(halves))
-    stage = Stage("stage1", {"generator": generator}, steps, rate=RATE)
+    pairs, front = Pairs(), Front()
+    keep_the_rest(front, learnt_parts(front))
+    stage = Stage("front", {"front": front}, arguments.steps, rate=arguments.rate, warm=arguments.warm)
     stage.adamw.param_groups[0]["weight_decay"] = 0.0  # it would change what is written down
-    phases = torch.rand(LINES, generator=torch.Generator().manual_seed(1)) * 2 * math.pi
+    phases = line_phases()
     if stage.step == 0:
-        stage.log(validate(halves, pairs, phases))
+        stage.log(validate(front, pairs, phases))
     while not stage.done:
         decoded, mel = pairs.draw(np.random.default_rng((6, stage.step)), BATCH)
-        parts = losses(heard(halves, decoded, phases), mel)
+        parts = losses(heard(front, decoded, phases), mel)
         total = parts["l1"] + 0.3 * parts["slopes"] + STATISTICS * parts["statistics"]
         stage.update(total, {key: value.item() for key, value in parts.items()}, log_every=50, save_every=200)
-        if stage.step % 400 == 0 or stage.done:
-            stage.log(validate(halves, pairs, phases))
+        if stage.step % 250 == 0 or stage.done:
+            stage.log(validate(front, pairs, phases))
+    assemble(front)
 
 
 if __name__ == "__main__":

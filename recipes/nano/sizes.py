@@ -85,13 +85,13 @@ CONFIG: dict[str, Any] = {
     },
     "vocoder": {
         "vocoder": {
-            # Two stages at the mel's own rate, where wide layers are cheap: they turn logarithms into amplitudes.
-            "upsample_initial_channel": 768,
+            # Three stages at the mel's own rate, where wide layers are cheap: they turn logarithms into amplitudes.
+            "upsample_initial_channel": 1536,
             "resblock": "AMP1",
-            "upsample_rates": [1, 1, 5, 4, 4, 2],
-            "upsample_kernel_sizes": [3, 3, 11, 8, 8, 4],
+            "upsample_rates": [1, 1, 1, 5, 4, 4, 2],
+            "upsample_kernel_sizes": [1, 1, 1, 11, 8, 8, 4],
             "resblock_kernel_sizes": [3],
-            "resblock_dilation_sizes": [[1, 3, 5]],
+            "resblock_dilation_sizes": [[1, 3]],
             "stereo": True,
             "use_tanh_at_final": False,
             "activation": "snakebeta",
@@ -125,9 +125,9 @@ AUDIBLE = -9.0  # log-mel; below this nobody hears a difference
 # Used wherever nobody says otherwise; chosen by `evaluate.py sampling`.
 SAMPLING: dict[str, Any] = {
     "steps": 30,
-    "cfg": 2.0,
-    "stg": 0.0,
-    "stg_blocks": [1],
+    "cfg": 1.0,
+    "stg": 0.5,
+    "stg_blocks": [0],
     "rescale": 0.0,
     "negative_prompt": "",
 }

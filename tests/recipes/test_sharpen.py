@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import torch
-from codec_vocoder import new_vocoder
-from lines import LINES, Halves
+from front import Front
+from lines import LINES
 from sharpen import FRAMES, heard, keep_the_rest, learnt_parts, losses
 from sizes import AUDIO
 
 
 def test_a_step_changes_only_what_is_to_learn() -> None:
     torch.manual_seed(0)
-    halves = Halves(new_vocoder().vocoder)
-    parts = learnt_parts(halves)
-    keep_the_rest(halves, parts)
-    before = {name: parameter.detach().clone() for name, parameter in halves.named_parameters()}
-    learning = [parameter for parameter in halves.parameters() if parameter.requires_grad]
+    front = Front()
+    parts = learnt_parts(front)
+    keep_the_rest(front, parts)
+    before = {name: parameter.detach().clone() for name, parameter in front.named_parameters()}
+    learning = [parameter for parameter in front.parameters() if parameter.requires_grad]
     adamw = torch.optim.AdamW(learning, lr=1e-3, weight_decay=0.0)
     mel = torch.randn(1, 2, 24, AUDIO.mel_bins) - 4
     for _ in range(2):  # the second layer begins at zero, so the first one learns from the second step on
-        sum(losses(heard(halves, mel, torch.zeros(LINES)), mel + 0.5).values()).backward()
+        sum(losses(heard(front, mel, torch.zeros(LINES)), mel + 0.5).values()).backward()
         adamw.step()
         adamw.zero_grad()
-    for name, parameter in halves.named_parameters():
+    for name, parameter in front.named_parameters():
         changed = parameter.detach() != before[name]
         if parameter in parts:
-            # Lines come later: where they will be, the first layer hears nothing.
             assert changed[parts[parameter]].float().mean() > 0.5, name
             changed[parts[parameter]] = False
         assert not changed.any(), name

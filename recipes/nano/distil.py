@@ -1,0 +1,86 @@
+"""Stage 8: the transformer learns to give by itself what it gives with guidance.
+
+    python recipes/nano/distil.py [steps] [--bf16]
+
+Without guidance a model of this size does not listen to a prompt enough, and guidance spoils LoRAs: they change the
+prediction without a prompt, which guidance moves away from, too. So the pretrained model, guided, is the teacher of one
+that needs no guidance. Predictions for the empty prompt stay what they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+from captioned import SETS
+from pretrain import EMA_DECAY, SHAPES, Captioned, TextPath, caption_of, noise_levels
+from runs import Stage, load_modules
+from sizes import CONFIG, CONTEXT_LENGTH
+from torch import Tensor, nn
+
+from soundlora.model.config import parse_config
+from soundlora.model.latents import positions
+from soundlora.model.transformer import AudioTransformer, Rope
+from soundlora.training.flow import noisy, step_generator
+
+GUIDANCE = 3.0  # the teacher's CFG
+
+
+def guided(
+    teacher: AudioTransformer, x: Tensor, sigma: Tensor, context: Tensor, empty: Tensor, prompted: Tensor, rope: Rope
+) -> Tensor:
+    """The teacher's velocity (B, T, C): guided where there is a prompt, (B,) of bool, plain where there is none."""
+    conditional = teacher(x, sigma[:, None], sigma, context, rope)
+    plain = teacher(x, sigma[:, None], sigma, empty.expand_as(context), rope)
+    strength = torch.where(prompted, GUIDANCE, 1.0)[:, None, None]
+    return torch.lerp(plain.float(), conditional.float(), strength)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("steps", type=int, nargs="?", default=1200)
+    parser.add_argument("--rate", type=float, default=4e-4)
+    parser.add_argument("--bf16", action="store_true", help="products in bf16, for processors that have it")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    config = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH})
+    sets = [Captioned(number) for number in range(len(SETS))]
+    pretrained = load_modules("dit")["average"]
+    teacher = nn.ModuleDict({"model": AudioTransformer(config.transformer), "text": TextPath()})
+    average = nn.ModuleDict({"model": AudioTransformer(config.transformer), "text": TextPath()})
+    for module in (teacher, average):
+        module.load_state_dict(pretrained)
+        module.requires_grad_(False)
+    model = AudioTransformer(config.transformer)
+    model.load_state_dict(teacher["model"].state_dict())
+    stage = Stage("guided", {"model": model, "average": average}, arguments.steps, rate=arguments.rate)
+    ropes = {n: model.rope(positions(n, config.audio)) for _, n, _ in SHAPES}
+    online = dict(model.named_parameters())
+    with torch.no_grad():
+        empty = teacher["text"]([""])
+    while not stage.done:
+        rng = np.random.default_rng((8, stage.step))
+        number, length, count = SHAPES[stage.step % len(SHAPES)]
+        clean, items = sets[number].draw(length, count, rng)
+        captions = [caption_of(item, rng) for item in items]
+        generator = step_generator(9, stage.step)
+        sigma = noise_levels(count, length, generator)
+        x = noisy(clean, torch.randn(clean.shape, generator=generator), sigma)
+        with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
+            with torch.no_grad():
+                context = teacher["text"](captions)
+                prompted = torch.tensor([bool(caption) for caption in captions])
+                target = guided(teacher["model"], x, sigma, context, empty, prompted, ropes[length])
+            velocity = model(x, sigma[:, None], sigma, context, ropes[length])
+        loss = (velocity.float() - target).square().mean()
+        stage.update(loss, {"loss": loss.item()}, log_every=50, save_every=100)
+        with torch.no_grad():
+            decay = min(EMA_DECAY, (stage.step + 1) / (stage.step + 10))
+            for name, parameter in average["model"].named_parameters():
+                parameter.lerp_(online[name], 1 - decay)
+    stage.save()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The transformer written with larger values and smaller weights: the same base, on which LoRAs learn faster."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from response import FACTOR, strengthen
+from sizes import AUDIO, CONFIG, CONTEXT_LENGTH
+from torch import Tensor
+
+from soundlora.model.config import parse_config
+from soundlora.model.latents import positions
+from soundlora.model.lora import Adapter, target_names
+from soundlora.model.transformer import AudioTransformer
+
+
+def new_model() -> AudioTransformer:
+    torch.manual_seed(0)
+    model = AudioTransformer(parse_config(CONFIG, {"context_length": CONTEXT_LENGTH}).transformer)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.1)
+    return model
+
+
+def velocity(model: AudioTransformer) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    x, context = (torch.randn(2, n, w, generator=generator) for n, w in ((20, 128), (30, model.config.context_dim)))
+    sigma = torch.tensor([0.3, 0.9])
+    return model(x, sigma[:, None], sigma, context, model.rope(positions(20, AUDIO)))
+
+
+def test_the_base_computes_what_it_did_and_can_be_taken_back() -> None:
+    model = new_model()
+    with torch.no_grad():
+        before = velocity(model)
+        strengthen(model)
+        assert torch.allclose(velocity(model), before, atol=1e-4 * float(before.abs().max()))
+        strengthen(model, 1 / FACTOR)
+    for one, other in zip(model.parameters(), new_model().parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_a_small_loras_effect_is_larger_by_the_factor_whichever_layer_it_is_on() -> None:
+    def effect(name: str, factor: float) -> Tensor:
+        model = new_model()
+        strengthen(model, factor)
+        plain = velocity(model)
+        linear = model.get_submodule(name)
+        generator = torch.Generator().manual_seed(2)
+        a, b = (torch.randn(size, generator=generator) for size in ((4, linear.in_features), (linear.out_features, 4)))
+        Adapter.attach(model, {name: (a, 1e-3 * b)})
+        return velocity(model) - plain
+
+    names = [name for name in target_names(new_model()) if name.startswith("transformer_blocks.1.")]
+    assert len(names) == 10
+    with torch.no_grad():
+        for name in names:
+            once, now = effect(name, 1.0), effect(name, FACTOR)
+            assert float((now * once).sum() / once.square().sum()) == pytest.approx(FACTOR, rel=0.02), name
