@@ -14,7 +14,7 @@ import argparse
 import numpy as np
 import torch
 from captioned import SETS
-from pretrain import EMA_DECAY, SHAPES, Captioned, TextPath, caption_of, noise_levels
+from pretrain import SHAPES, Captioned, TextPath, caption_of, follow, noise_levels
 from runs import Stage, load_modules
 from sizes import CONFIG, CONTEXT_LENGTH
 from torch import Tensor, nn
@@ -75,10 +75,7 @@ def main() -> None:
             velocity = model(x, sigma[:, None], sigma, context, ropes[length])
         loss = (velocity.float() - target).square().mean()
         stage.update(loss, {"loss": loss.item()}, log_every=50, save_every=100)
-        with torch.no_grad():
-            decay = min(EMA_DECAY, (stage.step + 1) / (stage.step + 10))
-            for name, parameter in average["model"].named_parameters():
-                parameter.lerp_(online[name], 1 - decay)
+        follow(average["model"], online, stage.step)
     stage.save()
 
 

@@ -129,6 +129,14 @@ def noise_levels(count: int, length: int, generator: torch.Generator) -> Tensor:
     return torch.where(torch.rand(count, generator=generator) < SAMPLED, sampled, trained)
 
 
+@torch.no_grad()
+def follow(average: nn.Module, online: dict[str, nn.Parameter], step: int) -> None:
+    """Move an average of weights towards those that learn; after few steps it is an average of few."""
+    decay = min(EMA_DECAY, (step + 1) / (step + 10))
+    for name, parameter in average.named_parameters():
+        parameter.lerp_(online[name], 1 - decay)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("steps", type=int, nargs="?", default=10_000)
@@ -174,10 +182,7 @@ def main() -> None:
             log_every=100,
             save_every=100,
         )
-        with torch.no_grad():
-            decay = min(EMA_DECAY, (stage.step + 1) / (stage.step + 10))
-            for name, parameter in average.named_parameters():
-                parameter.lerp_(online[name], 1 - decay)
+        follow(average, online, stage.step)
     stage.save()
 
 

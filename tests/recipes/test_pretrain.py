@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from pretrain import noise_levels
+from pretrain import EMA_DECAY, follow, noise_levels
+from torch import nn
 
 from soundlora.sampling.schedule import sigmas
 from soundlora.training.flow import sample_sigma
@@ -22,3 +23,16 @@ def test_high_noise_is_trained_as_often_as_sampling_needs_it() -> None:
     assert base.max() <= 1
     # Half of the levels that sampling passes through lie above what half of LoRA training sees.
     assert sigmas(30).median() > base.median() > lora.median()
+
+
+def test_the_average_follows_closely_at_first_and_slowly_later() -> None:
+    average, learning = nn.Linear(1, 1), nn.Linear(1, 1)
+
+    def moved(step: int) -> float:
+        nn.init.zeros_(average.weight)
+        nn.init.ones_(learning.weight)
+        follow(average, dict(learning.named_parameters()), step)
+        return float(average.weight.detach())
+
+    assert abs(moved(0) - 0.9) < 1e-6
+    assert abs(moved(100_000) - (1 - EMA_DECAY)) < 1e-6
