@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import argparse
 
-import numpy as np
 import torch
 from captioned import SETS
-from pretrain import SHAPES, Captioned, TextPath, caption_of, follow, noise_levels
+from pretrain import SHAPES, Captioned, TextPath, draw_batch, follow
 from runs import Stage, load_modules
 from sizes import CONFIG, CONTEXT_LENGTH
 from torch import Tensor, nn
@@ -22,7 +21,6 @@ from torch import Tensor, nn
 from soundlora.model.config import parse_config
 from soundlora.model.latents import positions
 from soundlora.model.transformer import AudioTransformer, Rope
-from soundlora.training.flow import noisy, step_generator
 
 GUIDANCE = 3.0  # the teacher's CFG
 
@@ -60,19 +58,14 @@ def main() -> None:
     with torch.no_grad():
         empty = teacher["text"]([""])
     while not stage.done:
-        rng = np.random.default_rng((8, stage.step))
-        number, length, count = SHAPES[stage.step % len(SHAPES)]
-        clean, items = sets[number].draw(length, count, rng)
-        captions = [caption_of(item, rng) for item in items]
-        generator = step_generator(9, stage.step)
-        sigma = noise_levels(count, length, generator)
-        x = noisy(clean, torch.randn(clean.shape, generator=generator), sigma)
+        batch = draw_batch(sets, 8, stage.step)
+        x, sigma, rope = batch.noisy, batch.sigma, ropes[batch.clean.shape[1]]
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
             with torch.no_grad():
-                context = teacher["text"](captions)
-                prompted = torch.tensor([bool(caption) for caption in captions])
-                target = guided(teacher["model"], x, sigma, context, empty, prompted, ropes[length])
-            velocity = model(x, sigma[:, None], sigma, context, ropes[length])
+                context = teacher["text"](batch.captions)
+                prompted = torch.tensor([bool(caption) for caption in batch.captions])
+                target = guided(teacher["model"], x, sigma, context, empty, prompted, rope)
+            velocity = model(x, sigma[:, None], sigma, context, rope)
         loss = (velocity.float() - target).square().mean()
         stage.update(loss, {"loss": loss.item()}, log_every=50, save_every=100)
         follow(average["model"], online, stage.step)

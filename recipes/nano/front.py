@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from lines import FRAME_STAGES, LINES, SPACING, mel_of_lines
+from lines import FRAME_STAGES, LINES, SPACING, bf16_filters, mel_of_lines, rest
 from numpy.typing import NDArray
 from scipy.optimize import nnls
-from sizes import AUDIO, CONFIG
+from sizes import AUDIO, CONFIG, CONTEXT_LENGTH
 from torch import Tensor, nn
 
 from soundlora.model.config import parse_config
@@ -31,12 +31,6 @@ FLAT = -0.78515625  # -π/4, as bf16 holds it
 LARGER = 16  # times as large are log-mels while the first block corrects them, so that its steps can be large, too
 BANDS = AUDIO.mel_bins
 HELD = slice(LINES, LINES + BANDS)  # channels of the second stage that hold log-mels; of the first one, the first do
-
-
-def bf16_filters(module: nn.Module) -> Any:
-    for buffer in module.buffers():
-        buffer.copy_(buffer.bfloat16())
-    return module
 
 
 @cache
@@ -150,7 +144,7 @@ class Front(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        whole = parse_config(CONFIG, {"context_length": 128}).vocoder.stage1
+        whole = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH}).vocoder.stage1
         at_mel_rate = {key: getattr(whole, key)[:FRAME_STAGES] for key in ("upsample_rates", "upsample_kernels")}
         generator = Generator(replace(whole, channels=whole.channels // 2, **at_mel_rate), BANDS // 2)
         self.conv_pre, self.ups, self.resblocks = generator.conv_pre, generator.ups, generator.resblocks
@@ -201,9 +195,7 @@ class Front(nn.Module):
             leave.weight.zero_()
             leave.weight[range(LINES), range(LINES), 0] = 1
             leave.bias[:LINES] = torch.from_numpy(silence - rounded(silence)).float()
-            for conv in idle.convs2:
-                conv.weight.zero_()
-                conv.bias.zero_()
+            rest(idle)
 
     def blocks(self) -> list[AMPBlock]:
         return [block for block in self.resblocks if isinstance(block, AMPBlock)]

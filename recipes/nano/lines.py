@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -26,12 +26,28 @@ from torch import Tensor, nn
 from soundlora.model.mel import _mel_filters
 from soundlora.model.vocoder import AMPBlock, Generator
 
+Module = TypeVar("Module", bound=nn.Module)
+
 LINES = 80  # a channel: 100, 200, … 8,000 Hz
 SPACING = AUDIO.sample_rate // AUDIO.hop  # Hz: the mel's rate
 UNIT = 0.1  # a line's amplitude where the generator's value is 1
 FRAME_STAGES = 3  # of the generator's, those that keep the mel's rate
 PHASES = 71  # seed of the lines' phases: of 120, the one with which loud pieces of the pool have the lowest peaks
 BATCH, FRAMES = 8, 16
+
+
+def bf16_filters(module: Module) -> Module:
+    for buffer in module.buffers():
+        buffer.copy_(buffer.bfloat16())
+    return module
+
+
+@torch.no_grad()
+def rest(block: AMPBlock) -> None:
+    """Let it change nothing."""
+    for conv in block.convs2:
+        conv.weight.zero_()
+        conv.bias.zero_()
 
 
 def new_player() -> Generator:
@@ -41,13 +57,9 @@ def new_player() -> Generator:
     with torch.no_grad():
         for block in generator.resblocks[FRAME_STAGES:]:
             assert isinstance(block, AMPBlock)
-            for conv in block.convs2:
-                conv.weight.zero_()
-                conv.bias.zero_()
+            rest(block)
         generator.act_post.act.beta.fill_(12.0)
-        for buffer in generator.buffers():
-            buffer.copy_(buffer.bfloat16())
-    return generator
+    return bf16_filters(generator)
 
 
 def mel_of_lines() -> Tensor:

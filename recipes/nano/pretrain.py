@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -129,6 +131,31 @@ def noise_levels(count: int, length: int, generator: torch.Generator) -> Tensor:
     return torch.where(torch.rand(count, generator=generator) < SAMPLED, sampled, trained)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What a step learns from; all from (seed, step)."""
+
+    clean: Tensor  # (B, T, 128)
+    noise: Tensor
+    sigma: Tensor  # (B,)
+    items: list[dict[str, Any]]
+    captions: list[str]
+
+    @property
+    def noisy(self) -> Tensor:
+        return noisy(self.clean, self.noise, self.sigma)
+
+
+def draw_batch(sets: Sequence[Captioned], seed: int, step: int) -> Batch:
+    rng = np.random.default_rng((seed, step))
+    number, length, count = SHAPES[step % len(SHAPES)]
+    clean, items = sets[number].draw(length, count, rng)
+    captions = [caption_of(item, rng) for item in items]
+    generator = step_generator(seed + 1, step)
+    sigma = noise_levels(count, length, generator)
+    return Batch(clean, torch.randn(clean.shape, generator=generator), sigma, items, captions)
+
+
 @torch.no_grad()
 def follow(average: nn.Module, online: dict[str, nn.Parameter], step: int) -> None:
     """Move an average of weights towards those that learn; after few steps it is an average of few."""
@@ -161,16 +188,12 @@ def main() -> None:
     online = dict(both.named_parameters())
     ropes = {n: model.rope(positions(n, config.audio)) for _, n, _ in SHAPES}
     while not stage.done:
-        rng = np.random.default_rng((4, stage.step))
-        number, length, count = SHAPES[stage.step % len(SHAPES)]
-        clean, items = sets[number].draw(length, count, rng)
-        captions = [caption_of(item, rng) for item in items]
-        generator = step_generator(5, stage.step)
-        sigma = noise_levels(count, length, generator)
-        noise = torch.randn(clean.shape, generator=generator)
+        batch = draw_batch(sets, 4, stage.step)
+        clean, noise, sigma, items, captions = batch.clean, batch.noise, batch.sigma, batch.items, batch.captions
+        rope = ropes[clean.shape[1]]
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
             context = text(captions)
-            velocity = model(noisy(clean, noise, sigma), sigma[:, None], sigma, context, ropes[length])
+            velocity = model(batch.noisy, sigma[:, None], sigma, context, rope)
         loss = loss_per_sample(velocity, clean, noise).mean()
         named = [n for n, item in enumerate(items) if captions[n] and item["kind"] == "alone"]
         labels = torch.tensor([FAMILIES.index(items[n]["parts"][0][0]) for n in named], dtype=torch.long)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from soundlora.model.transformer import AdaLayerNormSingle, AudioTransformer, Block
+from soundlora.model.transformer import AudioTransformer, Block
 
 FACTOR = 4.0  # a power of two, so that weights in bf16 lose nothing
 # Rows of a block's table: shift, scale, gate; of self-attention, of the feed-forward, of the attention to text.
@@ -22,7 +22,7 @@ SCALES, PROMPT_SCALES = (1, 4, 7), (1,)
 def strengthen(model: AudioTransformer, factor: float = FACTOR) -> None:
     """In place; `1 / factor` takes it back."""
     for modulation in (model.audio_adaln_single, model.audio_prompt_adaln_single):
-        _scale(modulation, factor)
+        _multiply(modulation.linear, factor)
     for block in model.transformer_blocks:
         assert isinstance(block, Block)
         for table, scales in (
@@ -34,18 +34,13 @@ def strengthen(model: AudioTransformer, factor: float = FACTOR) -> None:
         for attention in (block.audio_attn1, block.audio_attn2):
             for layer in (attention.to_q, attention.to_k, attention.to_v, attention.to_gate_logits):
                 layer.weight.div_(factor)
-            _divide(attention.to_out[0], factor)
+            _multiply(attention.to_out[0], 1 / factor)
         first, last = block.audio_ff.net[0].proj, block.audio_ff.net[2]
         first.weight.div_(factor)
-        _divide(last, factor)
+        _multiply(last, 1 / factor)
 
 
-def _scale(modulation: AdaLayerNormSingle, factor: float) -> None:
-    modulation.linear.weight.mul_(factor)
-    modulation.linear.bias.mul_(factor)
-
-
-def _divide(layer: nn.Module, factor: float) -> None:
+def _multiply(layer: nn.Module, factor: float) -> None:
     assert isinstance(layer, nn.Linear)
-    layer.weight.div_(factor)
-    layer.bias.div_(factor)
+    layer.weight.mul_(factor)
+    layer.bias.mul_(factor)

@@ -122,7 +122,7 @@ CONFIG: dict[str, Any] = {
 AUDIO: AudioConfig = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH}).audio
 AUDIBLE = -9.0  # log-mel; below this nobody hears a difference
 
-# Used wherever nobody says otherwise; chosen by `evaluate.py sampling`.
+# Used wherever nobody says otherwise; docs/nano.md says why.
 SAMPLING: dict[str, Any] = {
     "steps": 30,
     "cfg": 1.0,

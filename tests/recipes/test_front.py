@@ -59,6 +59,14 @@ def test_a_generator_has_the_front_once_for_each_channel(front: Front) -> None:
         assert torch.equal(front.of_stereo(mel)[:, LINES:], front(mel.flatten(0, 1).transpose(1, 2))[1::2])
 
 
+def test_the_two_channels_are_apart(front: Front) -> None:
+    mel = torch.full((1, 2, FRAMES, AUDIO.mel_bins), math.log(1e-5))
+    mel[0, 1] = -2
+    with torch.no_grad():
+        left, right = front.of_stereo(mel)[0, :, FRAMES // 2].abs().unflatten(0, (2, LINES))
+    assert right.mean() > 1000 * left.mean()
+
+
 def test_every_line_lies_between_two_bands_and_all_of_them_make_an_even_mel() -> None:
     share, magnitude = bands_to_lines()
     assert share.sum(dim=1) == pytest.approx(torch.ones(LINES), abs=1e-5)
