@@ -29,6 +29,7 @@ def variants(steps: int) -> dict[str, dict[str, Any]]:
         "learning rate 1e-3": {"learning_rate": 1e-3},
         "targets attention": {"targets": "attention"},
         "targets self-ff": {"targets": "self-ff"},
+        "optimizer adamw8bit": {"optimizer": "adamw8bit"},
         "batch 4, a quarter of the steps": {"batch_size": 4, "steps": max(1, steps // 4)},
     }
 

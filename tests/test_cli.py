@@ -83,7 +83,7 @@ def test_every_flag_reaches_the_run(
         "--validation-prompt", "wind", "--negative-prompt", "noise", "--frame-rate", "30", "--stg-scale", "0.5",
         "--seed", "7", "--debug-dataset", "--preview-every", "60", "--checkpoint-every", "70",
         "--batch-size", "2", "--targets", "self-ff", "--init-lora", lora, "--keep-checkpoints", "1", "--log", "csv",
-        "--quantize", "bf16", "--checkpoint-activations",
+        "--quantize", "bf16", "--optimizer", "adamw8bit", "--checkpoint-activations",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     request = json.loads((out / "request.json").read_text())
@@ -109,6 +109,7 @@ def test_every_flag_reaches_the_run(
         "batch_size": 2,
         "hold_out": 0,
         "quantize": "bf16",
+        "optimizer": "adamw8bit",
     }
     assert (out / "debug_dataset.zip").is_file()
     kept = sorted(path.name for path in (out / "checkpoints").iterdir())

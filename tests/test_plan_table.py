@@ -30,6 +30,7 @@ def test_its_flags_and_the_base_count(soundlora: Cli) -> None:
     plain = peak()
     for flags in (("--rank", "128"), ("--duration", "20"), ("--batch-size", "4")):
         assert peak(*flags) > plain
+    assert peak("--optimizer", "adamw8bit") < plain
     assert peak("--base", "nano") < GIB
 
 
@@ -37,3 +38,9 @@ def test_a_base_that_there_is_not_is_refused(soundlora: Cli) -> None:
     outcome = soundlora("doctor", "--plan", "--base", "none")
     assert outcome.code == 2
     assert "no base called 'none'" in outcome.err
+
+
+def test_an_optimizer_that_there_is_not_is_refused(soundlora: Cli) -> None:
+    outcome = soundlora("doctor", "--plan", "--optimizer", "sgd")
+    assert outcome.code == 2
+    assert "optimizer is 'sgd', but it must be one of adamw, adamw8bit" in outcome.err

@@ -437,6 +437,17 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(
     assert_same_run(quick_train(validation_prompts=["rain"], resume=True).folder, uninterrupted)
 
 
+def test_a_resumed_run_with_moments_in_eight_bits_is_the_same_to_the_bit(
+    quick_train: Train, uninterrupted: Path
+) -> None:
+    options = {"validation_prompts": ["rain"], "optimizer": "adamw8bit"}
+    whole = quick_train("whole", **options)
+    with pytest.raises(StoppedError):
+        quick_train(on_progress=stop_at(5, KeyboardInterrupt()), **options)
+    assert_same_run(quick_train(resume=True, **options).folder, whole.folder)
+    assert whole.lora.read_bytes() != (uninterrupted / "lora.safetensors").read_bytes()
+
+
 def test_a_run_can_be_stopped_twice(quick_train: Train, uninterrupted: Path) -> None:
     for step in (4, 7):
         with pytest.raises(StoppedError):
@@ -636,6 +647,12 @@ def test_a_run_says_what_memory_it_will_take_and_obeys_what_was_asked_for(
         assert json.loads(result.folder.joinpath("request.json").read_text())["quantize"] == options.get("quantize")
     assert all(torch.equal(tensor, loras["again"][key]) for key, tensor in loras["plain"].items())
     assert any(not torch.equal(tensor, loras["int8"][key]) for key, tensor in loras["plain"].items())
+
+
+def test_an_optimizer_that_there_is_not_is_refused_at_once(defaults: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="optimizer is 'sgd', but it must be one of adamw, adamw8bit"):
+        train(**defaults, out=tmp_path / "run", optimizer="sgd")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_quantisation_that_there_is_not_is_refused_at_once(defaults: dict[str, Any], tmp_path: Path) -> None:

@@ -116,6 +116,9 @@ def train(
     quantize: Annotated[
         str | None, typer.Option(help="int8 or fp8: a base of a byte a weight, with torchao. bf16: of two, on CPUs.")
     ] = None,
+    optimizer: Annotated[
+        str, typer.Option(help="adamw, or adamw8bit: its moments take a byte a number instead of four.")
+    ] = "adamw",
     checkpoint_activations: Annotated[
         bool | None,
         typer.Option(
@@ -177,6 +180,7 @@ def train(
             log=log or (),
             resume=resume,
             quantize=quantize,
+            optimizer=optimizer,
             checkpoint_activations=checkpoint_activations,
             on_progress=console,
             **options,
@@ -273,12 +277,13 @@ def doctor(
     rank: Annotated[int, typer.Option(min=1, help="Of the plan.")] = 32,
     duration: Annotated[float, typer.Option(min=0.1, help="Of the plan: seconds of every clip.")] = 5.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Of the plan: clips that go through at once.")] = 1,
+    optimizer: Annotated[str, typer.Option(help="Of the plan: adamw or adamw8bit.")] = "adamw",
 ) -> None:
     """Say what this machine has, and what would run on it and how fast."""
     if plan:
         from soundlora.plan_table import print_plans
 
-        print_plans(base, rank, duration, batch_size, as_json=as_json)
+        print_plans(base, rank, duration, batch_size, optimizer, as_json=as_json)
         return
     from soundlora.doctor import examine, print_findings
 

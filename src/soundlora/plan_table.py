@@ -10,6 +10,7 @@ from soundlora.model.base import open_base
 from soundlora.model.config import ModelConfig
 from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
 from soundlora.model.gemma import GemmaConfig
+from soundlora.training.optimizer import check_optimizer
 from soundlora.training.plan import GIB, Plan, Settings, plan
 
 _FORMS: tuple[tuple[str, torch.dtype, str | None], ...] = (
@@ -31,20 +32,28 @@ _ROWS = {
 }
 
 
-def plans(base: str, rank: int, seconds: float, clips: int) -> dict[str, Plan]:
-    """By form of the base and, with "again", with activations computed again. Raises InputError as `open_base` does."""
+def plans(base: str, rank: int, seconds: float, clips: int, optimizer: str = "adamw") -> dict[str, Plan]:
+    """By form of the base and, with "again", with activations computed again.
+
+    Raises InputError as `open_base` does, and for an optimizer that there is not.
+    """
+    check_optimizer(optimizer)
     config, encoder = _sizes(base)
     found = {}
     for name, dtype, quantization in _FORMS:
         for checkpointing in (False, True):
-            settings = Settings(rank, "all", seconds, clips, dtype, quantization, checkpointing)
+            settings = Settings(
+                rank, "all", seconds, clips, dtype, quantization, optimizer, checkpointing
+            )
             found[name + (" again" if checkpointing else "")] = plan(config, settings, encoder)
     return found
 
 
-def print_plans(base: str, rank: int, seconds: float, clips: int, *, as_json: bool = False) -> None:
+def print_plans(
+    base: str, rank: int, seconds: float, clips: int, optimizer: str = "adamw", *, as_json: bool = False
+) -> None:
     """A row a part, a column a form; GiB, or with `as_json` bytes."""
-    found = plans(base, rank, seconds, clips)
+    found = plans(base, rank, seconds, clips, optimizer)
     if as_json:
         print(json.dumps({name: {row: getattr(p, row) for row in _ROWS} for name, p in found.items()}, indent=2))
         return

@@ -30,6 +30,7 @@ from soundlora.sampling.generate import SamplingSettings
 from soundlora.training.cache import Cache, cached_contexts
 from soundlora.training.evaluation import Fit, HeldOut, default_hold_out, fit_report, split
 from soundlora.training.logs import check_logs, open_logs
+from soundlora.training.optimizer import check_optimizer
 from soundlora.training.plan import Settings, choose
 from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.run_folder import RunFolder, write_json
@@ -83,6 +84,7 @@ def train(
     hold_out: int | None = None,
     resume: bool = False,
     quantize: str | None = None,
+    optimizer: str = "adamw",
     checkpoint_activations: bool | None = None,
     device: torch.device | str | None = None,
     cache: str | os.PathLike[str] | None = None,
@@ -102,6 +104,7 @@ def train(
     hold_out: clips that are not trained on, but tell what was learnt; None is one in ten, of ten and more.
     resume: go on from the last checkpoint in `out`; the result is that of an uninterrupted run, to the bit.
     quantize: int8 or fp8, for a base of a byte a weight; bf16, for one of two on a CPU; None keeps it as it is.
+    optimizer: adamw, or adamw8bit, whose moments take a quarter of the memory.
     checkpoint_activations: compute them again instead of keeping them; None does so where memory asks for it.
     cache: folder for latents and contexts; None is the user's cache folder.
     log: where figures also go, any of csv, tensorboard and wandb.
@@ -116,6 +119,7 @@ def train(
             raise InputError(f"{name} is {value}, but it must be positive.")
     if targets not in PRESETS:
         raise InputError(f"targets is {targets!r}, but it must be one of {', '.join(PRESETS)}.")
+    check_optimizer(optimizer)
     check_logs(log)
     workers = Workers.from_environment()
     if batch_size % workers.count:
@@ -182,6 +186,7 @@ def train(
         "batch_size": batch_size,
         "hold_out": hold_out,
         "quantize": quantize,
+        "optimizer": None if optimizer == "adamw" else optimizer,  # runs from before there was a choice go on
         "clips": {clip.name: clip.sha256 for clip in clips},
     }
     if resume:
@@ -208,7 +213,8 @@ def train(
     )
 
     # 5. Transformer and adapter.
-    settings = Settings(rank, targets, duration, batch_size // workers.count, compute_dtype(target), quantize)
+    share = batch_size // workers.count
+    settings = Settings(rank, targets, duration, share, compute_dtype(target), quantize, optimizer)
     memory, why = choose(model_base.config, settings, target, checkpoint_activations, model_base.encoder_config)
     tell(Progress("base", message=f"memory: {why}", note=True))
     model = model_base.transformer(target, quantize)
@@ -249,6 +255,7 @@ def train(
         seed=seed,
         batch_size=batch_size,
         at_once=memory.settings.clips,
+        optimizer=optimizer,
         workers=workers,
     )
     held_out = HeldOut(adapter, kept_out, model_base.config.audio)

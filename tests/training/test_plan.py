@@ -44,7 +44,7 @@ def measure(config: ModelConfig, settings: Settings) -> tuple[int, int, int]:
         data = sum(example.latents.nbytes for example in examples) + context.nbytes
         trainer = Trainer(
             adapter, examples, config.audio, steps=4, learning_rate=1e-4, seed=0,
-            batch_size=settings.clips, at_once=settings.clips,
+            batch_size=settings.clips, at_once=settings.clips, optimizer=settings.optimizer,
         )  # fmt: skip
         trainer.step(0)
         held = memory.live
@@ -61,6 +61,7 @@ def measure(config: ModelConfig, settings: Settings) -> tuple[int, int, int]:
         pytest.param(4, replace(CPU_SETTINGS, checkpointing=True), id="checkpointing"),
         pytest.param(2, replace(CPU_SETTINGS, clips=3), id="three clips at once"),
         pytest.param(2, replace(CPU_SETTINGS, rank=128, seconds=10.0), id="rank 128, 10 s"),
+        pytest.param(2, replace(CPU_SETTINGS, rank=128, optimizer="adamw8bit"), id="moments in 8 bits"),
         pytest.param(4, replace(CPU_SETTINGS, quantize="int8"), id="int8"),
         pytest.param(2, replace(CPU_SETTINGS, quantize="bf16"), id="bf16 held, fp32 computed"),
     ],

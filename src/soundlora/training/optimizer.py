@@ -9,18 +9,37 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from soundlora.errors import InputError
+from soundlora.training.adamw8bit import AdamW8bit
+
 CLIP_NORM = 1.0
+OPTIMIZERS = ("adamw", "adamw8bit")
 _FINAL_FACTOR = 0.1  # of the learning rate, reached after the last step
 
 
-class Optimizer:
-    """AdamW (torch's defaults), gradient norm clipped to 1.0, rate falling linearly to a tenth over `steps`."""
+def check_optimizer(kind: str) -> None:
+    """Raises InputError unless it is one of OPTIMIZERS."""
+    if kind not in OPTIMIZERS:
+        raise InputError(f"optimizer is {kind!r}, but it must be one of {', '.join(OPTIMIZERS)}.")
 
-    def __init__(self, parameters: Sequence[nn.Parameter], learning_rate: float, steps: int) -> None:
+
+class Optimizer:
+    """AdamW (torch's defaults), gradient norm clipped to 1.0, rate falling linearly to a tenth over `steps`.
+
+    kind: one of OPTIMIZERS; of adamw8bit the moments take a byte a number each, instead of four.
+    """
+
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], learning_rate: float, steps: int, kind: str = "adamw"
+    ) -> None:
         self.learning_rate, self.steps = learning_rate, steps
         self.step_number = 0
         self.parameter = _flatten(parameters)
-        self.adamw = torch.optim.AdamW([self.parameter], lr=learning_rate, fused=True)
+        self.adamw: torch.optim.Optimizer = (
+            AdamW8bit(self.parameter, lr=learning_rate)
+            if kind == "adamw8bit"
+            else torch.optim.AdamW([self.parameter], lr=learning_rate, fused=True)
+        )
 
     @property
     def gradient(self) -> Tensor:

@@ -23,6 +23,7 @@ from soundlora.model.lora import target_names
 from soundlora.model.quantize import is_quantized
 from soundlora.model.transformer import AudioTransformer
 from soundlora.model.vocoder import Vocoder
+from soundlora.training.adamw8bit import BLOCK
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -43,6 +44,7 @@ class Settings:
     clips: int = 1  # that go through the transformer at once
     dtype: torch.dtype = torch.bfloat16
     quantize: str | None = None
+    optimizer: str = "adamw"
     checkpointing: bool = False  # activations computed again, block by block
     fused_attention: bool = True  # as on GPUs; on CPUs the scores are held
 
@@ -81,11 +83,13 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     c, s = config.transformer, settings
     tokens, context = training_latents(s.seconds, config.audio), config.text.context_length
     saved, workspace = _step(c, s, tokens, context)
+    # Of every number its value, its gradient and two moments: in fp32, or the moments in a byte and a scale a block.
+    each = 16 if s.optimizer == "adamw" else 8 + 2 + 8 / BLOCK
     stored = 0 if s.quantize is None else _transformer_weights(c, torch.bfloat16, None)
     return Plan(
         settings,
         weights=_transformer_weights(c, s.dtype, s.quantize),
-        adapter=16 * _adapter_numbers(c, s.rank, s.targets),  # parameters, gradients, two moments; all fp32
+        adapter=round(each * _adapter_numbers(c, s.rank, s.targets)),
         saved=saved,
         workspace=workspace,
         previews=_previews(config, s),

@@ -62,13 +62,14 @@ class Trainer:
         seed: int,
         batch_size: int = 1,
         at_once: int = 1,
+        optimizer: str = "adamw",
         workers: Workers = Workers(),  # noqa: B008  (frozen)
     ) -> None:
         if not examples:
             raise ValueError("there is nothing to train on")
         self.adapter, self.examples, self.seed = adapter, list(examples), seed
         self.batch_size, self.at_once, self.workers = batch_size, at_once, workers
-        self.optimizer = Optimizer(adapter.parameters(), learning_rate, steps)
+        self.optimizer = Optimizer(adapter.parameters(), learning_rate, steps, optimizer)
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
         lengths = {len(example.latents) for example in self.examples}
