@@ -1,6 +1,7 @@
 """Stage 7: the transformer and the text path, together, by flow matching on captioned latents.
 
     python recipes/nano/pretrain.py [steps] [--warm stage]
+    torchrun --nproc-per-node 2 recipes/nano/pretrain.py      # twice the batch
 
 --warm takes the first weights from an earlier stage file, such as `first` for work/first.pt.
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -169,9 +171,11 @@ def main() -> None:
     parser.add_argument("steps", type=int, nargs="?", default=10_000)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--warm")
+    parser.add_argument("--seed", type=int, default=4, help="of clips, captions and noise; another for another fall")
     parser.add_argument("--bf16", action="store_true", help="products in bf16, for processors that have it")
     arguments = parser.parse_args()
     torch.manual_seed(0)
+    seed = arguments.seed + 1000 * int(os.environ.get("RANK", "0"))
     config = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH})
     sets = [Captioned(number) for number in range(len(SETS))]
     model, text = AudioTransformer(config.transformer), TextPath()
@@ -188,7 +192,7 @@ def main() -> None:
     online = dict(both.named_parameters())
     ropes = {n: model.rope(positions(n, config.audio)) for _, n, _ in SHAPES}
     while not stage.done:
-        batch = draw_batch(sets, 4, stage.step)
+        batch = draw_batch(sets, seed, stage.step)
         clean, noise, sigma, items, captions = batch.clean, batch.noise, batch.sigma, batch.items, batch.captions
         rope = ropes[clean.shape[1]]
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):

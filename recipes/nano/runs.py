@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import time
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from sizes import WORK
 from torch import nn
 
@@ -17,6 +19,9 @@ class Stage:
     """A resumable training stage: modules and optimiser in `work/<name>.pt`, a line of figures now and then.
 
     warm: another stage's file, whose modules are where this one begins.
+
+    Started by torchrun, processes share each step: each has its own batch, gradients are their mean, and the first one
+    writes.
     """
 
     def __init__(
@@ -33,6 +38,10 @@ class Stage:
         self.parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
         self.adamw = torch.optim.AdamW(self.parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         self.step, self.seconds = 0, 0.0
+        self.first = int(os.environ.get("RANK", "0")) == 0
+        if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+            dist.init_process_group("gloo")
+            atexit.register(dist.destroy_process_group)  # a process that ends within its group may be aborted
         if self.path.exists():
             state = torch.load(self.path, weights_only=True)
             for key, module in modules.items():
@@ -54,6 +63,8 @@ class Stage:
         rate = self.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / self.steps))))
         self.adamw.param_groups[0]["lr"] = rate
         loss.backward()
+        if dist.is_initialized():
+            self._share_gradients()
         norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
         if torch.isfinite(norm):
             self.adamw.step()
@@ -68,13 +79,26 @@ class Stage:
         if self.step % save_every == 0 or self.step == self.steps:
             self.save()
 
+    def _share_gradients(self) -> None:
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        for parameter, part in zip(self.parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+
     def log(self, figures: dict[str, Any]) -> None:
+        if not self.first:
+            return
         line = {"step": self.step, "seconds": round(time.time() - self._began), **figures}
         with self.log_path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(self.name, line, flush=True)
 
     def save(self) -> None:
+        if not self.first:
+            return
         self.seconds = time.time() - self._began
         state = {
             "modules": {key: module.state_dict() for key, module in self.modules.items()},
