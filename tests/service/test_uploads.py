@@ -80,6 +80,25 @@ def test_a_token_lets_files_in_and_nothing_else(client: TestClient, service: Ser
     assert client.post("/files/upload/multipart").status_code == 401
 
 
+def test_a_token_is_good_no_longer_than_its_key(client: TestClient, service: Service) -> None:
+    anonymous = client.post("/storage/auth/token").json()["token"]
+    key, secret = service.keys.create("studio")
+    other = service.keys.create("other")[0]
+    service.doorkeeper._read_at = -1e9
+    token = client.post("/storage/auth/token", headers={"Authorization": f"Key {secret}"}).json()["token"]
+
+    def sent(token: str) -> int:
+        service.doorkeeper._read_at = -1e9
+        headers = {"Authorization": f"Bearer {token}"}
+        return int(client.post("/files/upload", content=b"x", headers=headers).status_code)
+
+    assert [sent(anonymous), sent(token)] == [401, 200]
+    service.keys.revoke(other.id)
+    assert sent(token) == 200
+    service.keys.revoke(key.id)
+    assert sent(token) == 401
+
+
 def test_an_upload_keeps_name_type_and_lifetime(client: TestClient, service: Service) -> None:
     headers = {
         "X-Fal-File-Name": "Glöckchen.wav".encode().decode("latin-1"),

@@ -43,17 +43,26 @@ class Doorkeeper:
 
     async def caller(self, request: Request) -> Caller:
         """Raises HTTPException 401 or 403."""
-        wanted = time.monotonic() - _FRESH_SECONDS  # of now: a slow table must not be asked for ever
-        while self._read_at <= wanted:
-            if self._reading is None or self._reading.done():
-                self._reading = asyncio.ensure_future(asyncio.to_thread(self._read))
-            await asyncio.shield(self._reading)
+        await self._refresh()
         authorization = header(request.scope, "authorization")
         if self._by_hash:
             return self._holder(authorization)
         if not self._settings.allow_anonymous:
             self._refuse_strangers(request)
         return Caller("", "anonymous")
+
+    async def welcomes(self, key_id: str) -> bool:
+        """Whether what was given out to the holder of a key, or to anybody while there was none, is still good."""
+        await self._refresh()
+        keys = self._by_hash.values()
+        return any(key.id == key_id and key.revoked_at is None for key in keys) if keys else key_id == ""
+
+    async def _refresh(self) -> None:
+        wanted = time.monotonic() - _FRESH_SECONDS  # of now: a slow table must not be asked for ever
+        while self._read_at <= wanted:
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.ensure_future(asyncio.to_thread(self._read))
+            await asyncio.shield(self._reading)
 
     def _read(self) -> None:
         # Revoked keys count too: revoking the last one must not open the door to everybody.

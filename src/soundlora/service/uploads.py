@@ -66,11 +66,12 @@ class Upload:
 
 
 async def uploader(request: Request) -> Caller:
-    """Who holds a token of `/storage/auth/token`, or a key."""
+    """Who holds a token of `/storage/auth/token`, or a key. A token is good as long as its key."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        claim = (await Signer.of(service_of(request).database)).read("token", token.strip())
-        if claim is not None:
+        service = service_of(request)
+        claim = (await Signer.of(service.database)).read("token", token.strip())
+        if claim is not None and await service.doorkeeper.welcomes(claim["key_id"]):
             return Caller(claim["key_id"], "upload")
     return await caller(request)
 
