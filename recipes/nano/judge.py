@@ -48,7 +48,8 @@ def features(mel: Array) -> Array:
     mono = np.maximum(mel.mean(axis=0), AUDIBLE)
     table = statistics(mel)
     _, deviation, slope = table.reshape(3, -1)
-    loudness = mono.max(axis=1) - mono.max(axis=1).mean()
+    # Of all bands, not of the loudest one: that of a gliding tone jumps from line to line of a vocoder.
+    loudness = mono.mean(axis=1) - mono.mean()
     rhythm = np.log(np.abs(np.fft.rfft(loudness * np.hanning(len(loudness)), 1024))[1:193].reshape(24, 8).max(1) + 1)
     return np.concatenate((table, slope / (deviation + 0.1), rhythm)).astype(np.float32)
 

@@ -33,6 +33,7 @@ from soundlora.model.mel import LOG_FLOOR, log_mel
 BATCH, FRAMES = 6, 100
 RATE = 3e-4
 SILENCE = math.log(LOG_FLOOR)
+NOISE = 0.25
 STATISTICS = 0.5  # weight of the deviation and slope of each band, which an L1 alone leaves too small
 
 
@@ -63,34 +64,47 @@ def keep_the_rest(front: Front, parts: dict[torch.nn.Parameter, tuple[slice, ...
 
 
 @torch.inference_mode()
-def decode_pool(pool: Pool) -> None:
-    """Every piece of the pool through the VAE, in stretches of at most 10 s, into work/pool_decoded.npy."""
+def decode_pool(pool: Pool, name: str, noise: float) -> None:
+    """Every piece of the pool through the VAE, in stretches of at most 10 s, into work/NAME.npy.
+
+    noise: the most that is added to latents, which deviate by 0.8; of each stretch another share of it.
+    """
     vae = AudioVAE(AUDIO).to(memory_format=torch.channels_last)
     vae.load_state_dict(load_modules("vae")["vae"])
     decoded = np.array(pool.mel)
+    generator = torch.Generator().manual_seed(5)
     for piece in pool.index:
         for start in range(piece["start"], piece["start"] + piece["frames"], 1000):
             # Four frames a latent, and one for the first.
             frames = min(1000, piece["start"] + piece["frames"] - start - 1) // 4 * 4 + 1
             mel = pool.mels([start], frames)
-            decoded[:, start : start + frames] = vae.decoder(vae.encoder(mel))[0].numpy()
-    np.save(WORK / "pool_decoded.npy", decoded)
+            latents = vae.encode(mel)
+            level = noise * torch.rand((), generator=generator)
+            latents = latents + level * torch.randn(latents.shape, generator=generator)
+            decoded[:, start : start + frames] = vae.decode(latents)[0].numpy()
+    np.save(WORK / f"{name}.npy", decoded)
 
 
 class Pairs:
-    """Mels as the VAE decodes them, beside the ones it encoded."""
+    """Mels as the VAE decodes them, beside the ones it encoded.
+
+    Those to learn from are decoded from latents with some noise, as a transformer's are: what sharpens a mel would make
+    a flutter of it. Held-out ones are decoded as they are.
+    """
 
     def __init__(self) -> None:
         self.pool = Pool()
-        if not (WORK / "pool_decoded.npy").exists():
-            decode_pool(self.pool)
-        self.decoded = np.load(WORK / "pool_decoded.npy", mmap_mode="r")
+        for name, noise in (("pool_decoded", 0.0), ("pool_noisy", NOISE)):
+            if not (WORK / f"{name}.npy").exists():
+                decode_pool(self.pool, name, noise)
+        self.decoded, self.noisy = (np.load(WORK / f"{n}.npy", mmap_mode="r") for n in ("pool_decoded", "pool_noisy"))
 
     def draw(self, rng: np.random.Generator, count: int, *, held_out: bool = False) -> tuple[Tensor, Tensor]:
         """(count, 2, FRAMES, bins) each, one level change for all, and half of them with the channels swapped."""
         starts = self.pool.crops(rng, count, FRAMES, held_out=held_out)
         mel = self.pool.mels(starts, FRAMES)
-        decoded = torch.from_numpy(np.stack([self.decoded[:, s : s + FRAMES] for s in starts]).astype(np.float32))
+        source = self.decoded if held_out else self.noisy
+        decoded = torch.from_numpy(np.stack([source[:, s : s + FRAMES] for s in starts]).astype(np.float32))
         if held_out:
             return decoded, mel
         level = float(rng.normal(0, 0.7))
