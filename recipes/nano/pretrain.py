@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from captioned import SETS
-from runs import Stage, load_modules
+from runs import Stage, load_modules, process
 from sizes import CONFIG, CONTEXT_LENGTH, WORK
 from sounds import FAMILIES, caption, mixture_caption
 from text import gemma_config, make_tokenizer
@@ -149,6 +148,7 @@ class Batch:
 
 
 def draw_batch(sets: Sequence[Captioned], seed: int, step: int) -> Batch:
+    seed += 1000 * process()  # each of those that share a stage has its own
     rng = np.random.default_rng((seed, step))
     number, length, count = SHAPES[step % len(SHAPES)]
     clean, items = sets[number].draw(length, count, rng)
@@ -175,7 +175,6 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="products in bf16, for processors that have it")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    seed = arguments.seed + 1000 * int(os.environ.get("RANK", "0"))
     config = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH})
     sets = [Captioned(number) for number in range(len(SETS))]
     model, text = AudioTransformer(config.transformer), TextPath()
@@ -192,7 +191,7 @@ def main() -> None:
     online = dict(both.named_parameters())
     ropes = {n: model.rope(positions(n, config.audio)) for _, n, _ in SHAPES}
     while not stage.done:
-        batch = draw_batch(sets, seed, stage.step)
+        batch = draw_batch(sets, arguments.seed, stage.step)
         clean, noise, sigma, items, captions = batch.clean, batch.noise, batch.sigma, batch.items, batch.captions
         rope = ropes[clean.shape[1]]
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):

@@ -15,6 +15,11 @@ from sizes import WORK
 from torch import nn
 
 
+def process() -> int:
+    """The number of this process among those that share a stage."""
+    return int(os.environ.get("RANK", "0"))
+
+
 class Stage:
     """A resumable training stage: modules and optimiser in `work/<name>.pt`, a line of figures now and then.
 
@@ -38,7 +43,7 @@ class Stage:
         self.parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
         self.adamw = torch.optim.AdamW(self.parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         self.step, self.seconds = 0, 0.0
-        self.first = int(os.environ.get("RANK", "0")) == 0
+        self.first = process() == 0
         if "WORLD_SIZE" in os.environ and not dist.is_initialized():
             dist.init_process_group("gloo")
             atexit.register(dist.destroy_process_group)  # a process that ends within its group may be aborted
