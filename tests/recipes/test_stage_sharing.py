@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 import runs
 sys.path.insert(0, sys.argv[2])
-from test_runs import learn
+from test_stage_sharing import learn
 runs.WORK = Path(sys.argv[1])
 learn([int(sys.argv[3])], STEPS)
 """.replace("STEPS", str(STEPS))
