@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,10 @@ class Set:
     seconds: float
     per_family: int
     mixtures: int
+
+    @property
+    def total(self) -> int:
+        return self.per_family * len(FAMILIES) + self.mixtures
 
     @property
     def mel_frames(self) -> int:
@@ -58,27 +64,33 @@ class Set:
 SETS = (Set("captioned", 5.0, 160, 1500), Set("captioned_long", 10.0, 12, 150))
 
 
+def render_one(clips: Set, number: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """Log-mel (2, frames, 64) of a clip, float16, and what its caption says; all from its number."""
+    rng = np.random.default_rng((11, number, round(clips.seconds)))
+    if number < clips.total - clips.mixtures:
+        sound = render(FAMILIES[number % len(FAMILIES)], rng, clips.seconds)
+        parts, kind = [(sound.family, sound.attributes)], "alone"
+    else:
+        sound = render_mixture(rng, clips.seconds)
+        parts, kind = list(sound.parts), sound.kind
+    audio = sound.audio * np.float32(10 ** rng.uniform(-0.1, 0))
+    wave = resample(torch.from_numpy(audio), RATE, AUDIO.sample_rate)
+    mel = log_mel(wave[None], AUDIO)[0, :, : clips.mel_frames].to(torch.float16).numpy()
+    return mel, {"parts": parts, "kind": kind}
+
+
 def render_all(clips: Set) -> None:
-    """mel (N, 2, frames, 64) float16 and a line of families and attributes for each clip; resumable."""
-    total = clips.per_family * len(FAMILIES) + clips.mixtures
+    """mel (N, 2, frames, 64) float16 and a line of families and attributes for each clip; resumable, on all cores."""
     items = json.loads(clips.items_path.read_text()) if clips.items_path.exists() else []
-    mels = open_memmap(clips.mel_path, "r+" if items else "w+", np.float16, (total, 2, clips.mel_frames, 64))
-    for number in range(len(items), total):
-        rng = np.random.default_rng((11, number, round(clips.seconds)))
-        if number < total - clips.mixtures:
-            sound = render(FAMILIES[number % len(FAMILIES)], rng, clips.seconds)
-            parts, kind = [(sound.family, sound.attributes)], "alone"
-        else:
-            sound = render_mixture(rng, clips.seconds)
-            parts, kind = list(sound.parts), sound.kind
-        audio = sound.audio * np.float32(10 ** rng.uniform(-0.1, 0))
-        wave = resample(torch.from_numpy(audio), RATE, AUDIO.sample_rate)
-        mels[number] = log_mel(wave[None], AUDIO)[0, :, : clips.mel_frames].to(torch.float16).numpy()
-        items.append({"parts": parts, "kind": kind})
-        if number % 200 == 199 or number == total - 1:
-            mels.flush()
-            clips.items_path.write_text(json.dumps(items))
-            print(f"{clips.name}: {number + 1} of {total} rendered", flush=True)
+    mels = open_memmap(clips.mel_path, "r+" if items else "w+", np.float16, (clips.total, 2, clips.mel_frames, 64))
+    with get_context("spawn").Pool(initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for mel, item in pool.imap(partial(render_one, clips), range(len(items), clips.total), chunksize=10):
+            mels[len(items)] = mel
+            items.append(item)
+            if len(items) % 200 == 0 or len(items) == clips.total:
+                mels.flush()
+                clips.items_path.write_text(json.dumps(items))
+                print(f"{clips.name}: {len(items)} of {clips.total} rendered", flush=True)
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ import argparse
 
 import torch
 from captioned import SETS
-from pretrain import SHAPES, Captioned, TextPath, draw_batch, follow
+from pretrain import SHAPES, Captioned, TextPath, draw_batch, follow, heard_error
 from runs import Stage, load_modules
 from sizes import CONFIG, CONTEXT_LENGTH
 from torch import Tensor, nn
@@ -23,16 +23,22 @@ from soundlora.model.latents import positions
 from soundlora.model.transformer import AudioTransformer, Rope
 
 GUIDANCE = 3.0  # the teacher's CFG
+RESCALE = 0.7  # how far its sounds are pulled back to the contrast that they have without guidance
 
 
 def guided(
     teacher: AudioTransformer, x: Tensor, sigma: Tensor, context: Tensor, empty: Tensor, prompted: Tensor, rope: Rope
 ) -> Tensor:
     """The teacher's velocity (B, T, C): guided where there is a prompt, (B,) of bool, plain where there is none."""
-    conditional = teacher(x, sigma[:, None], sigma, context, rope)
-    plain = teacher(x, sigma[:, None], sigma, empty.expand_as(context), rope)
+    conditional = teacher(x, sigma[:, None], sigma, context, rope).float()
+    plain = teacher(x, sigma[:, None], sigma, empty.expand_as(context), rope).float()
     strength = torch.where(prompted, GUIDANCE, 1.0)[:, None, None]
-    return torch.lerp(plain.float(), conditional.float(), strength)
+    levels = sigma[:, None, None]
+    clean = x - levels * torch.lerp(plain, conditional, strength)
+    deviation = (x - levels * conditional).std(dim=(1, 2), keepdim=True)
+    factor = RESCALE * deviation / clean.std(dim=(1, 2), keepdim=True) + 1 - RESCALE
+    # Without a prompt nothing was guided, and a factor of one to rounding would be divided by σ.
+    return torch.where(strength == 1, plain, (x - clean * factor) / levels)
 
 
 def main() -> None:
@@ -66,7 +72,7 @@ def main() -> None:
                 prompted = torch.tensor([bool(caption) for caption in batch.captions])
                 target = guided(teacher["model"], x, sigma, context, empty, prompted, rope)
             velocity = model(x, sigma[:, None], sigma, context, rope)
-        loss = (velocity.float() - target).square().mean()
+        loss = heard_error(velocity, target)
         stage.update(loss, {"loss": loss.item()}, log_every=50, save_every=100)
         follow(average["model"], online, stage.step)
     stage.save()

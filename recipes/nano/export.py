@@ -1,4 +1,4 @@
-"""Stage 9: the trained parts, as one checkpoint in the official layout and a Gemma 3 directory.
+"""Stage 10: the trained parts, as one checkpoint in the official layout and a Gemma 3 directory.
 
     python recipes/nano/export.py [--out FOLDER] [--untrained]
 
@@ -45,7 +45,7 @@ def main() -> None:
     config = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH})
     vae, vocoder = AudioVAE(config.audio), new_vocoder()
     averaged = nn.ModuleDict({"model": AudioTransformer(config.transformer), "text": TextPath()})
-    load(vae, "vae", "vae", arguments.untrained)
+    load(vae, "decoder" if (WORK / "decoder.pt").exists() else "vae", "vae", arguments.untrained)
     load(vocoder.vocoder, "stage1", "generator", arguments.untrained)
     load(vocoder.bwe_generator, "bwe", "generator", arguments.untrained)
     load(averaged, "guided", "average", arguments.untrained)

@@ -51,8 +51,9 @@ class Stage:
             state = torch.load(self.path, weights_only=True)
             for key, module in modules.items():
                 module.load_state_dict(state["modules"][key])
-            self.adamw.load_state_dict(state["adamw"])
-            self.step, self.seconds = state["step"], state["seconds"]
+            if "adamw" in state:  # of a finished nano only the weights are left, see restore.py
+                self.adamw.load_state_dict(state["adamw"])
+                self.step, self.seconds = state["step"], state["seconds"]
         elif warm:
             for key, state in load_modules(warm).items():
                 if key in modules:

@@ -129,10 +129,14 @@ def losses(out: Tensor, mel: Tensor) -> dict[str, Tensor]:
     slopes = [x.diff(dim=2) for x in floor]
     deviation = (floor[0].std(dim=2) - floor[1].std(dim=2)).abs().mean()
     steepness = (slopes[0].abs().mean(dim=2) - slopes[1].abs().mean(dim=2)).abs().mean()
+    # All bands louder and softer together is a flutter that is heard long before any one band's error is.
+    loudness = [x.mean(dim=(1, 3)) for x in floor]
+    flutter = (loudness[0] - loudness[1]).diff(dim=1).abs().mean()
     return {
         "l1": (weight * (floor[0] - floor[1]).abs()).mean(),
         "slopes": (slopes[0] - slopes[1]).abs().mean(),
         "statistics": deviation + 2 * steepness,
+        "flutter": (loudness[0] - loudness[1]).abs().mean() + 2 * flutter,
     }
 
 

@@ -126,7 +126,7 @@ AUDIBLE = -9.0  # log-mel; below this nobody hears a difference
 SAMPLING: dict[str, Any] = {
     "steps": 30,
     "cfg": 1.0,
-    "stg": 0.5,
+    "stg": 0.35,
     "stg_blocks": [0],
     "rescale": 0.0,
     "negative_prompt": "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from pretrain import EMA_DECAY, follow, noise_levels
+from pretrain import EMA_DECAY, follow, heard_error, noise_levels
 from torch import nn
 
 from soundlora.sampling.schedule import sigmas
@@ -36,3 +36,12 @@ def test_the_average_follows_closely_at_first_and_slowly_later() -> None:
 
     assert abs(moved(0) - 0.9) < 1e-6
     assert abs(moved(100_000) - (1 - EMA_DECAY)) < 1e-6
+
+
+def test_an_error_in_the_loudness_counts_more_than_one_in_the_finest_texture() -> None:
+    target, rows = torch.zeros(2, 3, 128), torch.eye(8).repeat_interleave(16, dim=1)  # a channel is 16 tokens' values
+    errors = torch.stack([heard_error(target + row, target) for row in rows])
+    assert errors[0] > 20 * errors[-1]
+    assert torch.equal(errors, errors.sort(descending=True)[0])
+    # All in all the loss stays about as large as the plain one, and so do steps beside the other loss.
+    assert 0.9 < float(heard_error(target + 1, target)) < 1.1

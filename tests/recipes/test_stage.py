@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 import runs
 sys.path.insert(0, sys.argv[2])
-from test_stage_sharing import learn
+from test_stage import learn
 runs.WORK = Path(sys.argv[1])
 learn([int(sys.argv[3])], STEPS)
 """.replace("STEPS", str(STEPS))
@@ -82,3 +82,16 @@ def test_a_stage_that_was_stopped_goes_on_as_if_it_had_not_been(
         learn([0], STEPS).save()
     again = learn([0], STEPS).modules["layer"].state_dict()
     assert all(torch.equal(again[name], tensor) for name, tensor in whole.items())
+
+
+def test_a_stage_goes_on_from_weights_alone_as_a_restored_nano_leaves_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "WORK", tmp_path)
+    weights = {"weight": torch.full((2, 3), 0.5), "bias": torch.zeros(2)}
+    torch.save({"modules": {"layer": weights}}, tmp_path / "layer.pt")
+    stage = learn([0], 1)
+    assert stage.step == 1
+    # A first step of Adam moves each weight by the rate, and the decay by a ten-thousandth of it.
+    moved = (stage.modules["layer"].state_dict()["weight"] - 0.5).abs()
+    assert 0 < float(moved.max()) < 1.1e-2

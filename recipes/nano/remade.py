@@ -1,0 +1,193 @@
+"""Stage 9: the VAE's decoder and what the vocoder's lines follow learn from what the transformer makes.
+
+    python recipes/nano/remade.py [steps]
+
+A sampled latent is not an encoded one: it has a grain of its own, which a decoder that has only seen encoded ones turns
+into a flutter. So real clips get noise up to some level, and the transformer takes it away, as the last steps of
+sampling do: the sound is still the clip's, the grain is the transformer's, and what is asked for is the clip's mel.
+The encoder stays as it is, and so do latents and transformer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from captioned import SETS
+from front import Front
+from lines import line_phases
+from numpy.lib.format import open_memmap
+from pool import Pool
+from pretrain import TextPath
+from runs import Stage, load_modules
+from sharpen import NOISE, STATISTICS, assemble, heard, keep_the_rest, learnt_parts, losses
+from sizes import AUDIBLE, AUDIO, CONFIG, CONTEXT_LENGTH, SAMPLING, WORK
+from sounds import caption
+from torch import Tensor, nn
+
+from soundlora.model.audio_vae import AudioVAE
+from soundlora.model.config import parse_config
+from soundlora.model.latents import positions
+from soundlora.model.transformer import AudioTransformer, bypass_blocks, denoised
+from soundlora.sampling.guidance import Guidance
+from soundlora.sampling.schedule import sigmas
+
+CLIPS, AT_ONCE = 3000, 8
+LEVELS = (0.2, 0.6)  # of the noise that is added; with more, what comes out is another sound
+BATCH, LATENTS = 3, 26  # crops of each kind, 1 s
+HELD_OUT = 9  # every ninth clip
+STATISTICS_OF_DECODED = 0.3
+
+
+def stretch() -> list[int]:
+    """Clips that are one sound, the last ones of the set."""
+    items = json.loads(SETS[0].items_path.read_text())
+    return [number for number, item in enumerate(items) if item["kind"] == "alone"][-CLIPS:]
+
+
+@torch.inference_mode()
+def remake(model: AudioTransformer, clean: Tensor, context: Tensor, level: float, noise: Tensor) -> Tensor:
+    """Clean latents (B, T, C) with noise up to about `level`, and back by the last steps of nano's own sampling."""
+    guidance = Guidance(SAMPLING["cfg"], SAMPLING["stg"], SAMPLING["stg_blocks"], SAMPLING["rescale"])
+    levels = sigmas(SAMPLING["steps"])
+    levels = levels[levels <= level]
+    count = len(clean)
+    rope = model.rope(positions(clean.shape[1], AUDIO))
+    perturb = torch.arange(2 * count) >= count
+    bypass = bypass_blocks(guidance.stg_blocks, model.config.layers, perturb)
+    x = torch.lerp(clean, noise, levels[0])
+    for sigma, following in pairwise(levels):
+        both, sigmas_now = torch.cat((x, x)), sigma.expand(2 * count)
+        with torch.autocast("cpu", torch.bfloat16):
+            velocity = model(both, sigmas_now[:, None], sigmas_now, torch.cat((context, context)), rope, bypass=bypass)
+        prompted, perturbed = denoised(both, velocity.float(), sigmas_now[:, None]).chunk(2)
+        x = x + (x - guidance.combine(prompted, None, perturbed)) / sigma * (following - sigma)
+    return x
+
+
+def remake_all() -> None:
+    """work/remade.npy (clips, T, C), of `stretch`."""
+    config = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH})
+    both = nn.ModuleDict({"model": AudioTransformer(config.transformer), "text": TextPath()})
+    both.load_state_dict(load_modules("guided")["average"])
+    items: list[dict[str, Any]] = json.loads(SETS[0].items_path.read_text())
+    latents, chosen = np.load(SETS[0].latents_path, mmap_mode="r"), stretch()
+    remade = open_memmap(WORK / "remade.partial.npy", "w+", np.float16, (len(chosen), *latents.shape[1:]))
+    rng = np.random.default_rng(13)
+    for start in range(0, len(chosen), AT_ONCE):
+        numbers = chosen[start : start + AT_ONCE]
+        with torch.no_grad():
+            context = both["text"]([caption(*items[n]["parts"][0], rng) for n in numbers])
+        clean = torch.from_numpy(latents[numbers].astype(np.float32))
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(start))
+        made = remake(both["model"], clean, context, rng.uniform(*LEVELS), noise)
+        remade[start : start + len(numbers)] = made.numpy()
+        if start % 400 == 0:
+            print(f"remade: {start} of {len(chosen)}", flush=True)
+    remade.flush()
+    (WORK / "remade.partial.npy").replace(WORK / "remade.npy")
+
+
+class Remade:
+    """Latents, and the mels that they should become, in crops of 1 s."""
+
+    def __init__(self) -> None:
+        self.pool, self.chosen = Pool(), stretch()
+        self.latents = np.load(WORK / "remade.npy", mmap_mode="r")
+        self.mels = np.load(SETS[0].mel_path, mmap_mode="r")
+
+    def draw(self, rng: np.random.Generator, count: int, *, held_out: bool = False) -> tuple[Tensor, Tensor]:
+        """Latents (count, LATENTS, C) that the transformer made, and mels (count, 2, 4·LATENTS - 3, bins)."""
+        kept = [n for n in range(len(self.chosen)) if (n % HELD_OUT == HELD_OUT - 1) == held_out]
+        rows = rng.choice(kept, count)
+        starts = rng.integers(0, self.latents.shape[1] - LATENTS + 1, count)
+        latents = [self.latents[n, s : s + LATENTS] for n, s in zip(rows, starts, strict=True)]
+        # A latent ends with its fourth frame; the first of a crop is decoded to that one alone.
+        frames = 4 * LATENTS - 3
+        mels = [self.mels[self.chosen[n], :, 4 * s : 4 * s + frames] for n, s in zip(rows, starts, strict=True)]
+        return torch.from_numpy(np.stack(latents)).float(), torch.from_numpy(np.stack(mels).astype(np.float32))
+
+    def draw_encoded(
+        self, vae: AudioVAE, rng: np.random.Generator, count: int, *, held_out: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Latents of the codec's own pool, with some noise if they are to learn from, and their mels."""
+        frames = 4 * LATENTS - 3
+        mel = self.pool.mels(self.pool.crops(rng, count, frames, held_out=held_out), frames)
+        if not held_out:
+            level = float(rng.normal(0, 0.7))
+            mel = (mel + level * (mel > -11)).clamp(-11.5129, 2.0)
+        with torch.no_grad():
+            latents = vae.encode(mel)
+        if not held_out:
+            seed = int(rng.integers(1 << 62))
+            noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+            latents = latents + float(rng.uniform(0, NOISE)) * noise
+        return latents, mel
+
+
+def audible(out: Tensor, mel: Tensor) -> float:
+    return float((out - mel).abs()[mel > AUDIBLE].mean())
+
+
+@torch.no_grad()
+def validate(vae: AudioVAE, front: Front, remade: Remade, phases: Tensor) -> dict[str, float]:
+    rng = np.random.default_rng(97)
+    figures: dict[str, float] = {}
+    for _ in range(6):
+        for kind, (latents, mel) in (
+            ("encoded", remade.draw_encoded(vae, rng, 8, held_out=True)),
+            ("remade", remade.draw(rng, 8, held_out=True)),
+        ):
+            decoded = vae.decode(latents)
+            played = heard(front, decoded, phases)
+            for what, out in (("decoded", decoded), ("heard", played)):
+                # The window of a crop's first frames begins before it.
+                key = f"held_out_{kind}_{what}"
+                figures[key] = figures.get(key, 0.0) + audible(out[:, :, 6:], mel[:, :, 6:]) / 6
+    return {key: round(value, 4) for key, value in figures.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("steps", type=int, nargs="?", default=2500)
+    parser.add_argument("--rate", type=float, default=2e-4)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    if not (WORK / "remade.npy").exists():
+        remake_all()
+    remade, phases = Remade(), line_phases()
+    vae, front = AudioVAE(AUDIO).to(memory_format=torch.channels_last), Front()
+    vae.load_state_dict(load_modules("vae")["vae"])
+    front.load_state_dict(load_modules("front")["front"])
+    vae.encoder.requires_grad_(False)
+    keep_the_rest(front, learnt_parts(front))
+    stage = Stage("decoder", {"vae": vae, "front": front}, arguments.steps, rate=arguments.rate)
+    stage.adamw.param_groups[0]["weight_decay"] = 0.0  # it would change what is written down
+    if stage.step == 0:
+        stage.log(validate(vae, front, remade, phases))
+    while not stage.done:
+        rng = np.random.default_rng((14, stage.step))
+        pairs = remade.draw(rng, BATCH), remade.draw_encoded(vae, rng, BATCH)
+        latents, mel = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        decoded = vae.decode(latents)
+        played = losses(heard(front, decoded, phases), mel)
+        before = losses(decoded, mel)
+        total = sum(
+            parts["l1"] + 0.3 * parts["slopes"] + share * parts["statistics"] + parts["flutter"]
+            for parts, share in ((played, STATISTICS), (before, STATISTICS_OF_DECODED))
+        )
+        assert isinstance(total, Tensor)
+        figures = {key: value.item() for key, value in played.items()}
+        figures |= {f"decoded_{key}": value.item() for key, value in before.items()}
+        stage.update(total, figures, log_every=50, save_every=100)
+        if stage.step % 250 == 0 or stage.done:
+            stage.log(validate(vae, front, remade, phases))
+    assemble(front)
+
+
+if __name__ == "__main__":
+    main()
