@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from soundlora.model.config import parse_config
 from soundlora.model.latents import positions
-from soundlora.model.transformer import AudioTransformer, Rope
+from soundlora.model.transformer import AudioTransformer, Rope, denoised
+from soundlora.sampling.guidance import Guidance
 
-GUIDANCE = 3.0  # the teacher's CFG
-RESCALE = 0.7  # how far its sounds are pulled back to the contrast that they have without guidance
+# The teacher's. Rescaling pulls its sounds back to the contrast that they have without guidance.
+GUIDANCE = Guidance(cfg=3.0, stg=0.0, rescale=0.7)
 
 
 def guided(
@@ -32,13 +33,10 @@ def guided(
     """The teacher's velocity (B, T, C): guided where there is a prompt, (B,) of bool, plain where there is none."""
     conditional = teacher(x, sigma[:, None], sigma, context, rope).float()
     plain = teacher(x, sigma[:, None], sigma, empty.expand_as(context), rope).float()
-    strength = torch.where(prompted, GUIDANCE, 1.0)[:, None, None]
-    levels = sigma[:, None, None]
-    clean = x - levels * torch.lerp(plain, conditional, strength)
-    deviation = (x - levels * conditional).std(dim=(1, 2), keepdim=True)
-    factor = RESCALE * deviation / clean.std(dim=(1, 2), keepdim=True) + 1 - RESCALE
-    # Without a prompt nothing was guided, and a factor of one to rounding would be divided by σ.
-    return torch.where(strength == 1, plain, (x - clean * factor) / levels)
+    # One by one, because contrast is that of a sound and not of a batch.
+    clean = [denoised(x, velocity, sigma[:, None]).split(1) for velocity in (conditional, plain)]
+    guided_clean = torch.cat([GUIDANCE.combine(c, p, None) for c, p in zip(*clean, strict=True)])
+    return torch.where(prompted[:, None, None], (x - guided_clean) / sigma[:, None, None], plain)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Stage 9: the VAE's decoder and what the vocoder's lines follow learn from what the transformer makes.
 
-    python recipes/nano/remade.py [steps]
+    python recipes/nano/remade.py [steps] [--made-by stage]
 
 A sampled latent is not an encoded one: it has a grain of its own, which a decoder that has only seen encoded ones turns
 into a flutter. So real clips get noise up to some level, and the transformer takes it away, as the last steps of
@@ -12,82 +12,70 @@ from __future__ import annotations
 
 import argparse
 import json
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from captioned import SETS
+from codec_vae import audible_l1
 from front import Front
 from lines import line_phases
 from numpy.lib.format import open_memmap
 from pool import Pool
 from pretrain import TextPath
 from runs import Stage, load_modules
-from sharpen import NOISE, STATISTICS, assemble, heard, keep_the_rest, learnt_parts, losses
-from sizes import AUDIBLE, AUDIO, CONFIG, CONTEXT_LENGTH, SAMPLING, WORK
+from sharpen import NOISE, STATISTICS, assemble, heard, keep_the_rest, learnt_parts, losses, louder
+from sizes import AUDIO, CONFIG, CONTEXT_LENGTH, SAMPLING, WORK
 from sounds import caption
 from torch import Tensor, nn
 
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.config import parse_config
 from soundlora.model.latents import positions
-from soundlora.model.transformer import AudioTransformer, bypass_blocks, denoised
-from soundlora.sampling.guidance import Guidance
+from soundlora.model.transformer import AudioTransformer
+from soundlora.sampling.guidance import Guidance, denoise
 from soundlora.sampling.schedule import sigmas
 
-CLIPS, AT_ONCE = 3000, 8
+CLIPS = 3000
 LEVELS = (0.2, 0.6)  # of the noise that is added; with more, what comes out is another sound
 BATCH, LATENTS = 3, 26  # crops of each kind, 1 s
 HELD_OUT = 9  # every ninth clip
 STATISTICS_OF_DECODED = 0.3
 
 
-def stretch() -> list[int]:
-    """Clips that are one sound, the last ones of the set."""
+def chosen_clips() -> dict[int, dict[str, Any]]:
+    """Number and item of the clips that are one sound, the last ones of the set."""
     items = json.loads(SETS[0].items_path.read_text())
-    return [number for number, item in enumerate(items) if item["kind"] == "alone"][-CLIPS:]
+    alone = [(number, item) for number, item in enumerate(items) if item["kind"] == "alone"]
+    return dict(alone[-CLIPS:])
 
 
-@torch.inference_mode()
 def remake(model: AudioTransformer, clean: Tensor, context: Tensor, level: float, noise: Tensor) -> Tensor:
-    """Clean latents (B, T, C) with noise up to about `level`, and back by the last steps of nano's own sampling."""
+    """Clean latents (1, T, C) with noise up to about `level`, and back by the last steps of nano's own sampling."""
     guidance = Guidance(SAMPLING["cfg"], SAMPLING["stg"], SAMPLING["stg_blocks"], SAMPLING["rescale"])
     levels = sigmas(SAMPLING["steps"])
     levels = levels[levels <= level]
-    count = len(clean)
     rope = model.rope(positions(clean.shape[1], AUDIO))
-    perturb = torch.arange(2 * count) >= count
-    bypass = bypass_blocks(guidance.stg_blocks, model.config.layers, perturb)
-    x = torch.lerp(clean, noise, levels[0])
-    for sigma, following in pairwise(levels):
-        both, sigmas_now = torch.cat((x, x)), sigma.expand(2 * count)
-        with torch.autocast("cpu", torch.bfloat16):
-            velocity = model(both, sigmas_now[:, None], sigmas_now, torch.cat((context, context)), rope, bypass=bypass)
-        prompted, perturbed = denoised(both, velocity.float(), sigmas_now[:, None]).chunk(2)
-        x = x + (x - guidance.combine(prompted, None, perturbed)) / sigma * (following - sigma)
-    return x
+    with torch.autocast("cpu", torch.bfloat16):
+        return denoise(model, torch.lerp(clean, noise, levels[0]), levels, rope, context, None, guidance)
 
 
-def remake_all() -> None:
-    """work/remade.npy (clips, T, C), of `stretch`."""
+def remake_all(stage: str) -> None:
+    """work/remade.npy (clips, T, C), of `chosen_clips`, by the transformer of a stage."""
     config = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH})
     both = nn.ModuleDict({"model": AudioTransformer(config.transformer), "text": TextPath()})
-    both.load_state_dict(load_modules("guided")["average"])
-    items: list[dict[str, Any]] = json.loads(SETS[0].items_path.read_text())
-    latents, chosen = np.load(SETS[0].latents_path, mmap_mode="r"), stretch()
+    both.load_state_dict(load_modules(stage)["average"])
+    latents, chosen = np.load(SETS[0].latents_path, mmap_mode="r"), chosen_clips()
     remade = open_memmap(WORK / "remade.partial.npy", "w+", np.float16, (len(chosen), *latents.shape[1:]))
     rng = np.random.default_rng(13)
-    for start in range(0, len(chosen), AT_ONCE):
-        numbers = chosen[start : start + AT_ONCE]
+    for row, (number, item) in enumerate(chosen.items()):
         with torch.no_grad():
-            context = both["text"]([caption(*items[n]["parts"][0], rng) for n in numbers])
-        clean = torch.from_numpy(latents[numbers].astype(np.float32))
-        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(start))
-        made = remake(both["model"], clean, context, rng.uniform(*LEVELS), noise)
-        remade[start : start + len(numbers)] = made.numpy()
-        if start % 400 == 0:
-            print(f"remade: {start} of {len(chosen)}", flush=True)
+            context = both["text"]([caption(*item["parts"][0], rng)])
+        clean = torch.from_numpy(latents[number][None].astype(np.float32))
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(number))
+        remade[row] = remake(both["model"], clean, context, rng.uniform(*LEVELS), noise)[0].numpy()
+        if row % 400 == 0:
+            print(f"remade: {row} of {len(chosen)}", flush=True)
     remade.flush()
     (WORK / "remade.partial.npy").replace(WORK / "remade.npy")
 
@@ -96,7 +84,7 @@ class Remade:
     """Latents, and the mels that they should become, in crops of 1 s."""
 
     def __init__(self) -> None:
-        self.pool, self.chosen = Pool(), stretch()
+        self.pool, self.chosen = Pool(), list(chosen_clips())
         self.latents = np.load(WORK / "remade.npy", mmap_mode="r")
         self.mels = np.load(SETS[0].mel_path, mmap_mode="r")
 
@@ -118,8 +106,7 @@ class Remade:
         frames = 4 * LATENTS - 3
         mel = self.pool.mels(self.pool.crops(rng, count, frames, held_out=held_out), frames)
         if not held_out:
-            level = float(rng.normal(0, 0.7))
-            mel = (mel + level * (mel > -11)).clamp(-11.5129, 2.0)
+            mel = louder(mel, float(rng.normal(0, 0.7)))
         with torch.no_grad():
             latents = vae.encode(mel)
         if not held_out:
@@ -127,10 +114,6 @@ class Remade:
             noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
             latents = latents + float(rng.uniform(0, NOISE)) * noise
         return latents, mel
-
-
-def audible(out: Tensor, mel: Tensor) -> float:
-    return float((out - mel).abs()[mel > AUDIBLE].mean())
 
 
 @torch.no_grad()
@@ -147,7 +130,7 @@ def validate(vae: AudioVAE, front: Front, remade: Remade, phases: Tensor) -> dic
             for what, out in (("decoded", decoded), ("heard", played)):
                 # The window of a crop's first frames begins before it.
                 key = f"held_out_{kind}_{what}"
-                figures[key] = figures.get(key, 0.0) + audible(out[:, :, 6:], mel[:, :, 6:]) / 6
+                figures[key] = figures.get(key, 0.0) + audible_l1(out[:, :, 6:], mel[:, :, 6:]) / 6
     return {key: round(value, 4) for key, value in figures.items()}
 
 
@@ -155,10 +138,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("steps", type=int, nargs="?", default=2500)
     parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--made-by", default="guided", help="stage of the transformer; `first` after restore.py")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     if not (WORK / "remade.npy").exists():
-        remake_all()
+        remake_all(arguments.made_by)
     remade, phases = Remade(), line_phases()
     vae, front = AudioVAE(AUDIO).to(memory_format=torch.channels_last), Front()
     vae.load_state_dict(load_modules("vae")["vae"])

@@ -2,9 +2,9 @@
 
     python recipes/nano/restore.py [FOLDER]
 
-Writes work/vae.pt, player.pt, front.pt, stage1.pt, bwe.pt, guided.pt and first.pt (for `pretrain.py --warm first`),
-with the released bf16 weights and no optimiser: a stage of that name begins with them, at step 0. FOLDER holds
-nano.safetensors and text_encoder; by default the one that ships.
+Writes work/vae.pt, player.pt, front.pt, stage1.pt, bwe.pt and first.pt (for `pretrain.py --warm first` and `remade.py
+--made-by first`), with the released bf16 weights and no optimiser: a stage of that name begins with them, at step 0.
+FOLDER holds nano.safetensors and text_encoder; by default the one that ships.
 """
 
 from __future__ import annotations
@@ -54,15 +54,13 @@ def main() -> None:
     model = AudioTransformer(config.transformer)
     fill(model, "model.diffusion_model.", "model.diffusion_model.audio_embeddings_connector.")
     strengthen(model, 1 / FACTOR)
-    both = nn.ModuleDict({"model": model, "text": text})
     stages = {
         "vae": {"vae": fill(AudioVAE(config.audio), "audio_vae.")},
         "player": {"generator": vocoder.vocoder.state_dict()},
         "front": {"front": take_front(vocoder.vocoder).state_dict()},
         "stage1": {"generator": vocoder.vocoder.state_dict()},
         "bwe": {"generator": vocoder.bwe_generator.state_dict()},
-        "guided": {"model": model.state_dict(), "average": both.state_dict()},
-        "first": {"average": both.state_dict()},
+        "first": {"average": nn.ModuleDict({"model": model, "text": text}).state_dict()},
     }
     for name, modules in stages.items():
         torch.save({"modules": modules}, WORK / f"{name}.pt")

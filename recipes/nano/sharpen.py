@@ -85,6 +85,11 @@ def decode_pool(pool: Pool, name: str, noise: float) -> None:
     np.save(WORK / f"{name}.npy", decoded)
 
 
+def louder(mel: Tensor, level: float) -> Tensor:
+    """A log-mel by `level` nats louder, or softer, where it is not silent."""
+    return (mel + level * (mel > SILENCE + 0.5)).clamp(SILENCE, 2.0)
+
+
 class Pairs:
     """Mels as the VAE decodes them, beside the ones it encoded.
 
@@ -108,7 +113,7 @@ class Pairs:
         if held_out:
             return decoded, mel
         level = float(rng.normal(0, 0.7))
-        shifted = [(x + level * (x > SILENCE + 0.5)).clamp(SILENCE, 2.0) for x in (decoded, mel)]
+        shifted = [louder(x, level) for x in (decoded, mel)]
         return (shifted[0].flip(1), shifted[1].flip(1)) if rng.random() < 0.5 else (shifted[0], shifted[1])
 
 

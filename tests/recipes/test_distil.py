@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from distil import GUIDANCE, RESCALE, guided
+from distil import GUIDANCE, guided
 from torch import Tensor
 
 
@@ -21,7 +21,7 @@ def test_a_prompt_is_followed_further_than_the_teacher_would_and_no_prompt_is_le
     assert torch.equal(velocity[1], 0.5 * x[1])
     # What the teacher takes for the clean sound is a share of x: prompted, not prompted, and guided.
     prompted, plain = 1 - 0.8 * 0.25, 1 - 0.8 * 0.5
-    moved = plain + GUIDANCE * (prompted - plain)
-    share = RESCALE * prompted + (1 - RESCALE) * moved
+    moved = plain + GUIDANCE.cfg * (prompted - plain)
+    share = GUIDANCE.rescale * prompted + (1 - GUIDANCE.rescale) * moved
     assert prompted < share < moved
     assert torch.allclose(x[0] - 0.8 * velocity[0], share * x[0], atol=1e-5)
