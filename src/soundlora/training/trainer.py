@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from soundlora.model.config import AudioConfig
-from soundlora.model.latents import positions
 from soundlora.model.lora import Adapter
-from soundlora.training.flow import loss_per_sample, noisy, sample_sigma, step_generator
+from soundlora.training.flow import sample_sigma, step_generator
+from soundlora.training.gradient import Gradient, Samples
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.workers import Workers
 
@@ -72,51 +72,53 @@ class Trainer:
         self.optimizer = Optimizer(adapter.parameters(), learning_rate, steps, optimizer)
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
-        lengths = {len(example.latents) for example in self.examples}
-        self._ropes = {n: model.rope(positions(n, audio).to(self.device)) for n in lengths}
+        self._alike = len({example.latents.shape for example in self.examples}) == 1
+        self._gradient = Gradient(model, audio, batch_size)
+        self._ahead: tuple[int, list[Samples]] = (-1, [])
 
     def step(self, step: int) -> StepFigures:
         """Run step `step`, counted from 0. Raises DivergedError before anything is updated."""
-        samples = range(step * self.batch_size, (step + 1) * self.batch_size)
-        batch = [self.examples[self.clip_index(sample)] for sample in samples]
-        share = slice(self.workers.rank, None, self.workers.count)
-        mine = [figures for group in self._groups(samples[share]) for figures in self._add_gradient(group)]
-        sums = torch.tensor(mine, device=self.device, dtype=torch.float64).sum(dim=0)
-        self.workers.sum(sums)
-        loss, sigma = (sums / self.batch_size).tolist()
-        names = ", ".join(example.name for example in batch)
+        ahead, groups = self._ahead
+        losses = [self._gradient.add(group) for group in (groups if ahead == step else self._draw(step))]
+        if self.device.type != "cpu":
+            self._ahead = (step + 1, self._draw(step + 1))  # while the device computes
+        total = torch.cat(losses).sum(dtype=torch.float64)
+        self.workers.sum(total)
+        loss = total.item() / self.batch_size
+        samples = self._samples(step)
+        names = ", ".join(self.examples[self.clip_index(sample)].name for sample in samples)
         rate = norm = math.nan
         if math.isfinite(loss):
             self.workers.sum(self.optimizer.gradient)
             rate, norm = self.optimizer.step()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DivergedError(f"the loss became {loss} (gradient norm {norm}) at step {step + 1} on {names}")
+        sigma = sum(self._sigma(sample)[0].item() for sample in samples) / self.batch_size
         return StepFigures(step + 1, loss, sigma, norm, rate, names)
 
-    def _groups(self, samples: Sequence[int]) -> Iterator[Sequence[int]]:
-        """The samples in groups that go through the model together."""
-        # A run's clips are all of one length; others can't be stacked.
-        size = self.at_once if len(self._ropes) == 1 else 1
-        for start in range(0, len(samples), size):
-            yield samples[start : start + size]
+    def _samples(self, step: int) -> Sequence[int]:
+        """Numbers of the samples in a step's batch, all processes together."""
+        return range(step * self.batch_size, (step + 1) * self.batch_size)
 
-    def _add_gradient(self, samples: Sequence[int]) -> list[tuple[float, float]]:
-        """Add some samples' share of the batch's gradient → (loss, sigma) of each."""
+    def _draw(self, step: int) -> list[Samples]:
+        """This process's share of a step's batch, in the groups that go through the model together."""
+        mine = self._samples(step)[self.workers.rank :: self.workers.count]
+        size = self.at_once if self._alike else 1  # clips of different lengths can't be stacked
+        groups = [self._group(mine[start : start + size]) for start in range(0, len(mine), size)]
+        return [group.pinned() for group in groups] if self.device.type == "cuda" else groups
+
+    def _group(self, samples: Sequence[int]) -> Samples:
         examples = [self.examples[self.clip_index(sample)] for sample in samples]
+        sigmas, generators = zip(*map(self._sigma, samples), strict=True)
         clean = torch.stack([example.latents for example in examples])
-        tokens = clean.shape[1]
-        # Drawn on the CPU on every machine: the same seed trains the same LoRA wherever it runs.
-        generators = [step_generator(self.seed, sample) for sample in samples]
-        sigma = torch.cat([sample_sigma(1, tokens, generator) for generator in generators]).to(self.device)
-        noise = torch.cat([torch.randn((1, *clean.shape[1:]), generator=g) for g in generators]).to(self.device)
-        clean = clean.to(self.device)
-        context = torch.stack([example.context for example in examples]).to(self.device)
-        velocity = self.adapter.model(
-            noisy(clean, noise, sigma), sigma[:, None], sigma, context, self._ropes[tokens]
-        )
-        losses = loss_per_sample(velocity, clean, noise)
-        (losses.sum() / self.batch_size).backward()
-        return list(zip(losses.tolist(), sigma.tolist(), strict=True))
+        noise = torch.cat([torch.randn((1, *clean.shape[1:]), generator=generator) for generator in generators])
+        return Samples(clean, noise, torch.cat(sigmas), torch.stack([example.context for example in examples]))
+
+    def _sigma(self, sample: int) -> tuple[Tensor, torch.Generator]:
+        """A sample's noise level (1,), and the generator that its noise comes from."""
+        # On the CPU on every machine: the same seed trains the same LoRA wherever it runs.
+        generator = step_generator(self.seed, sample)
+        return sample_sigma(1, len(self.examples[self.clip_index(sample)].latents), generator), generator
 
     def clip_index(self, sample: int) -> int:
         epoch, place = divmod(sample, len(self.examples))

@@ -1,0 +1,96 @@
+"""The gradient of some clips: a function of fixed shapes, which a GPU records once and then replays."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from soundlora.model.config import AudioConfig
+from soundlora.model.latents import positions
+from soundlora.model.transformer import AudioTransformer
+from soundlora.training.flow import loss_per_sample, noisy
+
+_BEFORE_RECORDING = 3  # calls of a shape: libraries choose their kernels in the first ones
+
+
+class Samples(NamedTuple):
+    """What a gradient is computed from, all on one device."""
+
+    clean: Tensor  # (n, T, C)
+    noise: Tensor  # (n, T, C)
+    sigma: Tensor  # (n,)
+    context: Tensor  # (n, S, D)
+
+    def pinned(self) -> Samples:
+        """In memory that a GPU copies from while the host goes on."""
+        return Samples(*(tensor.pin_memory() for tensor in self))
+
+    def to(self, device: torch.device) -> Samples:
+        return Samples(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+
+class Gradient:
+    """Adds the samples' share of a batch's gradient to the adapter's; nothing is read back from the device.
+
+    A full-size step is thousands of short calls, which take the host longer to make than the GPU to carry out. So on a
+    GPU the calls are recorded as a CUDA graph, one for each shape of samples, and later started by a single call.
+    """
+
+    def __init__(self, model: AudioTransformer, audio: AudioConfig, batch_size: int) -> None:
+        self.model, self.audio, self.batch_size = model, audio, batch_size
+        self.device = model.audio_patchify_proj.weight.device
+        self._ropes: dict[int, tuple[Tensor, Tensor]] = {}
+        self._calls: dict[torch.Size, int] = {}
+        self._recordings: dict[torch.Size, _Recording] = {}
+        self._records = self.device.type == "cuda"
+        self._pool: Any = None  # memory that recordings share: they run one after the other
+
+    def add(self, samples: Samples) -> Tensor:
+        """Losses (n,) of samples in the host's memory, on the device."""
+        shape = samples.clean.shape
+        if shape in self._recordings:
+            return self._recordings[shape].replay(samples)
+        calls = self._calls[shape] = self._calls.get(shape, 0) + 1
+        if self._records and calls > _BEFORE_RECORDING:
+            try:
+                recording = _Recording(self._add, samples.to(self.device), self._pool)
+            except RuntimeError as error:
+                # Only speed is lost: recording carries nothing out.
+                self._records = False
+                print(f"The training step could not be recorded, and runs call by call: {error}", file=sys.stderr)
+            else:
+                self._recordings[shape], self._pool = recording, recording.graph.pool()
+                return recording.replay(samples)
+        return self._add(samples.to(self.device))
+
+    def _add(self, samples: Samples) -> Tensor:
+        clean, noise, sigma, context = samples
+        tokens = clean.shape[1]
+        if tokens not in self._ropes:
+            self._ropes[tokens] = self.model.rope(positions(tokens, self.audio).to(self.device))
+        x = noisy(clean, noise, sigma)
+        velocity = self.model(x, sigma[:, None], sigma, context, self._ropes[tokens])
+        losses = loss_per_sample(velocity, clean, noise)
+        (losses.sum() / self.batch_size).backward()
+        return losses.detach()
+
+
+class _Recording:
+    """A CUDA graph, and the memory that it reads and writes."""
+
+    def __init__(self, function: Callable[[Samples], Tensor], samples: Samples, pool: Any) -> None:
+        """samples: on the GPU; they become the graph's own."""
+        self.samples = samples
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, pool=pool):
+            self.losses = function(samples)
+
+    def replay(self, samples: Samples) -> Tensor:
+        for mine, new in zip(self.samples, samples, strict=True):
+            mine.copy_(new, non_blocking=True)
+        self.graph.replay()
+        return self.losses.clone()  # the next replay writes over it

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from parity.cases import checkpoint
+from parity.runners import fresh_transformer
+from support import examples
+
+from soundlora.model.lora import Adapter
+from soundlora.training import gradient as gradient_module
+from soundlora.training.gradient import Gradient, Samples
+from soundlora.training.trainer import StepFigures, Trainer
+
+CONFIG = checkpoint().config
+LENGTH = 6
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+
+def adapter() -> Adapter:
+    return Adapter.create(fresh_transformer(), 4, seed=1)
+
+
+def samples(count: int, seed: int = 0) -> Samples:
+    generator = torch.Generator().manual_seed(seed)
+    c = CONFIG.transformer
+    clean, noise = (torch.randn(count, LENGTH, c.in_channels, generator=generator) for _ in range(2))
+    context = torch.randn(count, CONFIG.text.context_length, c.context_dim, generator=generator)
+    return Samples(clean, noise, torch.rand(count, generator=generator), context)
+
+
+def gradients(adapter: Adapter) -> list[torch.Tensor]:
+    return [p.grad.clone() for p in adapter.parameters() if p.grad is not None]
+
+
+def test_shares_of_a_batch_add_up() -> None:
+    whole, parts = adapter(), adapter()
+    both = samples(2)
+    losses = Gradient(whole.model, CONFIG.audio, batch_size=2).add(both)
+    gradient = Gradient(parts.model, CONFIG.audio, batch_size=2)
+    one_by_one = [gradient.add(Samples(*(tensor[n : n + 1] for tensor in both))) for n in range(2)]
+    torch.testing.assert_close(torch.cat(one_by_one), losses)
+    assert any(g.abs().sum() > 0 for g in gradients(whole))
+    for a, b in zip(gradients(parts), gradients(whole), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+def test_nothing_is_read_back_from_the_device() -> None:
+    # Tensors on "meta" have shapes and no values: whatever asks for one of theirs fails.
+    other = adapter()
+    other.model.to("meta")
+    for p in other.parameters():
+        p.grad = torch.zeros_like(p)
+    gradient = Gradient(other.model, CONFIG.audio, batch_size=2)
+    losses = gradient.add(samples(2))
+    assert losses.device.type == "meta"
+    assert losses.shape == (2,)
+    with pytest.raises(RuntimeError):
+        losses.tolist()
+
+
+def test_where_recording_fails_the_calls_are_made_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    plain, refused = adapter(), adapter()
+    monkeypatch.setattr(gradient_module, "_Recording", refuse)
+    gradient = Gradient(refused.model, CONFIG.audio, batch_size=1)
+    gradient._records = True
+    expected = Gradient(plain.model, CONFIG.audio, batch_size=1)
+    for seed in range(6):
+        assert torch.equal(gradient.add(samples(1, seed)), expected.add(samples(1, seed)))
+    for a, b in zip(gradients(refused), gradients(plain), strict=True):
+        assert torch.equal(a, b)
+    assert capsys.readouterr().err.count("could not be recorded") == 1
+
+
+def test_recorded_once_for_each_shape_after_three_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[tuple[int, object]] = []
+
+    class Recording:
+        graph = SimpleNamespace(pool=lambda: (0, 1))
+
+        def __init__(self, function: object, samples: Samples, pool: object) -> None:
+            recorded.append((len(samples.clean), pool))
+
+        def replay(self, samples: Samples) -> torch.Tensor:
+            return samples.sigma
+
+    monkeypatch.setattr(gradient_module, "_Recording", Recording)
+    gradient = Gradient(adapter().model, CONFIG.audio, batch_size=1)
+    gradient._records = True
+    for count in (1, 2, 1, 1, 2, 2):
+        gradient.add(samples(count))
+    assert recorded == []
+    last = samples(1, seed=9)
+    assert torch.equal(gradient.add(last), last.sigma)
+    gradient.add(samples(1))
+    gradient.add(samples(2))
+    assert recorded == [(1, None), (2, (0, 1))]
+
+
+@needs_gpu
+@pytest.mark.parametrize(("batch_size", "at_once"), [(1, 1), (3, 2)])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_recorded_step_is_the_step(batch_size: int, at_once: int, checkpointing: bool) -> None:
+    def run(records: bool) -> tuple[list[StepFigures], Trainer]:
+        on_gpu = Adapter.create(fresh_transformer().to("cuda"), 4, seed=1)
+        on_gpu.model.checkpointing = checkpointing
+        trainer = Trainer(
+            on_gpu, examples(5), CONFIG.audio, steps=20, learning_rate=1e-3, seed=1, batch_size=batch_size,
+            at_once=at_once,
+        )  # fmt: skip
+        trainer._gradient._records = records
+        return [trainer.step(step) for step in range(12)], trainer
+
+    (plain, one), (replayed, other) = run(records=False), run(records=True)
+    assert other._gradient._recordings
+    for a, b in zip(plain, replayed, strict=True):
+        assert (a.clip, a.sigma) == (b.clip, b.sigma)
+        assert b.loss == pytest.approx(a.loss, rel=1e-4)
+    for key, tensor in one.adapter.state_dict().items():
+        torch.testing.assert_close(other.adapter.state_dict()[key], tensor, atol=1e-4, rtol=1e-2)
