@@ -70,9 +70,7 @@ def test_fetch_says_in_plain_lines_how_far_it_is_and_where_it_put_it(base: Cli, 
     assert open_base(NAME, Path(ENCODER)).hash == open_base(str(TINY_CHECKPOINT), TINY_ENCODER).hash
 
 
-def test_ctrl_c_exits_with_1_and_says_how_to_go_on(
-    base: Cli, hub: FileServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_exits_with_1_and_says_how_to_go_on(base: Cli, hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         interrupt(patch)
         outcome = base("fetch", NAME)

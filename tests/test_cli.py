@@ -72,9 +72,7 @@ def test_train_makes_a_lora_and_tells_of_it_in_plain_lines(
         assert any(line.endswith(f" {out / name}") for line in lines), "whole, so that it can be copied"
 
 
-def test_every_flag_reaches_the_run(
-    soundlora: Cli, train_flags: list[str], clips: Path, tmp_path: Path
-) -> None:
+def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clips: Path, tmp_path: Path) -> None:
     out, lora = tmp_path / "run", tmp_path / "first.safetensors"
     Adapter.create(fresh_transformer(), 8).save(lora, {})
     outcome = soundlora(
@@ -277,9 +275,7 @@ def test_a_url_that_cannot_be_fetched_is_refused(
         (None, "can't be read"),
     ],
 )
-def test_a_bad_request_file_is_one_sentence(
-    soundlora: Cli, tmp_path: Path, content: str | None, words: str
-) -> None:
+def test_a_bad_request_file_is_one_sentence(soundlora: Cli, tmp_path: Path, content: str | None, words: str) -> None:
     path = tmp_path / "request.json"
     if content is not None:
         path.write_text(content)

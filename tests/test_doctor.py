@@ -44,9 +44,7 @@ def test_a_base_is_measured_not_guessed(found: dict[str, Any], quick_base: BaseN
     assert 0 < base["milliseconds_per_step"] < 60_000
 
 
-def test_people_are_told_what_would_run_and_how_fast(
-    found: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_people_are_told_what_would_run_and_how_fast(found: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     doctor.print_findings(found)
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("GPU   none") for line in lines)

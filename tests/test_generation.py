@@ -89,9 +89,7 @@ def test_loras_add_up(quick_base: BaseNames, tmp_path: Path) -> None:
     paths = [lora(tmp_path / f"{seed}.safetensors", {}, seed=seed) for seed in (1, 2)]
     sounds = []
     for order in (paths, paths[::-1], paths[:1]):
-        both = Generator(
-            quick_base.checkpoint, [(path, 0.5) for path in order], text_encoder=quick_base.encoder
-        )
+        both = Generator(quick_base.checkpoint, [(path, 0.5) for path in order], text_encoder=quick_base.encoder)
         sounds.append(both("rain", **SHORT).waveform)
     torch.testing.assert_close(sounds[0], sounds[1], atol=1e-4, rtol=1e-3)
     assert not torch.allclose(sounds[0], sounds[2], atol=1e-3)

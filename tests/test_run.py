@@ -451,9 +451,7 @@ def test_a_resumed_run_with_moments_in_eight_bits_is_the_same_to_the_bit(
 def test_a_run_can_be_stopped_twice(quick_train: Train, uninterrupted: Path) -> None:
     for step in (4, 7):
         with pytest.raises(StoppedError):
-            quick_train(
-                validation_prompts=["rain"], on_progress=stop_at(step, KeyboardInterrupt()), resume=step == 7
-            )
+            quick_train(validation_prompts=["rain"], on_progress=stop_at(step, KeyboardInterrupt()), resume=step == 7)
     assert_same_run(quick_train(validation_prompts=["rain"], resume=True).folder, uninterrupted)
 
 

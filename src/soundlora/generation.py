@@ -97,9 +97,7 @@ class Generator:
         tell = on_progress or (lambda progress: None)
         defaults = self.base.config.sampling
         if negative_prompt is None:
-            negative_prompt = (
-                DEFAULT_NEGATIVE_PROMPT if defaults.negative_prompt is None else defaults.negative_prompt
-            )
+            negative_prompt = DEFAULT_NEGATIVE_PROMPT if defaults.negative_prompt is None else defaults.negative_prompt
         count, guidance = SamplingSettings(steps, cfg, stg).resolve(defaults)
         tell(Progress("contexts", message="encoding the prompt"))
         missing = [text for text in (prompt, negative_prompt) if text not in self._contexts]

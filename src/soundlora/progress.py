@@ -64,9 +64,7 @@ class Pace:
         weight = max(1 - self.smoothing, 1 / self._counted)
         self.loss = loss if self.loss is None else self.loss + weight * (loss - self.loss)
         speed = self._counted / max(self._seconds, 1e-9)
-        return Progress(
-            "training", self.done, self.steps, self.loss, speed, (self.steps - self.done) / speed
-        )
+        return Progress("training", self.done, self.steps, self.loss, speed, (self.steps - self.done) / speed)
 
 
 class StoppedError(RuntimeError):

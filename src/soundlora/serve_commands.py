@@ -22,9 +22,7 @@ DatabaseOption = Annotated[
     str | None, typer.Option(help="postgresql://user@host/name. [default: an SQLite file in the data folder]")
 ]
 
-keys_commands = typer.Typer(
-    help="Keys that let clients into the server.", no_args_is_help=True, rich_markup_mode=None
-)
+keys_commands = typer.Typer(help="Keys that let clients into the server.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def serve(

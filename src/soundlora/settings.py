@@ -88,9 +88,7 @@ class Settings:
     @classmethod
     def from_json(cls, text: str) -> Settings:
         values = json.loads(text)
-        return cls(
-            **values | {"data_dir": Path(values["data_dir"]), "private_hosts": tuple(values["private_hosts"])}
-        )
+        return cls(**values | {"data_dir": Path(values["data_dir"]), "private_hosts": tuple(values["private_hosts"])})
 
 
 def _parsed(name: str, text: str, default: Any) -> Any:

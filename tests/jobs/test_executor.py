@@ -24,7 +24,9 @@ requests = Requests(Database(Settings.from_json(os.environ["SOUNDLORA_WORKER"]).
 FINISH = START + "requests.finish(request_id, owner, Outcome(200, {'owner': owner}, units=100))"
 DIE = START + "os.kill(os.getpid(), signal.SIGKILL)"
 HANG = START + "requests.beat(request_id, owner, lines=[(1, 'INFO', 'hanging')]); time.sleep(600)"
-STOPPABLE = START + """
+STOPPABLE = (
+    START
+    + """
 def stop(*_):
     requests.release(request_id, owner, lost=False, reason="stopped in good order")
     sys.exit(0)
@@ -32,6 +34,7 @@ signal.signal(signal.SIGTERM, stop)
 requests.beat(request_id, owner, lines=[(1, 'INFO', 'ready')])
 time.sleep(600)
 """
+)
 
 
 @pytest.fixture

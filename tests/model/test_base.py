@@ -41,7 +41,7 @@ def test_a_folder_with_no_or_two_checkpoints_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match=r"holds 2 \.safetensors files"):
         open_base(str(folder))
     with pytest.raises(InputError, match=r"holds no \.safetensors file"):
-        open_base(str(folder / "text_encoder" / ".."  / ".." ))
+        open_base(str(folder / "text_encoder" / ".." / ".."))
 
 
 def test_an_unknown_name_is_refused_with_what_to_give() -> None:

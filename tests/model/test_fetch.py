@@ -159,9 +159,7 @@ def test_killed_it_goes_on_from_what_was_safely_on_the_disk(
     assert told[0] == safe[0] >= 1_000_000
 
 
-def test_a_connection_that_fails_for_good_keeps_what_came(
-    file_server: FileServer, url: str
-) -> None:
+def test_a_connection_that_fails_for_good_keeps_what_came(file_server: FileServer, url: str) -> None:
     def fail_from_now_on() -> None:
         file_server.statuses = [(503, {})] * 6
 
@@ -261,9 +259,7 @@ def test_another_kind_of_file_is_refused(file_server: FileServer, url: str) -> N
         fetch_base(file_server.url + "/model.gguf")
 
 
-def test_a_disk_too_small_is_noticed_before(
-    file_server: FileServer, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_too_small_is_noticed_before(file_server: FileServer, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=60_000_000))
     with pytest.raises(InputError, match=r"2\.\d MB of http.* has 60\.0 MB free; .*SOUNDLORA_CACHE"):
         fetch_base(url)
@@ -333,9 +329,7 @@ def test_a_fetch_taken_up_again_stays_with_its_commit(file_server: FileServer) -
         (["README.md"], r"holds no \.safetensors file"),
     ],
 )
-def test_a_repository_without_one_checkpoint_is_refused(
-    file_server: FileServer, files: list[str], words: str
-) -> None:
+def test_a_repository_without_one_checkpoint_is_refused(file_server: FileServer, files: list[str], words: str) -> None:
     listing = {"siblings": [{"rfilename": name} for name in files]}
     file_server.files["/api/models/someone/tuned"] = json.dumps(listing).encode()
     with pytest.raises(InputError, match=words):

@@ -55,9 +55,7 @@ def test_what_is_read_of_a_text_encoder_is_fetched(file_server: FileServer, file
     assert fingerprint(folder) == fingerprint(TINY_ENCODER)
 
 
-def test_shards_are_fetched_one_after_another_and_not_again(
-    file_server: FileServer, sharded: dict[str, bytes]
-) -> None:
+def test_shards_are_fetched_one_after_another_and_not_again(file_server: FileServer, sharded: dict[str, bytes]) -> None:
     put(file_server, NAME, sharded)
     first, total = len(sharded["model-1.safetensors"]), len(sharded["model-2.safetensors"])
 

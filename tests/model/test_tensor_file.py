@@ -46,10 +46,10 @@ def test_a_packed_header_describes_the_tensors_one_after_another(path: Path, tmp
     content = path.read_bytes()
     packed = tmp_path / "packed.safetensors"
     parts = [content[info.start : info.end] for info in wanted.values()]
-    packed.write_bytes(pack_header(wanted, {"said": "é\"}"}) + b"".join(parts))
+    packed.write_bytes(pack_header(wanted, {"said": 'é"}'}) + b"".join(parts))
     tensors = load_file(packed)
     assert list(TensorFile(packed, "try again").tensors) == ["half", "table"]
-    assert TensorFile(packed, "try again").metadata == {"said": "é\"}"}
+    assert TensorFile(packed, "try again").metadata == {"said": 'é"}'}
     assert tensors["half"].tolist() == [1.5, -2.0]
     assert torch.equal(tensors["table"], load_file(path)["table"])
 

@@ -279,9 +279,7 @@ def run_text(case: Case) -> Outputs:
     hidden, mask = case.inputs["hidden_states"], case.inputs["attention_mask"]
     dtype = hidden.dtype
     features = projection(dtype)(hidden, mask)
-    context = torch.stack(
-        [connector(dtype)(f[m.bool()], len(m)) for f, m in zip(features, mask, strict=True)]
-    )
+    context = torch.stack([connector(dtype)(f[m.bool()], len(m)) for f, m in zip(features, mask, strict=True)])
     # Every position of the context counts, so the mask that the reference hands on is all ones.
     return {"audio_features": features, "audio_encoding": context, "binary_mask": torch.ones_like(mask)}
 
@@ -384,4 +382,3 @@ RUNNERS: dict[str, tuple[tuple[str, ...], Callable[[Case], Outputs]]] = {
     "schedule and sigma": (("sigmas_", "positions_", "timestep_sampler"), run_schedule),
     "guided sampling": (("guided_", "initial_noise"), run_guidance),
 }
-

@@ -168,9 +168,7 @@ def test_a_stream_of_what_has_ended_is_one_event(client: TestClient, service: Se
     assert (event["status"], event["error_type"], event["logs"]) == ("COMPLETED", "client_cancelled", None)
 
 
-def test_a_quiet_stream_is_kept_alive(
-    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_quiet_stream_is_kept_alive(client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "PING_SECONDS", 0.05)
     id = submit(client)
     thread = threading.Timer(0.6, service.requests.cancel, [id])

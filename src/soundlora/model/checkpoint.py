@@ -166,9 +166,7 @@ class Checkpoint:
         return self._load(lambda: AudioConnector(self.config.text), _CONNECTOR, device, dtype)
 
     def load_projection(self, device: torch.device, dtype: torch.dtype) -> FeatureProjection:
-        return self._load(
-            lambda: FeatureProjection(self.config.text, self.encoder_layers), _PROJECTION, device, dtype
-        )
+        return self._load(lambda: FeatureProjection(self.config.text, self.encoder_layers), _PROJECTION, device, dtype)
 
     def load_vae(self, device: torch.device, *, encoder: bool, decoder: bool) -> AudioVAE:
         """In fp32, as the reference prepares its latents."""
@@ -184,9 +182,7 @@ class Checkpoint:
             lambda: Vocoder(self.config.vocoder, self.config.audio.mel_bins), _VOCODER, device, torch.float32
         )
 
-    def _load(
-        self, build: Callable[[], Module], prefix: str, device: torch.device, dtype: torch.dtype
-    ) -> Module:
+    def _load(self, build: Callable[[], Module], prefix: str, device: torch.device, dtype: torch.dtype) -> Module:
         with torch.device("meta"):
             module = build()
         stored = self.file.read(prefix + name for name in module.state_dict())

@@ -35,14 +35,14 @@ def to_stereo(waveform: Tensor) -> Tensor:
         return waveform
     if channels == 6:
         left, right, centre, _, ls, rs = waveform
-        return torch.stack(
-            (left + _MINUS_3_DB * (centre + ls), right + _MINUS_3_DB * (centre + rs))
-        ) / (1 + 2 * _MINUS_3_DB)
+        return torch.stack((left + _MINUS_3_DB * (centre + ls), right + _MINUS_3_DB * (centre + rs))) / (
+            1 + 2 * _MINUS_3_DB
+        )
     if channels == 8:
         left, right, centre, _, ls, rs, lb, rb = waveform
-        return torch.stack(
-            (left + _MINUS_3_DB * (centre + ls + lb), right + _MINUS_3_DB * (centre + rs + rb))
-        ) / (1 + 3 * _MINUS_3_DB)
+        return torch.stack((left + _MINUS_3_DB * (centre + ls + lb), right + _MINUS_3_DB * (centre + rs + rb))) / (
+            1 + 3 * _MINUS_3_DB
+        )
     return waveform.mean(dim=0, keepdim=True).repeat(2, 1)
 
 
@@ -134,6 +134,4 @@ def _hz_to_mel(hz: float) -> float:
 
 def _mel_to_hz(mels: Tensor) -> Tensor:
     break_mel = _BREAK_HZ / _LINEAR_HZ
-    return torch.where(
-        mels >= break_mel, _BREAK_HZ * torch.exp(_LOG_STEP * (mels - break_mel)), _LINEAR_HZ * mels
-    )
+    return torch.where(mels >= break_mel, _BREAK_HZ * torch.exp(_LOG_STEP * (mels - break_mel)), _LINEAR_HZ * mels)

@@ -155,9 +155,7 @@ class AudioTransformer(nn.Module):
         self_mask = None if attention_mask is None else _additive_self_mask(attention_mask, dtype)
         bypass = bypass or {}
         for index, block in enumerate(self.transformer_blocks):
-            inputs = (
-                h, modulation, context, prompt_modulation, rope, text_mask, self_mask, bypass.get(index, False)
-            )
+            inputs = (h, modulation, context, prompt_modulation, rope, text_mask, self_mask, bypass.get(index, False))
             if self.checkpointing and torch.is_grad_enabled():
                 # Nothing in a block is random, so no random state needs to be kept for the second time.
                 h = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)

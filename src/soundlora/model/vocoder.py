@@ -117,9 +117,7 @@ class AMPBlock(nn.Module):
         self.convs1 = nn.ModuleList(
             nn.Conv1d(channels, channels, kernel, dilation=d, padding=(kernel * d - d) // 2) for d in dilations
         )
-        self.convs2 = nn.ModuleList(
-            nn.Conv1d(channels, channels, kernel, padding=(kernel - 1) // 2) for _ in dilations
-        )
+        self.convs2 = nn.ModuleList(nn.Conv1d(channels, channels, kernel, padding=(kernel - 1) // 2) for _ in dilations)
         self.acts1 = nn.ModuleList(AliasFreeActivation(channels) for _ in dilations)
         self.acts2 = nn.ModuleList(AliasFreeActivation(channels) for _ in dilations)
 

@@ -87,9 +87,7 @@ class Board:
         entry.asked_at = time.monotonic()
         async with entry.reading_lines:
             while entry.lines_of != (state.state, state.beat):
-                found = await asyncio.to_thread(
-                    self._requests.log_lines, state.id, entry.last_line, _LINES_AT_A_TIME
-                )
+                found = await asyncio.to_thread(self._requests.log_lines, state.id, entry.last_line, _LINES_AT_A_TIME)
                 entry.lines += [log_entry(line) for line in found]
                 entry.last_line = found[-1].number if found else entry.last_line
                 if len(found) < _LINES_AT_A_TIME:

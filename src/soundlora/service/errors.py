@@ -20,9 +20,7 @@ from soundlora.storage import StorageError
 class Refusal(Exception):  # noqa: N818
     """The server does not take what was sent. Flat body, `error_type` in the header too."""
 
-    def __init__(
-        self, status_code: int, error_type: str, sentence: str, headers: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, status_code: int, error_type: str, sentence: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(sentence)
         self.status_code, self.error_type, self.sentence = status_code, error_type, sentence
         self.headers = headers or {}

@@ -88,9 +88,7 @@ async def cancel(request: Request) -> Response:
     status = await asyncio.to_thread(service.requests.cancel, state.id)
     service.board.changed(state.id)
     code = {"OK": 200, "CANCELLATION_REQUESTED": 202, "ALREADY_COMPLETED": 400, "NOT_FOUND": 404}[status]
-    return JSONResponse(
-        {"status": status, "success": code < 400}, code, headers=_named(state.id, state.endpoint)
-    )
+    return JSONResponse({"status": status, "success": code < 400}, code, headers=_named(state.id, state.endpoint))
 
 
 def endpoint_of(request: Request) -> Endpoint:

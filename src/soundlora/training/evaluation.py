@@ -152,9 +152,7 @@ def judge(
             )
         else:
             verdict = "learnt"
-            sentences.append(
-                f"Learnt: the loss on clips kept out fell by {gain:.0%}, from {base:.3f} to {final:.3f}."
-            )
+            sentences.append(f"Learnt: the loss on clips kept out fell by {gain:.0%}, from {base:.3f} to {final:.3f}.")
     else:
         sentences.append(
             "No clip was kept out, so there is no telling whether it learnt the sound or the clips: "

@@ -119,9 +119,7 @@ class RunFolder:
     # ------------------------------------------------------------------------------------------------------------------
     # checkpoints: adapter and moments in fp32, from which a run goes on to the bit, and beside each its LoRA file
 
-    def save_checkpoint(
-        self, step: int, adapter: Adapter, optimizer: Optimizer, metadata: Mapping[str, str]
-    ) -> Path:
+    def save_checkpoint(self, step: int, adapter: Adapter, optimizer: Optimizer, metadata: Mapping[str, str]) -> Path:
         """Returns the path of the state. metadata: of the LoRA file, to which the step is added."""
         path = self.checkpoints / f"step_{step:06d}.pt"
         adapter.save(self.checkpoint_lora(step), {**metadata, "step": str(step)})
