@@ -1,6 +1,6 @@
 """Stage 2: the audio VAE, on log-mels.
 
-    python recipes/nano/codec_vae.py [steps]
+python recipes/nano/codec_vae.py [steps]
 """
 
 from __future__ import annotations

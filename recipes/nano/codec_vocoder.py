@@ -1,6 +1,6 @@
 """Stage 5: the vocoder's bandwidth extension, from real 16 kHz sound to 48 kHz.
 
-    python recipes/nano/codec_vocoder.py [steps] [--warm stage]
+python recipes/nano/codec_vocoder.py [steps] [--warm stage]
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from pool import RATE, Pool
 from runs import Stage
-from sizes import AUDIO, CONFIG
+from sizes import AUDIO, MODEL
 from torch import Tensor
 
-from soundlora.model.config import parse_config
 from soundlora.model.mel import _mel_filters, resample
 from soundlora.model.vocoder import Vocoder
 
@@ -24,9 +23,8 @@ BATCH, FRAMES = 4, 64  # crops of 0.64 s
 
 def new_vocoder() -> Vocoder:
     """Fresh generators; the second mel front end is a Hann-windowed DFT and Slaney filters."""
-    config = parse_config(CONFIG, {"context_length": 128})
-    vocoder = Vocoder(config.vocoder, config.audio.mel_bins)
-    n_fft, c = config.vocoder.n_fft, config.vocoder
+    vocoder = Vocoder(MODEL.vocoder, MODEL.audio.mel_bins)
+    n_fft, c = MODEL.vocoder.n_fft, MODEL.vocoder
     bins = n_fft // 2 + 1
     angle = 2 * np.pi * np.outer(np.arange(bins), np.arange(n_fft)) / n_fft
     basis = torch.from_numpy(np.concatenate((np.cos(angle), -np.sin(angle)))).float()

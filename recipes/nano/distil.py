@@ -13,12 +13,11 @@ import argparse
 
 import torch
 from captioned import SETS
-from pretrain import SHAPES, Captioned, TextPath, draw_batch, follow, heard_error
-from runs import Stage, load_modules
-from sizes import CONFIG, CONTEXT_LENGTH
-from torch import Tensor, nn
+from pretrain import SHAPES, Captioned, draw_batch, follow, heard_error, text_to_latents
+from runs import Stage
+from sizes import AUDIO, MODEL
+from torch import Tensor
 
-from soundlora.model.config import parse_config
 from soundlora.model.latents import positions
 from soundlora.model.transformer import AudioTransformer, Rope, denoised
 from soundlora.sampling.guidance import Guidance
@@ -43,26 +42,21 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("steps", type=int, nargs="?", default=1200)
     parser.add_argument("--rate", type=float, default=4e-4)
+    parser.add_argument("--seed", type=int, default=8, help="of clips, captions and noise; another for another fall")
     parser.add_argument("--bf16", action="store_true", help="products in bf16, for processors that have it")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    config = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH})
     sets = [Captioned(number) for number in range(len(SETS))]
-    pretrained = load_modules("dit")["average"]
-    teacher = nn.ModuleDict({"model": AudioTransformer(config.transformer), "text": TextPath()})
-    average = nn.ModuleDict({"model": AudioTransformer(config.transformer), "text": TextPath()})
-    for module in (teacher, average):
-        module.load_state_dict(pretrained)
-        module.requires_grad_(False)
-    model = AudioTransformer(config.transformer)
+    teacher, average = (text_to_latents("dit").requires_grad_(False) for _ in range(2))
+    model = AudioTransformer(MODEL.transformer)
     model.load_state_dict(teacher["model"].state_dict())
     stage = Stage("guided", {"model": model, "average": average}, arguments.steps, rate=arguments.rate)
-    ropes = {n: model.rope(positions(n, config.audio)) for _, n, _ in SHAPES}
+    ropes = {n: model.rope(positions(n, AUDIO)) for _, n, _ in SHAPES}
     online = dict(model.named_parameters())
     with torch.no_grad():
         empty = teacher["text"]([""])
     while not stage.done:
-        batch = draw_batch(sets, 8, stage.step)
+        batch = draw_batch(sets, arguments.seed, stage.step)
         x, sigma, rope = batch.noisy, batch.sigma, ropes[batch.clean.shape[1]]
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
             with torch.no_grad():

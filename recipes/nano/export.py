@@ -14,16 +14,15 @@ from pathlib import Path
 
 import torch
 from codec_vocoder import new_vocoder
-from pretrain import TextPath
+from pretrain import TextPath, text_to_latents
 from response import strengthen
 from runs import load_modules
 from safetensors.torch import save_file
-from sizes import CONFIG, CONTEXT_LENGTH, SAMPLING, WORK
+from sizes import CONFIG, CONTEXT_LENGTH, MODEL, SAMPLING, WORK
 from torch import Tensor, nn
 
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.base import NANO
-from soundlora.model.config import parse_config
 from soundlora.model.transformer import AudioTransformer
 
 LICENCE = "Apache-2.0; trained from scratch on synthesised sound, no LTX or Gemma weights inside"
@@ -42,9 +41,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=NANO)
     parser.add_argument("--untrained", action="store_true")
     arguments = parser.parse_args()
-    config = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH})
-    vae, vocoder = AudioVAE(config.audio), new_vocoder()
-    averaged = nn.ModuleDict({"model": AudioTransformer(config.transformer), "text": TextPath()})
+    vae, vocoder = AudioVAE(MODEL.audio), new_vocoder()
+    averaged = text_to_latents()
     load(vae, "decoder" if (WORK / "decoder.pt").exists() else "vae", "vae", arguments.untrained)
     load(vocoder.vocoder, "stage1", "generator", arguments.untrained)
     load(vocoder.bwe_generator, "bwe", "generator", arguments.untrained)

@@ -16,10 +16,9 @@ import torch
 from lines import FRAME_STAGES, LINES, SPACING, bf16_filters, mel_of_lines, rest
 from numpy.typing import NDArray
 from scipy.optimize import nnls
-from sizes import AUDIO, CONFIG, CONTEXT_LENGTH
+from sizes import AUDIO, MODEL
 from torch import Tensor, nn
 
-from soundlora.model.config import parse_config
 from soundlora.model.mel import _mel_filters
 from soundlora.model.vocoder import AliasFreeActivation, AMPBlock, Generator
 
@@ -144,7 +143,7 @@ class Front(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        whole = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH}).vocoder.stage1
+        whole = MODEL.vocoder.stage1
         at_mel_rate = {key: getattr(whole, key)[:FRAME_STAGES] for key in ("upsample_rates", "upsample_kernels")}
         generator = Generator(replace(whole, channels=whole.channels // 2, **at_mel_rate), BANDS // 2)
         self.conv_pre, self.ups, self.resblocks = generator.conv_pre, generator.ups, generator.resblocks
@@ -230,9 +229,7 @@ def put_front(generator: Generator, front: Front) -> None:
 def take_front(generator: Generator) -> Front:
     """Out of a generator, from its left channel."""
     front, both = Front(), generator.state_dict()
-    front.load_state_dict(
-        {name: both[name][tuple(map(slice, one.shape))] for name, one in front.state_dict().items()}
-    )
+    front.load_state_dict({name: both[name][tuple(map(slice, one.shape))] for name, one in front.state_dict().items()})
     return front
 
 

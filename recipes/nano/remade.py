@@ -22,15 +22,14 @@ from front import Front
 from lines import line_phases
 from numpy.lib.format import open_memmap
 from pool import Pool
-from pretrain import TextPath
+from pretrain import text_to_latents
 from runs import Stage, load_modules
 from sharpen import NOISE, STATISTICS, assemble, heard, keep_the_rest, learnt_parts, losses, louder
-from sizes import AUDIO, CONFIG, CONTEXT_LENGTH, SAMPLING, WORK
+from sizes import AUDIO, SAMPLING, WORK
 from sounds import caption
-from torch import Tensor, nn
+from torch import Tensor
 
 from soundlora.model.audio_vae import AudioVAE
-from soundlora.model.config import parse_config
 from soundlora.model.latents import positions
 from soundlora.model.transformer import AudioTransformer
 from soundlora.sampling.guidance import Guidance, denoise
@@ -62,9 +61,7 @@ def remake(model: AudioTransformer, clean: Tensor, context: Tensor, level: float
 
 def remake_all(stage: str) -> None:
     """work/remade.npy (clips, T, C), of `chosen_clips`, by the transformer of a stage."""
-    config = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH})
-    both = nn.ModuleDict({"model": AudioTransformer(config.transformer), "text": TextPath()})
-    both.load_state_dict(load_modules(stage)["average"])
+    both = text_to_latents(stage)
     latents, chosen = np.load(SETS[0].latents_path, mmap_mode="r"), chosen_clips()
     remade = open_memmap(WORK / "remade.partial.npy", "w+", np.float16, (len(chosen), *latents.shape[1:]))
     rng = np.random.default_rng(13)

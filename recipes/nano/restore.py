@@ -16,15 +16,14 @@ from pathlib import Path
 import torch
 from codec_vocoder import new_vocoder
 from front import take_front
-from pretrain import TextPath
+from pretrain import TextPath, text_to_latents
 from response import FACTOR, strengthen
 from safetensors.torch import load_file
-from sizes import CONFIG, CONTEXT_LENGTH, WORK
+from sizes import AUDIO, WORK
 from torch import Tensor, nn
 
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.base import NANO
-from soundlora.model.config import parse_config
 from soundlora.model.transformer import AudioTransformer
 
 
@@ -33,7 +32,6 @@ def main() -> None:
     WORK.mkdir(exist_ok=True)
     shutil.copy(source / "text_encoder" / "tokenizer.json", WORK / "tokenizer.json")
     tensors = load_file(source / "nano.safetensors")
-    config = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH})
 
     def fill(module: nn.Module, prefix: str, without: str = "\0") -> dict[str, Tensor]:
         state = {
@@ -46,21 +44,23 @@ def main() -> None:
 
     vocoder = new_vocoder()
     fill(vocoder, "vocoder.")
-    text = TextPath()
+    both = text_to_latents()
+    model, text = both["model"], both["text"]
+    assert isinstance(model, AudioTransformer)
+    assert isinstance(text, TextPath)
     fill(text.connector, "model.diffusion_model.audio_embeddings_connector.")
     fill(text.projection, "text_embedding_projection.")
     gemma = load_file(source / "text_encoder" / "model.safetensors")
     text.gemma.load_state_dict({name: tensor.float() for name, tensor in gemma.items()})
-    model = AudioTransformer(config.transformer)
     fill(model, "model.diffusion_model.", "model.diffusion_model.audio_embeddings_connector.")
     strengthen(model, 1 / FACTOR)
     stages = {
-        "vae": {"vae": fill(AudioVAE(config.audio), "audio_vae.")},
+        "vae": {"vae": fill(AudioVAE(AUDIO), "audio_vae.")},
         "player": {"generator": vocoder.vocoder.state_dict()},
         "front": {"front": take_front(vocoder.vocoder).state_dict()},
         "stage1": {"generator": vocoder.vocoder.state_dict()},
         "bwe": {"generator": vocoder.bwe_generator.state_dict()},
-        "first": {"average": nn.ModuleDict({"model": model, "text": text}).state_dict()},
+        "first": {"average": both.state_dict()},
     }
     for name, modules in stages.items():
         torch.save({"modules": modules}, WORK / f"{name}.pt")

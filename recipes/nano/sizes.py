@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from soundlora.model.config import AudioConfig, parse_config
+from soundlora.model.config import ModelConfig, parse_config
 
 HERE = Path(__file__).parent
 WORK = HERE / "work"
@@ -119,14 +119,15 @@ CONFIG: dict[str, Any] = {
     },
 }
 
-AUDIO: AudioConfig = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH}).audio
+MODEL: ModelConfig = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH})
+AUDIO = MODEL.audio
 AUDIBLE = -9.0  # log-mel; below this nobody hears a difference
 
 # Used wherever nobody says otherwise; docs/nano.md says why.
 SAMPLING: dict[str, Any] = {
     "steps": 30,
     "cfg": 1.0,
-    "stg": 0.35,
+    "stg": 0.25,
     "stg_blocks": [0],
     "rescale": 0.0,
     "negative_prompt": "",

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from response import FACTOR, strengthen
-from sizes import AUDIO, CONFIG, CONTEXT_LENGTH
+from sizes import AUDIO, MODEL
 from torch import Tensor
 
-from soundlora.model.config import parse_config
 from soundlora.model.latents import positions
 from soundlora.model.lora import Adapter, target_names
 from soundlora.model.transformer import AudioTransformer
@@ -16,7 +15,7 @@ from soundlora.model.transformer import AudioTransformer
 
 def new_model() -> AudioTransformer:
     torch.manual_seed(0)
-    model = AudioTransformer(parse_config(CONFIG, {"context_length": CONTEXT_LENGTH}).transformer)
+    model = AudioTransformer(MODEL.transformer)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.1)
