@@ -1,6 +1,8 @@
 """Stage 2: the audio VAE, on log-mels.
 
-python recipes/nano/codec_vae.py [steps]
+    python recipes/nano/codec_vae.py [steps]
+
+Resumable, as every stage is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Stage 5: the vocoder's bandwidth extension, from real 16 kHz sound to 48 kHz.
 
-python recipes/nano/codec_vocoder.py [steps] [--warm stage]
+    python recipes/nano/codec_vocoder.py [steps] [--warm stage]
+
+--warm takes the first weights from an earlier stage file.
 """
 
 from __future__ import annotations
