@@ -24,7 +24,7 @@ from numpy.lib.format import open_memmap
 from pool import Pool
 from pretrain import text_to_latents
 from runs import Stage, load_modules
-from sharpen import NOISE, STATISTICS, assemble, heard, keep_the_rest, learnt_parts, losses, louder
+from sharpen import NOISE, assemble, heard, keep_the_rest, learnt_parts, losses, louder
 from sizes import AUDIO, SAMPLING, WORK
 from sounds import caption
 from torch import Tensor
@@ -39,7 +39,9 @@ CLIPS = 3000
 LEVELS = (0.2, 0.6)  # of the noise that is added; with more, what comes out is another sound
 BATCH, LATENTS = 3, 26  # crops of each kind, 1 s
 HELD_OUT = 9  # every ninth clip
-STATISTICS_OF_DECODED = 0.3
+# Weights of the deviation and slope of each band, of what is heard and of what is decoded: judges and LoRAs go by them
+# more than by any one frame.
+STATISTICS, STATISTICS_OF_DECODED = 2.0, 0.8
 
 
 def chosen_clips() -> dict[int, dict[str, Any]]:

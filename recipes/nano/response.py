@@ -9,38 +9,50 @@ by the same: the base computes what it did, and a LoRA's step changes its output
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from soundlora.model.transformer import AudioTransformer, Block
 
-FACTOR = 4.0  # a power of two, so that weights in bf16 lose nothing
+# Powers of two, so that weights in bf16 lose nothing. What attends to text goes further: that is where a trigger phrase
+# differs from other prompts, so that more of what a LoRA learns stays with its own.
+FACTOR, TEXT_FACTOR = 4.0, 16.0
 # Rows of a block's table: shift, scale, gate; of self-attention, of the feed-forward, of the attention to text.
-SCALES, PROMPT_SCALES = (1, 4, 7), (1,)
+SCALES, TEXT, ROWS = (1, 4, 7), slice(6, 9), 9
+PROMPT_SCALES, PROMPT_ROWS = (1,), 2
 
 
 @torch.no_grad()
-def strengthen(model: AudioTransformer, factor: float = FACTOR) -> None:
-    """In place; `1 / factor` takes it back."""
-    for modulation in (model.audio_adaln_single, model.audio_prompt_adaln_single):
-        _multiply(modulation.linear, factor)
+def strengthen(model: AudioTransformer, factor: float = FACTOR, text_factor: float = TEXT_FACTOR) -> None:
+    """In place; `1 / factor` and `1 / text_factor` take it back."""
+    rows = torch.full((ROWS, 1), factor)
+    rows[TEXT] = text_factor
+    prompt_rows = torch.full((PROMPT_ROWS, 1), text_factor)
+    _multiply_rows(model.audio_adaln_single.linear, rows)
+    _multiply_rows(model.audio_prompt_adaln_single.linear, prompt_rows)
     for block in model.transformer_blocks:
         assert isinstance(block, Block)
-        for table, scales in (
-            (block.audio_scale_shift_table, SCALES),
-            (block.audio_prompt_scale_shift_table, PROMPT_SCALES),
+        for table, share, scales in (
+            (block.audio_scale_shift_table, rows, SCALES),
+            (block.audio_prompt_scale_shift_table, prompt_rows, PROMPT_SCALES),
         ):
-            table.mul_(factor)
-            table[list(scales)] += factor - 1  # it is 1 + scale that multiplies
-        for attention in (block.audio_attn1, block.audio_attn2):
+            table.mul_(share)
+            table[list(scales)] += share[list(scales)] - 1  # it is 1 + scale that multiplies
+        for attention, by in ((block.audio_attn1, factor), (block.audio_attn2, text_factor)):
             for layer in (attention.to_q, attention.to_k, attention.to_v, attention.to_gate_logits):
-                layer.weight.div_(factor)
-            _multiply(attention.to_out[0], 1 / factor)
+                layer.weight.div_(by)
+            _divide(attention.to_out[0], by)
         first, last = block.audio_ff.net[0].proj, block.audio_ff.net[2]
         first.weight.div_(factor)
-        _multiply(last, 1 / factor)
+        _divide(last, factor)
 
 
-def _multiply(layer: nn.Module, factor: float) -> None:
+def _multiply_rows(layer: nn.Linear, rows: Tensor) -> None:
+    """A layer whose outputs are the rows of a table, one after the other."""
+    layer.weight.view(len(rows), -1).mul_(rows)
+    layer.bias.view(len(rows), -1).mul_(rows)
+
+
+def _divide(layer: nn.Module, factor: float) -> None:
     assert isinstance(layer, nn.Linear)
-    layer.weight.mul_(factor)
-    layer.bias.mul_(factor)
+    layer.weight.div_(factor)
+    layer.bias.div_(factor)

@@ -17,7 +17,7 @@ import torch
 from codec_vocoder import new_vocoder
 from front import take_front
 from pretrain import TextPath, text_to_latents
-from response import FACTOR, strengthen
+from response import FACTOR, TEXT_FACTOR, strengthen
 from safetensors.torch import load_file
 from sizes import AUDIO, WORK
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ def main() -> None:
     gemma = load_file(source / "text_encoder" / "model.safetensors")
     text.gemma.load_state_dict({name: tensor.float() for name, tensor in gemma.items()})
     fill(model, "model.diffusion_model.", "model.diffusion_model.audio_embeddings_connector.")
-    strengthen(model, 1 / FACTOR)
+    strengthen(model, 1 / FACTOR, 1 / TEXT_FACTOR)
     stages = {
         "vae": {"vae": fill(AudioVAE(AUDIO), "audio_vae.")},
         "player": {"generator": vocoder.vocoder.state_dict()},

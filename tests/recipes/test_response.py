@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
-from response import FACTOR, strengthen
+from response import FACTOR, TEXT_FACTOR, strengthen
 from sizes import AUDIO, MODEL
 from torch import Tensor
 
@@ -35,25 +34,27 @@ def test_the_base_computes_what_it_did_and_can_be_taken_back() -> None:
         before = velocity(model)
         strengthen(model)
         assert torch.allclose(velocity(model), before, atol=1e-4 * float(before.abs().max()))
-        strengthen(model, 1 / FACTOR)
+        strengthen(model, 1 / FACTOR, 1 / TEXT_FACTOR)
     for one, other in zip(model.parameters(), new_model().parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
 
 
-def test_a_small_loras_effect_is_larger_by_the_factor_whichever_layer_it_is_on() -> None:
-    def effect(name: str, factor: float) -> Tensor:
+def test_a_lora_does_what_one_larger_by_its_layers_factor_did() -> None:
+    def effect(name: str, size: float, *factors: float) -> Tensor:
         model = new_model()
-        strengthen(model, factor)
+        strengthen(model, *factors)
         plain = velocity(model)
         linear = model.get_submodule(name)
         generator = torch.Generator().manual_seed(2)
-        a, b = (torch.randn(size, generator=generator) for size in ((4, linear.in_features), (linear.out_features, 4)))
-        Adapter.attach(model, {name: (a, 1e-3 * b)})
+        a, b = (torch.randn(s, generator=generator) for s in ((4, linear.in_features), (linear.out_features, 4)))
+        Adapter.attach(model, {name: (a, size * b)})
         return velocity(model) - plain
 
     names = [name for name in target_names(new_model()) if name.startswith("transformer_blocks.1.")]
     assert len(names) == 10
     with torch.no_grad():
         for name in names:
-            once, now = effect(name, 1.0), effect(name, FACTOR)
-            assert float((now * once).sum() / once.square().sum()) == pytest.approx(FACTOR, rel=0.02), name
+            factor = TEXT_FACTOR if "attn2" in name else FACTOR
+            larger, now = effect(name, 1e-3 * factor, 1.0, 1.0), effect(name, 1e-3, FACTOR, TEXT_FACTOR)
+            assert float(larger.norm()) > 1e-3, name
+            assert float((now - larger).norm()) < 0.02 * float(larger.norm()), name
