@@ -127,7 +127,7 @@ AUDIBLE = -9.0  # log-mel; below this nobody hears a difference
 SAMPLING: dict[str, Any] = {
     "steps": 30,
     "cfg": 1.0,
-    "stg": 0.25,
+    "stg": 0.4,
     "stg_blocks": [0],
     "rescale": 0.0,
     "negative_prompt": "",
