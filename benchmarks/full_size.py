@@ -1,11 +1,11 @@
-"""A rehearsal of LTX 2.3's full size on a CPU, with files of its layout and without its weights.
+"""A rehearsal of LTX 2.3's full size on a GPU or a CPU, with files of its layout and without its weights.
 
     .venv/bin/python benchmarks/full_size.py [--layers 48] [--folder FOLDER]
 
 Makes a checkpoint of 46 GB, of which the video tensors are holes and the audio tensors small random values (8.5 GB on
 the disk), and a Gemma directory of 24 GB that is all holes. Then, as `soundlora train` does it: contexts of two
 captions, three training steps, a checkpoint after the second from which the third goes on, and two sampling steps with
-CFG and STG. The base is held in bf16; the products are in fp32, as few CPUs multiply in bf16.
+CFG and STG. The base is held in bf16; on CPUs the products are in fp32, as few of them multiply in bf16.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from table import peak_resident, report, resident, verdict
 from torch import Tensor
 
 from soundlora.model import gemma
-from soundlora.model.base import NANO, Base
+from soundlora.model.base import NANO, Base, compute_dtype, pick_device
 from soundlora.model.checkpoint import Layout
 from soundlora.model.full_size import GEMMA_3_12B_CONFIG, LTX_2_3
 from soundlora.model.latents import training_latents
@@ -39,12 +39,14 @@ from soundlora.training.plan import Settings, choose
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example, Trainer
 
-SECONDS, RANK, QUANTIZE = 5.0, 32, "bf16"
+SECONDS, RANK = 5.0, 32
 GIB, GB = 1 << 30, 1e9
-GOAL_GIB, GOAL_GB = 12.0, 10.0
+GOAL_GIB, GOAL_GPU_GIB, GOAL_GB = 12.0, 11.0, 10.0
 LAYOUT = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "full_size_layout.json.gz"
 CAPTIONS = ("a laser zaps twice, then a low hum", "noise, hiss, clipping")
-CPU = torch.device("cpu")
+DEVICE = pick_device()
+DTYPE = compute_dtype(DEVICE)
+QUANTIZE = "bf16" if DEVICE.type == "cpu" else None
 T = TypeVar("T")
 
 
@@ -137,6 +139,11 @@ class Reads:
         TensorFile.read = counting  # type: ignore[method-assign]
 
 
+def gpu_peak() -> float:
+    """GiB."""
+    return torch.cuda.max_memory_allocated() / GIB if DEVICE.type == "cuda" else 0.0
+
+
 class Stages:
     """Seconds of every stage, and the most memory held by its end."""
 
@@ -148,9 +155,10 @@ class Stages:
         began = time.perf_counter()
         result = action()
         taken = time.perf_counter() - began
-        peak = peak_resident() / GIB
-        self.rows.append((what, f"{taken:.0f} s", "", f"{peak:.2f} GiB at most so far"))
-        self.figures[what] = {"seconds": taken, "peak_gib": peak}
+        peak, on_gpu = peak_resident() / GIB, gpu_peak()
+        gpu = f", on the GPU {on_gpu:.2f}" if DEVICE.type == "cuda" else ""
+        self.rows.append((what, f"{taken:.1f} s", "", f"{peak:.2f} GiB at most so far{gpu}"))
+        self.figures[what] = {"seconds": taken, "peak_gib": peak, "gpu_peak_gib": on_gpu}
         print(*self.rows[-1], file=sys.stderr, flush=True)
         return result
 
@@ -161,16 +169,16 @@ def rehearse(folder: Path, layers: int) -> None:
     checkpoint, encoder = folder / "ltx-2.3-22b-dev.safetensors", folder / "text_encoder"
     stages("make the files", lambda: (make_checkpoint(checkpoint, layers), make_encoder(encoder, layers)))
     base = Base("full size", checkpoint, encoder)
-    contexts = stages("contexts of two captions", lambda: base.contexts(CAPTIONS, CPU))
+    contexts = stages("contexts of two captions", lambda: base.contexts(CAPTIONS, DEVICE))
     assert [context.shape for context in contexts] == [(1024, 2048)] * 2
 
     c = base.config.transformer
-    settings = Settings(rank=RANK, seconds=SECONDS, dtype=torch.float32, quantize=QUANTIZE)
+    settings = Settings(rank=RANK, seconds=SECONDS, dtype=DTYPE, quantize=QUANTIZE)
     for checkpointing in (False, True):
-        plan, why = choose(base.config, settings, CPU, checkpointing, base.encoder_config)
-        if plan.peak + imports < (GOAL_GIB - 1) * GIB:  # room for what the allocator can't use
+        plan, why = choose(base.config, settings, DEVICE, checkpointing, base.encoder_config)
+        if DEVICE.type == "cuda" or plan.peak + imports < (GOAL_GIB - 1) * GIB:  # room for what the allocator can't use
             break
-    model = stages("load the transformer", lambda: base.transformer(CPU, QUANTIZE))
+    model = stages("load the transformer", lambda: base.transformer(DEVICE, QUANTIZE))
     model.checkpointing = plan.settings.checkpointing
     latents = torch.randn(training_latents(SECONDS, base.config.audio), c.in_channels)
     examples = [Example("noise", latents, contexts[0])]
@@ -212,8 +220,11 @@ def rehearse(folder: Path, layers: int) -> None:
     peak, read = peak_resident() / GIB, reads.bytes[checkpoint.name] / GB
     gemma_read = reads.bytes[gemma.SINGLE_FILE] / GB
     whole = layers == LTX_2_3.transformer.layers
+    on_gpu = gpu_peak()
+    gpu_rows = [("GPU memory", f"{on_gpu:.2f} GiB", f"{GOAL_GPU_GIB:g} GiB", verdict(on_gpu, GOAL_GPU_GIB))]
     rows = [
         *stages.rows,
+        *(gpu_rows if DEVICE.type == "cuda" else []),
         ("memory, imports included", f"{peak:.2f} GiB", f"{GOAL_GIB:g} GiB", verdict(peak, GOAL_GIB) if whole else ""),
         ("planned, without the imports", f"{plan.peak / GIB:.2f} GiB", "", why),
         ("read of the checkpoint", f"{read:.2f} GB", f"{GOAL_GB:g} GB", verdict(read, GOAL_GB) if whole else ""),

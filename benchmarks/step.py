@@ -43,6 +43,7 @@ from soundlora.training.optimizer import Optimizer
 from soundlora.training.trainer import Example, Trainer
 
 SECONDS, RANK = 5.0, 32
+STEPS = 2000  # of the run whose steps are measured: on a GPU a run is compiled if it is long enough
 GOAL_RATIO, GOAL_SHARE = 6.0, 0.45
 NARROW = ("ours, bf16",) if pick_device().type == "cpu" and multiplies_in_bf16() else ()
 WAYS = ("ours", *NARROW, "usual", "usual, both")
@@ -67,7 +68,7 @@ def build_adapter(config: ModelConfig, device: torch.device, narrow: bool = Fals
     return Adapter.create(model, RANK)
 
 
-def our_step(config: ModelConfig, batch: int, narrow: bool) -> Step:
+def our_step(config: ModelConfig, batch: int, narrow: bool, steps: int) -> Step:
     device = pick_device()
     adapter = build_adapter(config, device, narrow)
     c, tokens = config.transformer, training_latents(SECONDS, config.audio)
@@ -81,7 +82,7 @@ def our_step(config: ModelConfig, batch: int, narrow: bool) -> Step:
     ]
     at_once = batch if device.type == "cuda" else 1
     trainer = Trainer(
-        adapter, examples, config.audio, steps=1000, learning_rate=1e-4, seed=0, batch_size=batch, at_once=at_once
+        adapter, examples, config.audio, steps=steps, learning_rate=1e-4, seed=0, batch_size=batch, at_once=at_once
     )
     return lambda number: void(trainer.step(number))
 
@@ -121,21 +122,22 @@ def void(_: object) -> None:
     return None
 
 
-def build(way: str, size: str, batch: int) -> Step:
+def build(way: str, size: str, batch: int, steps: int = STEPS) -> Step:
     torch.manual_seed(0)
     config = config_of(size)
     ours = way.startswith("ours")
-    return our_step(config, batch, way in NARROW) if ours else usual_step(config, batch, way == "usual, both")
+    return our_step(config, batch, way in NARROW, steps) if ours else usual_step(config, batch, way == "usual, both")
 
 
 def count(step: Step) -> int:
     """Floating-point operations of a step's matrix products."""
 
-    def product(out: Any, a: tuple[int, ...], b: tuple[int, ...], **_: Any) -> int:
+    def product(_: Any, a: tuple[int, ...], b: tuple[int, ...], /, *__: Any, **___: Any) -> int:
         return 2 * a[0] * a[1] * b[1]
 
-    inplace = {torch.ops.aten.addmm_: product}  # torch counts it only where it isn't in place
-    with FlopCounterMode(display=False, custom_mapping=inplace) as counter:
+    # torch counts sums of products only where they are neither in place nor of another type than their factors.
+    sums = dict.fromkeys((torch.ops.aten.addmm, torch.ops.aten.addmm_), product)
+    with FlopCounterMode(display=False, custom_mapping=sums) as counter:
         step(0)
     return int(counter.get_total_flops())
 
@@ -167,8 +169,8 @@ class MatrixRate:
 
 
 def measure_times(size: str, steps: int, batch: int) -> dict[str, Any]:
+    flop = {way: count(build(way, size, batch, steps=1)) for way in WAYS}  # calls that are compiled aren't counted
     built = {way: build(way, size, batch) for way in WAYS}
-    flop = {way: count(step) for way, step in built.items()}
     wide = compute_dtype(pick_device())
     rates = {dtype: MatrixRate(dtype) for dtype in (wide, *(torch.bfloat16 for _ in NARROW))}
     times: dict[str, list[float]] = {way: [] for way in WAYS}
@@ -253,7 +255,9 @@ def main() -> None:
     for size in sizes:
         times = in_fresh_process(*flags, "--part", "times", size)
         memory = {way: in_fresh_process(*flags, "--part", way, size) for way in WAYS}
-        rows += rows_of(size, times, memory)
+        of_size = rows_of(size, times, memory)
+        print(*map(" ".join, of_size), sep="\n", file=sys.stderr, flush=True)  # should a later size be cut off
+        rows += of_size
         figures[size] = {"times": times, "memory": memory}
     dtype = str(compute_dtype(pick_device())).removeprefix("torch.")
     title = f"A training step: batch {batch}, clips of {SECONDS:g} s, rank {RANK}, {dtype}, {arguments.steps} each"

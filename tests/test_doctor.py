@@ -58,9 +58,9 @@ def test_a_large_gpu_is_said_to_be_enough_and_a_small_one_not(
     doctor.print_findings(found | {"gpus": [{"name": "Big One", "memory": 24 * GIB}]})
     out = capsys.readouterr().out
     assert "GPU   Big One, 24 GiB" in out
-    assert "full  LTX 2.3 would run on this GPU: about 9.4 GiB at the peak, activations kept." in out
+    assert "full  LTX 2.3 would run on this GPU: about 9.5 GiB at the peak, activations kept." in out
     for size, words in {
-        10: "would run on this GPU: about 8.7 GiB at the peak, activations computed again.",
+        10: "would run on this GPU: about 8.8 GiB at the peak, activations computed again.",
         8: "would run on this GPU with --quantize int8: about 6.7 GiB at the peak, activations kept.",
         6: "would need a GPU with about 10 GiB",
     }.items():

@@ -13,7 +13,7 @@ from soundlora.errors import InputError
 from soundlora.model.base import open_base
 from soundlora.model.latents import positions
 from soundlora.model.lora import Adapter
-from soundlora.model.quantize import QuantizedLinear, dense, is_quantized, quantize
+from soundlora.model.quantize import QuantizedLinear, is_quantized, quantize
 from soundlora.model.transformer import AudioTransformer
 
 # The largest relative errors of the velocity on the reference checkpoint, as docs/benchmarks.md has them.
@@ -70,7 +70,7 @@ def test_the_adapters_gradients_are_those_of_the_widened_weights(targets: str) -
             for name, module in list(model.named_modules()):
                 if isinstance(module, QuantizedLinear):
                     plain = torch.nn.Linear(module.in_features, module.out_features)
-                    plain.weight.data, plain.bias.data = dense(module.weight, torch.float32).clone(), module.bias.data
+                    plain.weight.data, plain.bias.data = module.weight.dequantize(), module.bias.data
                     parent, _, child = name.rpartition(".")
                     setattr(model.get_submodule(parent), child, plain.requires_grad_(False))
         adapter = Adapter.create(model, 4, targets=targets)
@@ -88,7 +88,7 @@ def test_the_adapters_gradients_are_those_of_the_widened_weights(targets: str) -
 def test_no_widened_weight_is_kept_for_the_backward_pass(targets: str) -> None:
     model = quantize(fresh_transformer(), "int8")
     Adapter.create(model, 4, targets=targets)
-    widened = [dense(module.weight, torch.float32) for module in model.modules() if isinstance(module, QuantizedLinear)]
+    widened = [module.weight.dequantize() for module in model.modules() if isinstance(module, QuantizedLinear)]
     kept: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:

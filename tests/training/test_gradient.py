@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -8,9 +9,10 @@ from parity.cases import checkpoint
 from parity.runners import fresh_transformer
 from support import examples
 
+from soundlora.model.latents import positions
 from soundlora.model.lora import Adapter
 from soundlora.training import gradient as gradient_module
-from soundlora.training.gradient import Gradient, Samples
+from soundlora.training.gradient import Gradient, Samples, compile_blocks, compiles
 from soundlora.training.trainer import StepFigures, Trainer
 
 CONFIG = checkpoint().config
@@ -37,8 +39,8 @@ def gradients(adapter: Adapter) -> list[torch.Tensor]:
 def test_shares_of_a_batch_add_up() -> None:
     whole, parts = adapter(), adapter()
     both = samples(2)
-    losses = Gradient(whole.model, CONFIG.audio, batch_size=2).add(both)
-    gradient = Gradient(parts.model, CONFIG.audio, batch_size=2)
+    losses = Gradient(whole, CONFIG.audio, batch_size=2).add(both)
+    gradient = Gradient(parts, CONFIG.audio, batch_size=2)
     one_by_one = [gradient.add(Samples(*(tensor[n : n + 1] for tensor in both))) for n in range(2)]
     torch.testing.assert_close(torch.cat(one_by_one), losses)
     assert any(g.abs().sum() > 0 for g in gradients(whole))
@@ -52,7 +54,7 @@ def test_nothing_is_read_back_from_the_device() -> None:
     other.model.to("meta")
     for p in other.parameters():
         p.grad = torch.zeros_like(p)
-    gradient = Gradient(other.model, CONFIG.audio, batch_size=2)
+    gradient = Gradient(other, CONFIG.audio, batch_size=2)
     losses = gradient.add(samples(2))
     assert losses.device.type == "meta"
     assert losses.shape == (2,)
@@ -68,9 +70,9 @@ def test_where_recording_fails_the_calls_are_made_one_by_one(
 
     plain, refused = adapter(), adapter()
     monkeypatch.setattr(gradient_module, "_Recording", refuse)
-    gradient = Gradient(refused.model, CONFIG.audio, batch_size=1)
+    gradient = Gradient(refused, CONFIG.audio, batch_size=1)
     gradient._records = True
-    expected = Gradient(plain.model, CONFIG.audio, batch_size=1)
+    expected = Gradient(plain, CONFIG.audio, batch_size=1)
     for seed in range(6):
         assert torch.equal(gradient.add(samples(1, seed)), expected.add(samples(1, seed)))
     for a, b in zip(gradients(refused), gradients(plain), strict=True):
@@ -91,7 +93,7 @@ def test_recorded_once_for_each_shape_after_three_calls(monkeypatch: pytest.Monk
             return samples.sigma
 
     monkeypatch.setattr(gradient_module, "_Recording", Recording)
-    gradient = Gradient(adapter().model, CONFIG.audio, batch_size=1)
+    gradient = Gradient(adapter(), CONFIG.audio, batch_size=1)
     gradient._records = True
     for count in (1, 2, 1, 1, 2, 2):
         gradient.add(samples(count))
@@ -103,10 +105,53 @@ def test_recorded_once_for_each_shape_after_three_calls(monkeypatch: pytest.Monk
     assert recorded == [(1, None), (2, (0, 1))]
 
 
+def test_compiled_blocks_do_the_same_and_only_where_gradients_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[torch.nn.Module] = []
+
+    def compile_(block: torch.nn.Module, dynamic: bool) -> Callable[..., torch.Tensor]:
+        def run(*inputs: object) -> torch.Tensor:
+            compiled.append(block)
+            out: torch.Tensor = block(*inputs)
+            return out
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    plain, other = adapter(), adapter()
+    other.join()
+    compile_blocks(other)
+    expected = Gradient(plain, CONFIG.audio, batch_size=1).add(samples(1))
+    torch.testing.assert_close(Gradient(other, CONFIG.audio, batch_size=1).add(samples(1)), expected)
+    assert compiled == list(other.model.transformer_blocks)
+    for a, b in zip(gradients(other), gradients(plain), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+    clean, _, sigma, context = samples(1)
+    rope = other.model.rope(positions(LENGTH, CONFIG.audio))
+    with torch.no_grad():
+        other.model(clean, sigma[:, None], sigma, context, rope)
+    assert len(compiled) == len(other.model.transformer_blocks)
+    other.detach()
+    assert other.model.compiled == []
+
+
+def test_where_nothing_compiles_a_sentence_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("Failed to find C compiler.\nA long story.")
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    assert not compiles(torch.device("cpu"))
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.endswith("Failed to find C compiler.\n")
+
+
 @needs_gpu
 @pytest.mark.parametrize(("batch_size", "at_once"), [(1, 1), (3, 2)])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_recorded_step_is_the_step(batch_size: int, at_once: int, checkpointing: bool) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_recorded_step_is_the_step(batch_size: int, at_once: int, checkpointing: bool, compiled: bool) -> None:
     def run(records: bool) -> tuple[list[StepFigures], Trainer]:
         on_gpu = Adapter.create(fresh_transformer().to("cuda"), 4, seed=1)
         on_gpu.model.checkpointing = checkpointing
@@ -114,6 +159,9 @@ def test_a_recorded_step_is_the_step(batch_size: int, at_once: int, checkpointin
             on_gpu, examples(5), CONFIG.audio, steps=20, learning_rate=1e-3, seed=1, batch_size=batch_size,
             at_once=at_once,
         )  # fmt: skip
+        assert len(on_gpu.joints) == 7
+        if records and compiled:
+            compile_blocks(on_gpu)
         trainer._gradient._records = records
         return [trainer.step(step) for step in range(12)], trainer
 
@@ -124,3 +172,18 @@ def test_a_recorded_step_is_the_step(batch_size: int, at_once: int, checkpointin
         assert b.loss == pytest.approx(a.loss, rel=1e-4)
     for key, tensor in one.adapter.state_dict().items():
         torch.testing.assert_close(other.adapter.state_dict()[key], tensor, atol=1e-4, rtol=1e-2)
+
+
+@needs_gpu
+def test_joined_layers_do_the_same_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, joined = (Adapter.create(fresh_transformer().to("cuda", torch.bfloat16), 4, seed=1) for _ in range(2))
+    for made in (plain, joined):
+        generator = torch.Generator("cuda").manual_seed(2)
+        for layer in made.layers.values():
+            torch.nn.init.normal_(layer.lora_B, std=0.1, generator=generator)
+    losses = Gradient(joined, CONFIG.audio, batch_size=1).add(samples(2))
+    assert joined.joints
+    monkeypatch.setattr(Adapter, "join", lambda _: None)
+    torch.testing.assert_close(Gradient(plain, CONFIG.audio, batch_size=1).add(samples(2)), losses, atol=0, rtol=0.02)
+    for a, b in zip(gradients(plain), gradients(joined), strict=True):
+        assert (a - b).norm() < 0.05 * a.norm()

@@ -126,10 +126,10 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], torch.device]:
 def test_the_choice_is_explained(gpu: Callable[[float], torch.device]) -> None:
     longest = Settings(seconds=20.0)
     chosen, why = choose(LTX_2_3, longest, gpu(24), None, GEMMA_3_12B)
-    assert why == "about 11.2 GiB of this GPU's 24.0 GiB at the peak; activations are kept"
+    assert why == "about 11.4 GiB of this GPU's 24.0 GiB at the peak; activations are kept"
     chosen, why = choose(LTX_2_3, longest, gpu(11), None, GEMMA_3_12B)
     assert chosen.settings.checkpointing
-    assert why.endswith("activations are computed again block by block, as keeping them would take 11.2 GiB")
+    assert why.endswith("activations are computed again block by block, as keeping them would take 11.4 GiB")
     chosen, why = choose(LTX_2_3, longest, gpu(6), None, GEMMA_3_12B)
     assert why.endswith("that may not fit: lower the rank or the duration, or quantise the base")
     chosen, why = choose(LTX_2_3, replace(longest, clips=8), gpu(24), None, GEMMA_3_12B)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -87,6 +88,7 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(inner, eps)
         self.k_norm = RMSNorm(inner, eps)
         self.to_gate_logits = nn.Linear(width, heads)
+        self.joint: Callable[[Tensor], Tensor] | None = None  # in training: q, k and v, or of a text k and v, at once
 
     def forward(
         self,
@@ -103,11 +105,11 @@ class Attention(nn.Module):
         the place of the attention result; the gate and the output projection still apply.
         """
         source = x if context is None else context
-        v = self._heads(self.to_v(source))
         if bypass is True:
-            out = v
+            out = v = self._heads(self.to_v(source))
         else:
-            q, k = self._heads(self.q_norm(self.to_q(x))), self._heads(self.k_norm(self.to_k(source)))
+            q, k, v = self._projections(x, source)
+            q, k, v = self._heads(self.q_norm(q)), self._heads(self.k_norm(k)), self._heads(v)
             if rope is not None:
                 q, k = rotate(q, rope), rotate(k, rope)
             # fp32 tables beside bf16 weights, as the reference trains: rotate in fp32, attend in bf16.
@@ -118,6 +120,15 @@ class Attention(nn.Module):
         out = out.transpose(1, 2) * gate.unsqueeze(-1)
         result: Tensor = self.to_out[0](out.flatten(2))
         return result
+
+    def _projections(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if self.joint is None or not torch.is_grad_enabled():
+            return self.to_q(x), self.to_k(source), self.to_v(source)
+        if source is x:
+            q, k, v = self.joint(x).chunk(3, dim=-1)
+            return q, k, v
+        k, v = self.joint(source).chunk(2, dim=-1)
+        return self.to_q(x), k, v
 
     def _heads(self, x: Tensor) -> Tensor:
         heads: Tensor = x.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)

@@ -7,18 +7,20 @@ which two of the three ignore or refuse; the scale alpha/rank is folded into B.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundlora.errors import InputError
+from soundlora.model.attention import Attention
+from soundlora.model.joint import Aside, Joints
 from soundlora.model.lora_file import Pair, read_lora, write_lora
 from soundlora.model.quantize import linear, linear_backward
-from soundlora.model.transformer import AudioTransformer
+from soundlora.model.transformer import AudioTransformer, Block
 
 # Attention and feed-forward projections of the audio stream; gates, norms and modulation stay as they are.
 TARGETS = (
@@ -42,6 +44,18 @@ PRESETS = {
 }
 
 
+# Of a block, layers with one input by the module that owns them.
+JOINED = {
+    "audio_attn1": ("to_q", "to_k", "to_v"),
+    "audio_attn1.to_out.0": ("",),
+    "audio_attn2.to_q": ("",),
+    "audio_attn2": ("to_k", "to_v"),
+    "audio_attn2.to_out.0": ("",),
+    "audio_ff.net.0.proj": ("",),
+    "audio_ff.net.2": ("",),
+}
+
+
 class LoRALinear(nn.Module):
     """y = base(x) + scale · B(A(x)); the base is frozen, A and B are fp32.
 
@@ -54,8 +68,11 @@ class LoRALinear(nn.Module):
         self.lora_A = nn.Parameter(lora_a)  # (rank, inputs)
         self.lora_B = nn.Parameter(lora_b)  # (outputs, rank)
         self.scale = scale
+        self.joint: Callable[[Tensor], Tensor] | None = None  # in training, see `Adapter.join`
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.joint is not None and torch.is_grad_enabled():
+            return self.joint(x)
         a = self.lora_A.to(x.dtype)
         b = (self.lora_B if self.scale == 1 else self.lora_B * self.scale).to(x.dtype)
         if isinstance(self.base, nn.Linear) and self.base.bias is not None:
@@ -97,6 +114,7 @@ class Adapter:
     def __init__(self, model: AudioTransformer, layers: dict[str, LoRALinear]) -> None:
         self.model = model
         self.layers = layers  # by module name, such as transformer_blocks.0.audio_attn1.to_q
+        self.joints: list[Joints] = []
 
     @classmethod
     def create(
@@ -160,8 +178,46 @@ class Adapter:
             for key, tensor in self.state_dict().items():
                 tensor.copy_(state[key])
 
+    def join(self) -> None:
+        """Compute layers with one input together wherever gradients are recorded, see `Joint`.
+
+        From then on A and B get their gradients straight, without autograd. Call `refresh` after every change of them,
+        and `settle` after a backward pass. Quantised layers stay by themselves.
+        """
+        if self.joints:
+            return
+        self.aside = Aside(next(iter(self.layers.values())).lora_A.device)
+        blocks = [block for block in self.model.transformer_blocks if isinstance(block, Block)]
+        for owner, names in JOINED.items():
+            owners = [block.get_submodule(owner) for block in blocks]
+            layers = [[o.get_submodule(name) if name else o for name in names] for o in owners]
+            adapted = [[layer for layer in group if _is_plain(layer)] for group in layers]
+            if [len(group) for group in adapted] != [len(names)] * len(blocks):
+                continue
+            joints = Joints(adapted, self.aside)
+            self.joints.append(joints)
+            for module, joint in zip(owners, joints.of, strict=True):
+                assert isinstance(module, LoRALinear | Attention)
+                module.joint = joint
+            if joint.matrix.is_cuda:
+                torch.cuda.empty_cache()  # the weights' old places are too small for what comes next
+
+    def refresh(self) -> None:
+        """Call it after the last change of A or B and before a forward pass that records gradients."""
+        for joints in self.joints:
+            joints.refresh()
+
+    def settle(self) -> None:
+        """Call it after a backward pass: only then do A and B have their gradients."""
+        if self.joints:
+            self.aside.join()
+
     def detach(self) -> None:
         """Put the original modules back."""
+        self.model.compiled = []
+        for module in self.model.modules():
+            if isinstance(module, Attention):
+                module.joint = None
         for name, layer in self.layers.items():
             parent_name, _, child = name.rpartition(".")
             setattr(self.model.get_submodule(parent_name), child, layer.base)
@@ -170,6 +226,11 @@ class Adapter:
         """Write the LoRA file in bf16 with the scale folded into B."""
         pairs = {name: (layer.lora_A, layer.lora_B * layer.scale) for name, layer in self.layers.items()}
         write_lora(path, pairs, metadata)
+
+
+def _is_plain(layer: nn.Module) -> TypeGuard[LoRALinear]:
+    """Whether it is a LoRA layer on an ordinary matrix."""
+    return isinstance(layer, LoRALinear) and type(layer.base) is nn.Linear
 
 
 def target_names(model: AudioTransformer, targets: str = "all") -> list[str]:

@@ -62,19 +62,35 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x Wᵀ + bias in x's type, for a narrow or a wide W."""
     if _multiplied_narrow(x, weight):
         out = (x.to(weight.dtype) @ weight.T).to(x.dtype)
-        return out if bias is None else out.add_(bias)
-    return nn.functional.linear(x, dense(weight, x.dtype), bias)
+    elif _in_eight_bits(weight):
+        values, scale = _parts(weight, x.dtype)
+        out = (x @ values.T).mul_(scale.T)  # a result to scale is much less than a weight
+    else:
+        return nn.functional.linear(x, weight.to(x.dtype), bias)
+    return out if bias is None else out.add_(bias)
 
 
 def linear_backward(gradient: Tensor, weight: Tensor) -> Tensor:
     """The gradient of `linear` by x."""
     if _multiplied_narrow(gradient, weight):
         return (gradient.to(weight.dtype) @ weight).to(gradient.dtype)
-    return gradient @ dense(weight, gradient.dtype)
+    if _in_eight_bits(weight):
+        values, scale = _parts(weight, gradient.dtype)
+        return (gradient * scale.T).to(gradient.dtype) @ values
+    return gradient @ weight.to(gradient.dtype)
+
+
+def _in_eight_bits(weight: Tensor) -> bool:
+    return hasattr(weight, "qdata")
+
+
+def _parts(weight: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Of a weight (outputs, inputs) in eight bits its values, which are exact in any type, and scale (outputs, 1)."""
+    return weight.qdata.to(dtype), weight.scale
 
 
 def _multiplied_narrow(x: Tensor, weight: Tensor) -> bool:
-    wide = x.dtype == torch.float32 and weight.dtype == torch.bfloat16 and not hasattr(weight, "qdata")
+    wide = x.dtype == torch.float32 and weight.dtype == torch.bfloat16 and not _in_eight_bits(weight)
     return wide and x.device.type == "cpu" and multiplies_in_bf16()
 
 
@@ -82,13 +98,6 @@ def _multiplied_narrow(x: Tensor, weight: Tensor) -> bool:
 def multiplies_in_bf16() -> bool:
     """Whether this processor does: one that has to convert is slower by far."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def dense(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """The weight as it is multiplied with, in `dtype`."""
-    if hasattr(weight, "qdata"):
-        weight = weight.dequantize()
-    return weight.to(dtype)
 
 
 def check_quantization(kind: str) -> None:

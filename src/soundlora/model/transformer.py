@@ -7,7 +7,7 @@ The video stream and the cross-modal attention between the two are left out: wit
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -102,13 +102,15 @@ class AudioTransformer(nn.Module):
     """Predicts the velocity (noise − clean) of noisy audio latents.
 
     With `checkpointing` a block's activations are computed again in the backward pass instead of being kept: the same
-    gradients for much less memory and half as much work again.
+    gradients for much less memory and half as much work again. `compiled` are functions that take the blocks' places
+    wherever gradients are recorded, see `training/gradient.py`.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         c = self.config = config
         self.checkpointing = False
+        self.compiled: list[Callable[..., Tensor]] = []
         self.audio_patchify_proj = nn.Linear(c.in_channels, c.width)
         self.audio_adaln_single = AdaLayerNormSingle(c.width, rows=9)
         self.audio_prompt_adaln_single = AdaLayerNormSingle(c.width, rows=2)
@@ -154,7 +156,8 @@ class AudioTransformer(nn.Module):
         text_mask = None if context_mask is None else _additive_context_mask(context_mask, dtype)
         self_mask = None if attention_mask is None else _additive_self_mask(attention_mask, dtype)
         bypass = bypass or {}
-        for index, block in enumerate(self.transformer_blocks):
+        compiled = self.compiled if torch.is_grad_enabled() else []
+        for index, block in enumerate(compiled or [*self.transformer_blocks]):
             inputs = (h, modulation, context, prompt_modulation, rope, text_mask, self_mask, bypass.get(index, False))
             if self.checkpointing and torch.is_grad_enabled():
                 # Nothing in a block is random, so no random state needs to be kept for the second time.

@@ -48,6 +48,11 @@ class Settings:
     checkpointing: bool = False  # activations computed again, block by block
     fused_attention: bool = True  # as on GPUs; on CPUs the scores are held
 
+    @property
+    def joined(self) -> bool:
+        """Whether layers with one input are one matrix, as on GPUs."""
+        return self.fused_attention and self.quantize is None
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -62,7 +67,7 @@ class Plan:
     saved: int  # activations kept for the backward pass
     workspace: int
     previews: int
-    preparation: int  # and loading, where the weights are quantised afterwards
+    preparation: int  # and loading, where the weights are quantised or moved afterwards
     runtime: int
 
     @property
@@ -85,15 +90,21 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     saved, workspace = _step(c, s, tokens, context)
     # Of every number its value, its gradient and two moments: in fp32, or the moments in a byte and a scale a block.
     each = 16 if s.optimizer == "adamw" else 8 + 2 + 8 / BLOCK
+    numbers = _adapter_numbers(c, s.rank, s.targets)
+    weights, moving = _transformer_weights(c, s.dtype, s.quantize), 0
+    if s.joined:
+        each += s.dtype.itemsize  # A and B as they are multiplied with
+        # Beside the values and gradients of A and B, the widest layers of all blocks are there twice for a moment.
+        moving = weights + 8 * numbers + 4 * c.layers * c.width * c.width * s.dtype.itemsize
     stored = 0 if s.quantize is None else _transformer_weights(c, torch.bfloat16, None)
     return Plan(
         settings,
-        weights=_transformer_weights(c, s.dtype, s.quantize),
-        adapter=round(each * _adapter_numbers(c, s.rank, s.targets)),
+        weights=weights,
+        adapter=round(each * numbers),
         saved=saved,
         workspace=workspace,
         previews=_previews(config, s),
-        preparation=max(stored, _preparation(config, s, encoder)),
+        preparation=max(stored, moving, _preparation(config, s, encoder)),
         runtime=_CUDA_RUNTIME if cuda else 0,
     )
 
@@ -169,7 +180,9 @@ def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple
     # k before and after its norm, v. Feed-forward: the norm, its modulated result, and the wide one around the GELU.
     block = (9 + 6 + 10) * audio + 3 * text + s.clips * context * c.context_dim + scores * (tokens + context)
     block += s.clips * (4 * c.heads * tokens + s.rank * (8 * tokens + 2 * context))  # gates; x Aᵀ of every adapter
-    if size != 4:
+    if s.joined:
+        block += 3 * audio  # results that lie in one tensor with an x Aᵀ
+    elif size != 4:
         block += _adapter_numbers(c, s.rank, s.targets) // c.layers  # A and B as rounded for the product
     if s.fused_attention:
         workspace = max(6 * audio, 4 * text - 8 * audio)

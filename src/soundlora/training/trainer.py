@@ -73,7 +73,7 @@ class Trainer:
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
         self._alike = len({example.latents.shape for example in self.examples}) == 1
-        self._gradient = Gradient(model, audio, batch_size)
+        self._gradient = Gradient(adapter, audio, batch_size, steps)
         self._ahead: tuple[int, list[Samples]] = (-1, [])
 
     def step(self, step: int) -> StepFigures:
@@ -82,18 +82,18 @@ class Trainer:
         losses = [self._gradient.add(group) for group in (groups if ahead == step else self._draw(step))]
         if self.device.type != "cpu":
             self._ahead = (step + 1, self._draw(step + 1))  # while the device computes
+        samples = self._samples(step)
+        names = ", ".join(self.examples[self.clip_index(sample)].name for sample in samples)
+        sigma = sum(self._sigma(sample)[0].item() for sample in samples) / self.batch_size
         total = torch.cat(losses).sum(dtype=torch.float64)
         self.workers.sum(total)
         loss = total.item() / self.batch_size
-        samples = self._samples(step)
-        names = ", ".join(self.examples[self.clip_index(sample)].name for sample in samples)
         rate = norm = math.nan
         if math.isfinite(loss):
             self.workers.sum(self.optimizer.gradient)
             rate, norm = self.optimizer.step()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DivergedError(f"the loss became {loss} (gradient norm {norm}) at step {step + 1} on {names}")
-        sigma = sum(self._sigma(sample)[0].item() for sample in samples) / self.batch_size
         return StepFigures(step + 1, loss, sigma, norm, rate, names)
 
     def _samples(self, step: int) -> Sequence[int]:

@@ -1,0 +1,160 @@
+"""Adapted layers with one input as one matrix, so that a GPU's training step is fewer and larger products.
+
+A step of one clip is made of thousands of small products, and most of the time goes into starting and ending them. q, k
+and v, each with its A and B, take 24; joined they take four, and beside these six that nothing waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from soundlora.model.lora import LoRALinear
+
+
+_ALIGNED = 8  # numbers: kernels read rows of q, k and v in pieces of 16 bytes, and don't ask where they begin
+
+
+class Aside:
+    """A GPU's second stream, for what the next product does not wait for. Elsewhere everything is done in turn."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._read: tuple[Tensor, ...] = ()
+
+    @contextmanager
+    def doing(self, *read: Tensor) -> Iterator[None]:
+        """What is called within reads these tensors, whose memory stays theirs until `join`."""
+        if self.stream is None:
+            yield
+            return
+        self.stream.wait_stream(torch.cuda.current_stream())
+        self._read = read
+        with torch.cuda.stream(self.stream):
+            yield
+
+    def join(self) -> None:
+        """Let what follows wait for it."""
+        if self.stream is not None and self._read:  # a stream without work is no part of a recording
+            torch.cuda.current_stream().wait_stream(self.stream)
+            self._read = ()
+
+
+class Joint:
+    """[[W, B], [A, 0]] of LoRA layers: W and A one above the other, the Bs beside their own rows of W.
+
+    With its first columns one product makes x Wᵀ and x Aᵀ of an input; with its first rows one makes g W and g B of a
+    gradient. A and B are copies in W's type, up to date after `Joints.refresh`; the gradients of A and B are added to
+    theirs, in fp32.
+    """
+
+    def __init__(self, layers: Sequence[LoRALinear], matrix: Tensor, aside: Aside) -> None:
+        """matrix: (outputs + ranks or more, inputs + as many) of zeros. The layers' weights move into it."""
+        # Not the layers, which have this joint: in a circle they would outlive their run.
+        self.adapters = [(layer.lora_A, layer.lora_B, layer.scale) for layer in layers]
+        self.matrix, self.aside = matrix, aside
+        self.inputs, self.rows, self.ranks = _places(layers)
+        self.outputs = self.rows[-1].stop
+        self.bias = matrix.new_zeros(len(matrix))
+        self._a, self._b = matrix[self.outputs :, : self.inputs], matrix[: self.outputs, self.inputs :]
+        for layer, rows in zip(layers, self.rows, strict=True):
+            linear = _linear(layer)
+            matrix[rows, : self.inputs] = linear.weight
+            linear.weight.data = matrix[rows, : self.inputs]
+            if linear.bias is not None:
+                self.bias[rows] = linear.bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (..., inputs) → the layers' outputs side by side (..., outputs)."""
+        # A is there for autograd, which would leave a product of frozen tensors alone.
+        result: Tensor = _Product.apply(x, self.adapters[0][0], self)  # type: ignore[no-untyped-call]
+        return result
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (n, inputs) → (n, outputs + ranks or more): the outputs, then x Aᵀ."""
+        both = torch.addmm(self.bias, x, self.matrix[:, : self.inputs].T)
+        both[:, : self.outputs].addmm_(both[:, self.outputs :], self._b.T)
+        return both
+
+    def backward(self, x: Tensor, low: Tensor, gradient: Tensor, needs_x: bool) -> Tensor | None:
+        """Adds to the gradients of A and B; returns x's."""
+        self.aside.join()
+        both = gradient @ self.matrix[: self.outputs, 0 if needs_x else self.inputs :]
+        g_low = both[:, self.inputs if needs_x else 0 :]
+        with self.aside.doing(x, low, gradient, both):
+            for (a, b, scale), rows, ranks in zip(self.adapters, self.rows, self.ranks, strict=True):
+                _accumulate(a, g_low[:, ranks].T, x, 1.0)
+                _accumulate(b, gradient[:, rows].T, low[:, ranks], scale)
+        return torch.addmm(both[:, : self.inputs], g_low, self._a) if needs_x else None
+
+
+class Joints:
+    """The same layers of every block, joined block by block; their matrices are parts of one tensor."""
+
+    def __init__(self, blocks: Sequence[Sequence[LoRALinear]], aside: Aside) -> None:
+        """blocks: for each the layers with one input. Those of all blocks have the same shapes."""
+        inputs, rows, ranks = _places(blocks[0])
+        weight = _linear(blocks[0][0]).weight
+        rank = -(-ranks[-1].stop // _ALIGNED) * _ALIGNED
+        self.matrices = weight.new_zeros(len(blocks), rows[-1].stop + rank, inputs + rank)
+        self.of = [Joint(layers, matrix, aside) for layers, matrix in zip(blocks, self.matrices, strict=True)]
+
+    def refresh(self) -> None:
+        """Take over A and B as they are now: for all blocks at once, since the calls are small."""
+        first = self.of[0]
+        for number, (rows, ranks) in enumerate(zip(first.rows, first.ranks, strict=True)):
+            all_a, all_b, (scale, *_) = zip(*(joint.adapters[number] for joint in self.of), strict=True)
+            a = slice(first.outputs + ranks.start, first.outputs + ranks.stop)
+            b = slice(first.inputs + ranks.start, first.inputs + ranks.stop)
+            self.matrices[:, a, : first.inputs] = torch.stack([p.detach() for p in all_a])
+            stacked = torch.stack([p.detach() for p in all_b])
+            self.matrices[:, rows, b] = stacked if scale == 1 else stacked * scale
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, _: Tensor, joint: Joint) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        both = joint.forward(flat)
+        ctx.save_for_backward(flat, both[:, joint.outputs :])
+        ctx.joint, ctx.shape = joint, x.shape
+        return both[:, : joint.outputs].view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
+        flat, low = ctx.saved_tensors
+        joint: Joint = ctx.joint
+        shape: torch.Size = ctx.shape
+        g_x = joint.backward(flat, low, gradient.reshape(-1, joint.outputs), ctx.needs_input_grad[0])
+        return None if g_x is None else g_x.view(shape), None, None
+
+
+def _places(layers: Sequence[LoRALinear]) -> tuple[int, list[slice], list[slice]]:
+    """Inputs, and of each layer the place of its outputs and of its rank among all of them."""
+    rows, ranks = [slice(0)], [slice(0)]
+    for layer in layers:
+        rows.append(slice(rows[-1].stop, rows[-1].stop + _linear(layer).out_features))
+        ranks.append(slice(ranks[-1].stop, ranks[-1].stop + len(layer.lora_A)))
+    return _linear(layers[0]).in_features, rows[1:], ranks[1:]
+
+
+def _linear(layer: LoRALinear) -> nn.Linear:
+    assert isinstance(layer.base, nn.Linear)
+    return layer.base
+
+
+def _accumulate(parameter: nn.Parameter, a: Tensor, b: Tensor, scale: float) -> None:
+    """Add scale · a b to the parameter's gradient; in fp32, of products of any type."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    if a.dtype == parameter.dtype:
+        parameter.grad.addmm_(a, b, alpha=scale)
+    elif a.device.type == "cuda":
+        torch.addmm(parameter.grad, a, b, out_dtype=torch.float32, alpha=scale, out=parameter.grad)
+    else:
+        parameter.grad.add_((a @ b).float(), alpha=scale)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import torch
+from parity.cases import checkpoint
+from parity.runners import fresh_transformer
+from torch import Tensor
+
+from soundlora.model.latents import positions
+from soundlora.model.lora import Adapter
+from soundlora.model.quantize import quantize
+from soundlora.model.transformer import AudioTransformer
+
+CONFIG = checkpoint().config
+TOKENS = 6
+
+
+def adapter(targets: str = "all", alpha: float | None = None, quantized: bool = False) -> Adapter:
+    model = fresh_transformer()
+    if quantized:
+        quantize(model, "bf16")
+    made = Adapter.create(model, 4, targets=targets, alpha=alpha, seed=1)
+    generator = torch.Generator().manual_seed(2)
+    for layer in made.layers.values():
+        torch.nn.init.normal_(layer.lora_B, std=0.1, generator=generator)
+    return made
+
+
+def velocity(model: AudioTransformer) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    c = CONFIG.transformer
+    x = torch.randn(2, TOKENS, c.in_channels, generator=generator)
+    context = torch.randn(2, CONFIG.text.context_length, c.context_dim, generator=generator)
+    sigma = torch.tensor([0.3, 0.8])
+    return model(x, sigma[:, None], sigma, context, model.rope(positions(TOKENS, CONFIG.audio)))
+
+
+def trained(adapter: Adapter) -> tuple[Tensor, list[Tensor]]:
+    """The velocity, and the gradients of A and B."""
+    adapter.refresh()
+    out = velocity(adapter.model)
+    out.square().sum().backward()
+    adapter.settle()
+    return out.detach(), [p.grad for p in adapter.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    ("targets", "alpha", "joints"), [("all", None, 7), ("attention", 2.0, 5), ("self-ff", None, 4)]
+)
+def test_joined_layers_do_the_same(targets: str, alpha: float | None, joints: int, checkpointing: bool) -> None:
+    plain, joined = adapter(targets, alpha), adapter(targets, alpha)
+    joined.join()
+    assert len(joined.joints) == joints
+    joined.model.checkpointing = checkpointing
+    (expected, gradients), (out, others) = trained(plain), trained(joined)
+    torch.testing.assert_close(out, expected)
+    assert len(gradients) == len(others) == len(plain.parameters())
+    for a, b in zip(gradients, others, strict=True):
+        assert a.abs().max() > 0
+        torch.testing.assert_close(b, a, atol=1e-5 * float(a.abs().max()), rtol=1e-4)
+
+
+def test_a_second_pass_adds_to_the_gradients() -> None:
+    joined = adapter()
+    joined.join()
+    once = [gradient.clone() for gradient in trained(joined)[1]]
+    for a, b in zip(once, trained(joined)[1], strict=True):
+        torch.testing.assert_close(b, 2 * a, atol=1e-5 * float(a.abs().max()), rtol=1e-5)
+
+
+def test_changes_count_after_refresh() -> None:
+    joined, plain = adapter(), adapter()
+    joined.join()
+    before, _ = trained(joined)
+    for changed in (joined, plain):
+        for layer in changed.layers.values():
+            layer.lora_A.data.mul_(1.5)
+            layer.lora_B.data.mul_(-2)
+    assert torch.equal(velocity(joined.model).detach(), before)
+    torch.testing.assert_close(trained(joined)[0], trained(plain)[0])
+
+
+def test_without_gradients_nothing_is_to_be_refreshed() -> None:
+    joined, plain = adapter(), adapter()
+    joined.join()
+    with torch.no_grad():
+        torch.testing.assert_close(velocity(joined.model), velocity(plain.model))
+
+
+def test_quantised_layers_stay_by_themselves() -> None:
+    quantized = adapter(quantized=True)
+    quantized.join()
+    assert quantized.joints == []
+    trained(quantized)
+
+
+def test_weights_are_moved_and_not_kept_twice() -> None:
+    joined = adapter()
+    weights = {name: layer.base.weight.clone() for name, layer in joined.layers.items()}  # type: ignore[operator,union-attr]
+    joined.join()
+    held = {joints.matrices.untyped_storage().data_ptr() for joints in joined.joints}
+    for name, layer in joined.layers.items():
+        assert torch.equal(layer.base.weight, weights[name])  # type: ignore[arg-type]
+        assert layer.base.weight.untyped_storage().data_ptr() in held  # type: ignore[operator,union-attr]
+
+
+def test_detached_the_base_is_what_it_was() -> None:
+    with torch.no_grad():
+        expected = velocity(fresh_transformer())
+    joined = adapter()
+    joined.join()
+    joined.detach()
+    torch.testing.assert_close(velocity(joined.model).detach(), expected)
+    again = Adapter.create(joined.model, 2)
+    again.join()
+    again.refresh()
+    torch.testing.assert_close(velocity(joined.model).detach(), expected)
+
+
+def test_a_joined_adapter_is_gone_with_its_last_name() -> None:
+    """Without waiting for the collector of circles: on a GPU the next run needs its memory."""
+    joined = adapter()
+    joined.join()
+    trained(joined)
+    matrices = [weakref.ref(joints.matrices) for joints in joined.joints]
+    parameters = [weakref.ref(parameter) for parameter in joined.parameters()]
+    gc.disable()
+    try:
+        del joined
+        assert {reference() for reference in matrices + parameters} == {None}
+    finally:
+        gc.enable()
