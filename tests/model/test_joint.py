@@ -98,6 +98,18 @@ def test_quantised_layers_stay_by_themselves() -> None:
     trained(quantized)
 
 
+def test_layers_whose_rank_differs_by_block_stay_by_themselves() -> None:
+    made = adapter()
+    pairs = {name: (layer.lora_A, layer.lora_B) for name, layer in made.layers.items()}
+    a, b = pairs["transformer_blocks.1.audio_attn1.to_k"]
+    pairs["transformer_blocks.1.audio_attn1.to_k"] = a[:2], b[:, :2]
+    made.detach()
+    uneven = Adapter.attach(made.model, pairs)
+    uneven.join()
+    assert len(uneven.joints) == 6
+    trained(uneven)
+
+
 def test_weights_are_moved_and_not_kept_twice() -> None:
     joined = adapter()
     weights = {name: layer.base.weight.clone() for name, layer in joined.layers.items()}  # type: ignore[operator,union-attr]

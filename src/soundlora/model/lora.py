@@ -182,7 +182,7 @@ class Adapter:
         """Compute layers with one input together wherever gradients are recorded, see `Joint`.
 
         From then on A and B get their gradients straight, without autograd. Call `refresh` after every change of them,
-        and `settle` after a backward pass. Quantised layers stay by themselves.
+        and `settle` after a backward pass. Quantised layers stay by themselves, and those whose rank differs by block.
         """
         if self.joints:
             return
@@ -192,7 +192,8 @@ class Adapter:
             owners = [block.get_submodule(owner) for block in blocks]
             layers = [[o.get_submodule(name) if name else o for name in names] for o in owners]
             adapted = [[layer for layer in group if _is_plain(layer)] for group in layers]
-            if [len(group) for group in adapted] != [len(names)] * len(blocks):
+            shapes = {tuple((layer.lora_A.shape, layer.lora_B.shape) for layer in group) for group in adapted}
+            if [len(group) for group in adapted] != [len(names)] * len(blocks) or len(shapes) > 1:
                 continue
             joints = Joints(adapted, self.aside)
             self.joints.append(joints)
