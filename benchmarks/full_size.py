@@ -220,11 +220,12 @@ def rehearse(folder: Path, layers: int) -> None:
     peak, read = peak_resident() / GIB, reads.bytes[checkpoint.name] / GB
     gemma_read = reads.bytes[gemma.SINGLE_FILE] / GB
     whole = layers == LTX_2_3.transformer.layers
-    on_gpu = gpu_peak()
-    gpu_rows = [("GPU memory", f"{on_gpu:.2f} GiB", f"{GOAL_GPU_GIB:g} GiB", verdict(on_gpu, GOAL_GPU_GIB))]
-    rows = [
-        *stages.rows,
-        *(gpu_rows if DEVICE.type == "cuda" else []),
+    rows = stages.rows
+    if DEVICE.type == "cuda":
+        on_gpu = gpu_peak()
+        reached = verdict(on_gpu, GOAL_GPU_GIB) if whole else ""
+        rows.append(("GPU memory", f"{on_gpu:.2f} GiB", f"{GOAL_GPU_GIB:g} GiB", reached))
+    rows += [
         ("memory, imports included", f"{peak:.2f} GiB", f"{GOAL_GIB:g} GiB", verdict(peak, GOAL_GIB) if whole else ""),
         ("planned, without the imports", f"{plan.peak / GIB:.2f} GiB", "", why),
         ("read of the checkpoint", f"{read:.2f} GB", f"{GOAL_GB:g} GB", verdict(read, GOAL_GB) if whole else ""),

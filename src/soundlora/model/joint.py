@@ -149,12 +149,10 @@ def _linear(layer: LoRALinear) -> nn.Linear:
 
 
 def _accumulate(parameter: nn.Parameter, a: Tensor, b: Tensor, scale: float) -> None:
-    """Add scale · a b to the parameter's gradient; in fp32, of products of any type."""
+    """Add scale · a b to the parameter's gradient; in fp32."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     if a.dtype == parameter.dtype:
         parameter.grad.addmm_(a, b, alpha=scale)
-    elif a.device.type == "cuda":
+    else:  # of a narrower one, by a sum that only GPUs have
         torch.addmm(parameter.grad, a, b, out_dtype=torch.float32, alpha=scale, out=parameter.grad)
-    else:
-        parameter.grad.add_((a @ b).float(), alpha=scale)

@@ -20,39 +20,26 @@ from soundlora.model.attention import Attention
 from soundlora.model.joint import Aside, Joints
 from soundlora.model.lora_file import Pair, read_lora, write_lora
 from soundlora.model.quantize import linear, linear_backward
-from soundlora.model.transformer import AudioTransformer, Block
+from soundlora.model.transformer import AudioTransformer
 
-# Attention and feed-forward projections of the audio stream; gates, norms and modulation stay as they are.
-TARGETS = (
-    "audio_attn1.to_q",
-    "audio_attn1.to_k",
-    "audio_attn1.to_v",
-    "audio_attn1.to_out.0",
-    "audio_attn2.to_q",
-    "audio_attn2.to_k",
-    "audio_attn2.to_v",
-    "audio_attn2.to_out.0",
-    "audio_ff.net.0.proj",
-    "audio_ff.net.2",
+# Attention and feed-forward projections of the audio stream, those with one input together; gates, norms and modulation
+# stay as they are.
+GROUPS = (
+    ("audio_attn1.to_q", "audio_attn1.to_k", "audio_attn1.to_v"),
+    ("audio_attn1.to_out.0",),
+    ("audio_attn2.to_q",),
+    ("audio_attn2.to_k", "audio_attn2.to_v"),
+    ("audio_attn2.to_out.0",),
+    ("audio_ff.net.0.proj",),
+    ("audio_ff.net.2",),
 )
+TARGETS = tuple(target for group in GROUPS for target in group)
 
 # What `--targets` may say. Without the attention to the text a LoRA leaves the base's obedience to prompts alone.
 PRESETS = {
     "all": TARGETS,
     "attention": tuple(target for target in TARGETS if target.startswith("audio_attn")),
     "self-ff": tuple(target for target in TARGETS if not target.startswith("audio_attn2")),
-}
-
-
-# Of a block, layers with one input by the module that owns them.
-JOINED = {
-    "audio_attn1": ("to_q", "to_k", "to_v"),
-    "audio_attn1.to_out.0": ("",),
-    "audio_attn2.to_q": ("",),
-    "audio_attn2": ("to_k", "to_v"),
-    "audio_attn2.to_out.0": ("",),
-    "audio_ff.net.0.proj": ("",),
-    "audio_ff.net.2": ("",),
 }
 
 
@@ -187,17 +174,18 @@ class Adapter:
         if self.joints:
             return
         self.aside = Aside(next(iter(self.layers.values())).lora_A.device)
-        blocks = [block for block in self.model.transformer_blocks if isinstance(block, Block)]
-        for owner, names in JOINED.items():
-            owners = [block.get_submodule(owner) for block in blocks]
-            layers = [[o.get_submodule(name) if name else o for name in names] for o in owners]
-            adapted = [[layer for layer in group if _is_plain(layer)] for group in layers]
-            shapes = {tuple((layer.lora_A.shape, layer.lora_B.shape) for layer in group) for group in adapted}
-            if [len(group) for group in adapted] != [len(names)] * len(blocks) or len(shapes) > 1:
+        blocks = self.model.transformer_blocks
+        for group in GROUPS:
+            layers = [[block.get_submodule(name) for name in group] for block in blocks]
+            adapted = [[layer for layer in row if _is_plain(layer)] for row in layers]
+            shapes = {tuple((layer.lora_A.shape, layer.lora_B.shape) for layer in row) for row in adapted}
+            if [len(row) for row in adapted] != [len(group)] * len(blocks) or len(shapes) > 1:
                 continue
             joints = Joints(adapted, self.aside)
             self.joints.append(joints)
-            for module, joint in zip(owners, joints.of, strict=True):
+            owner = group[0] if len(group) == 1 else group[0].rpartition(".")[0]
+            for block, joint in zip(blocks, joints.of, strict=True):
+                module = block.get_submodule(owner)
                 assert isinstance(module, LoRALinear | Attention)
                 module.joint = joint
             if joint.matrix.is_cuda:
