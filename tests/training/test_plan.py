@@ -11,7 +11,7 @@ from parity.cases import checkpoint
 
 from soundlora.model.config import ModelConfig, TransformerConfig
 from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
-from soundlora.model.lora import Adapter
+from soundlora.model.lora import Adapter, target_names
 from soundlora.model.quantize import quantize
 from soundlora.model.transformer import AudioTransformer
 from soundlora.training.plan import GIB, Plan, Settings, choose, fitting, plan
@@ -126,10 +126,10 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], torch.device]:
 def test_the_choice_is_explained(gpu: Callable[[float], torch.device]) -> None:
     longest = Settings(seconds=20.0)
     chosen, why = choose(LTX_2_3, longest, gpu(24), None, GEMMA_3_12B)
-    assert why == "about 11.4 GiB of this GPU's 24.0 GiB at the peak; activations are kept"
+    assert why == "about 11.5 GiB of this GPU's 24.0 GiB at the peak; activations are kept"
     chosen, why = choose(LTX_2_3, longest, gpu(11), None, GEMMA_3_12B)
     assert chosen.settings.checkpointing
-    assert why.endswith("activations are computed again block by block, as keeping them would take 11.4 GiB")
+    assert why.endswith("activations are computed again block by block, as keeping them would take 11.5 GiB")
     chosen, why = choose(LTX_2_3, longest, gpu(6), None, GEMMA_3_12B)
     assert why.endswith("that may not fit: lower the rank or the duration, or quantise the base")
     chosen, why = choose(LTX_2_3, replace(longest, clips=8), gpu(24), None, GEMMA_3_12B)
@@ -157,3 +157,16 @@ def test_more_of_anything_takes_more() -> None:
         assert plan(LTX_2_3, more).peak > peak
     for less in (Settings(rank=8), Settings(targets="self-ff"), Settings(checkpointing=True), Settings(quantize="fp8")):
         assert plan(LTX_2_3, less).peak < peak
+
+
+@pytest.mark.parametrize(("rank", "targets"), [(32, "all"), (3, "all"), (16, "self-ff")])
+def test_the_copies_of_joined_layers_are_counted_to_the_number(rank: int, targets: str) -> None:
+    config = sized(2)
+    model = AudioTransformer(config.transformer).requires_grad_(False)
+    adapter = Adapter.create(model, rank, targets=targets)
+    weights = {name: model.get_submodule(name).base.weight.numel() for name in target_names(model, targets)}
+    adapter.join()
+    on_gpu = Settings(rank=rank, targets=targets, dtype=torch.float32)
+    alone = replace(on_gpu, fused_attention=False)
+    copies = plan(config, on_gpu).adapter - plan(config, alone).adapter
+    assert copies == 4 * (sum(joints.matrices.numel() for joints in adapter.joints) - sum(weights.values()))

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _ALIGNED = 8  # numbers: kernels read rows of q, k and v in pieces of 16 bytes, and don't ask where they begin
 
 
+def aligned(rank: int) -> int:
+    """Rows and columns that a joint matrix has for layers whose ranks add up to `rank`."""
+    return -(-rank // _ALIGNED) * _ALIGNED
+
+
 class Aside:
     """A GPU's second stream, for what the next product does not wait for. Elsewhere everything is done in turn."""
 
@@ -100,7 +105,7 @@ class Joints:
         """blocks: for each the layers with one input. Those of all blocks have the same shapes."""
         inputs, rows, ranks = _places(blocks[0])
         weight = _linear(blocks[0][0]).weight
-        rank = -(-ranks[-1].stop // _ALIGNED) * _ALIGNED
+        rank = aligned(ranks[-1].stop)
         self.matrices = weight.new_zeros(len(blocks), rows[-1].stop + rank, inputs + rank)
         self.of = [Joint(layers, matrix, aside) for layers, matrix in zip(blocks, self.matrices, strict=True)]
 

@@ -18,8 +18,9 @@ from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.config import GeneratorConfig, ModelConfig, TransformerConfig
 from soundlora.model.connector import AudioConnector, FeatureProjection
 from soundlora.model.gemma import GemmaConfig
+from soundlora.model.joint import aligned
 from soundlora.model.latents import generation_latents, training_latents
-from soundlora.model.lora import target_names
+from soundlora.model.lora import GROUPS, PRESETS, target_names
 from soundlora.model.quantize import is_quantized
 from soundlora.model.transformer import AudioTransformer
 from soundlora.model.vocoder import Vocoder
@@ -92,15 +93,16 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     each = 16 if s.optimizer == "adamw" else 8 + 2 + 8 / BLOCK
     numbers = _adapter_numbers(c, s.rank, s.targets)
     weights, moving = _transformer_weights(c, s.dtype, s.quantize), 0
+    copies = 0
     if s.joined:
-        each += s.dtype.itemsize  # A and B as they are multiplied with
+        copies = s.dtype.itemsize * _joint_numbers(c, s.rank, s.targets)
         # Beside the values and gradients of A and B, the widest layers of all blocks are there twice for a moment.
-        moving = weights + 8 * numbers + 4 * c.layers * c.width * c.width * s.dtype.itemsize
+        moving = weights + 8 * numbers + copies + 4 * c.layers * c.width * c.width * s.dtype.itemsize
     stored = 0 if s.quantize is None else _transformer_weights(c, torch.bfloat16, None)
     return Plan(
         settings,
         weights=weights,
-        adapter=round(each * numbers),
+        adapter=round(each * numbers) + copies,
         saved=saved,
         workspace=workspace,
         previews=_previews(config, s),
@@ -254,6 +256,19 @@ def _transformer_weights(c: TransformerConfig, dtype: torch.dtype, quantize: str
 def _adapter_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
     model = _on_meta(lambda: AudioTransformer(c))
     return sum(rank * sum(model.get_parameter(f"{name}.weight").shape) for name in target_names(model, targets))
+
+
+@lru_cache
+def _joint_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
+    """What joint matrices hold beside the layers' weights: A and B as they are multiplied with, and zeros between."""
+    model = _on_meta(lambda: AudioTransformer(c))
+    total = 0
+    for group in GROUPS:
+        if set(group) <= set(PRESETS[targets]):
+            shapes = [model.get_parameter(f"transformer_blocks.0.{name}.weight").shape for name in group]
+            outputs, ranks = sum(rows for rows, _ in shapes), aligned(rank * len(group))
+            total += ranks * (outputs + shapes[0][1] + ranks)
+    return c.layers * total
 
 
 def _numbers(build: Callable[[], nn.Module]) -> int:
