@@ -30,6 +30,7 @@ def variants(steps: int) -> dict[str, dict[str, Any]]:
         "targets attention": {"targets": "attention"},
         "targets self-ff": {"targets": "self-ff"},
         "optimizer adamw8bit": {"optimizer": "adamw8bit"},
+        "without averaging": {"average": False},
         "batch 4, a quarter of the steps": {"batch_size": 4, "steps": max(1, steps // 4)},
     }
 

@@ -81,7 +81,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "--validation-prompt", "wind", "--negative-prompt", "noise", "--frame-rate", "30", "--stg-scale", "0.5",
         "--seed", "7", "--debug-dataset", "--preview-every", "60", "--checkpoint-every", "70",
         "--batch-size", "2", "--targets", "self-ff", "--init-lora", lora, "--keep-checkpoints", "1", "--log", "csv",
-        "--quantize", "bf16", "--optimizer", "adamw8bit", "--checkpoint-activations",
+        "--quantize", "bf16", "--optimizer", "adamw8bit", "--no-average", "--checkpoint-activations",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     request = json.loads((out / "request.json").read_text())
@@ -108,6 +108,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "hold_out": 0,
         "quantize": "bf16",
         "optimizer": "adamw8bit",
+        "average": False,
     }
     assert (out / "debug_dataset.zip").is_file()
     kept = sorted(path.name for path in (out / "checkpoints").iterdir())

@@ -72,6 +72,69 @@ def stop_at(step: int) -> Callable[[Progress], None]:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+# the weights' mean
+
+
+def state(result: TrainingResult, step: int) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(result.folder / "checkpoints" / f"step_{step:06d}.pt", weights_only=True)
+    return loaded
+
+
+def averaged(state: dict[str, Any]) -> dict[str, Tensor]:
+    """The adapter's tensors, as the mean has them."""
+    adapter = state["adapter"]
+    parts = state["optimizer"]["average"].split([tensor.numel() for tensor in adapter.values()])
+    return {name: part.view_as(adapter[name]) for name, part in zip(adapter, parts, strict=True)}
+
+
+def assert_holds(path: Path, adapter: dict[str, Tensor]) -> None:
+    """The LoRA file has the adapter's values."""
+    for name, (a, b) in read_lora(path).pairs.items():
+        assert torch.equal(a, adapter[f"diffusion_model.{name}.lora_A.weight"].bfloat16()), name
+        assert torch.equal(b, adapter[f"diffusion_model.{name}.lora_B.weight"].bfloat16()), name
+
+
+def test_the_lora_is_the_mean_of_its_weights_and_on_demand_those_of_the_last_step(quick_train: Train) -> None:
+    mean, last = quick_train("mean"), quick_train("last", average=False)
+    ends = [state(result, 6) for result in (mean, last)]
+    for name, tensor in ends[0]["adapter"].items():
+        assert torch.equal(tensor, ends[1]["adapter"][name]), "it is trained the same"
+    assert "average" not in ends[1]["optimizer"]
+    assert_holds(mean.lora, averaged(ends[0]))
+    assert_holds(last.lora, ends[1]["adapter"])
+    assert mean.lora.read_bytes() != last.lora.read_bytes()
+    assert [json.loads(result.config.read_text())["average"] for result in (mean, last)] == [True, False]
+
+
+def test_what_is_heard_and_measured_is_the_mean(quick_train: Train) -> None:
+    options: dict[str, Any] = {"validation_prompts": ["rain"], "hold_out": 1}
+    mean, last = quick_train("mean", **options), quick_train("last", average=False, **options)
+    # After no steps and after one there is no difference.
+    assert [a == b for a, b in zip(losses(mean), losses(last), strict=True)] == [True, True, *[False] * 5]
+    first, end = (
+        [result.folder / "previews" / f"step_{n:06d}_prompt_0.wav" for result in (mean, last)] for n in (0, 6)
+    )
+    assert first[0].read_bytes() == first[1].read_bytes()
+    assert end[0].read_bytes() != end[1].read_bytes()
+
+
+@pytest.mark.parametrize("average", [True, False])
+def test_a_run_stopped_while_a_preview_is_made_is_resumed_to_the_bit(quick_train: Train, average: bool) -> None:
+    options: dict[str, Any] = {"validation_prompts": ["rain"], "preview_every": 2, "average": average}
+
+    def stop(news: Progress) -> None:
+        if news.stage == "previews" and news.step == 4:
+            raise KeyboardInterrupt
+
+    whole = quick_train("whole", **options)
+    with pytest.raises(StoppedError, match="Stopped at step 4"):
+        quick_train("stopped", on_progress=stop, **options)
+    resumed = quick_train("stopped", resume=True, **options)
+    for name in ("lora.safetensors", "metrics.jsonl", "config.json", "preview.wav"):
+        assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+
+
+# ----------------------------------------------------------------------------------------------------------------------
 # a LoRA to begin with
 
 
@@ -214,10 +277,7 @@ def test_a_checkpoints_lora_is_what_the_run_would_have_ended_with(quick_train: T
     for name, (a, b) in lora.pairs.items():
         assert torch.equal(last.pairs[name][0], a)
         assert torch.equal(last.pairs[name][1], b)
-    state = torch.load(result.folder / "checkpoints" / "step_000002.pt", weights_only=True)
-    early = read_lora(result.folder / "checkpoints" / "step_000002.safetensors")
-    for name, (_, b) in early.pairs.items():
-        assert torch.equal(b, state["adapter"][f"diffusion_model.{name}.lora_B.weight"].to(torch.bfloat16))
+    assert_holds(result.folder / "checkpoints" / "step_000002.safetensors", averaged(state(result, 2)))
 
 
 def test_every_checkpoint_is_measured_and_the_best_ones_are_kept(quick_train: Train) -> None:

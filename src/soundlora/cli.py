@@ -119,6 +119,12 @@ def train(
     optimizer: Annotated[
         str, typer.Option(help="adamw, or adamw8bit: its moments take a byte a number instead of four.")
     ] = "adamw",
+    average: Annotated[
+        bool,
+        typer.Option(
+            "--average/--no-average", help="The LoRA is the mean of the last steps' weights, not those of the last one."
+        ),
+    ] = True,
     checkpoint_activations: Annotated[
         bool | None,
         typer.Option(
@@ -181,6 +187,7 @@ def train(
             resume=resume,
             quantize=quantize,
             optimizer=optimizer,
+            average=average,
             checkpoint_activations=checkpoint_activations,
             on_progress=console,
             **options,

@@ -42,7 +42,9 @@ def plans(base: str, rank: int, seconds: float, clips: int, optimizer: str = "ad
     found = {}
     for name, dtype, quantization in _FORMS:
         for checkpointing in (False, True):
-            settings = Settings(rank, "all", seconds, clips, dtype, quantization, optimizer, checkpointing)
+            settings = Settings(
+                rank, "all", seconds, clips, dtype, quantization, optimizer, checkpointing=checkpointing
+            )
             found[name + (" again" if checkpointing else "")] = plan(config, settings, encoder)
     return found
 

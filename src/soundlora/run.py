@@ -85,6 +85,7 @@ def train(
     resume: bool = False,
     quantize: str | None = None,
     optimizer: str = "adamw",
+    average: bool = True,
     checkpoint_activations: bool | None = None,
     device: torch.device | str | None = None,
     cache: str | os.PathLike[str] | None = None,
@@ -105,6 +106,7 @@ def train(
     resume: go on from the last checkpoint in `out`; the result is that of an uninterrupted run, to the bit.
     quantize: int8 or fp8, for a base of a byte a weight; bf16, for one of two on a CPU; None keeps it as it is.
     optimizer: adamw, or adamw8bit, whose moments take a quarter of the memory.
+    average: the LoRA is the mean of its weights over about the last tenth of the steps, and not that of the last step.
     checkpoint_activations: compute them again instead of keeping them; None does so where memory asks for it.
     cache: folder for latents and contexts; None is the user's cache folder.
     log: where figures also go, any of csv, tensorboard and wandb.
@@ -186,7 +188,9 @@ def train(
         "batch_size": batch_size,
         "hold_out": hold_out,
         "quantize": quantize,
-        "optimizer": None if optimizer == "adamw" else optimizer,  # runs from before there was a choice go on
+        # Runs from before there was a choice go on.
+        "optimizer": None if optimizer == "adamw" else optimizer,
+        "average": None if average else False,
         "clips": {clip.name: clip.sha256 for clip in clips},
     }
     if resume:
@@ -214,7 +218,7 @@ def train(
 
     # 5. Transformer and adapter.
     share = batch_size // workers.count
-    settings = Settings(rank, targets, duration, share, compute_dtype(target), quantize, optimizer)
+    settings = Settings(rank, targets, duration, share, compute_dtype(target), quantize, optimizer, average)
     memory, why = choose(model_base.config, settings, target, checkpoint_activations, model_base.encoder_config)
     tell(Progress("base", message=f"memory: {why}", note=True))
     model = model_base.transformer(target, quantize)
@@ -256,6 +260,7 @@ def train(
         batch_size=batch_size,
         at_once=memory.settings.clips,
         optimizer=optimizer,
+        average=average,
         workers=workers,
     )
     held_out = HeldOut(adapter, kept_out, model_base.config.audio)
@@ -291,9 +296,11 @@ def train(
     try:
         for step in range(done, steps):
             if workers.first and (step % evaluate_every == 0 or step % checkpoint_every == 0):
-                evaluate(step)
+                with trainer.optimizer.averaged():
+                    evaluate(step)
             if workers.first and step % preview_every == 0:
-                preview(step)
+                with trainer.optimizer.averaged():
+                    preview(step)
                 pace.resume()
             with unbroken():
                 figures = trainer.step(step)
@@ -305,7 +312,8 @@ def train(
             if workers.first and ((step + 1) % checkpoint_every == 0 or step + 1 == steps):
                 folder.save_checkpoint(step + 1, adapter, trainer.optimizer, metadata)
         if workers.first:
-            evaluate(steps)
+            with trainer.optimizer.averaged():
+                evaluate(steps)
     except DivergedError as error:
         raise StoppedError(_diverged(error, folder)) from None
     except KeyboardInterrupt:
@@ -321,14 +329,15 @@ def train(
     # 9. What was learnt, and the results: the first process writes them, the others wait.
     if not workers.first:
         return workers.share(None)
-    final_previews = preview(steps)
-    tell(Progress("saving", steps, steps, message="comparing with the clips"))
-    fit = fit_report(folder, adapter, training, model_base, preview_settings, final_previews)
+    with trainer.optimizer.averaged():
+        final_previews = preview(steps)
+        tell(Progress("saving", steps, steps, message="comparing with the clips"))
+        fit = fit_report(folder, adapter, training, model_base, preview_settings, final_previews)
+        tell(Progress("saving", steps, steps, message="writing the LoRA"))
+        folder.save_lora(adapter, metadata)
     write_json(folder.report, report.to_json() | {"fit": fit.to_json()})
-    tell(Progress("saving", steps, steps, message="writing the LoRA"))
     if final_previews:
         combine(final_previews, folder.preview)
-    folder.save_lora(adapter, metadata)
     if keep_checkpoints is not None:
         folder.keep_checkpoints(keep_checkpoints)
     write_json(folder.config, config)

@@ -45,6 +45,7 @@ def measure(config: ModelConfig, settings: Settings) -> tuple[int, int, int]:
         trainer = Trainer(
             adapter, examples, config.audio, steps=4, learning_rate=1e-4, seed=0,
             batch_size=settings.clips, at_once=settings.clips, optimizer=settings.optimizer,
+            average=settings.average,
         )  # fmt: skip
         trainer.step(0)
         held = memory.live
@@ -58,6 +59,7 @@ def measure(config: ModelConfig, settings: Settings) -> tuple[int, int, int]:
     [
         pytest.param(8, CPU_SETTINGS, id="fp32"),
         pytest.param(2, replace(CPU_SETTINGS, dtype=torch.bfloat16), id="bf16"),
+        pytest.param(2, replace(CPU_SETTINGS, rank=128, average=False), id="without the weights' mean"),
         pytest.param(4, replace(CPU_SETTINGS, checkpointing=True), id="checkpointing"),
         pytest.param(2, replace(CPU_SETTINGS, clips=3), id="three clips at once"),
         pytest.param(2, replace(CPU_SETTINGS, rank=128, seconds=10.0), id="rank 128, 10 s"),
@@ -126,10 +128,10 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], torch.device]:
 def test_the_choice_is_explained(gpu: Callable[[float], torch.device]) -> None:
     longest = Settings(seconds=20.0)
     chosen, why = choose(LTX_2_3, longest, gpu(24), None, GEMMA_3_12B)
-    assert why == "about 11.5 GiB of this GPU's 24.0 GiB at the peak; activations are kept"
+    assert why == "about 11.8 GiB of this GPU's 24.0 GiB at the peak; activations are kept"
     chosen, why = choose(LTX_2_3, longest, gpu(11), None, GEMMA_3_12B)
     assert chosen.settings.checkpointing
-    assert why.endswith("activations are computed again block by block, as keeping them would take 11.5 GiB")
+    assert why.endswith("activations are computed again block by block, as keeping them would take 11.8 GiB")
     chosen, why = choose(LTX_2_3, longest, gpu(6), None, GEMMA_3_12B)
     assert why.endswith("that may not fit: lower the rank or the duration, or quantise the base")
     chosen, why = choose(LTX_2_3, replace(longest, clips=8), gpu(24), None, GEMMA_3_12B)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from soundlora.errors import InputError
 from soundlora.training.adamw8bit import AdamW8bit
+from soundlora.training.average import Average
 
 CLIP_NORM = 1.0
 OPTIMIZERS = ("adamw", "adamw8bit")
@@ -27,10 +29,17 @@ class Optimizer:
     """AdamW (torch's defaults), gradient norm clipped to 1.0, rate falling linearly to a tenth over `steps`.
 
     kind: one of OPTIMIZERS; of adamw8bit the moments take a byte a number each, instead of four.
+    average: keep the weights' running mean as well, see `averaged`.
     """
 
     def __init__(
-        self, parameters: Sequence[nn.Parameter], learning_rate: float, steps: int, kind: str = "adamw"
+        self,
+        parameters: Sequence[nn.Parameter],
+        learning_rate: float,
+        steps: int,
+        kind: str = "adamw",
+        *,
+        average: bool = False,
     ) -> None:
         self.learning_rate, self.steps = learning_rate, steps
         self.step_number = 0
@@ -40,6 +49,7 @@ class Optimizer:
             if kind == "adamw8bit"
             else torch.optim.AdamW([self.parameter], lr=learning_rate, fused=True)
         )
+        self.average = Average(self.parameter) if average else None
 
     @property
     def gradient(self) -> Tensor:
@@ -66,14 +76,24 @@ class Optimizer:
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=False)  # the gradients are views, and stay
         self.step_number += 1
+        if self.average is not None:
+            self.average.update(self.step_number)
         return rate, norm
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """The parameters are their running mean, while it lasts; without one they stay as they are."""
+        return nullcontext() if self.average is None else self.average.used()
+
     def state_dict(self) -> dict[str, Any]:
-        return {"adamw": self.adamw.state_dict(), "step_number": self.step_number}
+        state = {"adamw": self.adamw.state_dict(), "step_number": self.step_number}
+        return state if self.average is None else state | {"average": self.average.values}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Of an optimiser of the same settings; the parameters have been restored."""
         self.adamw.load_state_dict(state["adamw"])
         self.step_number = state["step_number"]
+        if self.average is not None:
+            self.average.values.copy_(state.get("average", self.parameter.data))  # there was none in earlier versions
 
 
 def _flatten(parameters: Sequence[nn.Parameter]) -> nn.Parameter:

@@ -46,6 +46,7 @@ class Settings:
     dtype: torch.dtype = torch.bfloat16
     quantize: str | None = None
     optimizer: str = "adamw"
+    average: bool = True
     checkpointing: bool = False  # activations computed again, block by block
     fused_attention: bool = True  # as on GPUs; on CPUs the scores are held
 
@@ -91,6 +92,7 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     saved, workspace = _step(c, s, tokens, context)
     # Of every number its value, its gradient and two moments: in fp32, or the moments in a byte and a scale a block.
     each = 16 if s.optimizer == "adamw" else 8 + 2 + 8 / BLOCK
+    each += 4 * s.average  # the weights' mean
     numbers = _adapter_numbers(c, s.rank, s.targets)
     weights, moving = _transformer_weights(c, s.dtype, s.quantize), 0
     copies = 0

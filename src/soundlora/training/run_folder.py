@@ -117,12 +117,13 @@ class RunFolder:
         return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
 
     # ------------------------------------------------------------------------------------------------------------------
-    # checkpoints: adapter and moments in fp32, from which a run goes on to the bit, and beside each its LoRA file
+    # checkpoints: adapter and moments in fp32, from which a run goes on to the bit, and the LoRA it would end as
 
     def save_checkpoint(self, step: int, adapter: Adapter, optimizer: Optimizer, metadata: Mapping[str, str]) -> Path:
         """Returns the path of the state. metadata: of the LoRA file, to which the step is added."""
         path = self.checkpoints / f"step_{step:06d}.pt"
-        adapter.save(self.checkpoint_lora(step), {**metadata, "step": str(step)})
+        with optimizer.averaged():
+            adapter.save(self.checkpoint_lora(step), {**metadata, "step": str(step)})
         with whole(path) as unfinished:
             state = {"step": step, "adapter": adapter.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save(state, unfinished)
@@ -157,6 +158,7 @@ class RunFolder:
         return int(state["step"])
 
     def save_lora(self, adapter: Adapter, metadata: Mapping[str, str]) -> None:
+        """The adapter as it is."""
         adapter.save(self.lora, metadata)
 
 

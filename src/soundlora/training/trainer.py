@@ -63,13 +63,14 @@ class Trainer:
         batch_size: int = 1,
         at_once: int = 1,
         optimizer: str = "adamw",
+        average: bool = False,
         workers: Workers = Workers(),  # noqa: B008  (frozen)
     ) -> None:
         if not examples:
             raise ValueError("there is nothing to train on")
         self.adapter, self.examples, self.seed = adapter, list(examples), seed
         self.batch_size, self.at_once, self.workers = batch_size, at_once, workers
-        self.optimizer = Optimizer(adapter.parameters(), learning_rate, steps, optimizer)
+        self.optimizer = Optimizer(adapter.parameters(), learning_rate, steps, optimizer, average=average)
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
         self._alike = len({example.latents.shape for example in self.examples}) == 1
