@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lines import FRAME_STAGES, LINES, SPACING, bf16_filters, mel_of_lines, rest
+from lines import FRAME_STAGES, LINES, SPACING, bf16_filters, kept, mel_of_lines, rest
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 from sizes import AUDIO, MODEL
@@ -187,7 +187,7 @@ class Front(nn.Module):
             roots, cubes = cubing.convs1[1], cubing.convs2[1]
             roots.weight[:LINES, HELD, 1] = share * STEEPEST / INPUT
             roots.bias[:LINES] = FLAT
-            gain = rounded(magnitude / root.factor)
+            gain = rounded(magnitude / kept() / root.factor)
             silence = -gain * float(_snake(np.asarray(FLAT)))
             cubes.weight[range(LINES), range(LINES), 1] = torch.from_numpy(gain).float()
             cubes.bias[:LINES] = torch.from_numpy(rounded(silence)).float()

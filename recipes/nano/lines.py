@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from codec_vocoder import new_vocoder
 from runs import Stage
-from sizes import AUDIO
+from sizes import AUDIO, MODEL
 from torch import Tensor, nn
 
-from soundlora.model.mel import _mel_filters
+from soundlora.model.mel import _mel_filters, resample
 from soundlora.model.vocoder import AMPBlock, Generator
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -75,6 +76,23 @@ def mel_of_lines() -> Tensor:
 
 def line_phases() -> Tensor:
     return torch.rand(LINES, generator=torch.Generator().manual_seed(PHASES)) * 2 * math.pi
+
+
+@cache
+def kept() -> Tensor:
+    """(LINES,): the share of a line's amplitude that is left where its sound goes up to 48 kHz and back to 16 kHz.
+
+    Half an octave below 8 kHz filters begin to take away. Real sound has come through one of them, played sound comes
+    through another two.
+    """
+    rate, vocoder = AUDIO.sample_rate, MODEL.vocoder
+    hertz = SPACING * torch.arange(1, LINES + 1)[:, None]
+    turn = 2 * math.pi * hertz * torch.arange(rate) / rate
+    extended = new_vocoder().skip(turn.cos().view(-1, 2, rate))
+    back = resample(extended, vocoder.output_rate, rate).view(LINES, rate)
+    inner = slice(rate // 4, rate * 3 // 4)  # whole periods, away from the ends
+    was, left = ((sound * torch.polar(torch.ones(()), turn))[:, inner].mean(dim=1) for sound in (turn.cos(), back))
+    return left.abs() / was.abs()
 
 
 def played(amplitudes: Tensor, phases: Tensor) -> Tensor:

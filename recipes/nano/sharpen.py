@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from codec_vocoder import new_vocoder
 from front import BANDS, Front, put_front
-from lines import line_phases, played
+from lines import kept, line_phases, played
 from pool import Pool
 from runs import Stage, load_modules
 from sizes import AUDIBLE, AUDIO, WORK
@@ -118,11 +118,11 @@ class Pairs:
 
 
 def heard(front: Front, mel: Tensor, phases: Tensor) -> Tensor:
-    """The log-mel of the lines that a log-mel (B, 2, frames, bins) is played with.
+    """The log-mel at 16 kHz of 48 kHz sound, made of the lines that a log-mel (B, 2, frames, bins) is played with.
 
     Clipped, as the generator clips: the front learns to keep loud sounds below that.
     """
-    sound = played(front.of_stereo(mel), phases).clamp(-1, 1)
+    sound = played(front.of_stereo(mel) * kept().repeat(2)[:, None], phases).clamp(-1, 1)
     return log_mel(sound, AUDIO)[:, :, : mel.shape[2]]
 
 
