@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ from soundlora.generation import Generator
 from soundlora.model.base import NANO, Base, open_base
 from soundlora.model.latents import positions
 from soundlora.model.lora import load_lora
-from soundlora.model.mel import log_mel, resample
+from soundlora.model.mel import LOG_FLOOR, log_mel, resample
 from soundlora.model.transformer import AudioTransformer
 from soundlora.training.flow import loss_per_sample, noisy, step_generator
 
 CPU = torch.device("cpu")
+SILENCE = math.log(LOG_FLOOR)
 EXAMPLES = Path(__file__).parents[1] / "examples" / "clips"
 
 
@@ -70,6 +72,29 @@ def test_a_kick_drum_lies_below_a_hi_hat(generator: Generator) -> None:
 
 def test_a_high_tone_lies_above_a_low_one(generator: Generator) -> None:
     assert centre(mel_of(generator, "high sine tone")) > centre(mel_of(generator, "low sine tone")) + 3
+
+
+def played(mel: Tensor) -> Tensor:
+    """Log-mel (64,) of what the vocoder makes of a log-mel (64,) that stays the same for two seconds."""
+    base = open_base("nano")
+    vocoder = base.codec(CPU, decoder=True).vocoder
+    assert vocoder is not None
+    with torch.inference_mode():
+        sound = vocoder(mel.expand(1, 2, 200, 64))[0]
+    heard = log_mel(resample(sound, base.config.vocoder.output_rate, 16_000)[None], base.config.audio)
+    return heard[0].mean(dim=0)[20:-20].mean(dim=0)
+
+
+def test_a_loud_low_tone_leaves_high_bands_silent() -> None:
+    mel = torch.full((64,), SILENCE)
+    mel[2:4], mel[1], mel[4] = 1.0, -2.0, -2.0
+    assert played(mel)[16:].max() < -9
+
+
+def test_the_band_below_8_khz_is_as_loud_as_asked_for() -> None:
+    """The filters between 16 and 48 kHz take half of it away, which the vocoder makes up for."""
+    level = played(torch.full((64,), -3.0))[36:]
+    assert (level + 3).abs().max() < 0.1
 
 
 def test_the_same_seed_gives_the_same_sound_and_another_seed_another(generator: Generator) -> None:

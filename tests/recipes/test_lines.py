@@ -7,7 +7,19 @@ from collections.abc import Callable
 import lines
 import pytest
 import torch
-from lines import FRAME_STAGES, LINES, SPACING, UNIT, new_player, play, played, random_lines, spilt
+from lines import (
+    FRAME_STAGES,
+    LINES,
+    SPACING,
+    UNIT,
+    kept,
+    line_blocks,
+    new_player,
+    play,
+    played,
+    random_lines,
+    spilt,
+)
 from sizes import AUDIO
 from torch import Tensor
 
@@ -42,9 +54,30 @@ def test_each_channel_plays_from_its_own_half(player: Generator) -> None:
     assert sound.shape == (8, 2, 16 * AUDIO.hop)
 
 
-def test_the_residual_blocks_above_the_mels_rate_change_nothing(player: Generator) -> None:
+def test_the_residual_blocks_above_the_mels_rate_change_nothing_yet(player: Generator) -> None:
     x = torch.randn(1, player.ups[FRAME_STAGES].out_channels, 50)
     assert torch.equal(player.resblocks[FRAME_STAGES](x), x)
+
+
+def test_a_player_is_linear_whatever_its_blocks_learn() -> None:
+    torch.manual_seed(1)
+    player, silence = new_player(), torch.zeros(1, 2 * LINES, 16)
+    with torch.no_grad():
+        for block in line_blocks(player):
+            for conv in block.convs2:
+                torch.nn.init.normal_(conv.weight, std=0.05)
+        a, b = random_lines(1)[:1], random_lines(2)[:1]
+        rest = play(player, silence)
+        sum_of_parts = play(player, a) + play(player, b) - rest
+        assert torch.allclose(play(player, a + b), sum_of_parts, atol=1e-3 * float(sum_of_parts.abs().max()))
+
+
+def test_high_lines_lose_to_the_filters_between_16_and_48_khz() -> None:
+    share = kept()
+    assert share.shape == (LINES,)
+    assert (share[:50] - 1).abs().max() < 0.01
+    assert (share[60:].diff() < 0).all()
+    assert 0.4 < share[-1] < 0.5
 
 
 def test_what_is_spilt_into_silent_bands_weighs_more_than_a_wrong_level(
