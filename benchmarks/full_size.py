@@ -186,7 +186,7 @@ def rehearse(folder: Path, layers: int) -> None:
 
     def trainer() -> Trainer:
         adapter = Adapter.create(model, RANK)
-        return Trainer(adapter, examples, base.config.audio, steps=3, learning_rate=2e-4, seed=0)
+        return Trainer(adapter, examples, base.config.audio, steps=3, learning_rate=2e-4, seed=0, average=True)
 
     def until_checkpoint() -> tuple[list[float], Path, dict[str, Tensor]]:
         first = trainer()

@@ -82,8 +82,9 @@ def our_step(config: ModelConfig, batch: int, narrow: bool, steps: int) -> Step:
     ]
     at_once = batch if device.type == "cuda" else 1
     trainer = Trainer(
-        adapter, examples, config.audio, steps=steps, learning_rate=1e-4, seed=0, batch_size=batch, at_once=at_once
-    )
+        adapter, examples, config.audio, steps=steps, learning_rate=1e-4, seed=0,
+        batch_size=batch, at_once=at_once, average=True,
+    )  # fmt: skip
     return lambda number: void(trainer.step(number))
 
 

@@ -56,7 +56,7 @@ def measure_steps(arguments: argparse.Namespace) -> dict[str, Any]:
         for number in range(10)
     ]
     total = arguments.warmup + arguments.steps
-    trainer = Trainer(adapter, examples, config.audio, steps=total, learning_rate=2e-4, seed=0)
+    trainer = Trainer(adapter, examples, config.audio, steps=total, learning_rate=2e-4, seed=0, average=True)
     times = []
     for step in range(total):
         began = time.perf_counter()
