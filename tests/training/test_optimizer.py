@@ -95,3 +95,52 @@ def test_a_restored_optimizer_goes_on_to_the_bit() -> None:
     assert restored.step_number == 3
     run(second, restored, range(3, 6))
     assert all(torch.equal(a, b) for a, b in zip(second, straight, strict=True))
+
+
+def trained(weights: list[nn.Parameter], optimizer: Optimizer, steps: range) -> None:
+    for step in steps:
+        backward(weights, step)
+        optimizer.step()
+
+
+def flat(weights: list[nn.Parameter]) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in weights])
+
+
+def test_the_mean_is_of_the_weights_after_each_step_and_goes_on_to_the_bit() -> None:
+    whole, first, second = parameters(), parameters(), parameters()
+    optimizer = Optimizer(whole, 1e-2, steps=6, average=True)
+    trained(whole, optimizer, range(6))
+    begun = Optimizer(first, 1e-2, steps=6, average=True)
+    trained(first, begun, range(3))
+    restored = Optimizer(second, 1e-2, steps=6, average=True)
+    for mine, theirs in zip(second, first, strict=True):
+        mine.data.copy_(theirs.data)
+    restored.load_state_dict(begun.state_dict())
+    trained(second, restored, range(3, 6))
+    with optimizer.averaged(), restored.averaged():
+        mean = flat(whole)
+        assert torch.equal(flat(second), mean)
+    assert torch.equal(flat(second), flat(whole))
+    assert not torch.equal(mean, flat(whole))
+
+
+def test_without_a_mean_what_is_averaged_is_the_weights_themselves() -> None:
+    weights = parameters()
+    optimizer = Optimizer(weights, 1e-2, steps=6)
+    trained(weights, optimizer, range(2))
+    before = flat(weights)
+    with optimizer.averaged():
+        assert torch.equal(flat(weights), before)
+
+
+def test_a_state_from_before_there_was_a_mean_begins_one() -> None:
+    weights, later = parameters(), parameters()
+    optimizer = Optimizer(weights, 1e-2, steps=6)
+    trained(weights, optimizer, range(3))
+    for mine, theirs in zip(later, weights, strict=True):
+        mine.data.copy_(theirs.data)
+    restored = Optimizer(later, 1e-2, steps=6, average=True)
+    restored.load_state_dict(optimizer.state_dict())
+    with restored.averaged():
+        assert torch.equal(flat(later), flat(weights))
