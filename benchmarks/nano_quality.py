@@ -1,4 +1,4 @@
-"""How good nano is, and what a LoRA learns on it. Takes about an hour.
+"""How good nano is, and what a LoRA learns on it. Takes an hour and a half.
 
     .venv/bin/python benchmarks/nano_quality.py --recordings FOLDER [--base nano] [--parts codec families …]
 
@@ -33,7 +33,7 @@ from soundlora import Generator, train
 from soundlora.model.base import open_base
 
 CPU = torch.device("cpu")
-FIT, HELD = 48, 6  # renderings of each family that the judge learns from, and that it is tested on
+FIT, HELD = 144, 12  # renderings of each family that the judge learns from, and that it is tested on
 LOUD = 1e-3  # recordings below this peak are silence
 TRIGGER, STEPS, SEEDS = "sndx", 1000, 5
 OTHER_FAMILIES = 10  # prompts without the trigger, a LoRA
