@@ -49,7 +49,7 @@ def test_people_are_told_what_would_run_and_how_fast(found: dict[str, Any], caps
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("GPU   none") for line in lines)
     assert any("ms a training step" in line and "2,000 steps in" in line for line in lines)
-    assert lines[-1] == "full  LTX 2.3 would need a GPU with about 10 GiB, or 8 GiB with --quantize int8; none is here."
+    assert lines[-1] == "full  LTX 2.3 would need a GPU with about 11 GiB, or 8 GiB with --quantize int8; none is here."
 
 
 def test_a_large_gpu_is_said_to_be_enough_and_a_small_one_not(
@@ -58,13 +58,13 @@ def test_a_large_gpu_is_said_to_be_enough_and_a_small_one_not(
     doctor.print_findings(found | {"gpus": [{"name": "Big One", "memory": 24 * GIB}]})
     out = capsys.readouterr().out
     assert "GPU   Big One, 24 GiB" in out
-    assert "full  LTX 2.3 would run on this GPU: about 9.5 GiB at the peak, activations kept." in out
+    assert "full  LTX 2.3 would run on this GPU: about 9.9 GiB at the peak, activations kept." in out
     for size, words in {
-        10: "would run on this GPU: about 8.8 GiB at the peak, activations computed again.",
-        8: "would run on this GPU with --quantize int8: about 6.7 GiB at the peak, activations kept.",
-        6: "would need a GPU with about 10 GiB",
+        10.5: "would run on this GPU: about 9.2 GiB at the peak, activations computed again.",
+        8: "would run on this GPU with --quantize int8: about 6.8 GiB at the peak, activations kept.",
+        6: "would need a GPU with about 11 GiB",
     }.items():
-        doctor.print_findings(found | {"gpus": [{"name": "Small One", "memory": size * GIB}]})
+        doctor.print_findings(found | {"gpus": [{"name": "Small One", "memory": round(size * GIB)}]})
         assert words in capsys.readouterr().out
 
 

@@ -26,15 +26,18 @@ def test_the_config_says_what_was_trained_and_the_metadata_are_strings(
         "number_of_steps": 500,
         "learning_rate": 1e-3,
         "batch_size": 4,
+        "average": False,
         "audio_duration_seconds": 0.5,
         "seed": 7,
         "stg_scale": 0.5,
         "validation_negative_prompt": "noise",
     }
-    config = run_config(request, quick_base.open(), inspect_dataset(clips, duration=0.5))
+    report = inspect_dataset(clips, duration=0.5)
+    config = run_config(request, quick_base.open(), report)
     same = request.keys() & config.keys()
     assert {key: config[key] for key in same} == {key: request[key] for key in same}
-    assert len(same) == 10
+    assert len(same) == 11
+    assert run_config(request | {"average": None}, quick_base.open(), report)["average"] is True
     assert config["target_modules"] == list(PRESETS[targets])
     assert (config["alpha"], config["clips"]) == (16, 3)
     assert config["sampling"]["stg"] == 0.5
