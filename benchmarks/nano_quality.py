@@ -136,10 +136,9 @@ def measure_learning(base: str, sounds: Sounds, targets: list[Unseen], keep: Pat
         with tempfile.TemporaryDirectory() as temporary:
             folder = keep / target.name.replace(" ", "_") if keep else Path(temporary)
             write(target, folder / "clips")
-            began = time.time()
-            lora = folder / "run" / "lora.safetensors"
-            kept_run = lora.exists()
-            if not kept_run:
+            lora, timing = folder / "run" / "lora.safetensors", {}
+            if not lora.exists():
+                began = time.time()
                 train(
                     folder / "clips",
                     folder / "run",
@@ -148,7 +147,7 @@ def measure_learning(base: str, sounds: Sounds, targets: list[Unseen], keep: Pat
                     trigger_phrase=TRIGGER,
                     cache=Path(temporary) / "cache",
                 )
-            seconds = time.time() - began
+                timing = {"seconds": time.time() - began}
             real = np.stack(
                 [statistics(mel_of(read(path)[:, : 5 * RATE])) for path in (folder / "clips").glob("*.wav")]
             )
@@ -171,7 +170,7 @@ def measure_learning(base: str, sounds: Sounds, targets: list[Unseen], keep: Pat
             "among_clips": float(np.mean([sounds.distance(row, centre) for row in real])),
             "nearest": float(np.mean(nearest)),
             "others_kept": float(np.mean(kept)),
-            **({} if kept_run else {"seconds": seconds}),
+            **timing,
         }
         print(target.name, {key: round(value, 3) for key, value in runs[target.name].items()}, flush=True)
     summary = {key: float(np.mean([run[key] for run in runs.values()])) for key in ("ratio", "nearest", "others_kept")}

@@ -277,7 +277,8 @@ def train(
     def evaluate(step: int) -> None:
         losses = [held_out.base_loss()] if kept_out and step == 0 else []
         if kept_out and (step > 0 or first_lora is not None):
-            losses.append(held_out.loss())
+            with trainer.optimizer.averaged():
+                losses.append(held_out.loss())
         for loss in losses:
             folder.log_held_out(step, loss)
             for one in logs:
@@ -287,7 +288,8 @@ def train(
         paths = [folder.preview_path(step, number) for number in range(len(preview_settings.prompts))]
         if paths and not all(path.exists() for path in paths):
             tell(Progress("previews", step, steps, message=f"previews at step {step}"))
-            write_previews(folder, step, model_base, model, preview_settings)
+            with trainer.optimizer.averaged():
+                write_previews(folder, step, model_base, model, preview_settings)
         return paths
 
     # 8. Train.
@@ -296,11 +298,9 @@ def train(
     try:
         for step in range(done, steps):
             if workers.first and (step % evaluate_every == 0 or step % checkpoint_every == 0):
-                with trainer.optimizer.averaged():
-                    evaluate(step)
+                evaluate(step)
             if workers.first and step % preview_every == 0:
-                with trainer.optimizer.averaged():
-                    preview(step)
+                preview(step)
                 pace.resume()
             with unbroken():
                 figures = trainer.step(step)
@@ -312,8 +312,7 @@ def train(
             if workers.first and ((step + 1) % checkpoint_every == 0 or step + 1 == steps):
                 folder.save_checkpoint(step + 1, adapter, trainer.optimizer, metadata)
         if workers.first:
-            with trainer.optimizer.averaged():
-                evaluate(steps)
+            evaluate(steps)
     except DivergedError as error:
         raise StoppedError(_diverged(error, folder)) from None
     except KeyboardInterrupt:
@@ -329,9 +328,9 @@ def train(
     # 9. What was learnt, and the results: the first process writes them, the others wait.
     if not workers.first:
         return workers.share(None)
+    final_previews = preview(steps)
+    tell(Progress("saving", steps, steps, message="comparing with the clips"))
     with trainer.optimizer.averaged():
-        final_previews = preview(steps)
-        tell(Progress("saving", steps, steps, message="comparing with the clips"))
         fit = fit_report(folder, adapter, training, model_base, preview_settings, final_previews)
         tell(Progress("saving", steps, steps, message="writing the LoRA"))
         folder.save_lora(adapter, metadata)

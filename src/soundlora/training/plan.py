@@ -94,8 +94,8 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     each = 16 if s.optimizer == "adamw" else 8 + 2 + 8 / BLOCK
     each += 4 * s.average  # the weights' mean
     numbers = _adapter_numbers(c, s.rank, s.targets)
-    weights, moving = _transformer_weights(c, s.dtype, s.quantize), 0
-    copies = 0
+    weights = _transformer_weights(c, s.dtype, s.quantize)
+    moving = copies = 0
     if s.joined:
         copies = s.dtype.itemsize * _joint_numbers(c, s.rank, s.targets)
         # Beside the values and gradients of A and B, the widest layers of all blocks are there twice for a moment.
