@@ -85,3 +85,33 @@ def test_a_batch_that_two_processes_cannot_share_is_refused(
     with pytest.raises(InputError, match="batch_size is 3, but 2 processes need a multiple"):
         train(clips_zip, tmp_path / "run", **quick_base.arguments, batch_size=3)
     assert not (tmp_path / "run").exists()
+
+
+def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from soundlora.training import workers
+
+    called: list[object] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", called.append)
+    monkeypatch.setattr(workers.dist, "init_process_group", lambda *a, **k: called.append((*a, k)))
+    monkeypatch.setattr(workers.dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(workers.atexit, "register", lambda _: None)
+    gpu = torch.device("cuda", 1)
+    made = workers.Workers.from_environment()
+    assert (made, made.device()) == (workers.Workers(1, 2), gpu)
+    # The GPU is chosen before the processes meet: two that talk from the same one never do.
+    assert called == [gpu, ("nccl", {"device_id": gpu})]
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from soundlora.training.workers import Workers
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match=r"has one GPU.*--nproc-per-node 1\."):
+        Workers.from_environment()

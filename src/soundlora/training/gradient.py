@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -59,10 +60,17 @@ class Gradient:
         self._calls: dict[torch.Size, int] = {}
         self._recordings: dict[torch.Size, _Recording] = {}
         self._records = self.device.type == "cuda"
+        # Streams and recordings are those of the current GPU, whichever the tensors are on.
+        self._on_device = torch.cuda.device(self.device) if self._records else nullcontext()
         self._pool: Any = None  # memory that recordings share: they run one after the other
 
     def add(self, samples: Samples) -> Tensor:
         """Losses (n,) of samples in the host's memory, on the device."""
+        with self._on_device:
+            return self._recorded(samples)
+
+    def _recorded(self, samples: Samples) -> Tensor:
+        """By a recording, once there is one."""
         shape = samples.clean.shape
         if shape in self._recordings:
             return self._recordings[shape].replay(samples)

@@ -1,0 +1,64 @@
+"""A whole run on a device that is no CPU: on one that is made up, since a GPU is rarely at hand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from support import BaseNames
+
+SCRIPT = Path(__file__).with_name("on_other_device.py")
+
+
+class Runs:
+    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
+        self.folder, self.facts = folder, facts
+
+    def losses(self, name: str, file: str = "metrics.jsonl") -> list[float]:
+        return [json.loads(line)["loss"] for line in (self.folder / name / file).read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def runs(clips: Path, quick_base: BaseNames, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    folder = tmp_path_factory.mktemp("other-device")
+    command = [sys.executable, SCRIPT, clips, quick_base.checkpoint, quick_base.encoder, folder]
+    ended = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, check=True)
+    return Runs(folder, json.loads(ended.stdout.splitlines()[-1]))
+
+
+def test_it_is_no_cpu(runs: Runs) -> None:
+    assert runs.facts["mixing is refused"]
+
+
+def test_it_learns_what_the_cpu_does(runs: Runs) -> None:
+    here, there = (load_file(runs.folder / name / "lora.safetensors") for name in ("cpu", "other"))
+    for name, tensor in here.items():
+        torch.testing.assert_close(there[name].float(), tensor.float(), atol=2e-5, rtol=1e-2)
+    for file in ("metrics.jsonl", "held_out.jsonl"):
+        assert runs.losses("other", file) == pytest.approx(runs.losses("cpu", file), rel=1e-5)
+
+
+def test_a_run_goes_on_from_its_checkpoint(runs: Runs) -> None:
+    stopped = runs.folder / "resumed"
+    assert (stopped / "lora.safetensors").read_bytes() == (runs.folder / "other" / "lora.safetensors").read_bytes()
+    assert runs.losses("resumed") == runs.losses("other")
+
+
+def test_of_a_step_the_host_reads_the_loss_and_the_gradients_norm(runs: Runs) -> None:
+    assert set(runs.facts["reads"]) == {2}
+
+
+def test_with_everything_a_gpu_does_the_losses_are_those_of_the_cpu_in_bf16(runs: Runs) -> None:
+    for file in ("metrics.jsonl", "held_out.jsonl"):
+        assert runs.losses("as on a GPU", file) == pytest.approx(runs.losses("cpu", file), rel=0.01)
+    assert (runs.folder / "as on a GPU" / "preview.wav").stat().st_size > 44
+
+
+def test_a_lora_is_heard_as_on_the_cpu(runs: Runs) -> None:
+    assert runs.facts["apart"] < 1e-3  # of full scale
