@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -169,7 +170,9 @@ def train(
     from soundlora.console import TrainingConsole
     from soundlora.run import train_request
 
-    with TrainingConsole() as console:
+    # Of the processes that torchrun starts only the first one speaks.
+    speaks = os.environ.get("RANK", "0") == "0"
+    with TrainingConsole() if speaks else nullcontext() as console:
         result = train_request(
             parsed,
             out,
@@ -192,7 +195,8 @@ def train(
             on_progress=console,
             **options,
         )
-    console.summary(result)
+    if console is not None:
+        console.summary(result)
 
 
 @app.command()

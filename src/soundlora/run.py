@@ -35,7 +35,7 @@ from soundlora.training.plan import Settings, choose
 from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import DivergedError, Example, Trainer
-from soundlora.training.workers import Workers
+from soundlora.training.workers import LostError, Workers
 
 _EVALUATIONS = 20  # of the held-out loss, a run
 
@@ -110,7 +110,7 @@ def train(
     checkpoint_activations: compute them again instead of keeping them; None does so where memory asks for it.
     cache: folder for latents and contexts; None is the user's cache folder.
     log: where figures also go, any of csv, tensorboard and wandb.
-    on_progress: called with news of the run, many times a second.
+    on_progress: called with news of the run, many times a second; under torchrun in the first process alone.
 
     Raises InputError for anything the caller can mend, StoppedError when interrupted or diverged.
     """
@@ -128,7 +128,7 @@ def train(
         raise InputError(f"batch_size is {batch_size}, but {workers.count} processes need a multiple of their number.")
     if quantize is not None:
         check_quantization(quantize)
-    tell = on_progress or (lambda progress: None)
+    tell = on_progress if on_progress and workers.first else lambda progress: None
     folder = RunFolder(Path(out))
     if not workers.first:
         workers.wait()  # for the first one to fill the cache and to make the run folder
@@ -315,12 +315,13 @@ def train(
             evaluate(steps)
     except DivergedError as error:
         raise StoppedError(_diverged(error, folder)) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, LostError) as error:
+        said = f"{error} " if isinstance(error, LostError) else ""
+        said += f"Stopped at step {trainer.optimizer.step_number}; "
+        if not workers.first:
+            raise StoppedError(f"{said}the first process keeps the state.") from None
         path = folder.save_checkpoint(trainer.optimizer.step_number, adapter, trainer.optimizer, metadata)
-        raise StoppedError(
-            f"Stopped at step {trainer.optimizer.step_number}; {path} holds the state. "
-            "Go on with the same command and --resume."
-        ) from None
+        raise StoppedError(f"{said}{path} holds the state. Go on with the same command and --resume.") from None
     finally:
         for one in logs:
             one.close()

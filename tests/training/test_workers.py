@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,15 +19,49 @@ from soundlora import train
 from soundlora.errors import InputError
 
 RUN = """
-import sys
+import atexit, os, signal, sys
 import torch
 torch.set_num_threads(1)
+def threads(): return len(os.listdir("/proc/self/task"))
+atexit.register(lambda before=threads(): print(threads() - before))  # after those that are registered later
 from soundlora import train
-data, base, encoder, out, cache = sys.argv[1:]
-result = train(data, out, base=base, text_encoder=encoder, rank=4, steps=6, batch_size=4, duration=0.5, cache=cache,
-               validation_prompts=["rain"])
+from soundlora.progress import StoppedError
+from soundlora.training.trainer import Trainer
+data, base, encoder, out, cache, *how = sys.argv[1:]
+
+def step(trainer, number, plain=Trainer.step):
+    figures = plain(trainer, number)
+    if number == 3 and "interrupted" in how:
+        raise KeyboardInterrupt
+    if number == 3 and "killed" in how and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return figures
+
+Trainer.step = step
+try:
+    result = train(data, out, base=base, text_encoder=encoder, rank=4, steps=6, batch_size=4, duration=0.5, cache=cache,
+                   validation_prompts=["rain"], resume="resumed" in how, on_progress=lambda news: print(news.stage))
+except StoppedError as error:
+    sys.exit(str(error))
 print(result.lora)
 """
+
+
+class Two:
+    """Two processes that train together, when both have ended."""
+
+    def __init__(self, base: BaseNames, data: Path, folder: Path, out: str, *how: str) -> None:
+        command = [sys.executable, "-c", RUN, data, base.checkpoint, base.encoder, folder / out, folder / "cache", *how]
+        shared = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+        pipe = subprocess.PIPE
+        processes = [
+            subprocess.Popen(
+                list(map(str, command)), env=shared | {"RANK": str(rank)}, stdout=pipe, stderr=pipe, text=True
+            )
+            for rank in (0, 1)
+        ]
+        self.printed, self.said = zip(*(process.communicate() for process in processes), strict=True)
+        self.codes = [process.returncode for process in processes]
 
 
 def free_port() -> int:
@@ -39,20 +74,13 @@ def free_port() -> int:
 def test_two_processes_train_what_one_does_with_the_same_batch(
     quick_base: BaseNames, clips_zip: Path, tmp_path: Path
 ) -> None:
-    common = [sys.executable, "-c", RUN, str(clips_zip), quick_base.checkpoint, str(quick_base.encoder)]
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
-    processes = [
-        subprocess.Popen(
-            [*common, str(tmp_path / "two"), str(tmp_path / "cache")],
-            env=os.environ | address | {"RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    printed = [process.communicate()[0].strip() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert printed == [str(tmp_path / "two" / "lora.safetensors")] * 2
+    two = Two(quick_base, clips_zip, tmp_path, "two")
+    assert two.codes == [0, 0], two.said
+    (*news, left), (*silence, left_there) = (printed.splitlines() for printed in two.printed)
+    assert (left, left_there) == ("0", "0")
+    assert news[-1] == silence[0] == str(tmp_path / "two" / "lora.safetensors")
+    assert "training" in news
+    assert len(silence) == 1
     one = train(
         clips_zip,
         tmp_path / "one",
@@ -73,6 +101,24 @@ def test_two_processes_train_what_one_does_with_the_same_batch(
     for alone, shared in zip(*lines, strict=True):
         assert json.loads(alone)["clip"] == json.loads(shared)["clip"]
         assert json.loads(alone)["loss"] == pytest.approx(json.loads(shared)["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("how", ["interrupted", "killed"])
+def test_stopped_in_the_middle_they_go_on(quick_base: BaseNames, clips_zip: Path, tmp_path: Path, how: str) -> None:
+    whole = Two(quick_base, clips_zip, tmp_path, "whole")
+    assert whole.codes == [0, 0], whole.said
+    stopped = Two(quick_base, clips_zip, tmp_path, "stopped", how)
+    assert stopped.codes == ([1, 1] if how == "interrupted" else [1, -signal.SIGKILL])
+    if how == "interrupted":
+        assert "Stopped at step 4; the first process keeps the state." in stopped.said[1]
+    else:
+        assert "Another process of this run is gone" in stopped.said[0]
+    state = tmp_path / "stopped" / "checkpoints" / "step_000004.pt"
+    assert f"Stopped at step 4; {state} holds the state." in stopped.said[0]
+    assert "Traceback" not in "".join(stopped.said)
+    assert Two(quick_base, clips_zip, tmp_path, "stopped", "resumed").codes == [0, 0]
+    ended, expected = (tmp_path / name / "lora.safetensors" for name in ("stopped", "whole"))
+    assert ended.read_bytes() == expected.read_bytes()
 
 
 def test_a_batch_that_two_processes_cannot_share_is_refused(
@@ -103,7 +149,7 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     made = workers.Workers.from_environment()
     assert (made, made.device()) == (workers.Workers(1, 2), gpu)
     # The GPU is chosen before the processes meet: two that talk from the same one never do.
-    assert called == [gpu, ("nccl", {"device_id": gpu})]
+    assert called == [gpu, ("nccl", {"device_id": gpu, "timeout": workers._PATIENCE})]
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

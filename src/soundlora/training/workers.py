@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -12,13 +15,24 @@ import torch.distributed as dist
 from torch import Tensor
 
 from soundlora.errors import InputError
+from soundlora.progress import StoppedError
+
+# The others wait while the first one fetches a base or makes previews.
+_PATIENCE = timedelta(days=7)
 
 T = TypeVar("T")
 
 
+class LostError(StoppedError):
+    """Another process of the run is gone."""
+
+
 @dataclass(frozen=True)
 class Workers:
-    """This process's place among `count`. The first one writes the run folder; the others only compute."""
+    """This process's place among `count`. The first one writes the run folder; the others only compute.
+
+    What they do together raises LostError when one is gone.
+    """
 
     rank: int = 0
     count: int = 1
@@ -33,13 +47,16 @@ class Workers:
         if count == 1:
             return cls()
         if not dist.is_initialized():
+            # torch.optim imports it later on, and imported later it keeps the group, whose threads then outlive it.
+            import torch._dynamo
+
             if torch.cuda.is_available():
                 gpu = _own_gpu()
                 torch.cuda.set_device(gpu)  # what is no tensor is sent from the current one
-                dist.init_process_group("nccl", device_id=gpu)
+                dist.init_process_group("nccl", device_id=gpu, timeout=_PATIENCE)
             else:
-                dist.init_process_group("gloo")
-            # Left to the interpreter's own end, its threads may find the other process gone, and abort this one.
+                dist.init_process_group("gloo", timeout=_PATIENCE)
+            # Threads that are left when the interpreter ends abort the process: they want to give back a tensor.
             atexit.register(dist.destroy_process_group)
         return cls(dist.get_rank(), count)
 
@@ -54,20 +71,32 @@ class Workers:
     def sum(self, tensor: Tensor) -> None:
         """Replace a tensor by its sum over all processes."""
         if self.count > 1:
-            dist.all_reduce(tensor)
+            with _all_there():
+                dist.all_reduce(tensor)
 
     def wait(self) -> None:
         """Until every process has come here."""
         if self.count > 1:
-            dist.barrier()
+            with _all_there():
+                dist.barrier()
 
     def share(self, value: T | None) -> T:
         """What the first process passes, in all of them."""
         values = [value]
         if self.count > 1:
-            dist.broadcast_object_list(values, src=0)
+            with _all_there():
+                dist.broadcast_object_list(values, src=0)
         assert values[0] is not None
         return values[0]
+
+
+@contextmanager
+def _all_there() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise LostError(f"Another process of this run is gone; what it said tells why. ({reason})") from None
 
 
 def _own_gpu() -> torch.device:
