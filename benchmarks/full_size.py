@@ -35,7 +35,8 @@ from soundlora.model.lora_file import read_lora
 from soundlora.model.tensor_file import TensorFile, TensorHeader, TensorInfo, pack_header
 from soundlora.sampling.generate import sample_latents
 from soundlora.sampling.guidance import Guidance
-from soundlora.training.plan import Settings, choose
+from soundlora.training.choice import choose
+from soundlora.training.plan import Settings
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example, Trainer
 

@@ -546,6 +546,33 @@ def test_there_must_be_a_run_to_resume(quick_train: Train, tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
+def test_where_memory_runs_out_the_state_is_kept_and_what_to_lower_is_said(
+    defaults: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(**defaults, out=tmp_path / "whole", validation_prompts=[])
+    step = Trainer.step
+
+    def lack(self: Trainer, number: int) -> Any:
+        if number == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return step(self, number)
+
+    monkeypatch.setattr(Trainer, "step", lack)
+    with pytest.raises(StoppedError) as raised:
+        train(**defaults, out=tmp_path / "run", validation_prompts=[])
+    said = str(raised.value)
+    assert said.startswith("The memory ran out, though 0.")
+    assert "take" in said
+    assert "by the plan" in said
+    assert "--checkpoint-activations" in said
+    assert "Stopped at step 4; " in said
+    assert said.endswith("step_000004.pt holds the state. Go on with the same command and --resume.")
+    monkeypatch.setattr(Trainer, "step", step)
+    options = {"validation_prompts": [], "resume": True, "checkpoint_activations": True}
+    resumed = train(**defaults | options, out=tmp_path / "run")
+    assert resumed.lora.read_bytes() == whole.lora.read_bytes()
+
+
 def test_divergence_stops_the_run_at_the_last_good_checkpoint(
     quick_train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

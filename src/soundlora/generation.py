@@ -19,6 +19,7 @@ from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.request import DEFAULT_NEGATIVE_PROMPT
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
 from soundlora.training.cache import Cache, cached_contexts
+from soundlora.training.choice import shortage_told
 from soundlora.wav import write_wav
 
 MAX_SECONDS = 60.0
@@ -49,6 +50,7 @@ class Generator:
     on_progress: called while a base is fetched.
     """
 
+    @shortage_told("The base's weights alone need more.")
     def __init__(
         self,
         base: str = "nano",
@@ -74,6 +76,7 @@ class Generator:
         self._contexts: dict[str, Tensor] = {}
         self._store = Cache(default_root())
 
+    @shortage_told("A shorter sound takes less.")
     def __call__(
         self,
         prompt: str,

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any
 
 import torch
@@ -28,10 +29,11 @@ from soundlora.request import DEFAULT_NEGATIVE_PROMPT, TrainingRequest, preview_
 from soundlora.run_config import lora_metadata, run_config
 from soundlora.sampling.generate import SamplingSettings
 from soundlora.training.cache import Cache, cached_contexts
+from soundlora.training.choice import choose, out_of_memory, shortage_told
 from soundlora.training.evaluation import Fit, HeldOut, default_hold_out, fit_report, split
 from soundlora.training.logs import check_logs, open_logs
 from soundlora.training.optimizer import check_optimizer
-from soundlora.training.plan import Settings, choose
+from soundlora.training.plan import Settings
 from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import DivergedError, Example, Trainer
@@ -56,6 +58,7 @@ class TrainingResult:
 
 
 @termination_interrupts()
+@shortage_told("A run that had a checkpoint goes on with --resume.")
 def train(
     data: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -315,8 +318,12 @@ def train(
             evaluate(steps)
     except DivergedError as error:
         raise StoppedError(_diverged(error, folder)) from None
-    except (KeyboardInterrupt, LostError) as error:
+    except (KeyboardInterrupt, LostError, torch.OutOfMemoryError) as error:
         said = f"{error} " if isinstance(error, LostError) else ""
+        if isinstance(error, torch.OutOfMemoryError):
+            clear_frames(error.__traceback__)  # what the step held: saving the state takes memory, too
+            torch.cuda.empty_cache()
+            said = f"{out_of_memory(model_base.config, memory, model_base.encoder_config, target)} "
         said += f"Stopped at step {trainer.optimizer.step_number}; "
         if not workers.first:
             raise StoppedError(f"{said}the first process keeps the state.") from None

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +12,7 @@ from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
 from soundlora.model.lora import Adapter, target_names
 from soundlora.model.quantize import quantize
 from soundlora.model.transformer import AudioTransformer
-from soundlora.training.plan import GIB, Plan, Settings, choose, fitting, plan
+from soundlora.training.plan import GIB, Plan, Settings, fitting, plan
 from soundlora.training.trainer import Example, Trainer
 
 CPU_SETTINGS = Settings(dtype=torch.float32, fused_attention=False)
@@ -110,41 +108,6 @@ def test_a_smaller_gpu_takes_fewer_clips_at_once_before_it_computes_twice() -> N
 def test_what_was_asked_for_is_not_changed(wanted: bool) -> None:
     for memory in (6 * GIB, 80 * GIB):
         assert fitting(LTX_2_3, Settings(), memory, checkpointing=wanted)[0].settings.checkpointing is wanted
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], torch.device]:
-    """A device that says it is a GPU of so many GiB."""
-
-    def pretend(gib: float) -> torch.device:
-        monkeypatch.setattr(
-            torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=round(gib * GIB))
-        )
-        return torch.device("cuda")
-
-    return pretend
-
-
-def test_the_choice_is_explained(gpu: Callable[[float], torch.device]) -> None:
-    longest = Settings(seconds=20.0)
-    chosen, why = choose(LTX_2_3, longest, gpu(24), None, GEMMA_3_12B)
-    assert why == "about 11.8 GiB of this GPU's 24.0 GiB at the peak; activations are kept"
-    chosen, why = choose(LTX_2_3, longest, gpu(11), None, GEMMA_3_12B)
-    assert chosen.settings.checkpointing
-    assert why.endswith("activations are computed again block by block, as keeping them would take 11.8 GiB")
-    chosen, why = choose(LTX_2_3, longest, gpu(6), None, GEMMA_3_12B)
-    assert why.endswith("that may not fit: lower the rank or the duration, or quantise the base")
-    chosen, why = choose(LTX_2_3, replace(longest, clips=8), gpu(24), None, GEMMA_3_12B)
-    assert (chosen.settings.clips, why.endswith("; 4 of 8 clips go through at once")) == (4, True)
-
-
-def test_a_cpu_keeps_activations_unless_told_otherwise() -> None:
-    chosen, why = choose(LTX_2_3, Settings(clips=4), torch.device("cpu"))
-    assert (chosen.settings.clips, chosen.settings.checkpointing, chosen.runtime) == (1, False, 0)
-    assert "GiB at the peak; activations are kept" in why
-    chosen, why = choose(LTX_2_3, Settings(), torch.device("cpu"), True)
-    assert chosen.settings.checkpointing
-    assert why.endswith("activations are computed again block by block, as was asked for")
 
 
 def test_a_gpu_that_is_too_small_is_said_to_be() -> None:

@@ -30,7 +30,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 GIB = 1 << 30
 # What a CUDA process takes before its first tensor: context, kernels, the matrix library's own workspace.
-_CUDA_RUNTIME = 600 << 20
+CUDA_RUNTIME = 600 << 20
 SHARE = 0.92  # of a GPU's memory that a plan may fill; the allocator can't use every gap
 _GUIDANCE_PASSES = 3
 
@@ -109,7 +109,7 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
         workspace=workspace,
         previews=_previews(config, s),
         preparation=max(stored, moving, _preparation(config, s, encoder)),
-        runtime=_CUDA_RUNTIME if cuda else 0,
+        runtime=CUDA_RUNTIME if cuda else 0,
     )
 
 
@@ -136,41 +136,6 @@ def fitting(
         if found.peak <= SHARE * memory:
             return found, True
     return found, False
-
-
-def choose(
-    config: ModelConfig,
-    settings: Settings,
-    device: torch.device,
-    checkpointing: bool | None = None,
-    encoder: GemmaConfig | None = None,
-) -> tuple[Plan, str]:
-    """The plan of a run on this device, and a sentence that says what was chosen and why."""
-    if device.type != "cuda":
-        # How much memory is free changes by the second there, and one clip at a time is no slower.
-        settings = replace(settings, clips=1, fused_attention=False, checkpointing=bool(checkpointing))
-        chosen = plan(config, settings, encoder, cuda=False)
-        again = "as was asked for" if checkpointing else "which is faster"
-        return chosen, f"about {_gib(chosen.peak)} at the peak; activations are {_kept(chosen)}, {again}"
-    memory = torch.cuda.get_device_properties(device).total_memory
-    chosen, fits = fitting(config, settings, memory, encoder, checkpointing)
-    text = f"about {_gib(chosen.peak)} of this GPU's {_gib(memory)} at the peak; activations are {_kept(chosen)}"
-    if not fits:
-        return chosen, f"{text}; that may not fit: lower the rank or the duration, or quantise the base"
-    if checkpointing is None and chosen.settings.checkpointing:
-        kept = plan(config, replace(settings, clips=1), encoder)
-        text += f", as keeping them would take {_gib(kept.peak)}"
-    if settings.clips > 1:
-        text += f"; {chosen.settings.clips} of {settings.clips} clips go through at once"
-    return chosen, text
-
-
-def _kept(chosen: Plan) -> str:
-    return "computed again block by block" if chosen.settings.checkpointing else "kept"
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.1f} GiB"
 
 
 def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple[int, int]:

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
+from soundlora.progress import StoppedError
+from soundlora.training.choice import choose, out_of_memory, shortage_told, what_to_lower
+from soundlora.training.plan import GIB, SHARE, Settings, plan
+
+Gpu = Callable[..., torch.device]
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    """A device that says it is a GPU of so many GiB, some of which other programs hold."""
+
+    def pretend(gib: float, held: float = 0.0) -> torch.device:
+        total, free = round(gib * GIB), round((gib - held - 2) * GIB)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, total))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2 * GIB)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+        return torch.device("cuda")
+
+    return pretend
+
+
+def test_the_choice_is_explained(gpu: Gpu) -> None:
+    longest = Settings(seconds=20.0)
+    chosen, why = choose(LTX_2_3, longest, gpu(24), None, GEMMA_3_12B)
+    assert why == "about 11.8 GiB of this GPU's 24.0 GiB at the peak; activations are kept"
+    chosen, why = choose(LTX_2_3, longest, gpu(11), None, GEMMA_3_12B)
+    assert chosen.settings.checkpointing
+    assert why.endswith("activations are computed again block by block, as keeping them would take 11.8 GiB")
+    chosen, why = choose(LTX_2_3, longest, gpu(7.5), None, GEMMA_3_12B)
+    assert "that may not fit. Any of these takes less, by the plan: --quantize int8 (" in why
+    chosen, why = choose(LTX_2_3, replace(longest, clips=8), gpu(24), None, GEMMA_3_12B)
+    assert (chosen.settings.clips, why.endswith("; 4 of 8 clips go through at once")) == (4, True)
+
+
+def test_what_other_programs_hold_is_not_planned_with(gpu: Gpu) -> None:
+    chosen, why = choose(LTX_2_3, Settings(seconds=20.0), gpu(24, held=13), None, GEMMA_3_12B)
+    assert chosen.settings.checkpointing
+    assert "of this GPU's 24.0 GiB at the peak, of which other programs hold 12.4 GiB;" in why
+
+
+def test_a_cpu_keeps_activations_unless_told_otherwise() -> None:
+    chosen, why = choose(LTX_2_3, Settings(clips=4), torch.device("cpu"))
+    assert (chosen.settings.clips, chosen.settings.checkpointing, chosen.runtime) == (1, False, 0)
+    assert "GiB at the peak; activations are kept" in why
+    chosen, why = choose(LTX_2_3, Settings(), torch.device("cpu"), True)
+    assert chosen.settings.checkpointing
+    assert why.endswith("activations are computed again block by block, as was asked for")
+
+
+def test_what_it_says_to_lower_is_enough_and_no_more_than_needed() -> None:
+    chosen, memory = plan(LTX_2_3, Settings(clips=8)), 16 * GIB
+    said = what_to_lower(LTX_2_3, chosen, None, memory)
+    sizes = dict(re.findall(r"(--[a-z-]+(?: \d+)?) \(([0-9.]+) GiB\)", said))
+    assert sizes.keys() == {"--batch-size 4", "--checkpoint-activations"}
+    half = plan(LTX_2_3, replace(chosen.settings, clips=4)).peak
+    again = plan(LTX_2_3, replace(chosen.settings, checkpointing=True)).peak
+    for size, flag in (half, "--batch-size 4"), (again, "--checkpoint-activations"):
+        assert size <= SHARE * memory
+        assert float(sizes[flag]) == pytest.approx(size / GIB, abs=0.05)
+    for other in ({"rank": 8}, {"quantize": "int8"}, {"optimizer": "adamw8bit"}, {"seconds": 0.625}):
+        assert plan(LTX_2_3, replace(chosen.settings, **other)).peak > SHARE * memory
+
+
+def test_what_no_single_setting_brings_is_brought_by_several() -> None:
+    chosen, memory = plan(LTX_2_3, Settings(rank=128, seconds=20.0)), 9 * GIB
+    said = what_to_lower(LTX_2_3, chosen, GEMMA_3_12B, memory)
+    named = {"checkpointing": True, "optimizer": "adamw8bit", "quantize": "int8", "rank": 64}
+    peak = plan(LTX_2_3, replace(chosen.settings, **named), GEMMA_3_12B).peak
+    assert peak <= SHARE * memory
+    flags = "--checkpoint-activations --optimizer adamw8bit --quantize int8 --rank 64"
+    assert said == f"Together these take {peak / GIB:.1f} GiB, by the plan: {flags}."
+
+
+def test_a_gpu_that_can_not_do_is_said_to_be_too_small() -> None:
+    said = what_to_lower(LTX_2_3, plan(LTX_2_3, Settings()), GEMMA_3_12B, 2 * GIB)
+    assert said.startswith("Even with --checkpoint-activations --optimizer adamw8bit --quantize int8")
+    assert said.endswith("so a larger GPU is needed.")
+
+
+def test_where_a_plan_was_wrong_a_tenth_less_is_asked_for(gpu: Gpu) -> None:
+    chosen = plan(LTX_2_3, Settings())
+    said = out_of_memory(LTX_2_3, chosen, GEMMA_3_12B, gpu(80))
+    assert said.startswith("The memory ran out, though 9.9 GiB were planned of this GPU's 80.0 GiB. Any of these")
+    for size in re.findall(r"\(([0-9.]+) GiB\)", said):
+        assert float(size) * GIB <= 0.9 * chosen.peak + 0.05 * GIB
+
+
+def test_elsewhere_too_little_memory_is_told_in_a_sentence(gpu: Gpu) -> None:
+    gpu(8, held=3)
+
+    @shortage_told("A shorter sound takes less.")
+    def generate() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    with pytest.raises(StoppedError) as raised:
+        generate()
+    assert str(raised.value).startswith(
+        "This GPU's memory, 8.0 GiB, of which other programs hold 2.4 GiB, is too little"
+    )
+    assert str(raised.value).endswith("A shorter sound takes less.")
+
+
+@needs_gpu
+def test_a_gpu_that_is_full_says_so() -> None:
+    @shortage_told("")
+    def fill() -> None:
+        torch.empty(torch.cuda.mem_get_info()[1] * 2, dtype=torch.uint8, device="cuda")
+
+    with pytest.raises(StoppedError, match=r"This GPU's memory, .* is too little"):
+        fill()
