@@ -65,6 +65,21 @@ def test_the_order_of_the_context_does_not_matter(model: AudioTransformer) -> No
     torch.testing.assert_close(shuffled, velocity(model, x, sigma, context), atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_samples_that_share_a_context_hear_what_each_would_of_its_own(model: AudioTransformer) -> None:
+    x, _, context = inputs(model, 4)
+    sigma, context = torch.tensor([0.3, 0.8]), context[:2]
+    mask = torch.ones(2, context.shape[1], dtype=torch.int64)
+    mask[1, 3:] = 0
+    rope = model.rope(positions(TOKENS, checkpoint().config.audio))
+    of = torch.tensor([0, 1, 0, 1])
+    shared = model(x, sigma[of][:, None], sigma, context, rope, context_mask=mask, context_of=of)
+    own = model(x, sigma[of][:, None], sigma[of], context[of], rope, context_mask=mask[of])
+    torch.testing.assert_close(shared, own)
+    other = model(x, sigma[of][:, None], sigma, context, rope, context_mask=mask, context_of=1 - of)
+    assert not torch.allclose(other, own, atol=1e-3)
+
+
 def test_the_order_of_the_latents_does(model: AudioTransformer) -> None:
     x, sigma, context = inputs(model)
     assert not torch.allclose(velocity(model, x.flip(1), sigma, context).flip(1), velocity(model, x, sigma, context))

@@ -67,6 +67,20 @@ def test_a_step_is_one_call_with_only_the_passes_that_guidance_needs(
     assert calls.batches == [passes] * STEPS
 
 
+@pytest.mark.parametrize(("cfg", "stg", "prompts"), [(7.0, 0.0, 2), (1.0, 1.0, 1), (7.0, 1.0, 2)])
+def test_keys_and_values_of_a_prompt_are_computed_once_a_step(cfg: float, stg: float, prompts: int) -> None:
+    computed: list[int] = []
+    attention = transformer().transformer_blocks[0].audio_attn2
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, args: computed.append(len(args[0])))
+        for layer in (attention.to_k, attention.to_v)
+    ]
+    sample(Guidance(cfg, stg, [1]), context(2))
+    for hook in hooks:
+        hook.remove()
+    assert computed == [prompts] * 2 * STEPS
+
+
 def test_without_guidance_the_negative_prompt_is_not_heard(calls: Calls) -> None:
     plain = Guidance(1.0, 0.0, [1])
     assert torch.equal(sample(plain, context(2)), sample(plain, context(3)))

@@ -98,11 +98,13 @@ class Attention(nn.Module):
         rope: Rope | None = None,
         mask: Tensor | None = None,
         bypass: Tensor | bool = False,
+        context_of: Tensor | None = None,
     ) -> Tensor:
         """x (B, T, width), context (B, S, context_dim), None for self-attention → (B, T, width).
 
         `bypass` is the spatio-temporal-guidance perturbation: True (or a (B,) bool tensor, per sample) puts to_v(x) in
-        the place of the attention result; the gate and the output projection still apply.
+        the place of the attention result; the gate and the output projection still apply. `context_of` (B,) names the
+        context of each sample where several have the same: its keys and values are computed once.
         """
         source = x if context is None else context
         if bypass is True:
@@ -110,6 +112,8 @@ class Attention(nn.Module):
         else:
             q, k, v = self._projections(x, source)
             q, k, v = self._heads(self.q_norm(q)), self._heads(self.k_norm(k)), self._heads(v)
+            if context_of is not None:
+                k, v = k[context_of], v[context_of]
             if rope is not None:
                 q, k = rotate(q, rope), rotate(k, rope)
             # fp32 tables beside bf16 weights, as the reference trains: rotate in fp32, attend in bf16.

@@ -83,6 +83,7 @@ class Block(nn.Module):
         context_mask: Tensor | None,
         attention_mask: Tensor | None,
         bypass: Tensor | bool,
+        context_of: Tensor | None = None,
     ) -> Tensor:
         rows = (modulation.unflatten(-1, (9, -1)) + self.audio_scale_shift_table).unbind(-2)
         shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff, shift_q, scale_q, gate_ca = rows
@@ -93,7 +94,7 @@ class Block(nn.Module):
         h = torch.addcmul(h, self.audio_attn1(n, rope=rope, mask=attention_mask, bypass=bypass), gate_sa)
         n = torch.addcmul(shift_q, rms_norm(h, self.eps), 1 + scale_q)
         c = torch.addcmul(shift_kv, context, 1 + scale_kv)
-        h = torch.addcmul(h, self.audio_attn2(n, c, mask=context_mask), gate_ca)
+        h = torch.addcmul(h, self.audio_attn2(n, c, mask=context_mask, context_of=context_of), gate_ca)
         n = torch.addcmul(shift_ff, rms_norm(h, self.eps), 1 + scale_ff)
         return torch.addcmul(h, self.audio_ff(n), gate_ff)
 
@@ -136,6 +137,7 @@ class AudioTransformer(nn.Module):
         context_mask: Tensor | None = None,
         attention_mask: Tensor | None = None,
         bypass: Bypass | None = None,
+        context_of: Tensor | None = None,
     ) -> Tensor:
         """Velocity (B, T, C) of noisy latents x (B, T, C).
 
@@ -146,6 +148,8 @@ class AudioTransformer(nn.Module):
         context_mask: None, (B, S) of 1 and 0, or an additive float mask (B, 1, 1, S).
         attention_mask: None, or (B, T, T) or (B, 1, T) in [0, 1]; its logarithm is added to the scores.
         bypass: blocks (counted from 0) whose self-attention is bypassed, see `Attention.forward`.
+        context_of: (B,), for each sample the context that it attends to; then there may be fewer contexts than samples,
+            and sigma and context_mask are those of the contexts. None: every sample has its own.
         """
         c = self.config
         dtype = self.audio_scale_shift_table.dtype  # weights, and so the computation, are in this type
@@ -154,11 +158,14 @@ class AudioTransformer(nn.Module):
         modulation, embedded = self.audio_adaln_single(timesteps * c.timestep_scale, dtype)
         prompt_modulation, _ = self.audio_prompt_adaln_single(sigma[:, None] * c.timestep_scale, dtype)
         text_mask = None if context_mask is None else _additive_context_mask(context_mask, dtype)
+        if text_mask is not None and context_of is not None:
+            text_mask = text_mask[context_of]
         self_mask = None if attention_mask is None else _additive_self_mask(attention_mask, dtype)
         bypass = bypass or {}
         compiled = self.compiled if torch.is_grad_enabled() else []
         for index, block in enumerate(compiled or [*self.transformer_blocks]):
-            inputs = (h, modulation, context, prompt_modulation, rope, text_mask, self_mask, bypass.get(index, False))
+            perturbed = bypass.get(index, False)
+            inputs = (h, modulation, context, prompt_modulation, rope, text_mask, self_mask, perturbed, context_of)
             if self.checkpointing and torch.is_grad_enabled():
                 # Nothing in a block is random, so no random state needs to be kept for the second time.
                 h = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)

@@ -56,6 +56,7 @@ def denoise(
     Raises InputError when the guidance names blocks that the model doesn't have.
 
     The passes of a step run as one batch: the results are the same, and a small model is bound by its number of calls.
+    Those with the same prompt share its keys and values, which are half of a pass's work.
     """
     use_negative = guidance.cfg != 1 and negative_context is not None
     use_perturbed = guidance.stg != 0
@@ -65,14 +66,16 @@ def denoise(
             f"stg_blocks is {sorted(guidance.stg_blocks or ())}, but the blocks of this base are 0 to {layers - 1}; "
             "name some of those."
         )
-    contexts = [context]
+    contexts, rows = [context], [0]
     if use_negative:
         assert negative_context is not None
         contexts.append(negative_context)
+        rows.append(1)
     if use_perturbed:
-        contexts.append(context)
-    batch_context = torch.cat(contexts)
-    passes = len(contexts)
+        rows.append(0)
+    passes = len(rows)
+    shared = torch.cat(contexts)
+    context_of = torch.tensor(rows, device=x.device) if len(contexts) < passes else None
     perturb = torch.zeros(passes, dtype=torch.bool, device=x.device)
     perturb[-1] = True
     bypass = bypass_blocks(guidance.stg_blocks, layers, perturb) if use_perturbed else None
@@ -80,7 +83,8 @@ def denoise(
     for step in range(len(sigmas) - 1):
         sigma = sigmas[step].expand(passes)
         batch = x.expand(passes, -1, -1)
-        velocity = model(batch, sigma[:, None], sigma, batch_context, rope, bypass=bypass)
+        of_contexts = sigma[: len(contexts)]
+        velocity = model(batch, sigma[:, None], of_contexts, shared, rope, bypass=bypass, context_of=context_of)
         predictions = denoised(batch, velocity, sigma[:, None]).chunk(passes)
         conditional = predictions[0]
         guided = guidance.combine(
