@@ -45,6 +45,15 @@ OPTIONS: dict[str, Any] = {
 reads_of_steps: list[int] = []
 
 
+OTHERS: dict[str, Any] = {
+    "init_lora": FOLDER / "cpu" / "lora.safetensors",
+    "rank": 8,
+    "quantize": "int8",
+    "optimizer": "adamw8bit",
+    "average": False,
+}
+
+
 def run_on(device: str, name: str, **options: Any) -> None:
     train(data, FOLDER / name, device=device, cache=FOLDER / f"cache-{device}", **BASE, **OPTIONS | options)
 
@@ -104,9 +113,11 @@ def sound(device: str) -> Tensor:
 torch.set_num_threads(1)
 Trainer.step = count_reads(Trainer.step)  # type: ignore[method-assign]
 run_on("cpu", "cpu")
+run_on("cpu", "cpu, other options", **OTHERS)
 heard = sound("cpu")
 with other_device():
     run_on(DEVICE, "other")
+    run_on(DEVICE, "other, other options", **OTHERS)
     stop_in_the_middle("resumed")
     run_on(DEVICE, "resumed", resume=True)
     apart = (sound(DEVICE) - heard).abs().max().item()

@@ -36,12 +36,13 @@ def test_it_is_no_cpu(runs: Runs) -> None:
     assert runs.facts["mixing is refused"]
 
 
-def test_it_learns_what_the_cpu_does(runs: Runs) -> None:
-    here, there = (load_file(runs.folder / name / "lora.safetensors") for name in ("cpu", "other"))
+@pytest.mark.parametrize("options", ["", ", other options"])
+def test_it_learns_what_the_cpu_does(runs: Runs, options: str) -> None:
+    here, there = (load_file(runs.folder / f"{name}{options}" / "lora.safetensors") for name in ("cpu", "other"))
     for name, tensor in here.items():
         torch.testing.assert_close(there[name].float(), tensor.float(), atol=2e-5, rtol=1e-2)
     for file in ("metrics.jsonl", "held_out.jsonl"):
-        assert runs.losses("other", file) == pytest.approx(runs.losses("cpu", file), rel=1e-5)
+        assert runs.losses("other" + options, file) == pytest.approx(runs.losses("cpu" + options, file), rel=1e-5)
 
 
 def test_a_run_goes_on_from_its_checkpoint(runs: Runs) -> None:
