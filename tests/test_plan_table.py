@@ -14,7 +14,7 @@ def test_the_plan_names_every_part_in_every_form_of_the_base(soundlora: Cli) -> 
     assert title == "GPU memory in GiB to train on full: rank 32, 5 s, one clip at once."
     assert header.replace(" again", "+").split() == ["fp32", "fp32+", "bf16", "bf16+", "int8", "int8+", "fp8", "fp8+"]
     figures = {row[:34].strip(): [float(cell) for cell in row[34:].split()] for row in rows}
-    assert len(figures) == 9
+    assert len(figures) == 10
     assert all(len(row) == 8 for row in figures.values())
     assert figures["the base's weights"][2] == 6.12  # bf16
     assert figures["peak"][2] <= 11

@@ -26,6 +26,7 @@ _ROWS = {
     "saved": "activations of a step",
     "workspace": "workspace of a step",
     "step": "a training step in all",
+    "evaluation": "loss on clips kept out",
     "previews": "previews, beside the first three",
     "preparation": "latents, captions, loading",
     "peak": "peak",

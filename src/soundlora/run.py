@@ -291,6 +291,7 @@ def train(
         paths = [folder.preview_path(step, number) for number in range(len(preview_settings.prompts))]
         if paths and not all(path.exists() for path in paths):
             tell(Progress("previews", step, steps, message=f"previews at step {step}"))
+            trainer.make_room()
             with trainer.optimizer.averaged():
                 write_previews(folder, step, model_base, model, preview_settings)
         return paths

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from soundlora.training import average as average_module
 from soundlora.training.average import Average
 
 
@@ -39,26 +40,43 @@ def test_what_goes_astray_is_averaged_out() -> None:
     assert float((average.values - 3).std()) < 0.1 < 0.9 < float(values[-1].std())
 
 
-def test_the_parameter_is_the_mean_only_while_it_is_used() -> None:
+def test_the_parameter_is_the_mean_only_while_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(average_module, "_PIECE", 64)  # of 200 numbers: the last piece is smaller
     average, values = run(40)
+    mean = average.values.clone()
     with average.used():
-        assert torch.equal(average.parameter.data, average.values)
-        assert not torch.equal(average.parameter.data, values[-1])
+        assert torch.equal(average.parameter.data, mean)
+        assert not torch.equal(mean, values[-1])
     assert torch.equal(average.parameter.data, values[-1])
+    assert torch.equal(average.values, mean)
     with pytest.raises(KeyboardInterrupt), average.used():
         raise KeyboardInterrupt
     assert torch.equal(average.parameter.data, values[-1])
+    assert torch.equal(average.values, mean)
 
 
-def test_an_interrupt_on_the_way_out_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_on_the_way_in_or_out_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     average, values = run(40)
+    mean = average.values.clone()
 
     def interrupted(self: Average) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), average.used():
         patch.setattr(Average, "_restore", interrupted)
-    assert torch.equal(average.parameter.data, average.values)
+    assert torch.equal(average.parameter.data, mean)
     with average.used():  # as a checkpoint does
-        assert torch.equal(average.parameter.data, average.values)
+        assert torch.equal(average.parameter.data, mean)
     assert torch.equal(average.parameter.data, values[-1])
+    swap = Average._swap
+
+    def late(self: Average) -> None:
+        swap(self)
+        raise KeyboardInterrupt  # held back until it was through
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Average, "_swap", late)
+        with pytest.raises(KeyboardInterrupt), average.used():
+            raise AssertionError("it was not interrupted")
+    assert torch.equal(average.parameter.data, values[-1])
+    assert torch.equal(average.values, mean)

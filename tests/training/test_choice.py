@@ -33,13 +33,13 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
 def test_the_choice_is_explained(gpu: Gpu) -> None:
     longest = Settings(seconds=20.0)
     chosen, why = choose(LTX_2_3, longest, gpu(24), None, GEMMA_3_12B)
-    assert why == "about 11.8 GiB of this GPU's 24.0 GiB at the peak; activations are kept"
+    assert why == "about 12.0 GiB of this GPU's 24.0 GiB at the peak; activations are kept"
     chosen, why = choose(LTX_2_3, longest, gpu(11), None, GEMMA_3_12B)
     assert chosen.settings.checkpointing
-    assert why.endswith("activations are computed again block by block, as keeping them would take 11.8 GiB")
+    assert why.endswith("activations are computed again block by block, as keeping them would take 12.0 GiB")
     chosen, why = choose(LTX_2_3, longest, gpu(7.5), None, GEMMA_3_12B)
     assert "that may not fit. Any of these takes less, by the plan: --quantize int8 (" in why
-    chosen, why = choose(LTX_2_3, replace(longest, clips=8), gpu(24), None, GEMMA_3_12B)
+    chosen, why = choose(LTX_2_3, replace(longest, clips=8), gpu(26), None, GEMMA_3_12B)
     assert (chosen.settings.clips, why.endswith("; 4 of 8 clips go through at once")) == (4, True)
 
 
@@ -91,7 +91,7 @@ def test_a_gpu_that_can_not_do_is_said_to_be_too_small() -> None:
 def test_where_a_plan_was_wrong_a_tenth_less_is_asked_for(gpu: Gpu) -> None:
     chosen = plan(LTX_2_3, Settings())
     said = out_of_memory(LTX_2_3, chosen, GEMMA_3_12B, gpu(80))
-    assert said.startswith("The memory ran out, though 9.9 GiB were planned of this GPU's 80.0 GiB. Any of these")
+    assert said.startswith("The memory ran out, though 10.0 GiB were planned of this GPU's 80.0 GiB. Any of these")
     for size in re.findall(r"\(([0-9.]+) GiB\)", said):
         assert float(size) * GIB <= 0.9 * chosen.peak + 0.05 * GIB
 

@@ -103,6 +103,9 @@ def test_recorded_once_for_each_shape_after_three_calls(monkeypatch: pytest.Monk
     gradient.add(samples(1))
     gradient.add(samples(2))
     assert recorded == [(1, None), (2, (0, 1))]
+    gradient.forget()
+    gradient.add(samples(2))
+    assert recorded[2:] == [(2, None)]
 
 
 def test_compiled_blocks_do_the_same_and_only_where_gradients_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +166,12 @@ def test_a_recorded_step_is_the_step(batch_size: int, at_once: int, checkpointin
         if records and compiled:
             compile_blocks(on_gpu)
         trainer._gradient._records = records
-        return [trainer.step(step) for step in range(12)], trainer
+        figures = []
+        for step in range(12):
+            if step == 9:
+                trainer.make_room()  # as before previews
+            figures.append(trainer.step(step))
+        return figures, trainer
 
     (plain, one), (replayed, other) = run(records=False), run(records=True)
     assert other._gradient._recordings
@@ -187,3 +195,20 @@ def test_joined_layers_do_the_same_in_bf16(monkeypatch: pytest.MonkeyPatch) -> N
     torch.testing.assert_close(Gradient(plain, CONFIG.audio, batch_size=1).add(samples(2)), losses, atol=0, rtol=0.02)
     for a, b in zip(gradients(plain), gradients(joined), strict=True):
         assert (a - b).norm() < 0.05 * a.norm()
+
+
+@needs_gpu
+def test_what_recordings_held_is_given_back() -> None:
+    on_gpu = Adapter.create(fresh_transformer().to("cuda"), 4, seed=1)
+    trainer = Trainer(on_gpu, examples(5), CONFIG.audio, steps=20, learning_rate=1e-3, seed=1)
+    trainer._gradient._records = False
+    trainer.step(0)
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    trainer._gradient._records = True
+    for step in range(1, 8):
+        trainer.step(step)
+    assert trainer._gradient._recordings
+    assert torch.cuda.memory_reserved() > before
+    trainer.make_room()
+    assert torch.cuda.memory_reserved() <= before

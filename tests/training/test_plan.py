@@ -82,11 +82,17 @@ def test_the_full_size_fits_where_it_was_promised_to() -> None:
     assert plan(LTX_2_3, Settings()).weights == 2 * 3_286_408_320
 
 
-def test_each_of_the_three_moments_of_a_run_can_be_the_peak() -> None:
-    base = Plan(Settings(), weights=10, adapter=1, saved=5, workspace=2, previews=1, preparation=1, runtime=1)
+def test_each_of_the_moments_of_a_run_can_be_the_peak() -> None:
+    base = Plan(
+        Settings(), weights=10, adapter=1, saved=5, workspace=2, evaluation=0, previews=1, preparation=1, runtime=1
+    )
     assert base.peak == base.step == 19
     assert replace(base, previews=20).peak == 32
     assert replace(base, preparation=50).peak == 51
+    # On a GPU the recorded step's memory stays; elsewhere activations are gone before anything is evaluated.
+    assert replace(base, evaluation=4).peak == 23
+    assert replace(base, evaluation=4, runtime=0).peak == 18
+    assert replace(base, evaluation=9, runtime=0).peak == 20
 
 
 def test_a_large_gpu_takes_the_whole_batch_at_once() -> None:

@@ -213,7 +213,10 @@ class Adapter:
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the LoRA file in bf16 with the scale folded into B."""
-        pairs = {name: (layer.lora_A, layer.lora_B * layer.scale) for name, layer in self.layers.items()}
+        pairs = {
+            name: (layer.lora_A, layer.lora_B if layer.scale == 1 else layer.lora_B * layer.scale)
+            for name, layer in self.layers.items()
+        }
         write_lora(path, pairs, metadata)
 
 

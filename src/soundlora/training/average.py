@@ -7,8 +7,11 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
+from soundlora.interrupts import unbroken
+
 # The mean reaches back about a tenth of the steps so far.
 _SHARE = 9
+_PIECE = 1 << 22  # numbers
 
 
 class Average:
@@ -20,7 +23,7 @@ class Average:
 
     def __init__(self, parameter: Tensor) -> None:
         self.parameter, self.values = parameter, parameter.detach().clone()
-        self._own: Tensor | None = None
+        self._swapped = False
 
     def update(self, step: int) -> None:
         """Take in the values after step `step`, counted from 1."""
@@ -28,17 +31,24 @@ class Average:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """The parameter is the mean, while it lasts."""
+        """The parameter is the mean, while it lasts, and `values` are the parameter's own."""
         self._restore()
-        self._own = self.parameter.data.clone()
         try:
-            self.parameter.data.copy_(self.values)
+            self._swap()
             yield
         finally:
             self._restore()
 
     def _restore(self) -> None:
         # Also when an interrupt came on the way out of `used`: a checkpoint of the state is then written through it.
-        if self._own is not None:
-            self.parameter.data.copy_(self._own)
-            self._own = None
+        if self._swapped:
+            self._swap()
+
+    def _swap(self) -> None:
+        """Piece by piece, which takes no memory worth counting; not broken off, since half of it would be a loss."""
+        with unbroken():
+            for own, mean in zip(self.parameter.data.split(_PIECE), self.values.split(_PIECE), strict=True):
+                kept = own.clone()
+                own.copy_(mean)
+                mean.copy_(kept)
+            self._swapped = not self._swapped

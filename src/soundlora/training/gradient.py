@@ -69,6 +69,13 @@ class Gradient:
         with self._on_device:
             return self._recorded(samples)
 
+    def forget(self) -> None:
+        """Give back the memory that recordings keep for the next call, which then records anew."""
+        if self._recordings:
+            self._recordings.clear()
+            self._pool = None
+            torch.cuda.empty_cache()
+
     def _recorded(self, samples: Samples) -> Tensor:
         """By a recording, once there is one."""
         shape = samples.clean.shape

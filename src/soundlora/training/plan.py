@@ -25,6 +25,7 @@ from soundlora.model.quantize import is_quantized
 from soundlora.model.transformer import AudioTransformer
 from soundlora.model.vocoder import Vocoder
 from soundlora.training.adamw8bit import BLOCK
+from soundlora.training.evaluation import SIGMAS
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -60,7 +61,8 @@ class Settings:
 class Plan:
     """Bytes by part. The base's weights, the adapter with gradients and moments, and `runtime` stay for the whole run.
 
-    `saved` and `workspace` come on top in a step, `previews` while one is made. `preparation` is before all of them.
+    `saved` and `workspace` come on top in a step, `evaluation` while the loss on clips kept out is computed, `previews`
+    while one is made. `preparation` is before all of them.
     """
 
     settings: Settings
@@ -68,6 +70,7 @@ class Plan:
     adapter: int
     saved: int  # activations kept for the backward pass
     workspace: int
+    evaluation: int
     previews: int
     preparation: int  # and loading, where the weights are quantised or moved afterwards
     runtime: int
@@ -82,7 +85,10 @@ class Plan:
 
     @property
     def peak(self) -> int:
-        return max(self.step, self.held + self.previews, self.preparation + self.runtime)
+        # A step that a GPU has recorded keeps its memory for the next one; before previews it is given back.
+        between = self.step if self.runtime else self.held
+        before_and_after = self.preparation + self.runtime, self.held + self.previews
+        return max(self.step, between + self.evaluation, *before_and_after)
 
 
 def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = None, *, cuda: bool = True) -> Plan:
@@ -107,6 +113,7 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
         adapter=round(each * numbers) + copies,
         saved=saved,
         workspace=workspace,
+        evaluation=len(SIGMAS) * _forward(config, s, tokens),
         previews=_previews(config, s),
         preparation=max(stored, moving, _preparation(config, s, encoder)),
         runtime=CUDA_RUNTIME if cuda else 0,
@@ -165,14 +172,18 @@ def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple
     return size * c.layers * block + shared, size * workspace
 
 
+def _forward(config: ModelConfig, s: Settings, tokens: int) -> int:
+    """A sample's share of a pass without gradients."""
+    c, length = config.transformer, config.text.context_length
+    scores = 0 if s.fused_attention else 2 * c.heads * tokens * length
+    return s.dtype.itemsize * (12 * tokens * c.width + 5 * length * c.width + scores)
+
+
 def _previews(config: ModelConfig, s: Settings) -> int:
     """The larger of a sampling step and the decoder's and vocoder's weights with their largest layer, in fp32."""
-    c, audio = config.transformer, config.audio
+    audio = config.audio
     tokens = generation_latents(s.seconds, audio)
-    text = config.text.context_length * c.width
-    stream = tokens * c.width
-    scores = 0 if s.fused_attention else 2 * c.heads * tokens * config.text.context_length
-    sampling = _GUIDANCE_PASSES * s.dtype.itemsize * (12 * stream + 5 * text + scores)
+    sampling = _GUIDANCE_PASSES * _forward(config, s, tokens)
     vocoder = _numbers(lambda: Vocoder(config.vocoder, audio.mel_bins))
     codec = 4 * (_numbers(lambda: AudioVAE(audio, encoder=False)) + vocoder)
     frames = audio.downsample * tokens

@@ -97,6 +97,10 @@ class Trainer:
             raise DivergedError(f"the loss became {loss} (gradient norm {norm}) at step {step + 1} on {names}")
         return StepFigures(step + 1, loss, sigma, norm, rate, names)
 
+    def make_room(self) -> None:
+        """Call it before something else needs a GPU's memory; the next step is a moment longer."""
+        self._gradient.forget()
+
     def _samples(self, step: int) -> Sequence[int]:
         """Numbers of the samples in a step's batch, all processes together."""
         return range(step * self.batch_size, (step + 1) * self.batch_size)
