@@ -11,7 +11,8 @@ import python_stretch
 
 from soundlora.dataset.decode import Audio
 from soundlora.dataset.errors import UnusableClipError
-from soundlora.dataset.measure import Levels, decibels, measure, peak_of
+from soundlora.dataset.measure import Levels, measure, peak_of
+from soundlora.decibels import decibels
 
 TOLERANCE_SECONDS = 0.040
 """One latent frame: a clip that lacks no more than this counts as filling the bucket."""

@@ -6,15 +6,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from soundlora.decibels import LOWEST, decibels
+
 SILENCE_DB = -60.0
 """What stays this far below the clip's peak counts as silence at its start and end."""
 
 _BLOCK_SECONDS = 0.01
 _NOISE_BLOCKS = 5
 _NOISE_SHARE = 0.05
-# Below 16 bits' own noise nothing can be told from nothing.
-_LOWEST_DBFS = -120.0
-
 _SEGMENT_SECONDS = 0.1
 _SEGMENTS_OF_BLOCK = 4
 _ABSOLUTE_GATE = -70.0
@@ -70,11 +69,6 @@ def measure(samples: np.ndarray, sample_rate: int) -> Levels:
 def peak_of(samples: np.ndarray) -> float:
     """Return the largest magnitude, without a copy of the samples."""
     return float(max(samples.max(), -samples.min()))
-
-
-def decibels(amplitude: float) -> float:
-    """Return `amplitude` in dB relative to 1, at least −120."""
-    return max(_LOWEST_DBFS, 20 * math.log10(amplitude)) if amplitude > 0 else _LOWEST_DBFS
 
 
 def loudness(samples: np.ndarray, sample_rate: int) -> float | None:
@@ -148,7 +142,7 @@ def _noise_floor(blocks: np.ndarray) -> float:
     longer = blocks[: len(blocks) // count * count].reshape(count, -1).mean(axis=1)
     longer = np.sort(longer[longer > 0])
     if not longer.size:
-        return _LOWEST_DBFS
+        return LOWEST
     # np.quantile is the same, but first imports all of masked arrays.
     quantile = np.interp(_NOISE_SHARE * (longer.size - 1), np.arange(longer.size), longer)
     return decibels(math.sqrt(float(quantile)))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from soundlora.dataset.measure import decibels
+from soundlora.decibels import decibels
 from soundlora.model.base import Base
 from soundlora.model.config import AudioConfig
 from soundlora.model.latents import positions
