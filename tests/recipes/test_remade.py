@@ -24,10 +24,10 @@ class Perfect:
         return None
 
     def __call__(
-        self, x: Tensor, timesteps: Tensor, sigma: Tensor, context: Tensor, rope: None, bypass: object
+        self, x: Tensor, timesteps: Tensor, sigma: Tensor, context: Tensor, rope: None, **how: object
     ) -> Tensor:
         self.levels.append(float(sigma[0]))
-        return (x - torch.cat((self.clean, self.clean))) / sigma[:, None, None]
+        return (x - torch.cat((self.clean, self.clean))) / timesteps[..., None]
 
 
 @pytest.mark.parametrize("level", [0.2, 0.6])
