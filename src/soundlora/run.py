@@ -222,7 +222,8 @@ def train(
     # 5. Transformer and adapter.
     share = batch_size // workers.count
     settings = Settings(rank, targets, duration, share, compute_dtype(target), quantize, optimizer, average)
-    memory, why = choose(model_base.config, settings, target, checkpoint_activations, model_base.encoder_config)
+    encoder = model_base.encoder_config
+    memory, why = choose(model_base.config, settings, target, checkpoint_activations, encoder, workers.count)
     tell(Progress("base", message=f"memory: {why}", note=True))
     model = model_base.transformer(target, quantize)
     model.checkpointing = memory.settings.checkpointing
@@ -324,7 +325,7 @@ def train(
         if isinstance(error, torch.OutOfMemoryError):
             clear_frames(error.__traceback__)  # what the step held: saving the state takes memory, too
             torch.cuda.empty_cache()
-            said = f"{out_of_memory(model_base.config, memory, model_base.encoder_config, target)} "
+            said = f"{out_of_memory(model_base.config, memory, encoder, target, workers.count)} "
         said += f"Stopped at step {trainer.optimizer.step_number}; "
         if not workers.first:
             raise StoppedError(f"{said}the first process keeps the state.") from None

@@ -72,6 +72,11 @@ def test_what_it_says_to_lower_is_enough_and_no_more_than_needed() -> None:
         assert plan(LTX_2_3, replace(chosen.settings, **other)).peak > SHARE * memory
 
 
+def test_a_batch_is_named_as_all_processes_have_it() -> None:
+    said = what_to_lower(LTX_2_3, plan(LTX_2_3, Settings(clips=8)), None, 16 * GIB, processes=2)
+    assert "--batch-size 8 (" in said
+
+
 def test_what_no_single_setting_brings_is_brought_by_several() -> None:
     chosen, memory = plan(LTX_2_3, Settings(rank=128, seconds=20.0)), 9 * GIB
     said = what_to_lower(LTX_2_3, chosen, GEMMA_3_12B, memory)

@@ -24,8 +24,12 @@ def choose(
     device: torch.device,
     checkpointing: bool | None = None,
     encoder: GemmaConfig | None = None,
+    processes: int = 1,
 ) -> tuple[Plan, str]:
-    """The plan of a run on this device, and a sentence that says what was chosen and why."""
+    """The plan of a run on this device, and a sentence that says what was chosen and why.
+
+    settings: of one process; processes: that share each batch.
+    """
     if device.type != "cuda":
         # How much memory is free changes by the second there, and one clip at a time is no slower.
         settings = replace(settings, clips=1, fused_attention=False, checkpointing=bool(checkpointing))
@@ -37,7 +41,7 @@ def choose(
     text = f"about {_gib(chosen.peak)} of this GPU's {_gib(total)} at the peak{_held_by_others(memory, total)}"
     text += f"; activations are {_kept(chosen)}"
     if not fits:
-        return chosen, f"{text}; that may not fit. {what_to_lower(config, chosen, encoder, memory)}"
+        return chosen, f"{text}; that may not fit. {what_to_lower(config, chosen, encoder, memory, processes)}"
     if checkpointing is None and chosen.settings.checkpointing:
         kept = plan(config, replace(settings, clips=1), encoder)
         text += f", as keeping them would take {_gib(kept.peak)}"
@@ -46,17 +50,21 @@ def choose(
     return chosen, text
 
 
-def out_of_memory(config: ModelConfig, chosen: Plan, encoder: GemmaConfig | None, device: torch.device) -> str:
+def out_of_memory(
+    config: ModelConfig, chosen: Plan, encoder: GemmaConfig | None, device: torch.device, processes: int = 1
+) -> str:
     """Sentences for a run whose training did not get what it needed."""
     text, memory = f"The memory ran out, though {_gib(chosen.peak)} were planned", None
     if device.type == "cuda":
         memory, total = _memory(device)
         text += f" of this GPU's {_gib(total)}{_held_by_others(memory, total)}"
-    lower = what_to_lower(config, chosen, encoder, memory)
+    lower = what_to_lower(config, chosen, encoder, memory, processes)
     return f"{text}. {lower} A run can take up --checkpoint-activations on its way; anything else begins a new one."
 
 
-def what_to_lower(config: ModelConfig, chosen: Plan, encoder: GemmaConfig | None, memory: int | None) -> str:
+def what_to_lower(
+    config: ModelConfig, chosen: Plan, encoder: GemmaConfig | None, memory: int | None, processes: int = 1
+) -> str:
     """Says which settings bring the plan down to what a GPU with `memory` bytes has room for, and a tenth at least."""
     goal = round(min(0.9 * chosen.peak, SHARE * memory if memory is not None else chosen.peak))
     cuda = chosen.runtime > 0
@@ -64,7 +72,7 @@ def what_to_lower(config: ModelConfig, chosen: Plan, encoder: GemmaConfig | None
     def peak(**changes: Any) -> int:
         return plan(config, replace(chosen.settings, **changes), encoder, cuda=cuda).peak
 
-    alternatives = _alternatives(chosen.settings)
+    alternatives = _alternatives(chosen.settings, processes)
     enough = []
     for values in alternatives:
         for flag, change in values.items():
@@ -86,10 +94,10 @@ def what_to_lower(config: ModelConfig, chosen: Plan, encoder: GemmaConfig | None
     return f"{less} would take {_gib(size)}, by the plan, so a larger GPU is needed."
 
 
-def _alternatives(s: Settings) -> list[dict[str, dict[str, Any]]]:
+def _alternatives(s: Settings, processes: int) -> list[dict[str, dict[str, Any]]]:
     """Of each setting what it could be, by flag, the heaviest first; first those that the LoRA depends on least."""
     found: list[dict[str, dict[str, Any]]] = [
-        {f"--batch-size {n:g}": {"clips": int(n)} for n in _halves(s.clips, 1)},
+        {f"--batch-size {n * processes:g}": {"clips": int(n)} for n in _halves(s.clips, 1)},
         {} if s.checkpointing else {"--checkpoint-activations": {"checkpointing": True}},
         {} if s.optimizer == "adamw8bit" else {"--optimizer adamw8bit": {"optimizer": "adamw8bit"}},
         {} if s.quantize else {"--quantize int8": {"quantize": "int8"}},
