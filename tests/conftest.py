@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from file_server import FileServer, serving
-from support import TINY_CHECKPOINT, TINY_ENCODER, BaseNames, Cli, Outcome, make_quick, rewrite, tone, write_clip
+from support import TINY_CHECKPOINT, TINY_ENCODER, BaseNames, Cli, Gpu, Outcome, make_quick, rewrite, tone, write_clip
 
 os.environ["OMP_NUM_THREADS"] = "1"
 # Runs are compared to the bit, which a GPU in bf16 does not promise; name one to try them there.
@@ -48,6 +48,21 @@ def soundlora(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         return Outcome(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    """A device that says it is a GPU of so many GiB, some of which other programs hold."""
+    from soundlora.gpu_memory import GIB
+
+    def pretend(gib: float, held: float = 0.0) -> torch.device:
+        total, free = round(gib * GIB), round((gib - held - 2) * GIB)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, total))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2 * GIB)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+        return torch.device("cuda")
+
+    return pretend
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ TINY_CHECKPOINT = FIXTURES / "parity" / "checkpoint.safetensors"
 TINY_ENCODER = FIXTURES / "parity" / "gemma_tiny"
 CPU = torch.device("cpu")
 RATE = 16_000
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 Tensors = dict[str, Tensor]
 Metadata = dict[str, str]
@@ -57,6 +58,7 @@ class Outcome(NamedTuple):
 
 
 Cli = Callable[..., Outcome]
+Gpu = Callable[..., torch.device]
 
 
 @dataclass(frozen=True)

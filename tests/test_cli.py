@@ -48,6 +48,19 @@ def test_the_version_is_the_packages(soundlora: Cli) -> None:
     assert (outcome.code, outcome.out) == (0, f"soundlora {__version__}\n")
 
 
+def test_of_processes_that_share_a_run_only_the_first_speaks(
+    soundlora: Cli, clips_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from soundlora import run
+    from soundlora.training.workers import Workers
+
+    listeners: list[object] = []
+    monkeypatch.setattr(run, "train_request", lambda *_, on_progress, **__: listeners.append(on_progress))
+    monkeypatch.setattr(Workers, "from_environment", lambda: Workers(1, 2))
+    outcome = soundlora("train", clips_zip, "--out", tmp_path / "run")
+    assert (outcome.code, outcome.out, listeners) == (0, "", [None])
+
+
 def test_train_makes_a_lora_and_tells_of_it_in_plain_lines(
     soundlora: Cli, train_flags: list[str], clips_zip: Path, tmp_path: Path
 ) -> None:

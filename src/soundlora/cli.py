@@ -169,10 +169,10 @@ def train(
     options: dict[str, Any] = {} if request is not None or validation_prompt else {"validation_prompts": None}
     from soundlora.console import TrainingConsole
     from soundlora.run import train_request
+    from soundlora.training.workers import Workers
 
     # Of the processes that torchrun starts only the first one speaks.
-    speaks = os.environ.get("RANK", "0") == "0"
-    with TrainingConsole() if speaks else nullcontext() as console:
+    with TrainingConsole() if Workers.from_environment().first else nullcontext() as console:
         result = train_request(
             parsed,
             out,

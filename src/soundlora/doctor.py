@@ -16,11 +16,11 @@ import torch
 from soundlora import __version__
 from soundlora.errors import InputError
 from soundlora.folders import default_root
+from soundlora.gpu_memory import GIB
 from soundlora.model.base import NANO, compute_dtype, open_base, pick_device
 from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
 from soundlora.training.plan import SHARE, Settings, fitting
 
-_GIB = 1 << 30
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
@@ -49,15 +49,15 @@ def examine() -> dict[str, Any]:
 def print_findings(findings: dict[str, Any]) -> None:
     """The findings as lines for people."""
     f, cpu = findings, findings["cpu"]
-    memory = f" · {f['memory'] / _GIB:.0f} GiB memory" if f["memory"] else ""
+    memory = f" · {f['memory'] / GIB:.0f} GiB memory" if f["memory"] else ""
     print(f"soundlora {f['soundlora']} · Python {f['python']} · torch {f['torch']} · {f['platform']}")
     features = ", ".join(cpu["features"]) or "no AVX2"
     print(f"CPU   {cpu['cores']} cores, {cpu['threads']} threads used · {features}{memory}")
     for gpu in f["gpus"]:
-        print(f"GPU   {gpu['name']}, {gpu['memory'] / _GIB:.0f} GiB")
+        print(f"GPU   {gpu['name']}, {gpu['memory'] / GIB:.0f} GiB")
     if not f["gpus"]:
         print("GPU   none")
-    print(f"disk  {f['disk_free'] / _GIB:.0f} GiB free here · cache in {f['cache']}")
+    print(f"disk  {f['disk_free'] / GIB:.0f} GiB free here · cache in {f['cache']}")
     for base in f["bases"]:
         if "error" in base:
             print(f"base  {base['name']}: {base['error']}")
@@ -77,8 +77,8 @@ def _full_size(memory: int) -> str:
         found, fits = fitting(LTX_2_3, Settings(quantize=quantization), memory, GEMMA_3_12B)
         if fits:
             kept = "computed again" if found.settings.checkpointing else "kept"
-            return f"run on this GPU{flag}: about {found.peak / _GIB:.1f} GiB at the peak, activations {kept}."
-        needed.append(f"{math.ceil(found.peak / SHARE / _GIB)} GiB{flag}")
+            return f"run on this GPU{flag}: about {found.peak / GIB:.1f} GiB at the peak, activations {kept}."
+        needed.append(f"{math.ceil(found.peak / SHARE / GIB)} GiB{flag}")
     return f"need a GPU with about {', or '.join(needed)}; none is here."
 
 

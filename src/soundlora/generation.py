@@ -12,6 +12,7 @@ from torch import Tensor
 
 from soundlora.errors import InputError
 from soundlora.folders import default_root
+from soundlora.gpu_memory import shortage_told
 from soundlora.model.base import open_base, pick_device
 from soundlora.model.lora import Adapter
 from soundlora.model.lora_file import read_lora
@@ -19,7 +20,6 @@ from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.request import DEFAULT_NEGATIVE_PROMPT
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
 from soundlora.training.cache import Cache, cached_contexts
-from soundlora.training.choice import shortage_told
 from soundlora.wav import write_wav
 
 MAX_SECONDS = 60.0

@@ -18,6 +18,7 @@ from soundlora.dataset.source import shown
 from soundlora.encoded_clips import Fitting, encode_clips
 from soundlora.errors import InputError
 from soundlora.folders import default_root
+from soundlora.gpu_memory import shortage_told
 from soundlora.interrupts import termination_interrupts, unbroken
 from soundlora.model.base import compute_dtype, open_base, pick_device
 from soundlora.model.lora import PRESETS, Adapter
@@ -29,7 +30,7 @@ from soundlora.request import DEFAULT_NEGATIVE_PROMPT, TrainingRequest, preview_
 from soundlora.run_config import lora_metadata, run_config
 from soundlora.sampling.generate import SamplingSettings
 from soundlora.training.cache import Cache, cached_contexts
-from soundlora.training.choice import choose, out_of_memory, shortage_told
+from soundlora.training.choice import choose, out_of_memory
 from soundlora.training.evaluation import Fit, HeldOut, default_hold_out, fit_report, split
 from soundlora.training.logs import check_logs, open_logs
 from soundlora.training.optimizer import check_optimizer

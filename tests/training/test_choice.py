@@ -1,33 +1,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
+from support import Gpu
 
+from soundlora.gpu_memory import GIB
 from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
-from soundlora.progress import StoppedError
-from soundlora.training.choice import choose, out_of_memory, shortage_told, what_to_lower
-from soundlora.training.plan import GIB, SHARE, Settings, plan
-
-Gpu = Callable[..., torch.device]
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
-    """A device that says it is a GPU of so many GiB, some of which other programs hold."""
-
-    def pretend(gib: float, held: float = 0.0) -> torch.device:
-        total, free = round(gib * GIB), round((gib - held - 2) * GIB)
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, total))
-        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2 * GIB)
-        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-        return torch.device("cuda")
-
-    return pretend
+from soundlora.training.choice import choose, out_of_memory, what_to_lower
+from soundlora.training.plan import SHARE, Settings, plan
 
 
 def test_the_choice_is_explained(gpu: Gpu) -> None:
@@ -99,28 +82,3 @@ def test_where_a_plan_was_wrong_a_tenth_less_is_asked_for(gpu: Gpu) -> None:
     assert said.startswith("The memory ran out, though 10.0 GiB were planned of this GPU's 80.0 GiB. Any of these")
     for size in re.findall(r"\(([0-9.]+) GiB\)", said):
         assert float(size) * GIB <= 0.9 * chosen.peak + 0.05 * GIB
-
-
-def test_elsewhere_too_little_memory_is_told_in_a_sentence(gpu: Gpu) -> None:
-    gpu(8, held=3)
-
-    @shortage_told("A shorter sound takes less.")
-    def generate() -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-
-    with pytest.raises(StoppedError) as raised:
-        generate()
-    assert str(raised.value).startswith(
-        "This GPU's memory, 8.0 GiB, of which other programs hold 2.4 GiB, is too little"
-    )
-    assert str(raised.value).endswith("A shorter sound takes less.")
-
-
-@needs_gpu
-def test_a_gpu_that_is_full_says_so() -> None:
-    @shortage_told("")
-    def fill() -> None:
-        torch.empty(torch.cuda.mem_get_info()[1] * 2, dtype=torch.uint8, device="cuda")
-
-    with pytest.raises(StoppedError, match=r"This GPU's memory, .* is too little"):
-        fill()

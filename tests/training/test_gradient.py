@@ -7,7 +7,7 @@ import pytest
 import torch
 from parity.cases import checkpoint
 from parity.runners import fresh_transformer
-from support import examples
+from support import examples, needs_gpu
 
 from soundlora.model.latents import positions
 from soundlora.model.lora import Adapter
@@ -17,7 +17,6 @@ from soundlora.training.trainer import StepFigures, Trainer
 
 CONFIG = checkpoint().config
 LENGTH = 6
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 
 def adapter() -> Adapter:

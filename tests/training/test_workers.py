@@ -71,14 +71,21 @@ def free_port() -> int:
     return port
 
 
+@pytest.fixture(scope="module")
+def shared(quick_base: BaseNames, clips_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Two, Path]:
+    """Two processes that were left in peace, and the folder of their run."""
+    folder = tmp_path_factory.mktemp("shared")
+    return Two(quick_base, clips_zip, folder, "two"), folder / "two"
+
+
 def test_two_processes_train_what_one_does_with_the_same_batch(
-    quick_base: BaseNames, clips_zip: Path, tmp_path: Path
+    quick_base: BaseNames, clips_zip: Path, tmp_path: Path, shared: tuple[Two, Path]
 ) -> None:
-    two = Two(quick_base, clips_zip, tmp_path, "two")
+    two, folder = shared
     assert two.codes == [0, 0], two.said
     (*news, left), (*silence, left_there) = (printed.splitlines() for printed in two.printed)
     assert (left, left_there) == ("0", "0")
-    assert news[-1] == silence[0] == str(tmp_path / "two" / "lora.safetensors")
+    assert news[-1] == silence[0] == str(folder / "lora.safetensors")
     assert "training" in news
     assert len(silence) == 1
     one = train(
@@ -92,11 +99,11 @@ def test_two_processes_train_what_one_does_with_the_same_batch(
         cache=tmp_path / "cache",
         validation_prompts=["rain"],
     )
-    ours, theirs = load_file(one.lora), load_file(tmp_path / "two" / "lora.safetensors")
+    ours, theirs = load_file(one.lora), load_file(folder / "lora.safetensors")
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor.float(), theirs[name].float(), atol=2e-5, rtol=2e-2)
-    lines = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("one", "two")]
+    lines = [(path / "metrics.jsonl").read_text().splitlines() for path in (tmp_path / "one", folder)]
     assert len(lines[0]) == len(lines[1]) == 6
     for alone, shared in zip(*lines, strict=True):
         assert json.loads(alone)["clip"] == json.loads(shared)["clip"]
@@ -104,9 +111,9 @@ def test_two_processes_train_what_one_does_with_the_same_batch(
 
 
 @pytest.mark.parametrize("how", ["interrupted", "killed"])
-def test_stopped_in_the_middle_they_go_on(quick_base: BaseNames, clips_zip: Path, tmp_path: Path, how: str) -> None:
-    whole = Two(quick_base, clips_zip, tmp_path, "whole")
-    assert whole.codes == [0, 0], whole.said
+def test_stopped_in_the_middle_they_go_on(
+    quick_base: BaseNames, clips_zip: Path, tmp_path: Path, shared: tuple[Two, Path], how: str
+) -> None:
     stopped = Two(quick_base, clips_zip, tmp_path, "stopped", how)
     assert stopped.codes == ([1, 1] if how == "interrupted" else [1, -signal.SIGKILL])
     if how == "interrupted":
@@ -117,7 +124,7 @@ def test_stopped_in_the_middle_they_go_on(quick_base: BaseNames, clips_zip: Path
     assert f"Stopped at step 4; {state} holds the state." in stopped.said[0]
     assert "Traceback" not in "".join(stopped.said)
     assert Two(quick_base, clips_zip, tmp_path, "stopped", "resumed").codes == [0, 0]
-    ended, expected = (tmp_path / name / "lora.safetensors" for name in ("stopped", "whole"))
+    ended, expected = (path / "lora.safetensors" for path in (tmp_path / "stopped", shared[1]))
     assert ended.read_bytes() == expected.read_bytes()
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 
+from soundlora.gpu_memory import available, gib, held_by_others
 from soundlora.model.config import ModelConfig
 from soundlora.model.gemma import GemmaConfig
-from soundlora.progress import StoppedError
-from soundlora.training.plan import CUDA_RUNTIME, GIB, SHARE, Plan, Settings, fitting, plan
+from soundlora.training.plan import SHARE, Plan, Settings, fitting, plan
 
 _LEAST_RANK, _LEAST_SECONDS = 8, 0.5
-_WORTH_SAYING = GIB // 2
 
 
 def choose(
@@ -35,16 +33,16 @@ def choose(
         settings = replace(settings, clips=1, fused_attention=False, checkpointing=bool(checkpointing))
         chosen = plan(config, settings, encoder, cuda=False)
         again = "as was asked for" if checkpointing else "which is faster"
-        return chosen, f"about {_gib(chosen.peak)} at the peak; activations are {_kept(chosen)}, {again}"
-    memory, total = _memory(device)
+        return chosen, f"about {gib(chosen.peak)} at the peak; activations are {_kept(chosen)}, {again}"
+    memory, total = available(device)
     chosen, fits = fitting(config, settings, memory, encoder, checkpointing)
-    text = f"about {_gib(chosen.peak)} of this GPU's {_gib(total)} at the peak{_held_by_others(memory, total)}"
+    text = f"about {gib(chosen.peak)} of this GPU's {gib(total)} at the peak{held_by_others(memory, total)}"
     text += f"; activations are {_kept(chosen)}"
     if not fits:
         return chosen, f"{text}; that may not fit. {what_to_lower(config, chosen, encoder, memory, processes)}"
     if checkpointing is None and chosen.settings.checkpointing:
         kept = plan(config, replace(settings, clips=1), encoder)
-        text += f", as keeping them would take {_gib(kept.peak)}"
+        text += f", as keeping them would take {gib(kept.peak)}"
     if settings.clips > 1:
         text += f"; {chosen.settings.clips} of {settings.clips} clips go through at once"
     return chosen, text
@@ -54,10 +52,10 @@ def out_of_memory(
     config: ModelConfig, chosen: Plan, encoder: GemmaConfig | None, device: torch.device, processes: int = 1
 ) -> str:
     """Sentences for a run whose training did not get what it needed."""
-    text, memory = f"The memory ran out, though {_gib(chosen.peak)} were planned", None
+    text, memory = f"The memory ran out, though {gib(chosen.peak)} were planned", None
     if device.type == "cuda":
-        memory, total = _memory(device)
-        text += f" of this GPU's {_gib(total)}{_held_by_others(memory, total)}"
+        memory, total = available(device)
+        text += f" of this GPU's {gib(total)}{held_by_others(memory, total)}"
     lower = what_to_lower(config, chosen, encoder, memory, processes)
     return f"{text}. {lower} A run can take up --checkpoint-activations on its way; anything else begins a new one."
 
@@ -77,7 +75,7 @@ def what_to_lower(
     for values in alternatives:
         for flag, change in values.items():
             if (size := peak(**change)) <= goal:
-                enough.append(f"{flag} ({_gib(size)})")
+                enough.append(f"{flag} ({gib(size)})")
                 break
     if enough:
         return f"Any of these takes less, by the plan: {', '.join(enough)}."
@@ -87,11 +85,11 @@ def what_to_lower(
     for values in alternatives:
         for flag, change in values.items():
             if (smaller := peak(**together | change)) <= goal:
-                return f"Together these take {_gib(smaller)}, by the plan: {' '.join([*flags, flag])}."
+                return f"Together these take {gib(smaller)}, by the plan: {' '.join([*flags, flag])}."
         if smaller < size:
             flags, together, size = [*flags, flag], together | change, smaller
     less = f"Even with {' '.join(flags)} it" if flags else "It"
-    return f"{less} would take {_gib(size)}, by the plan, so a larger GPU is needed."
+    return f"{less} would take {gib(size)}, by the plan, so a larger GPU is needed."
 
 
 def _alternatives(s: Settings, processes: int) -> list[dict[str, dict[str, Any]]]:
@@ -112,34 +110,5 @@ def _halves(value: float, least: float) -> Iterator[float]:
         yield value
 
 
-def _memory(device: torch.device) -> tuple[int, int]:
-    """Bytes of a GPU that no other program holds, and all it has."""
-    free, total = torch.cuda.mem_get_info(device)
-    return min(total, free + torch.cuda.memory_reserved(device) + CUDA_RUNTIME), total
-
-
-def _held_by_others(memory: int, total: int) -> str:
-    held = total - memory
-    return f", of which other programs hold {_gib(held)}" if held > _WORTH_SAYING else ""
-
-
 def _kept(chosen: Plan) -> str:
     return "computed again block by block" if chosen.settings.checkpointing else "kept"
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.1f} GiB"
-
-
-@contextmanager
-def shortage_told(advice: str) -> Iterator[None]:
-    """That a GPU has too little memory for what is done within becomes a sentence, and after it the advice."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        device = torch.device("cuda", torch.cuda.current_device())
-        memory, total = _memory(device)
-        raise StoppedError(
-            f"This GPU's memory, {_gib(total)}{_held_by_others(memory, total)}, is too little. With an empty "
-            f"CUDA_VISIBLE_DEVICES the CPU computes. {advice}"
-        ) from None

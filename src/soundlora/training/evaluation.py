@@ -17,13 +17,12 @@ from soundlora.model.base import Base
 from soundlora.model.config import AudioConfig
 from soundlora.model.latents import positions
 from soundlora.model.lora import Adapter
-from soundlora.training.flow import loss_per_sample, noisy, step_generator
+from soundlora.training.flow import HELD_OUT_SIGMAS, loss_per_sample, noisy, step_generator
 from soundlora.training.preview import PreviewSettings, sample
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example
 from soundlora.wav import read_wav
 
-SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 FEWEST_CLIPS = 10  # with fewer, every clip is needed for training
 _SHARE = 10  # one clip in ten is kept out
 _SEED = 20_25_01  # of the held-out noise: the same in every run, so that runs compare
@@ -61,10 +60,10 @@ class HeldOut:
 
     @torch.no_grad()
     def loss(self) -> float:
-        """Mean over clips and `SIGMAS`, of the model as it is. The levels of a clip go through it at once."""
+        """Mean over clips and `HELD_OUT_SIGMAS`, of the model as it is. The levels of a clip go through it at once."""
         model = self.adapter.model
         device = model.audio_patchify_proj.weight.device
-        sigma, count = torch.tensor(SIGMAS, device=device), len(SIGMAS)
+        sigma, count = torch.tensor(HELD_OUT_SIGMAS, device=device), len(HELD_OUT_SIGMAS)
         total = 0.0
         for number, example in enumerate(self.examples):
             seeds = range(number * count, (number + 1) * count)

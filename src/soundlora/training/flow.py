@@ -7,6 +7,7 @@ from torch import Tensor
 
 from soundlora.sampling.schedule import shift
 
+HELD_OUT_SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)  # at which the loss on clips kept out is computed
 _EPS = 1e-3
 _UNIFORM_SHARE = 0.1
 # Quantiles of the normal distribution at 0.5 % and 99.9 %, between which the logistic-normal values are stretched.

@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from soundlora.gpu_memory import CUDA_RUNTIME
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.config import GeneratorConfig, ModelConfig, TransformerConfig
 from soundlora.model.connector import AudioConnector, FeatureProjection
@@ -25,13 +26,10 @@ from soundlora.model.quantize import is_quantized
 from soundlora.model.transformer import AudioTransformer
 from soundlora.model.vocoder import Vocoder
 from soundlora.training.adamw8bit import BLOCK
-from soundlora.training.evaluation import SIGMAS
+from soundlora.training.flow import HELD_OUT_SIGMAS
 
 Module = TypeVar("Module", bound=nn.Module)
 
-GIB = 1 << 30
-# What a CUDA process takes before its first tensor: context, kernels, the matrix library's own workspace.
-CUDA_RUNTIME = 600 << 20
 SHARE = 0.92  # of a GPU's memory that a plan may fill; the allocator can't use every gap
 _GUIDANCE_PASSES = 3
 
@@ -87,8 +85,7 @@ class Plan:
     def peak(self) -> int:
         # A step that a GPU has recorded keeps its memory for the next one; before previews it is given back.
         between = self.step if self.runtime else self.held
-        before_and_after = self.preparation + self.runtime, self.held + self.previews
-        return max(self.step, between + self.evaluation, *before_and_after)
+        return max(self.step, between + self.evaluation, self.held + self.previews, self.preparation + self.runtime)
 
 
 def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = None, *, cuda: bool = True) -> Plan:
@@ -113,7 +110,7 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
         adapter=round(each * numbers) + copies,
         saved=saved,
         workspace=workspace,
-        evaluation=len(SIGMAS) * _forward(config, s, tokens),
+        evaluation=len(HELD_OUT_SIGMAS) * _forward(config, s, tokens),
         previews=_previews(config, s),
         preparation=max(stored, moving, _preparation(config, s, encoder)),
         runtime=CUDA_RUNTIME if cuda else 0,
