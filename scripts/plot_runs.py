@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from soundlora.audio.wav import read_wav
 from soundlora.dataset import Clip, prepare
 from soundlora.errors import InputError
-from soundlora.wav import read_wav
 
 # Files only: no screen is needed.
 matplotlib.use("agg")

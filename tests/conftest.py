@@ -53,7 +53,7 @@ def soundlora(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     """A device that says it is a GPU of so many GiB, some of which other programs hold."""
-    from soundlora.gpu_memory import GIB
+    from soundlora.system.gpu_memory import GIB
 
     def pretend(gib: float, held: float = 0.0) -> torch.device:
         total, free = round(gib * GIB), round((gib - held - 2) * GIB)

@@ -10,11 +10,11 @@ from parity.runners import fresh_transformer
 from safetensors.torch import load_file, save_file
 from support import BaseNames
 
+from soundlora.audio.wav import read_wav
 from soundlora.errors import InputError
 from soundlora.generation import Generator, generate
 from soundlora.model.lora import Adapter
 from soundlora.progress import Progress
-from soundlora.wav import read_wav
 
 SHORT: dict[str, Any] = {"duration": 0.4, "seed": 3}
 

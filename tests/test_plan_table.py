@@ -4,7 +4,7 @@ import json
 
 from support import Cli
 
-from soundlora.gpu_memory import GIB
+from soundlora.system.gpu_memory import GIB
 
 
 def test_the_plan_names_every_part_in_every_form_of_the_base(soundlora: Cli) -> None:

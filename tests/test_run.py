@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from support import RATE, BaseNames, tone, write_clip
 
 import soundlora
+from soundlora.audio.wav import read_wav
 from soundlora.dataset import ClipsTooShortError, NoAudioError
 from soundlora.errors import InputError
 from soundlora.model.base import Base, Codec
@@ -25,7 +26,6 @@ from soundlora.request import parse_request
 from soundlora.run import TrainingResult, train, train_request
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.trainer import Trainer
-from soundlora.wav import read_wav
 
 STEPS = 12
 

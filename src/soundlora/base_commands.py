@@ -21,10 +21,10 @@ def fetch(
     text_encoder: EncoderName = None,
 ) -> None:
     """Fetch the audio half of an LTX 2.3 checkpoint into the cache; what is there already is not fetched again."""
-    from soundlora.addresses import is_url
     from soundlora.console import FetchDisplay
     from soundlora.model.fetch import fetch_base, fetch_text_encoder
     from soundlora.model.fetched import fetched, gigabytes, is_hub_name
+    from soundlora.net.addresses import is_url
 
     # Both before the first of some gigabytes.
     if not (is_hub_name(name) or is_url(name)):
@@ -43,8 +43,8 @@ def fetch(
 @app.command("list")
 def list_() -> None:
     """Say what the cache holds, whole or in part."""
-    from soundlora.folders import default_root
     from soundlora.model.fetched import all_fetched, gigabytes
+    from soundlora.system.cache_root import default_root
 
     entries = list(all_fetched())
     if not entries:

@@ -15,10 +15,10 @@ import torch
 
 from soundlora import __version__
 from soundlora.errors import InputError
-from soundlora.folders import default_root
-from soundlora.gpu_memory import GIB
 from soundlora.model.base import NANO, compute_dtype, open_base, pick_device
 from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
+from soundlora.system.cache_root import default_root
+from soundlora.system.gpu_memory import GIB
 from soundlora.training.plan import SHARE, Settings, fitting
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from soundlora.addresses import is_url
 from soundlora.dataset.errors import FileDownloadError, FileTooLargeError
 from soundlora.dataset.source import (
     CONNECT_SECONDS,
@@ -28,9 +27,10 @@ from soundlora.dataset.source import (
     shown,
 )
 from soundlora.errors import InputError
-from soundlora.files import whole
 from soundlora.jobs.files import FileRow, Files
+from soundlora.net.addresses import is_url
 from soundlora.settings import Settings
+from soundlora.system.whole_files import whole
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

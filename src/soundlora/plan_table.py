@@ -6,11 +6,11 @@ import json
 
 import torch
 
-from soundlora.gpu_memory import GIB
 from soundlora.model.base import open_base
 from soundlora.model.config import ModelConfig
 from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
 from soundlora.model.gemma import GemmaConfig
+from soundlora.system.gpu_memory import GIB
 from soundlora.training.optimizer import check_optimizer
 from soundlora.training.plan import Plan, Settings, plan
 

@@ -12,23 +12,23 @@ from typing import Any
 
 import torch
 
-from soundlora.addresses import public_name
 from soundlora.dataset import DatasetReport
 from soundlora.dataset.source import shown
 from soundlora.encoded_clips import Fitting, encode_clips
 from soundlora.errors import InputError
-from soundlora.folders import default_root
-from soundlora.gpu_memory import shortage_told
-from soundlora.interrupts import termination_interrupts, unbroken
 from soundlora.model.base import compute_dtype, open_base, pick_device
 from soundlora.model.lora import PRESETS, Adapter
 from soundlora.model.lora_file import Lora, read_lora
 from soundlora.model.lora_rank import load_into_adapter
 from soundlora.model.quantize import check_quantization
+from soundlora.net.addresses import public_name
 from soundlora.progress import OnProgress, Pace, Progress, StoppedError, fetch_news
 from soundlora.request import DEFAULT_NEGATIVE_PROMPT, TrainingRequest, preview_seconds
 from soundlora.run_config import lora_metadata, run_config
 from soundlora.sampling.generate import SamplingSettings
+from soundlora.system.cache_root import default_root
+from soundlora.system.gpu_memory import shortage_told
+from soundlora.system.interrupts import termination_interrupts, unbroken
 from soundlora.training.cache import Cache, cached_contexts
 from soundlora.training.choice import choose, out_of_memory
 from soundlora.training.evaluation import Fit, HeldOut, default_hold_out, fit_report, split

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from soundlora.folders import default_root
+from soundlora.system.cache_root import default_root
 from soundlora.training.cache import Cache, context_key, latents_key
 
 KEY = latents_key("base", "clip", 5.0, True, True)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from support import Gpu
 
-from soundlora.gpu_memory import GIB
 from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
+from soundlora.system.gpu_memory import GIB
 from soundlora.training.choice import choose, out_of_memory, what_to_lower
 from soundlora.training.plan import SHARE, Settings, plan
 

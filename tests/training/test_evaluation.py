@@ -10,6 +10,7 @@ from parity.cases import checkpoint
 from parity.runners import fresh_transformer
 from support import examples, tone
 
+from soundlora.audio.wav import write_wav
 from soundlora.model.lora import Adapter
 from soundlora.model.lora_file import read_lora
 from soundlora.training.evaluation import (
@@ -25,7 +26,6 @@ from soundlora.training.evaluation import (
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example, Trainer
-from soundlora.wav import write_wav
 
 AUDIO = checkpoint().config.audio
 WIDTH = checkpoint().config.transformer.context_dim

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import python_stretch
 
+from soundlora.audio.decibels import decibels
 from soundlora.dataset.decode import Audio
 from soundlora.dataset.errors import UnusableClipError
 from soundlora.dataset.measure import Levels, measure, peak_of
-from soundlora.decibels import decibels
 
 TOLERANCE_SECONDS = 0.040
 """One latent frame: a clip that lacks no more than this counts as filling the bucket."""

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from soundlora.decibels import LOWEST, decibels
+from soundlora.audio.decibels import LOWEST, decibels
 
 SILENCE_DB = -60.0
 """What stays this far below the clip's peak counts as silence at its start and end."""

@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from soundlora.dataset.source import shown
-from soundlora.files import write_whole
 from soundlora.jobs.curve import Curve
 from soundlora.jobs.endings import Outcome
 from soundlora.progress import Progress
 from soundlora.request import billable_units, parse_request
+from soundlora.system.whole_files import write_whole
 
 if TYPE_CHECKING:
     from soundlora.jobs.job import Job

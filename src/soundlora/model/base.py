@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from soundlora.addresses import is_url, public_name
 from soundlora.errors import InputError
 from soundlora.model import text_encoder
 from soundlora.model.checkpoint import Checkpoint
@@ -26,6 +25,7 @@ from soundlora.model.mel import log_mel, resample, to_stereo
 from soundlora.model.quantize import is_quantized, quantize
 from soundlora.model.text_encoder import TextEncoder
 from soundlora.model.transformer import AudioTransformer
+from soundlora.net.addresses import is_url, public_name
 
 NANO = Path(__file__).parents[1] / "nano" / "base"
 _ENCODER_FOLDER = "text_encoder"

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from soundlora.addresses import is_url, public_name
-from soundlora.files import partial, write_whole
-from soundlora.folders import default_root
+from soundlora.net.addresses import is_url, public_name
+from soundlora.system.cache_root import default_root
+from soundlora.system.whole_files import partial, write_whole
 
 Kind = Literal["base", "text encoder"]
 OnBytes = Callable[[int, int], None]  # bytes that are there, of how many

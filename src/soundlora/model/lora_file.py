@@ -21,8 +21,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from soundlora.errors import InputError
-from soundlora.files import write_whole
 from soundlora.model.lora_names import LoraKey, Naming, WrittenNaming, parse_key, written_keys
+from soundlora.system.whole_files import write_whole
 
 Pair = tuple[Tensor, Tensor]  # A (rank, inputs) and B (outputs, rank)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from soundlora.addresses import is_url
 from soundlora.errors import InputError
 from soundlora.model import text_encoder
 from soundlora.model.base import checkpoint_path
@@ -17,6 +16,7 @@ from soundlora.model.checkpoint import SAMPLE, Checkpoint
 from soundlora.model.fetched import fetched, gigabytes, is_hub_name
 from soundlora.model.gemma import Gemma, weight_files
 from soundlora.model.tensor_file import READABLE, TensorFile
+from soundlora.net.addresses import is_url
 
 _PIECE = 64 * 1024 * 1024  # bytes in memory at a time
 

@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 
 from soundlora import __version__
-from soundlora.addresses import public_name
 from soundlora.jobs.database import Database
 from soundlora.jobs.deliveries import Deliveries, Delivery
+from soundlora.net.addresses import public_name
 from soundlora.outward import PrivateAddressError, client
 from soundlora.service.address import absolute
 from soundlora.service.signature import Signer

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-from soundlora.interrupts import unbroken
+from soundlora.system.interrupts import unbroken
 
 # The mean reaches back about a tenth of the steps so far.
 _SHARE = 9

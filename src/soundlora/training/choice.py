@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from soundlora.gpu_memory import available, gib, held_by_others
 from soundlora.model.config import ModelConfig
 from soundlora.model.gemma import GemmaConfig
+from soundlora.system.gpu_memory import available, gib, held_by_others
 from soundlora.training.plan import SHARE, Plan, Settings, fitting, plan
 
 _LEAST_RANK, _LEAST_SECONDS = 8, 0.5

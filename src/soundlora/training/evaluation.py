@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from soundlora.decibels import decibels
+from soundlora.audio.decibels import decibels
+from soundlora.audio.wav import read_wav
 from soundlora.model.base import Base
 from soundlora.model.config import AudioConfig
 from soundlora.model.latents import positions
@@ -21,7 +22,6 @@ from soundlora.training.flow import HELD_OUT_SIGMAS, loss_per_sample, noisy, ste
 from soundlora.training.preview import PreviewSettings, sample
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example
-from soundlora.wav import read_wav
 
 FEWEST_CLIPS = 10  # with fewer, every clip is needed for training
 _SHARE = 10  # one clip in ten is kept out

@@ -14,7 +14,6 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from soundlora.gpu_memory import CUDA_RUNTIME
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.config import GeneratorConfig, ModelConfig, TransformerConfig
 from soundlora.model.connector import AudioConnector, FeatureProjection
@@ -25,6 +24,7 @@ from soundlora.model.lora import GROUPS, PRESETS, target_names
 from soundlora.model.quantize import is_quantized
 from soundlora.model.transformer import AudioTransformer
 from soundlora.model.vocoder import Vocoder
+from soundlora.system.gpu_memory import CUDA_RUNTIME
 from soundlora.training.adamw8bit import BLOCK
 from soundlora.training.flow import HELD_OUT_SIGMAS
 

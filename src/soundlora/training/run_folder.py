@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from soundlora.errors import InputError
-from soundlora.files import whole, write_whole
 from soundlora.model.lora import Adapter
+from soundlora.system.whole_files import whole, write_whole
 from soundlora.training.optimizer import Optimizer
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from soundlora.wav import read_wav, write_wav
+from soundlora.audio.wav import read_wav, write_wav
 
 
 def written(path: Path) -> np.ndarray:

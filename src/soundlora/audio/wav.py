@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from soundlora.files import whole
+from soundlora.system.whole_files import whole
 
 
 def write_wav(path: Path, waveform: Tensor, sample_rate: int) -> None:

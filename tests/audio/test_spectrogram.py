@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from soundlora.spectrogram import HEIGHT, HIGHEST_HZ, LOWEST_HZ, WIDTH, levels, side_by_side
+from soundlora.audio.spectrogram import HEIGHT, HIGHEST_HZ, LOWEST_HZ, WIDTH, levels, side_by_side
 
 
 def sine(frequency: float, rate: int, seconds: float = 1.0, peak: float = 1.0) -> np.ndarray:

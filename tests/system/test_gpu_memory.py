@@ -4,8 +4,8 @@ import pytest
 import torch
 from support import Gpu, needs_gpu
 
-from soundlora.gpu_memory import shortage_told
 from soundlora.progress import StoppedError
+from soundlora.system.gpu_memory import shortage_told
 
 
 def test_too_little_memory_is_told_in_a_sentence(gpu: Gpu) -> None:
