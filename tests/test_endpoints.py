@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from soundlora.contract.generation import GenerationRequest
 from soundlora.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING, endpoints, unit_prices
-from soundlora.generation_request import GenerationRequest
 from soundlora.settings import Settings
 
 

@@ -135,7 +135,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a LoRA on clips; writes lora.safetensors, config.json and previews to the run folder."""
-    from soundlora.request import parse_request
+    from soundlora.contract.training import parse_request
 
     flags: dict[str, Any] = {
         "training_data_url": data,

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from soundlora.generation_request import GenerationRequest, GenerationResult
-from soundlora.request import TrainingRequest, TrainingResult, billable_units
+from soundlora.contract.generation import GenerationRequest, GenerationResult
+from soundlora.contract.training import TrainingRequest, TrainingResult, billable_units
 from soundlora.settings import Settings
 
 TRAINING = "fal-ai/ltx23-trainer-v2/t2a"

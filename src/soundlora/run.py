@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT, TrainingRequest, preview_seconds
 from soundlora.dataset import DatasetReport
 from soundlora.dataset.source import shown
 from soundlora.encoded_clips import Fitting, encode_clips
@@ -23,7 +24,6 @@ from soundlora.model.lora_rank import load_into_adapter
 from soundlora.model.quantize import check_quantization
 from soundlora.net.addresses import public_name
 from soundlora.progress import OnProgress, Pace, Progress, StoppedError, fetch_news
-from soundlora.request import DEFAULT_NEGATIVE_PROMPT, TrainingRequest, preview_seconds
 from soundlora.run_config import lora_metadata, run_config
 from soundlora.sampling.generate import SamplingSettings
 from soundlora.system.cache_root import default_root

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from soundlora.contract.training import PRICE_PER_STEP
 from soundlora.errors import InputError
-from soundlora.request import PRICE_PER_STEP
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PREFIX = "SOUNDLORA_"

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from soundlora.contract.generation import GenerationRequest
+from soundlora.contract.training import TrainingRequest
 from soundlora.dataset.errors import (
     ClipsTooShortError,
     FileDownloadError,
@@ -16,11 +18,9 @@ from soundlora.dataset.errors import (
 )
 from soundlora.dataset.report import DatasetReport
 from soundlora.errors import InputError
-from soundlora.generation_request import GenerationRequest
 from soundlora.jobs.endings import Outcome
 from soundlora.jobs.outcomes import outcome_of, rejected, timed_out
 from soundlora.progress import StoppedError
-from soundlora.request import TrainingRequest
 
 URL = "https://example.com/clips.zip"
 

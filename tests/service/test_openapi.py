@@ -11,8 +11,8 @@ import jsonschema_rs
 import pytest
 from idle_server import ADDRESS, IdleServer, idle_server
 
+from soundlora.contract.training import TrainingRequest
 from soundlora.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING
-from soundlora.request import TrainingRequest
 
 ALL = (TRAINING, GENERATION, GENERATION_WITH_LORA)
 

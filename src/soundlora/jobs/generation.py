@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from soundlora.contract.generation import GenerationRequest
 from soundlora.errors import InputError
-from soundlora.generation_request import GenerationRequest
 from soundlora.jobs.endings import Outcome
 from soundlora.progress import Progress
 

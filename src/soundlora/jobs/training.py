@@ -6,11 +6,11 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from soundlora.contract.training import billable_units, parse_request
 from soundlora.dataset.source import shown
 from soundlora.jobs.curve import Curve
 from soundlora.jobs.endings import Outcome
 from soundlora.progress import Progress
-from soundlora.request import billable_units, parse_request
 from soundlora.system.whole_files import write_whole
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from soundlora.contract.training import TrainingRequest
 from soundlora.errors import InputError
 from soundlora.jobs.outcomes import outcome_of
 from soundlora.outward import fetch
-from soundlora.request import TrainingRequest
 from soundlora.service.auth import caller
 from soundlora.service.platform import Asks
 from soundlora.service.state import Service, service_of

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soundlora.errors import InputError
-from soundlora.request import (
+from soundlora.contract.training import (
     DEFAULT_NEGATIVE_PROMPT,
     File,
     TrainingRequest,
@@ -20,6 +19,7 @@ from soundlora.request import (
     preview_seconds,
     price,
 )
+from soundlora.errors import InputError
 
 URL = {"training_data_url": "set.zip"}
 

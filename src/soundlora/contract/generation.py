@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from soundlora.request import DEFAULT_NEGATIVE_PROMPT, File, Number, WholeNumber
+from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT, File, Number, WholeNumber
 
 MAX_LORAS = 3
 
