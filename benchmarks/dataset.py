@@ -141,7 +141,7 @@ def measure_inspect(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
             for path in sorted(clips.iterdir()):
                 archive.write(path, path.name)
         for what, data in ((f"folder of {suffix}", clips), (f"zip of {suffix}", bundle)):
-            command = [sys.executable, "-c", "from soundlora.cli import main; main()", "inspect", str(data)]
+            command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "inspect", str(data)]
             walls, processor = [], []
             for _ in range(repeats + 1):
                 before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()

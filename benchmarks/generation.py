@@ -31,7 +31,7 @@ def measure_command(arguments: argparse.Namespace, cache: str) -> float:
     """Seconds from the start of the command to its end; `cache` may hold the prompt's context from before."""
     with tempfile.TemporaryDirectory() as folder:
         # What the console script does, wherever it is installed.
-        command = [sys.executable, "-c", "from soundlora.cli import main; main()", "generate"]
+        command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "generate"]
         command += ["--prompt", PROMPT, "--negative-prompt", NEGATIVE, "--base", arguments.base]
         command += ["--duration", str(SECONDS), "--steps", str(STEPS), "--cfg", str(CFG), "--stg", str(STG)]
         command += ["--out", str(Path(folder) / "sound.wav")]

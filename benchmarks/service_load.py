@@ -39,7 +39,7 @@ class Server:
 
     def __init__(self, *arguments: str) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        command = [sys.executable, "-c", "from soundlora.cli import main; main()", "serve", "--port", str(PORT)]
+        command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "serve", "--port", str(PORT)]
         # Data sets on this machine are allowed, for the queue's sake.
         environment = os.environ | {"SOUNDLORA_PRIVATE_HOSTS": "127.0.0.1"}
         began = time.perf_counter()

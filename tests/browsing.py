@@ -23,7 +23,7 @@ class Server:
 
     def start(self) -> None:
         port = self.url.rpartition(":")[2] or "0"
-        command = [sys.executable, "-c", "from soundlora.cli import main; main()", "serve"]
+        command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "serve"]
         self._process = subprocess.Popen(
             [*command, "--port", port, "--data-dir", str(self.folder)],
             stdout=subprocess.PIPE,

@@ -37,7 +37,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def soundlora(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """The command, in this process."""
-    from soundlora import cli
+    from soundlora.cli import app as cli
 
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["soundlora", *map(str, arguments)])

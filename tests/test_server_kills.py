@@ -24,7 +24,7 @@ from soundlora.settings import Settings
 from soundlora.storage import Storage
 
 KILLS = int(os.environ.get("SOUNDLORA_KILLS", "50"))
-SERVE = "from soundlora.cli import main; main()"
+SERVE = "from soundlora.cli.app import main; main()"
 
 
 class Server:

@@ -75,7 +75,7 @@ def test_the_keyboard_is_enough(visit: Visit) -> None:
 
 
 def test_a_server_with_keys_asks_for_one(browser: Browser, server: Server, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from soundlora.cli import main; main()", "keys", "create", "me"]
+    command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "keys", "create", "me"]
     made = subprocess.run([*command, "--data-dir", tmp_path], capture_output=True, text=True, check=True)
     locked = Server(tmp_path)
     try:

@@ -61,7 +61,7 @@ async def machine(request: Request, asker: Asks) -> dict[str, Any]:
     """What `soundlora doctor` finds here, and the base of the server's runs. Examined once; it takes seconds."""
     app, service = request.app, service_of(request)
     if not hasattr(app.state, "machine"):
-        command = [sys.executable, "-c", "from soundlora.cli import main; main()", "doctor", "--json"]
+        command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "doctor", "--json"]
         app.state.machine = asyncio.ensure_future(_answer(service, command))
     try:
         findings: dict[str, Any] = await asyncio.shield(app.state.machine)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from support import BaseNames
 
-from soundlora import __version__, doctor
+from soundlora import __version__
+from soundlora.cli import doctor
 from soundlora.errors import InputError
 
 GIB = 1 << 30

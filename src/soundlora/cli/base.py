@@ -21,7 +21,7 @@ def fetch(
     text_encoder: EncoderName = None,
 ) -> None:
     """Fetch the audio half of an LTX 2.3 checkpoint into the cache; what is there already is not fetched again."""
-    from soundlora.console import FetchDisplay
+    from soundlora.cli.console import FetchDisplay
     from soundlora.model.fetch import fetch_base, fetch_text_encoder
     from soundlora.model.fetched import fetched, gigabytes, is_hub_name
     from soundlora.net.addresses import is_url

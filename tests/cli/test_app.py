@@ -158,7 +158,7 @@ def test_a_request_file_takes_the_endpoints_json_with_a_path_from_where_it_lies(
 def test_resume_goes_on_and_a_stop_exits_with_1(
     soundlora: Cli, train_flags: list[str], clips_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from soundlora import console
+    from soundlora.cli import console
 
     out, show = tmp_path / "run", console.Display.__call__
 
@@ -314,7 +314,7 @@ def test_a_misspelt_command_is_exit_code_2_without_a_traceback(soundlora: Cli, a
 
 
 def test_as_a_process_it_exits_with_2_and_one_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from soundlora.cli import main; main()"]
+    command = [sys.executable, "-c", "from soundlora.cli.app import main; main()"]
     done = subprocess.run(
         [*command, "train", str(no_zip(tmp_path / "data.zip")), "--out", str(tmp_path / "run"), "--rank", "7"],
         capture_output=True,
@@ -411,7 +411,7 @@ def test_inspect_refuses_a_bucket_that_train_refuses(soundlora: Cli, clips: Path
 
 
 def test_inspect_does_not_load_torch(clips: Path) -> None:
-    code = "import sys; from soundlora.cli import app; app(sys.argv[1:], standalone_mode=False);"
+    code = "import sys; from soundlora.cli.app import app; app(sys.argv[1:], standalone_mode=False);"
     code += "sys.exit(bool({'torch', 'httpx2'} & set(sys.modules)))"
     command = [sys.executable, "-c", code, "inspect", str(clips), "--duration", "0.5"]
     assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
@@ -425,7 +425,7 @@ def test_inspect_refuses_what_train_would_refuse_after_the_report(soundlora: Cli
 
 def test_doctor_says_what_it_found(soundlora: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"soundlora": "1", "bases": []}
-    monkeypatch.setattr("soundlora.doctor.examine", lambda: found)
+    monkeypatch.setattr("soundlora.cli.doctor.examine", lambda: found)
     outcome = soundlora("doctor", "--json")
     assert outcome.code == 0
     assert json.loads(outcome.out) == found

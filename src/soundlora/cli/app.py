@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from soundlora import __version__
-from soundlora.base_commands import app as base_commands
+from soundlora.cli.base import app as base_commands
+from soundlora.cli.lora import app as lora_commands
+from soundlora.cli.serve import keys_commands, serve
 from soundlora.errors import InputError
-from soundlora.lora_commands import app as lora_commands
 from soundlora.progress import StoppedError
-from soundlora.serve_commands import keys_commands, serve
 
 app = typer.Typer(
     name="soundlora",
@@ -167,7 +167,7 @@ def train(
 
     # Without prompts of the user's own the first caption is previewed; a request is taken at its word.
     options: dict[str, Any] = {} if request is not None or validation_prompt else {"validation_prompts": None}
-    from soundlora.console import TrainingConsole
+    from soundlora.cli.console import TrainingConsole
     from soundlora.run import train_request
     from soundlora.training.workers import Workers
 
@@ -219,7 +219,7 @@ def generate(
         raise InputError(f"{out} can't be written: there is no folder {out.parent}.")
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file in it with --out.")
-    from soundlora.console import spinner
+    from soundlora.cli.console import spinner
     from soundlora.generation import Generator
 
     with spinner("loading") as show:
@@ -272,7 +272,7 @@ def inspect(
     if as_json:
         print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:
-        from soundlora.console import print_report
+        from soundlora.cli.console import print_report
 
         print_report(report)
     refused = refusal(report)
@@ -292,11 +292,11 @@ def doctor(
 ) -> None:
     """Say what this machine has, and what would run on it and how fast."""
     if plan:
-        from soundlora.plan_table import print_plans
+        from soundlora.cli.plan_table import print_plans
 
         print_plans(base, rank, duration, batch_size, optimizer, as_json=as_json)
         return
-    from soundlora.doctor import examine, print_findings
+    from soundlora.cli.doctor import examine, print_findings
 
     findings = examine()
     print(json.dumps(findings, indent=2)) if as_json else print_findings(findings)

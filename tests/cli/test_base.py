@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from support import TINY_CHECKPOINT, TINY_ENCODER, Cli, Outcome, rewrite
 
-from soundlora.console import FetchDisplay
+from soundlora.cli.console import FetchDisplay
 from soundlora.model.base import open_base
 from soundlora.model.checkpoint import Checkpoint
 from soundlora.model.fetched import fetched

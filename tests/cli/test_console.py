@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from soundlora.console import Display
+from soundlora.cli.console import Display
 from soundlora.progress import Progress, fetch_news
 
 
@@ -15,7 +15,7 @@ def training(step: int, steps: int = 1000) -> Progress:
 @pytest.fixture
 def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     now = [1000.0]
-    monkeypatch.setattr("soundlora.console.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("soundlora.cli.console.time.monotonic", lambda: now[0])
 
     def advance(seconds: float) -> None:
         now[0] += seconds

@@ -38,7 +38,7 @@ def test_another_host_without_keys_is_refused(soundlora: Cli, tmp_path: Path) ->
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_server_says_where_it_is_and_ends_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-c", "from soundlora.cli import main; main()", "serve", "--port", "0"]
+    command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "serve", "--port", "0"]
     process = subprocess.Popen(
         [*command, "--data-dir", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
