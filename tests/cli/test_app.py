@@ -439,5 +439,5 @@ def test_every_command_has_help(soundlora: Cli, command: str) -> None:
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    code = "import sys; from soundlora import cli; sys.exit('torch' in sys.modules)"
+    code = "import sys; from soundlora.cli import app; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
