@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from file_server import FileServer, serving
 
-from soundlora.dataset.errors import FileDownloadError, FileTooLargeError
+from soundlora.dataset.problems import FileDownloadError, FileTooLargeError
 from soundlora.errors import InputError
 from soundlora.jobs.database import Database
 from soundlora.jobs.files import Files

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from soundlora.dataset.errors import FileDownloadError, FileTooLargeError
+from soundlora.dataset.problems import FileDownloadError, FileTooLargeError
 from soundlora.dataset.source import (
     CONNECT_SECONDS,
     MAX_REDIRECTS,

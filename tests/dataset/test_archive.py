@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from soundlora.dataset import archive as archive_module
 from soundlora.dataset.archive import open_archive, pair, read_start, save
-from soundlora.dataset.errors import DuplicateNameError, InvalidArchiveError, TooManyFilesError
+from soundlora.dataset.problems import DuplicateNameError, InvalidArchiveError, TooManyFilesError
 
 
 def member_names(path: Path) -> list[str]:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soundlora.dataset import ends
+from soundlora.dataset import completeness as ends
 from soundlora.dataset.decode import decode
-from soundlora.dataset.errors import DecodeError
 from soundlora.dataset.fit import fit
+from soundlora.dataset.problems import DecodeError
 
 LOSSLESS = [
     ("u8.wav", "pcm_u8", 44_100, 2, 0.006),
@@ -296,7 +296,7 @@ def test_ffmpeg_does_not_allocate_what_a_small_file_claims(tmp_path, wav):
     path = tmp_path / "a.wav"
     path.write_bytes(sound[:12] + chunk + sound[12:])
     code = "import sys; from pathlib import Path; from soundlora.dataset.decode import decode;"
-    code += "from contextlib import suppress; from soundlora.dataset.errors import DecodeError\n"
+    code += "from contextlib import suppress; from soundlora.dataset.problems import DecodeError\n"
     code += "with suppress(DecodeError): decode(Path(sys.argv[1]))\n"
     code += "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
     result = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soundlora.dataset.decode import Audio
-from soundlora.dataset.errors import UnusableClipError
 from soundlora.dataset.fit import fit, target_length
+from soundlora.dataset.problems import UnusableClipError
 
 
 def audio(samples: np.ndarray, rate: int) -> Audio:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from soundlora.dataset import inspect_dataset
-from soundlora.dataset.errors import InvalidArchiveError, TooManyFilesError
+from soundlora.dataset.problems import InvalidArchiveError, TooManyFilesError
 
 SEVEN_ZIP = shutil.which("7z") or shutil.which("7zz") or shutil.which("7za")
 

@@ -10,7 +10,7 @@ import pytest
 from local_http import QuietHandler, answering
 
 from soundlora.dataset import source
-from soundlora.dataset.errors import FileDownloadError, FileTooLargeError
+from soundlora.dataset.problems import FileDownloadError, FileTooLargeError
 from soundlora.dataset.source import download, is_remote, local_source, shown
 
 CONTENT = bytes(range(256)) * 400

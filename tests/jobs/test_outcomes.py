@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from soundlora.contract.generation import GenerationRequest
 from soundlora.contract.training import TrainingRequest
-from soundlora.dataset.errors import (
+from soundlora.dataset.problems import (
     ClipsTooShortError,
     FileDownloadError,
     FileTooLargeError,

@@ -258,7 +258,7 @@ def inspect(
 ) -> None:
     """Say what training would make of every clip, and why. Exits with 2 when it would refuse the data."""
     from soundlora.dataset import inspect_dataset, refusal
-    from soundlora.dataset.helper import usable_processes
+    from soundlora.dataset.fork import usable_processes
 
     report = inspect_dataset(
         data,

@@ -2,9 +2,11 @@
 
 from soundlora.dataset.archive import Archive, Member, open_archive, pair
 from soundlora.dataset.captions import read_caption, with_trigger
-from soundlora.dataset.dataset import Clip, inspect_dataset, prepare, refusal
 from soundlora.dataset.decode import Audio, decode
-from soundlora.dataset.errors import (
+from soundlora.dataset.fit import Fitted, fit, target_length
+from soundlora.dataset.names import MEDIA_EXTENSIONS
+from soundlora.dataset.prepare import Clip, inspect_dataset, prepare, refusal
+from soundlora.dataset.problems import (
     ClipsTooShortError,
     DataError,
     DatasetError,
@@ -18,8 +20,6 @@ from soundlora.dataset.errors import (
     UndecodableError,
     UnusableClipError,
 )
-from soundlora.dataset.fit import Fitted, fit, target_length
-from soundlora.dataset.names import MEDIA_EXTENSIONS
 from soundlora.dataset.report import ClipReport, DatasetReport, suggest_duration
 from soundlora.dataset.source import is_remote, local_source
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import IO
 
 from soundlora.dataset import names
-from soundlora.dataset.errors import DuplicateNameError, InvalidArchiveError, TooManyFilesError
 from soundlora.dataset.names import CAPTION_EXTENSION, MEDIA_EXTENSIONS
+from soundlora.dataset.problems import DuplicateNameError, InvalidArchiveError, TooManyFilesError
 
 MAX_MEDIA_FILES = 2_000
 MAX_UNPACKED_BYTES = 20 * 1024**3

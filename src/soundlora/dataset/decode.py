@@ -17,8 +17,8 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from soundlora.dataset import ends
-from soundlora.dataset.errors import DecodeError
+from soundlora.dataset import completeness as ends
+from soundlora.dataset.problems import DecodeError
 
 MIN_SAMPLE_RATE = 8_000
 MAX_SAMPLE_RATE = 192_000

@@ -11,8 +11,8 @@ import python_stretch
 
 from soundlora.audio.decibels import decibels
 from soundlora.dataset.decode import Audio
-from soundlora.dataset.errors import UnusableClipError
 from soundlora.dataset.measure import Levels, measure, peak_of
+from soundlora.dataset.problems import UnusableClipError
 
 TOLERANCE_SECONDS = 0.040
 """One latent frame: a clip that lacks no more than this counts as filling the bucket."""

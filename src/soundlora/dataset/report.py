@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from soundlora.dataset.errors import Problem
 from soundlora.dataset.fit import TOLERANCE_SECONDS
+from soundlora.dataset.problems import Problem
 
 MIN_DURATION = 0.5
 MAX_TRAINED_DURATION = 20.0

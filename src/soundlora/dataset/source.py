@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from soundlora.dataset.errors import FileDownloadError, FileTooLargeError
+from soundlora.dataset.problems import FileDownloadError, FileTooLargeError
 from soundlora.net.addresses import is_url, public_name
 
 if TYPE_CHECKING:

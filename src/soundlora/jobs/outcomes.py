@@ -44,7 +44,7 @@ def rejected(error: ValidationError) -> Outcome:
 
 def outcome_of(error: Exception, payload: Any) -> Outcome:
     """How a run that raised `error` ends. `payload`: the request's input, from which the wrong value is shown."""
-    from soundlora.dataset.errors import DataError
+    from soundlora.dataset.problems import DataError
 
     given = payload if isinstance(payload, dict) else {}
     if isinstance(error, ValidationError):

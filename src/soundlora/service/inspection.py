@@ -119,7 +119,7 @@ async def _answer(service: Service, command: list[str], text: str = "") -> Any:
 def _report(job: dict[str, Any]) -> tuple[int, Any]:
     """In the process of its own."""
     from soundlora.dataset import inspect_dataset, refusal
-    from soundlora.dataset.helper import usable_processes
+    from soundlora.dataset.fork import usable_processes
 
     try:
         report = inspect_dataset(

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from soundlora.dataset.helper import helper, usable_processes
+from soundlora.dataset.fork import helper, usable_processes
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 

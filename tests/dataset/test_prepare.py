@@ -342,7 +342,7 @@ def test_several_processes_give_the_same_report(many, tmp_path, write_zip, monke
 def test_a_process_that_dies_costs_nothing_of_the_report(many, tmp_path, write_zip, monkeypatch):
     source = write_zip(tmp_path / "many.zip", many)
     alone = inspect_dataset(source, duration=0.5)
-    module, here = sys.modules["soundlora.dataset.dataset"], os.getpid()
+    module, here = sys.modules["soundlora.dataset.prepare"], os.getpid()
 
     def fatal(path, seconds):
         if os.getpid() != here and "clip" in path.name:

@@ -15,10 +15,16 @@ from soundlora.dataset import names
 from soundlora.dataset.archive import Member, hash_of, open_archive, pair, read_start, save
 from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, one_line, read_caption, with_trigger
 from soundlora.dataset.decode import Audio, decode
-from soundlora.dataset.errors import ClipsTooShortError, DatasetError, NoAudioError, UndecodableError, UnusableClipError
 from soundlora.dataset.fit import Fitted, fit
-from soundlora.dataset.helper import helper
+from soundlora.dataset.fork import helper
 from soundlora.dataset.names import MEDIA_EXTENSIONS
+from soundlora.dataset.problems import (
+    ClipsTooShortError,
+    DatasetError,
+    NoAudioError,
+    UndecodableError,
+    UnusableClipError,
+)
 from soundlora.dataset.report import MIN_DURATION, ClipReport, DatasetReport, IgnoredFile
 from soundlora.dataset.review import review
 from soundlora.dataset.source import local_source, shown
