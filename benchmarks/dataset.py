@@ -84,8 +84,8 @@ def measure_formats(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
     import torch
 
     from soundlora.dataset import decode, fit
-    from soundlora.model.base import open_base
     from soundlora.model.mel import log_mel, resample, to_stereo
+    from soundlora.weights.base import open_base
 
     torch.set_num_threads(1)
     audio = open_base("nano").config.audio
@@ -116,7 +116,7 @@ def measure_encoding(base: str, repeats: int) -> float:
     """× real time of mel and audio VAE together, for a clip of 5 s, on one core of the CPU."""
     import torch
 
-    from soundlora.model.base import open_base
+    from soundlora.weights.base import open_base
 
     torch.set_num_threads(1)
     codec = open_base(base).codec(torch.device("cpu"), encoder=True)

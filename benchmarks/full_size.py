@@ -25,13 +25,10 @@ import torch
 from table import peak_resident, report, resident, verdict
 from torch import Tensor
 
+from soundlora.lora.adapter import Adapter
+from soundlora.lora.file import read_lora
 from soundlora.model import gemma
-from soundlora.model.base import NANO, Base, compute_dtype, pick_device
-from soundlora.model.checkpoint import Layout
-from soundlora.model.full_size import GEMMA_3_12B_CONFIG, LTX_2_3
 from soundlora.model.latents import training_latents
-from soundlora.model.lora import Adapter
-from soundlora.model.lora_file import read_lora
 from soundlora.model.tensor_file import TensorFile, TensorHeader, TensorInfo, pack_header
 from soundlora.sampling.generate import sample_latents
 from soundlora.sampling.guidance import Guidance
@@ -39,6 +36,9 @@ from soundlora.training.choice import choose
 from soundlora.training.plan import Settings
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example, Trainer
+from soundlora.weights.base import NANO, Base, compute_dtype, pick_device
+from soundlora.weights.checkpoint import Layout
+from soundlora.weights.full_size import GEMMA_3_12B_CONFIG, LTX_2_3
 
 SECONDS, RANK = 5.0, 32
 GIB, GB = 1 << 30, 1e9

@@ -51,8 +51,8 @@ def measure_parts(arguments: argparse.Namespace) -> dict[str, float]:
         marks.append(time.perf_counter())
 
     import soundlora.generation  # noqa: F401
-    from soundlora.model.base import open_base, pick_device
     from soundlora.sampling.generate import SamplingSettings, sample_latents
+    from soundlora.weights.base import open_base, pick_device
 
     mark()
     device = pick_device()

@@ -30,7 +30,7 @@ from sounds.registry import REGISTRY
 from unseen import RATE, Unseen, read, recorded, synthesised, write
 
 from soundlora import Generator, train
-from soundlora.model.base import open_base
+from soundlora.weights.base import open_base
 
 CPU = torch.device("cpu")
 FIT, HELD = 144, 12  # renderings of each family that the judge learns from, and that it is tested on
@@ -181,7 +181,7 @@ def measure_learning(base: str, sounds: Sounds, targets: list[Unseen], keep: Pat
 def load_time(base: str) -> float:
     """Seconds to open the base and load every part, in a fresh process, libraries already imported."""
     code = (
-        "import time, torch, soundlora.generation as g; from soundlora.model.base import open_base; b = time.time();"
+        "import time, torch, soundlora.generation as g; from soundlora.weights.base import open_base; b = time.time();"
         f"base = open_base({base!r}); d = torch.device('cpu'); base.transformer(d);"
         "base.codec(d, encoder=True, decoder=True); base.contexts(['rain'], d); print(time.time() - b)"
     )

@@ -30,17 +30,17 @@ from table import MB, peak_resident, report, resident
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from soundlora.model.base import compute_dtype, open_base, pick_device
+from soundlora.lora.adapter import Adapter
 from soundlora.model.config import ModelConfig
 from soundlora.model.connector import AudioConnector
-from soundlora.model.full_size import LTX_2_3
 from soundlora.model.latents import positions, training_latents
-from soundlora.model.lora import Adapter
 from soundlora.model.quantize import multiplies_in_bf16, quantize
 from soundlora.model.transformer import AudioTransformer
 from soundlora.training.flow import loss_per_sample, noisy
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.trainer import Example, Trainer
+from soundlora.weights.base import compute_dtype, open_base, pick_device
+from soundlora.weights.full_size import LTX_2_3
 
 SECONDS, RANK = 5.0, 32
 STEPS = 2000  # of the run whose steps are measured: on a GPU a run is compiled if it is long enough

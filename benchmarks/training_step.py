@@ -38,10 +38,10 @@ def measure_steps(arguments: argparse.Namespace) -> dict[str, Any]:
     imports = import_everything()
     import torch
 
-    from soundlora.model.base import open_base, pick_device
+    from soundlora.lora.adapter import Adapter
     from soundlora.model.latents import training_latents
-    from soundlora.model.lora import Adapter
     from soundlora.training.trainer import Example, Trainer
+    from soundlora.weights.base import open_base, pick_device
 
     base = open_base(arguments.base, arguments.text_encoder)
     config, device = base.config, pick_device()

@@ -68,7 +68,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
 @pytest.fixture
 def file_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     """A web server that stands in for the hub too, and no waiting between tries."""
-    from soundlora.model import remote_file
+    from soundlora.net import remote_file
 
     with serving() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url + "/")

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from soundlora import Generator, Progress, run, train
-from soundlora.model import base
-from soundlora.model.lora import Adapter
+from soundlora.lora.adapter import Adapter
 from soundlora.progress import StoppedError
 from soundlora.training import cache
 from soundlora.training.gradient import Gradient
 from soundlora.training.plan import Plan
 from soundlora.training.trainer import StepFigures, Trainer
+from soundlora.weights import base
 
 data, checkpoint, encoder, folder = sys.argv[1:]
 FOLDER = Path(folder)

@@ -21,10 +21,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from soundlora.model.base import Base, open_base
 from soundlora.model.config import parse_config
 from soundlora.model.vocoder import Vocoder
 from soundlora.training.trainer import Example
+from soundlora.weights.base import Base, open_base
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TINY_CHECKPOINT = FIXTURES / "parity" / "checkpoint.safetensors"

@@ -8,9 +8,9 @@ import torch
 from support import CPU, BaseNames, tone, write_clip
 
 from soundlora.encoded_clips import Fitting, encode_clips
-from soundlora.model.base import Codec
 from soundlora.progress import Progress
 from soundlora.training.cache import Cache
+from soundlora.weights.base import Codec
 
 
 def test_clips_become_latents_once_and_skipped_ones_are_in_the_report(

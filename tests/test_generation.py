@@ -13,7 +13,7 @@ from support import BaseNames
 from soundlora.audio.wav import read_wav
 from soundlora.errors import InputError
 from soundlora.generation import Generator, generate
-from soundlora.model.lora import Adapter
+from soundlora.lora.adapter import Adapter
 from soundlora.progress import Progress
 
 SHORT: dict[str, Any] = {"duration": 0.4, "seed": 3}

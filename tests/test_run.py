@@ -20,12 +20,12 @@ from soundlora.audio.wav import read_wav
 from soundlora.contract.training import parse_request
 from soundlora.dataset import ClipsTooShortError, NoAudioError
 from soundlora.errors import InputError
-from soundlora.model.base import Base, Codec
-from soundlora.model.checkpoint import Checkpoint
 from soundlora.progress import Progress, StoppedError
 from soundlora.run import TrainingResult, train, train_request
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.trainer import Trainer
+from soundlora.weights.base import Base, Codec
+from soundlora.weights.checkpoint import Checkpoint
 
 STEPS = 12
 

@@ -17,8 +17,8 @@ from support import BaseNames
 from torch import Tensor
 
 from soundlora.errors import InputError
-from soundlora.model.lora import PRESETS
-from soundlora.model.lora_file import read_lora, write_lora
+from soundlora.lora.adapter import PRESETS
+from soundlora.lora.file import read_lora, write_lora
 from soundlora.progress import Progress, StoppedError
 from soundlora.run import TrainingResult, train
 

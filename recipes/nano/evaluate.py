@@ -25,11 +25,11 @@ from unseen import RATE, read
 
 from soundlora.audio.wav import write_wav
 from soundlora.generation import Generator
-from soundlora.model.base import open_base
-from soundlora.model.lora import load_lora
+from soundlora.lora.adapter import load_lora
 from soundlora.model.mel import resample
 from soundlora.sampling.generate import sample_latents
 from soundlora.sampling.guidance import Guidance
+from soundlora.weights.base import open_base
 
 CPU = torch.device("cpu")
 FIT = 48  # of each family's captioned clips, for the judge

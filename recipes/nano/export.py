@@ -22,8 +22,8 @@ from sizes import CONFIG, CONTEXT_LENGTH, MODEL, SAMPLING, WORK
 from torch import Tensor, nn
 
 from soundlora.model.audio_vae import AudioVAE
-from soundlora.model.base import NANO
 from soundlora.model.transformer import AudioTransformer
+from soundlora.weights.base import NANO
 
 LICENCE = "Apache-2.0; trained from scratch on synthesised sound, no LTX or Gemma weights inside"
 

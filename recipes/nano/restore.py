@@ -23,8 +23,8 @@ from sizes import AUDIO, WORK
 from torch import Tensor, nn
 
 from soundlora.model.audio_vae import AudioVAE
-from soundlora.model.base import NANO
 from soundlora.model.transformer import AudioTransformer
+from soundlora.weights.base import NANO
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from soundlora.audio.spectrogram import side_by_side
 from soundlora.audio.wav import write_wav
 from soundlora.dataset import Clip, ClipReport, DatasetReport
 from soundlora.errors import InputError
-from soundlora.model.base import Codec
+from soundlora.weights.base import Codec
 
 # What Windows forbids in names, and what would have to be escaped in a page's addresses.
 _AWKWARD = re.compile(r'[<>:"/\\|?*#%&\s\x00-\x1f]+')

@@ -17,10 +17,9 @@ from soundlora.dataset import DatasetReport
 from soundlora.dataset.source import shown
 from soundlora.encoded_clips import Fitting, encode_clips
 from soundlora.errors import InputError
-from soundlora.model.base import compute_dtype, open_base, pick_device
-from soundlora.model.lora import PRESETS, Adapter
-from soundlora.model.lora_file import Lora, read_lora
-from soundlora.model.lora_rank import load_into_adapter
+from soundlora.lora.adapter import PRESETS, Adapter
+from soundlora.lora.file import Lora, read_lora
+from soundlora.lora.rank import load_into_adapter
 from soundlora.model.quantize import check_quantization
 from soundlora.net.addresses import public_name
 from soundlora.progress import OnProgress, Pace, Progress, StoppedError, fetch_news
@@ -39,6 +38,7 @@ from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import DivergedError, Example, Trainer
 from soundlora.training.workers import LostError, Workers
+from soundlora.weights.base import compute_dtype, open_base, pick_device
 
 _EVALUATIONS = 20  # of the held-out loss, a run
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from soundlora import __version__
 from soundlora.dataset import DatasetReport
-from soundlora.model.base import Base
-from soundlora.model.lora import PRESETS
+from soundlora.lora.adapter import PRESETS
+from soundlora.weights.base import Base
 
 TRAINING_TYPE = "t2a"
 

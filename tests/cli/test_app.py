@@ -17,7 +17,7 @@ from parity.runners import fresh_transformer
 from support import BaseNames, Cli, Outcome, tone, write_clip
 
 from soundlora import __version__
-from soundlora.model.lora import Adapter
+from soundlora.lora.adapter import Adapter
 from soundlora.progress import Progress
 from soundlora.run import train
 

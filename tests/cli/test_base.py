@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from support import TINY_CHECKPOINT, TINY_ENCODER, Cli, Outcome, rewrite
 
 from soundlora.cli.console import FetchDisplay
-from soundlora.model.base import open_base
-from soundlora.model.checkpoint import Checkpoint
-from soundlora.model.fetched import fetched
 from soundlora.model.text_encoder import fingerprint
+from soundlora.weights.base import open_base
+from soundlora.weights.checkpoint import Checkpoint
+from soundlora.weights.fetched import fetched
 
 NAME = "Lightricks/LTX-2.3"
 ENCODER = "google/gemma-tiny"

@@ -12,10 +12,10 @@ from parity.runners import fresh_transformer
 from safetensors.torch import load_file, save_file
 from support import TINY_CHECKPOINT, Cli
 
-from soundlora.model.checkpoint import Checkpoint
-from soundlora.model.lora import Adapter
-from soundlora.model.lora_file import read_lora
-from soundlora.model.lora_rank import percent, resize_all
+from soundlora.lora.adapter import Adapter
+from soundlora.lora.file import read_lora
+from soundlora.lora.rank import percent, resize_all
+from soundlora.weights.checkpoint import Checkpoint
 
 METADATA = {"trigger_phrase": "rusty gate", "rank": "4", "base": "tiny"}
 

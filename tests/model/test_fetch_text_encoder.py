@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 from support import TINY_CHECKPOINT, TINY_ENCODER
 
 from soundlora.errors import InputError
-from soundlora.model.base import open_base
-from soundlora.model.fetch import fetch_text_encoder
-from soundlora.model.fetched import all_fetched, fetched
 from soundlora.model.text_encoder import GEMMA, fingerprint
 from soundlora.progress import StoppedError
+from soundlora.weights.base import open_base
+from soundlora.weights.fetch import fetch_text_encoder
+from soundlora.weights.fetched import all_fetched, fetched
 
 NAME = "google/gemma-tiny"
 

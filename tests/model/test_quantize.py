@@ -10,11 +10,11 @@ from support import CPU, TINY_CHECKPOINT, TINY_ENCODER
 from torch import Tensor
 
 from soundlora.errors import InputError
-from soundlora.model.base import open_base
+from soundlora.lora.adapter import Adapter
 from soundlora.model.latents import positions
-from soundlora.model.lora import Adapter
 from soundlora.model.quantize import QuantizedLinear, is_quantized, quantize
 from soundlora.model.transformer import AudioTransformer
+from soundlora.weights.base import open_base
 
 # The largest relative errors of the velocity on the reference checkpoint, as docs/benchmarks.md has them.
 ERRORS = {"int8": 0.009, "fp8": 0.029}

@@ -7,8 +7,8 @@ import torch
 from parity.runners import vocoder
 from support import CPU, BaseNames, assert_matches, parity_cases
 
-from soundlora.model.checkpoint import Checkpoint
 from soundlora.model.vocoder import Vocoder, hann_sinc_filter, kaiser_sinc_filter
+from soundlora.weights.checkpoint import Checkpoint
 
 
 @parity_cases("vocoder_", "activation1d", "ampblock", "resampler_filter", "kaiser_filter", "decode_latent")

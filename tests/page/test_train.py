@@ -8,7 +8,7 @@ from pathlib import Path
 from browsing import Visit, fill
 from playwright.sync_api import expect
 
-from soundlora.model.lora_file import read_lora
+from soundlora.lora.file import read_lora
 
 
 def test_from_a_zip_to_a_lora_that_is_tried(visit: Visit, clips: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from soundlora.model.checkpoint import Checkpoint
+from soundlora.weights.checkpoint import Checkpoint
 
 ROOT = Path(os.environ.get("SOUNDLORA_PARITY") or Path(__file__).parents[1] / "fixtures" / "parity")
 CPU = torch.device("cpu")

@@ -8,11 +8,11 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from soundlora.lora.adapter import Adapter
+from soundlora.lora.file import read_lora
 from soundlora.model.audio_vae import AudioVAE, patchify, unpatchify
 from soundlora.model.connector import AudioConnector, FeatureProjection
 from soundlora.model.latents import initial_noise, positions
-from soundlora.model.lora import Adapter
-from soundlora.model.lora_file import read_lora
 from soundlora.model.mel import log_mel, resample, to_stereo
 from soundlora.model.text_encoder import TextEncoder
 from soundlora.model.transformer import AudioTransformer, bypass_blocks, denoised

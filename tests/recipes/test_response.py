@@ -7,8 +7,8 @@ from response import FACTOR, TEXT_FACTOR, strengthen
 from sizes import AUDIO, MODEL
 from torch import Tensor
 
+from soundlora.lora.adapter import Adapter, target_names
 from soundlora.model.latents import positions
-from soundlora.model.lora import Adapter, target_names
 from soundlora.model.transformer import AudioTransformer
 
 

@@ -7,10 +7,10 @@ import torch
 from support import CPU, BaseNames
 from torch import Tensor
 
-from soundlora.model.base import Base
 from soundlora.model.config import SamplingDefaults
 from soundlora.sampling.generate import SamplingSettings, sample_latents, sample_waveform
 from soundlora.sampling.guidance import Guidance
+from soundlora.weights.base import Base
 
 Sample = Callable[..., Tensor]
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from support import Gpu
 
-from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
 from soundlora.system.gpu_memory import GIB
 from soundlora.training.choice import choose, out_of_memory, what_to_lower
 from soundlora.training.plan import SHARE, Settings, plan
+from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
 
 
 def test_the_choice_is_explained(gpu: Gpu) -> None:

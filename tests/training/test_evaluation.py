@@ -11,8 +11,8 @@ from parity.runners import fresh_transformer
 from support import examples, tone
 
 from soundlora.audio.wav import write_wav
-from soundlora.model.lora import Adapter
-from soundlora.model.lora_file import read_lora
+from soundlora.lora.adapter import Adapter
+from soundlora.lora.file import read_lora
 from soundlora.training.evaluation import (
     HeldOut,
     compare,

@@ -9,8 +9,8 @@ from parity.cases import checkpoint
 from parity.runners import fresh_transformer
 from support import examples, needs_gpu
 
+from soundlora.lora.adapter import Adapter
 from soundlora.model.latents import positions
-from soundlora.model.lora import Adapter
 from soundlora.training import gradient as gradient_module
 from soundlora.training.gradient import Gradient, Samples, compile_blocks, compiles
 from soundlora.training.trainer import StepFigures, Trainer

@@ -7,14 +7,14 @@ import torch
 from memory import TensorMemory
 from parity.cases import checkpoint
 
+from soundlora.lora.adapter import Adapter, target_names
 from soundlora.model.config import ModelConfig, TransformerConfig
-from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
-from soundlora.model.lora import Adapter, target_names
 from soundlora.model.quantize import quantize
 from soundlora.model.transformer import AudioTransformer
 from soundlora.system.gpu_memory import GIB
 from soundlora.training.plan import Plan, Settings, fitting, plan
 from soundlora.training.trainer import Example, Trainer
+from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
 
 CPU_SETTINGS = Settings(dtype=torch.float32, fused_attention=False)
 

@@ -7,11 +7,11 @@ import torch
 from support import CPU, BaseNames
 
 from soundlora.audio.wav import read_wav, write_wav
-from soundlora.model.base import Base
-from soundlora.model.lora import Adapter
+from soundlora.lora.adapter import Adapter
 from soundlora.sampling.generate import SamplingSettings
 from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.run_folder import RunFolder
+from soundlora.weights.base import Base
 
 RATE = 48_000
 

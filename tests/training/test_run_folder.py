@@ -9,8 +9,8 @@ import torch
 from parity.runners import fresh_transformer
 
 from soundlora.errors import InputError
-from soundlora.model.lora import Adapter
-from soundlora.model.lora_file import read_lora
+from soundlora.lora.adapter import Adapter
+from soundlora.lora.file import read_lora
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.run_folder import RunFolder, write_json
 

@@ -8,7 +8,7 @@ from parity.cases import checkpoint
 from parity.runners import fresh_transformer
 from support import assert_matches, examples, parity_cases
 
-from soundlora.model.lora import Adapter
+from soundlora.lora.adapter import Adapter
 from soundlora.training.trainer import DivergedError, Example, StepFigures, Trainer
 
 AUDIO = checkpoint().config.audio

@@ -22,9 +22,9 @@ def fetch(
 ) -> None:
     """Fetch the audio half of an LTX 2.3 checkpoint into the cache; what is there already is not fetched again."""
     from soundlora.cli.console import FetchDisplay
-    from soundlora.model.fetch import fetch_base, fetch_text_encoder
-    from soundlora.model.fetched import fetched, gigabytes, is_hub_name
     from soundlora.net.addresses import is_url
+    from soundlora.weights.fetch import fetch_base, fetch_text_encoder
+    from soundlora.weights.fetched import fetched, gigabytes, is_hub_name
 
     # Both before the first of some gigabytes.
     if not (is_hub_name(name) or is_url(name)):
@@ -43,8 +43,8 @@ def fetch(
 @app.command("list")
 def list_() -> None:
     """Say what the cache holds, whole or in part."""
-    from soundlora.model.fetched import all_fetched, gigabytes
     from soundlora.system.cache_root import default_root
+    from soundlora.weights.fetched import all_fetched, gigabytes
 
     entries = list(all_fetched())
     if not entries:
@@ -62,7 +62,7 @@ def verify(
     full: Annotated[bool, typer.Option("--full", help="Read every weight, not a sample of each tensor.")] = False,
 ) -> None:
     """Check that every tensor is there and holds numbers, and print the hash that tells bases apart."""
-    from soundlora.model import verify as checks
+    from soundlora.weights import verify as checks
 
     found = checks.verify(name, full)
     share = "all weights" if full else "the first 4 KiB of each"

@@ -19,8 +19,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from soundlora.model.fetched import gigabytes
 from soundlora.progress import Progress
+from soundlora.weights.fetched import gigabytes
 
 if TYPE_CHECKING:
     from soundlora.dataset import ClipReport, DatasetReport

@@ -15,11 +15,11 @@ import torch
 
 from soundlora import __version__
 from soundlora.errors import InputError
-from soundlora.model.base import NANO, compute_dtype, open_base, pick_device
-from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
 from soundlora.system.cache_root import default_root
 from soundlora.system.gpu_memory import GIB
 from soundlora.training.plan import SHARE, Settings, fitting
+from soundlora.weights.base import NANO, compute_dtype, open_base, pick_device
+from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
@@ -102,8 +102,8 @@ def _nano(device: torch.device) -> dict[str, Any]:
 
 def _step_milliseconds(base: Any, device: torch.device, tries: int = 8) -> float:
     """Median of a few training steps of 5 s at rank 32, on noise."""
+    from soundlora.lora.adapter import Adapter
     from soundlora.model.latents import training_latents
-    from soundlora.model.lora import Adapter
     from soundlora.training.trainer import Example, Trainer
 
     config = base.config

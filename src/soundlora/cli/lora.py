@@ -14,8 +14,8 @@ import typer
 from soundlora.errors import InputError
 
 if TYPE_CHECKING:
-    from soundlora.model.lora_file import Lora
-    from soundlora.model.lora_names import WrittenNaming
+    from soundlora.lora.file import Lora
+    from soundlora.lora.names import WrittenNaming
 
 app = typer.Typer(
     help="Look into LoRA files, convert, resize and merge them.", no_args_is_help=True, rich_markup_mode=None
@@ -32,7 +32,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Say what a LoRA changes, how much, and what is written in it."""
-    from soundlora.model.lora_file import read_lora
+    from soundlora.lora.file import read_lora
 
     lora = read_lora(file)
     facts = _facts(lora, base)
@@ -60,8 +60,8 @@ def convert(
 
     What it does stays the same. The official names load in ComfyUI, diffusers and LTX's own pipelines.
     """
-    from soundlora.model.lora_file import read_lora, write_lora
-    from soundlora.model.lora_names import WRITTEN_NAMINGS
+    from soundlora.lora.file import read_lora, write_lora
+    from soundlora.lora.names import WRITTEN_NAMINGS
 
     naming = next((naming for naming in WRITTEN_NAMINGS if naming == to), None)
     if naming is None:
@@ -80,8 +80,8 @@ def resize(
     rank: Annotated[int, typer.Option(help="Of every pair in the new file.")],
 ) -> None:
     """Write the LoRA of another rank that comes nearest to this one."""
-    from soundlora.model.lora_file import read_lora, write_lora
-    from soundlora.model.lora_rank import percent, resize_all
+    from soundlora.lora.file import read_lora, write_lora
+    from soundlora.lora.rank import percent, resize_all
 
     if rank < 1:
         raise InputError(f"--rank is {rank}, but it must be 1 or more.")
@@ -109,11 +109,11 @@ def merge(
     The copy is a base of its own. A LoRA that stays a file of its own is never rounded; merge only for a program that
     can't load LoRAs.
     """
-    from soundlora.model.base import checkpoint_path
-    from soundlora.model.checkpoint import Checkpoint
-    from soundlora.model.lora_file import read_lora
-    from soundlora.model.lora_merge import merge as merge_into
-    from soundlora.model.lora_rank import percent
+    from soundlora.lora.file import read_lora
+    from soundlora.lora.merge import merge as merge_into
+    from soundlora.lora.rank import percent
+    from soundlora.weights.base import checkpoint_path
+    from soundlora.weights.checkpoint import Checkpoint
 
     if not math.isfinite(strength):
         raise InputError(f"--strength is {strength}, but it must be a number.")
@@ -129,10 +129,10 @@ def merge(
 
 
 def _facts(lora: Lora, base: str | None) -> dict[str, Any]:
-    from soundlora.model.base import checkpoint_path
-    from soundlora.model.checkpoint import Checkpoint
-    from soundlora.model.lora_merge import relative_norm
-    from soundlora.model.lora_rank import energy
+    from soundlora.lora.merge import relative_norm
+    from soundlora.lora.rank import energy
+    from soundlora.weights.base import checkpoint_path
+    from soundlora.weights.checkpoint import Checkpoint
 
     return {
         "file": str(lora.path),

@@ -6,13 +6,13 @@ import json
 
 import torch
 
-from soundlora.model.base import open_base
 from soundlora.model.config import ModelConfig
-from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
 from soundlora.model.gemma import GemmaConfig
 from soundlora.system.gpu_memory import GIB
 from soundlora.training.optimizer import check_optimizer
 from soundlora.training.plan import Plan, Settings, plan
+from soundlora.weights.base import open_base
+from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
 
 _FORMS: tuple[tuple[str, torch.dtype, str | None], ...] = (
     ("fp32", torch.float32, None),

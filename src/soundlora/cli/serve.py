@@ -178,8 +178,8 @@ def _door(settings: Settings, keys: Keys) -> str:
 
 def _missing(base: str) -> str:
     """What the first run will have to do about the base; a note for the first lines."""
-    from soundlora.model.fetched import fetched, is_hub_name
     from soundlora.net.addresses import is_url
+    from soundlora.weights.fetched import fetched, is_hub_name
 
     if base == "nano" or Path(base).expanduser().exists():
         return ""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from soundlora.model.base import Codec
 from soundlora.model.config import AudioConfig, SamplingDefaults
 from soundlora.model.latents import generation_latents, initial_noise, positions
 from soundlora.model.transformer import AudioTransformer
 from soundlora.sampling.guidance import Guidance, denoise
 from soundlora.sampling.schedule import sigmas
+from soundlora.weights.base import Codec
 
 
 @dataclass(frozen=True)

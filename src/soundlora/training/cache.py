@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from soundlora.model.base import Base, compute_dtype
+from soundlora.weights.base import Base, compute_dtype
 
 _VERSION = 1  # raised when the same key would give other values
 

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from soundlora.audio.decibels import decibels
 from soundlora.audio.wav import read_wav
-from soundlora.model.base import Base
+from soundlora.lora.adapter import Adapter
 from soundlora.model.config import AudioConfig
 from soundlora.model.latents import positions
-from soundlora.model.lora import Adapter
 from soundlora.training.flow import HELD_OUT_SIGMAS, loss_per_sample, noisy, step_generator
 from soundlora.training.preview import PreviewSettings, sample
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example
+from soundlora.weights.base import Base
 
 FEWEST_CLIPS = 10  # with fewer, every clip is needed for training
 _SHARE = 10  # one clip in ten is kept out

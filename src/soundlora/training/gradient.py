@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from soundlora.lora.adapter import Adapter, LoRALinear
 from soundlora.model.attention import Attention
 from soundlora.model.config import AudioConfig
 from soundlora.model.latents import positions
-from soundlora.model.lora import Adapter, LoRALinear
 from soundlora.training.flow import loss_per_sample, noisy
 
 _BEFORE_RECORDING = 3  # calls of a shape: libraries choose their kernels in the first ones

@@ -14,13 +14,13 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from soundlora.lora.adapter import GROUPS, PRESETS, target_names
+from soundlora.lora.joint import aligned
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.config import GeneratorConfig, ModelConfig, TransformerConfig
 from soundlora.model.connector import AudioConnector, FeatureProjection
 from soundlora.model.gemma import GemmaConfig
-from soundlora.model.joint import aligned
 from soundlora.model.latents import generation_latents, training_latents
-from soundlora.model.lora import GROUPS, PRESETS, target_names
 from soundlora.model.quantize import is_quantized
 from soundlora.model.transformer import AudioTransformer
 from soundlora.model.vocoder import Vocoder

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from soundlora.audio.wav import read_wav, write_wav
-from soundlora.model.base import Base
 from soundlora.model.transformer import AudioTransformer
 from soundlora.sampling.generate import SamplingSettings, sample_latents
 from soundlora.training.run_folder import RunFolder
+from soundlora.weights.base import Base
 
 _GAP_SECONDS = 0.5  # of silence between the prompts of the combined preview
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from soundlora.errors import InputError
-from soundlora.model.lora import Adapter
+from soundlora.lora.adapter import Adapter
 from soundlora.system.whole_files import whole, write_whole
 from soundlora.training.optimizer import Optimizer
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from soundlora.lora.adapter import Adapter
 from soundlora.model.config import AudioConfig
-from soundlora.model.lora import Adapter
 from soundlora.training.flow import sample_sigma, step_generator
 from soundlora.training.gradient import Gradient, Samples
 from soundlora.training.optimizer import Optimizer

@@ -8,9 +8,9 @@ from parity.runners import fresh_transformer
 from torch import Tensor
 
 from soundlora.errors import InputError
-from soundlora.model.lora import Adapter, load_lora
-from soundlora.model.lora_file import Lora, Pair, read_lora, write_lora
-from soundlora.model.lora_rank import energy, load_into_adapter, percent, resize, resize_all
+from soundlora.lora.adapter import Adapter, load_lora
+from soundlora.lora.file import Lora, Pair, read_lora, write_lora
+from soundlora.lora.rank import energy, load_into_adapter, percent, resize, resize_all
 
 MODULE = "transformer_blocks.0.audio_ff.net.2"
 

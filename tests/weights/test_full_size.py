@@ -6,7 +6,7 @@ import json
 from support import FIXTURES
 
 from soundlora.model.config import parse_config
-from soundlora.model.full_size import GEMMA_3_12B, LTX_2_3
+from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
 
 
 def test_the_sizes_are_those_of_the_official_files_config() -> None:

@@ -9,8 +9,8 @@ from parity.runners import fresh_transformer
 from support import FIXTURES
 from torch import nn
 
+from soundlora.lora.names import WRITTEN_NAMINGS, WrittenNaming, parse_key, written_keys
 from soundlora.model.config import parse_config
-from soundlora.model.lora_names import WRITTEN_NAMINGS, WrittenNaming, parse_key, written_keys
 from soundlora.model.transformer import AudioTransformer
 
 MODULE = "transformer_blocks.7.audio_attn2.to_out.0"

@@ -7,7 +7,7 @@ import pytest
 from file_server import FileServer, serving
 
 from soundlora.errors import InputError
-from soundlora.model.remote_file import ChangedError, DroppedError, RemoteFile, open_client, read_small
+from soundlora.net.remote_file import ChangedError, DroppedError, RemoteFile, open_client, read_small
 
 CONTENT = bytes(range(256)) * 400
 PATH = "/weights.safetensors"

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from soundlora.errors import InputError
-from soundlora.model.lora import Adapter, check_shapes
-from soundlora.model.lora_file import Lora, Pair
+from soundlora.lora.adapter import Adapter, check_shapes
+from soundlora.lora.file import Lora, Pair
 
 
 def energy(pair: Pair) -> float:

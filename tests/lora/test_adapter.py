@@ -15,9 +15,9 @@ from support import assert_matches, parity_cases
 from torch import Tensor, nn
 
 from soundlora.errors import InputError
+from soundlora.lora.adapter import PRESETS, TARGETS, Adapter, LoRALinear, load_lora, target_names
+from soundlora.lora.file import read_lora
 from soundlora.model.latents import positions
-from soundlora.model.lora import PRESETS, TARGETS, Adapter, LoRALinear, load_lora, target_names
-from soundlora.model.lora_file import read_lora
 from soundlora.model.transformer import AudioTransformer
 
 RANK = 4

@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from soundlora.errors import InputError
-from soundlora.model.lora_names import LoraKey, Naming, WrittenNaming, parse_key, written_keys
+from soundlora.lora.names import LoraKey, Naming, WrittenNaming, parse_key, written_keys
 from soundlora.system.whole_files import write_whole
 
 Pair = tuple[Tensor, Tensor]  # A (rank, inputs) and B (outputs, rank)

@@ -12,13 +12,13 @@ from support import CPU, TINY_CHECKPOINT, TINY_ENCODER, rewrite
 from torch import Tensor
 
 from soundlora.errors import InputError
-from soundlora.model.base import open_base
-from soundlora.model.checkpoint import Checkpoint
+from soundlora.lora.adapter import Adapter, load_lora, target_names
+from soundlora.lora.file import Lora, read_lora
+from soundlora.lora.merge import merge, relative_norm
 from soundlora.model.latents import positions
-from soundlora.model.lora import Adapter, load_lora, target_names
-from soundlora.model.lora_file import Lora, read_lora
-from soundlora.model.lora_merge import merge, relative_norm
 from soundlora.model.transformer import AudioTransformer
+from soundlora.weights.base import open_base
+from soundlora.weights.checkpoint import Checkpoint
 
 PREFIX = "model.diffusion_model."
 

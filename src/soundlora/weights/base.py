@@ -17,15 +17,15 @@ from torch import Tensor
 
 from soundlora.errors import InputError
 from soundlora.model import text_encoder
-from soundlora.model.checkpoint import Checkpoint
 from soundlora.model.config import ModelConfig
-from soundlora.model.fetched import OnBytes, fetched, is_hub_name
 from soundlora.model.gemma import GemmaConfig, parse_gemma_config
 from soundlora.model.mel import log_mel, resample, to_stereo
 from soundlora.model.quantize import is_quantized, quantize
 from soundlora.model.text_encoder import TextEncoder
 from soundlora.model.transformer import AudioTransformer
 from soundlora.net.addresses import is_url, public_name
+from soundlora.weights.checkpoint import Checkpoint
+from soundlora.weights.fetched import OnBytes, fetched, is_hub_name
 
 NANO = Path(__file__).parents[1] / "nano" / "base"
 _ENCODER_FOLDER = "text_encoder"
@@ -147,7 +147,7 @@ def checkpoint_path(name: str, on_bytes: OnBytes | None = None) -> Path:
     if name == "nano":
         return NANO / "nano.safetensors"
     if is_url(name) or (is_hub_name(name) and not path.exists()):
-        from soundlora.model.fetch import fetch_base  # needs an HTTP client, which nothing else here does
+        from soundlora.weights.fetch import fetch_base  # needs an HTTP client, which nothing else here does
 
         return fetch_base(name, on_bytes)
     if path.is_dir():
@@ -168,7 +168,7 @@ def _encoder_folder(encoder: Path | None, checkpoint: Path, on_bytes: OnBytes | 
     """The given one, the one beside the checkpoint, or LTX 2.3's when it has been fetched."""
     if encoder is not None:
         if not encoder.exists() and is_hub_name(encoder.as_posix()):
-            from soundlora.model.fetch import fetch_text_encoder
+            from soundlora.weights.fetch import fetch_text_encoder
 
             return fetch_text_encoder(encoder.as_posix(), on_bytes)
         return encoder

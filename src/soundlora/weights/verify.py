@@ -11,12 +11,12 @@ import torch
 
 from soundlora.errors import InputError
 from soundlora.model import text_encoder
-from soundlora.model.base import checkpoint_path
-from soundlora.model.checkpoint import SAMPLE, Checkpoint
-from soundlora.model.fetched import fetched, gigabytes, is_hub_name
 from soundlora.model.gemma import Gemma, weight_files
 from soundlora.model.tensor_file import READABLE, TensorFile
 from soundlora.net.addresses import is_url
+from soundlora.weights.base import checkpoint_path
+from soundlora.weights.checkpoint import SAMPLE, Checkpoint
+from soundlora.weights.fetched import fetched, gigabytes, is_hub_name
 
 _PIECE = 64 * 1024 * 1024  # bytes in memory at a time
 

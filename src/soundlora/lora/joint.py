@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from soundlora.model.lora import LoRALinear
+    from soundlora.lora.adapter import LoRALinear
 
 
 _ALIGNED = 8  # numbers: kernels read rows of q, k and v in pieces of 16 bytes, and don't ask where they begin

@@ -25,8 +25,8 @@ from support import (
 from torch import Tensor
 
 from soundlora.errors import InputError
-from soundlora.model.checkpoint import Checkpoint
 from soundlora.model.tensor_file import TensorFile
+from soundlora.weights.checkpoint import Checkpoint
 
 TO_Q = "model.diffusion_model.transformer_blocks.1.audio_attn1.to_q.weight"
 VIDEO = "model.diffusion_model.transformer_blocks.1.attn1.to_q.weight"

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from soundlora.errors import InputError
-from soundlora.model.checkpoint import Checkpoint
-from soundlora.model.lora import check_shapes
-from soundlora.model.lora_file import Lora, Pair
-from soundlora.model.lora_rank import energy
+from soundlora.lora.adapter import check_shapes
+from soundlora.lora.file import Lora, Pair
+from soundlora.lora.rank import energy
 from soundlora.model.tensor_file import pack_header
 from soundlora.system.whole_files import whole
+from soundlora.weights.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundlora.errors import InputError
+from soundlora.lora.file import Pair, read_lora, write_lora
+from soundlora.lora.joint import Aside, Joints
 from soundlora.model.attention import Attention
-from soundlora.model.joint import Aside, Joints
-from soundlora.model.lora_file import Pair, read_lora, write_lora
 from soundlora.model.quantize import linear, linear_backward
 from soundlora.model.transformer import AudioTransformer
 

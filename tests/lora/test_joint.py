@@ -9,8 +9,8 @@ from parity.cases import checkpoint
 from parity.runners import fresh_transformer
 from torch import Tensor
 
+from soundlora.lora.adapter import Adapter
 from soundlora.model.latents import positions
-from soundlora.model.lora import Adapter
 from soundlora.model.quantize import quantize
 from soundlora.model.transformer import AudioTransformer
 

@@ -18,8 +18,15 @@ import httpx2
 from filelock import FileLock, Timeout
 
 from soundlora.errors import InputError
-from soundlora.model.checkpoint import CHECKPOINT_ADVICE, Layout
-from soundlora.model.fetched import (
+from soundlora.model.gemma import INDEX, weight_files
+from soundlora.model.tensor_file import TensorHeader, header_length, pack_header
+from soundlora.model.text_encoder import GEMMA, SMALL_FILES, check_directory
+from soundlora.net.addresses import is_url
+from soundlora.net.remote_file import ChangedError, DroppedError, RemoteFile, hub, open_client, read_small
+from soundlora.progress import StoppedError
+from soundlora.system.whole_files import partial, write_whole
+from soundlora.weights.checkpoint import CHECKPOINT_ADVICE, Layout
+from soundlora.weights.fetched import (
     Fetched,
     OnBytes,
     fetched,
@@ -27,13 +34,6 @@ from soundlora.model.fetched import (
     is_hub_name,
     url_file_name,
 )
-from soundlora.model.gemma import INDEX, weight_files
-from soundlora.model.remote_file import ChangedError, DroppedError, RemoteFile, hub, open_client, read_small
-from soundlora.model.tensor_file import TensorHeader, header_length, pack_header
-from soundlora.model.text_encoder import GEMMA, SMALL_FILES, check_directory
-from soundlora.net.addresses import is_url
-from soundlora.progress import StoppedError
-from soundlora.system.whole_files import partial, write_whole
 
 # Repositories with more than one checkpoint.
 _CHECKPOINTS = {"Lightricks/LTX-2.3": "ltx-2.3-22b-dev.safetensors"}

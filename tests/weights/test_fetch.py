@@ -21,12 +21,12 @@ from safetensors.torch import load_file
 from support import FIXTURES, TINY_CHECKPOINT, TINY_ENCODER, BaseNames, Metadata, Tensors, rewrite, sparse_checkpoint
 
 from soundlora.errors import InputError
-from soundlora.model import fetch
-from soundlora.model.base import open_base
-from soundlora.model.checkpoint import Checkpoint
-from soundlora.model.fetch import fetch_base
-from soundlora.model.fetched import all_fetched, fetched
 from soundlora.progress import StoppedError
+from soundlora.weights import fetch
+from soundlora.weights.base import open_base
+from soundlora.weights.checkpoint import Checkpoint
+from soundlora.weights.fetch import fetch_base
+from soundlora.weights.fetched import all_fetched, fetched
 
 PATH = "/files/tiny.safetensors"
 HUB_PATH = "/Lightricks/LTX-2.3/resolve/{}/ltx-2.3-22b-dev.safetensors"

@@ -9,8 +9,8 @@ import torch
 from support import CPU, RATE, TINY_CHECKPOINT, TINY_ENCODER, BaseNames, tone
 
 from soundlora.errors import InputError
-from soundlora.model.base import compute_dtype, open_base, pick_device
 from soundlora.model.text_encoder import TextEncoder
+from soundlora.weights.base import compute_dtype, open_base, pick_device
 
 
 @pytest.fixture

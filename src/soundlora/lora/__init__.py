@@ -1,0 +1,1 @@
+"""Everything about adapters: layers, files, names, ranks."""

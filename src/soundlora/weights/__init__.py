@@ -1,0 +1,1 @@
+"""Files of the frozen base: found, fetched, checked, read."""
