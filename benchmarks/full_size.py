@@ -32,8 +32,8 @@ from soundlora.model.latents import training_latents
 from soundlora.model.tensor_file import TensorFile, TensorHeader, TensorInfo, pack_header
 from soundlora.sampling.generate import sample_latents
 from soundlora.sampling.guidance import Guidance
-from soundlora.training.choice import choose
-from soundlora.training.plan import Settings
+from soundlora.training.memory_choice import choose
+from soundlora.training.memory_plan import Settings
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example, Trainer
 from soundlora.weights.base import NANO, Base, compute_dtype, pick_device

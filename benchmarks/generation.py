@@ -50,7 +50,7 @@ def measure_parts(arguments: argparse.Namespace) -> dict[str, float]:
     def mark() -> None:
         marks.append(time.perf_counter())
 
-    import soundlora.generation  # noqa: F401
+    import soundlora.pipeline.generate  # noqa: F401
     from soundlora.sampling.generate import SamplingSettings, sample_latents
     from soundlora.weights.base import open_base, pick_device
 

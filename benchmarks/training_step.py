@@ -28,7 +28,7 @@ def import_everything() -> int:
     """Load every library that training uses, also those it loads late; the bytes they take."""
     import av  # noqa: F401
 
-    import soundlora.run  # noqa: F401
+    import soundlora.pipeline.train  # noqa: F401
 
     return resident()
 

@@ -19,12 +19,13 @@ from other_device import DEVICE, Reads, other_device  # before what it changes i
 import torch
 from torch import Tensor
 
-from soundlora import Generator, Progress, run, train
+from soundlora import Generator, Progress, train
 from soundlora.lora.adapter import Adapter
+from soundlora.pipeline import cache
+from soundlora.pipeline import train as run
 from soundlora.progress import StoppedError
-from soundlora.training import cache
 from soundlora.training.gradient import Gradient
-from soundlora.training.plan import Plan
+from soundlora.training.memory_plan import Plan
 from soundlora.training.trainer import StepFigures, Trainer
 from soundlora.weights import base
 

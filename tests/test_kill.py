@@ -24,14 +24,14 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-import soundlora.run
+import soundlora.pipeline.train
 from soundlora.training.run_folder import RunFolder
 data, base, encoder, out, cache = sys.argv[1:]
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
         try:
-            soundlora.run.train(
+            soundlora.pipeline.train.train(
                 data, out, base=base, text_encoder=encoder, rank=4, steps=60, duration=0.5, cache=cache,
                 validation_prompts=["rain"], preview_every=20, checkpoint_every=7, hold_out=1,
                 resume=RunFolder(Path(out)).request.exists(),

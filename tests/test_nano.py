@@ -11,11 +11,11 @@ from torch import Tensor
 
 from soundlora import train
 from soundlora.dataset import Clip, prepare
-from soundlora.generation import Generator
 from soundlora.lora.adapter import load_lora
 from soundlora.model.latents import positions
 from soundlora.model.mel import LOG_FLOOR, log_mel, resample
 from soundlora.model.transformer import AudioTransformer
+from soundlora.pipeline.generate import Generator
 from soundlora.training.flow import loss_per_sample, noisy, step_generator
 from soundlora.weights.base import NANO, Base, open_base
 

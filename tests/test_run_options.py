@@ -19,8 +19,8 @@ from torch import Tensor
 from soundlora.errors import InputError
 from soundlora.lora.adapter import PRESETS
 from soundlora.lora.file import read_lora, write_lora
+from soundlora.pipeline.train import TrainingResult, train
 from soundlora.progress import Progress, StoppedError
-from soundlora.run import TrainingResult, train
 
 Train = Callable[..., TrainingResult]
 

@@ -24,9 +24,9 @@ from sounds import FAMILIES
 from unseen import RATE, read
 
 from soundlora.audio.wav import write_wav
-from soundlora.generation import Generator
 from soundlora.lora.adapter import load_lora
 from soundlora.model.mel import resample
+from soundlora.pipeline.generate import Generator
 from soundlora.sampling.generate import sample_latents
 from soundlora.sampling.guidance import Guidance
 from soundlora.weights.base import open_base

@@ -10,21 +10,21 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from soundlora.dataset import inspect_dataset
     from soundlora.errors import InputError
-    from soundlora.generation import Generation, Generator, generate
+    from soundlora.pipeline.generate import Generation, Generator, generate
+    from soundlora.pipeline.train import TrainingResult, train, train_request
     from soundlora.progress import Progress
-    from soundlora.run import TrainingResult, train, train_request
 
 # Imported at first use: the command line answers --help before torch is loaded.
 _HOMES = {
-    "Generation": "soundlora.generation",
-    "Generator": "soundlora.generation",
+    "Generation": "soundlora.pipeline.generate",
+    "Generator": "soundlora.pipeline.generate",
     "InputError": "soundlora.errors",
     "Progress": "soundlora.progress",
-    "TrainingResult": "soundlora.run",
-    "generate": "soundlora.generation",
+    "TrainingResult": "soundlora.pipeline.train",
+    "generate": "soundlora.pipeline.generate",
     "inspect_dataset": "soundlora.dataset",
-    "train": "soundlora.run",
-    "train_request": "soundlora.run",
+    "train": "soundlora.pipeline.train",
+    "train_request": "soundlora.pipeline.train",
 }
 
 __all__ = [

@@ -18,8 +18,8 @@ from support import BaseNames, Cli, Outcome, tone, write_clip
 
 from soundlora import __version__
 from soundlora.lora.adapter import Adapter
+from soundlora.pipeline.train import train
 from soundlora.progress import Progress
-from soundlora.run import train
 
 SENTENCE = re.compile(r"soundlora: [^\n]+\.\n")
 
@@ -51,7 +51,7 @@ def test_the_version_is_the_packages(soundlora: Cli) -> None:
 def test_of_processes_that_share_a_run_only_the_first_speaks(
     soundlora: Cli, clips_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from soundlora import run
+    from soundlora.pipeline import train as run
     from soundlora.training.workers import Workers
 
     listeners: list[object] = []

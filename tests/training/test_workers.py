@@ -131,7 +131,7 @@ def test_stopped_in_the_middle_they_go_on(
 def test_a_batch_that_two_processes_cannot_share_is_refused(
     quick_base: BaseNames, clips_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from soundlora import run
+    from soundlora.pipeline import train as run
     from soundlora.training.workers import Workers
 
     monkeypatch.setattr(run.Workers, "from_environment", lambda: Workers(0, 2))

@@ -168,7 +168,7 @@ def train(
     # Without prompts of the user's own the first caption is previewed; a request is taken at its word.
     options: dict[str, Any] = {} if request is not None or validation_prompt else {"validation_prompts": None}
     from soundlora.cli.console import TrainingConsole
-    from soundlora.run import train_request
+    from soundlora.pipeline.train import train_request
     from soundlora.training.workers import Workers
 
     # Of the processes that torchrun starts only the first one speaks.
@@ -220,7 +220,7 @@ def generate(
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file in it with --out.")
     from soundlora.cli.console import spinner
-    from soundlora.generation import Generator
+    from soundlora.pipeline.generate import Generator
 
     with spinner("loading") as show:
         loras = [(lora, strength)] if lora else []

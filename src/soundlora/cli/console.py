@@ -24,7 +24,7 @@ from soundlora.weights.fetched import gigabytes
 
 if TYPE_CHECKING:
     from soundlora.dataset import ClipReport, DatasetReport
-    from soundlora.run import TrainingResult
+    from soundlora.pipeline.train import TrainingResult
 
 _PLAIN_SECONDS = 5.0  # between plain lines of training
 _FETCH_SECONDS = 10.0  # between those of a fetch

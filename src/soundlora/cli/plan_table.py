@@ -9,8 +9,8 @@ import torch
 from soundlora.model.config import ModelConfig
 from soundlora.model.gemma import GemmaConfig
 from soundlora.system.gpu_memory import GIB
+from soundlora.training.memory_plan import Plan, Settings, plan
 from soundlora.training.optimizer import check_optimizer
-from soundlora.training.plan import Plan, Settings, plan
 from soundlora.weights.base import open_base
 from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
 

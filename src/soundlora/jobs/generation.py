@@ -29,7 +29,7 @@ class GenerationJob:
         loras = [(self._lora(entry.path, number), entry.scale) for number, entry in enumerate(request.loras)]
         named = request.model_fields_set
         seed = request.seed if request.seed is not None else random.SystemRandom().randrange(2**31)
-        from soundlora.generation import Generator
+        from soundlora.pipeline.generate import Generator
 
         generator = Generator(job.settings.base, loras, text_encoder=job.settings.text_encoder or None)
         seconds = request.num_frames / request.frames_per_second

@@ -42,7 +42,7 @@ class TrainingJob:
         data = job.fetch(url, "training_data.zip")
         request = parse_request(job.input | {"training_data_url": str(data)})
         if not (self.folder / "config.json").exists() or not (self.folder / "lora.safetensors").exists():
-            from soundlora.run import train_request
+            from soundlora.pipeline.train import train_request
 
             resume = (self.folder / "request.json").exists()
             if resume:

@@ -11,7 +11,7 @@ import torch
 from soundlora.model.config import ModelConfig
 from soundlora.model.gemma import GemmaConfig
 from soundlora.system.gpu_memory import available, gib, held_by_others
-from soundlora.training.plan import SHARE, Plan, Settings, fitting, plan
+from soundlora.training.memory_plan import SHARE, Plan, Settings, fitting, plan
 
 _LEAST_RANK, _LEAST_SECONDS = 8, 0.5
 

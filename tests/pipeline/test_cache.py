@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from soundlora.pipeline.cache import Cache, context_key, latents_key
 from soundlora.system.cache_root import default_root
-from soundlora.training.cache import Cache, context_key, latents_key
 
 KEY = latents_key("base", "clip", 5.0, True, True)
 
@@ -40,7 +40,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
     def full(*args: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("soundlora.training.cache.os.replace", full)
+    monkeypatch.setattr("soundlora.pipeline.cache.os.replace", full)
     with pytest.raises(OSError, match="no space"):
         Cache(tmp_path).put(KEY, torch.ones(2))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from soundlora.dataset import Clip, DatasetReport, prepare
 from soundlora.dataset.source import shown
+from soundlora.pipeline.cache import Cache, latents_key
 from soundlora.progress import OnProgress, Progress
-from soundlora.training.cache import Cache, latents_key
 from soundlora.weights.base import Base
 
 

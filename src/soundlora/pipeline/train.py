@@ -15,25 +15,25 @@ import torch
 from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT, TrainingRequest, preview_seconds
 from soundlora.dataset import DatasetReport
 from soundlora.dataset.source import shown
-from soundlora.encoded_clips import Fitting, encode_clips
 from soundlora.errors import InputError
 from soundlora.lora.adapter import PRESETS, Adapter
 from soundlora.lora.file import Lora, read_lora
 from soundlora.lora.rank import load_into_adapter
 from soundlora.model.quantize import check_quantization
 from soundlora.net.addresses import public_name
+from soundlora.pipeline.cache import Cache, cached_contexts
+from soundlora.pipeline.encode import Fitting, encode_clips
+from soundlora.pipeline.lora_config import lora_metadata, run_config
 from soundlora.progress import OnProgress, Pace, Progress, StoppedError, fetch_news
-from soundlora.run_config import lora_metadata, run_config
 from soundlora.sampling.generate import SamplingSettings
 from soundlora.system.cache_root import default_root
 from soundlora.system.gpu_memory import shortage_told
 from soundlora.system.interrupts import termination_interrupts, unbroken
-from soundlora.training.cache import Cache, cached_contexts
-from soundlora.training.choice import choose, out_of_memory
 from soundlora.training.evaluation import Fit, HeldOut, default_hold_out, fit_report, split
 from soundlora.training.logs import check_logs, open_logs
+from soundlora.training.memory_choice import choose, out_of_memory
+from soundlora.training.memory_plan import Settings
 from soundlora.training.optimizer import check_optimizer
-from soundlora.training.plan import Settings
 from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import DivergedError, Example, Trainer
@@ -239,7 +239,7 @@ def train(
     if workers.first:
         folder.create(request, report.to_json())
     if workers.first and debug_dataset and not folder.debug_dataset.exists():
-        from soundlora.debug_dataset import write_debug_dataset
+        from soundlora.pipeline.debug_dataset import write_debug_dataset
 
         # Before the training, so that one can listen and stop it.
         write_debug_dataset(

@@ -15,11 +15,11 @@ from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT
 from soundlora.errors import InputError
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import read_lora
+from soundlora.pipeline.cache import Cache, cached_contexts
 from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
 from soundlora.system.cache_root import default_root
 from soundlora.system.gpu_memory import shortage_told
-from soundlora.training.cache import Cache, cached_contexts
 from soundlora.weights.base import open_base, pick_device
 
 MAX_SECONDS = 60.0

@@ -20,8 +20,8 @@ from soundlora.audio.wav import read_wav
 from soundlora.contract.training import parse_request
 from soundlora.dataset import ClipsTooShortError, NoAudioError
 from soundlora.errors import InputError
+from soundlora.pipeline.train import TrainingResult, train, train_request
 from soundlora.progress import Progress, StoppedError
-from soundlora.run import TrainingResult, train, train_request
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.trainer import Trainer
 from soundlora.weights.base import Base, Codec

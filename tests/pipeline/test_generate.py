@@ -12,8 +12,8 @@ from support import BaseNames
 
 from soundlora.audio.wav import read_wav
 from soundlora.errors import InputError
-from soundlora.generation import Generator, generate
 from soundlora.lora.adapter import Adapter
+from soundlora.pipeline.generate import Generator, generate
 from soundlora.progress import Progress
 
 SHORT: dict[str, Any] = {"duration": 0.4, "seed": 3}

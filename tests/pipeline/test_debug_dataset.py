@@ -14,8 +14,8 @@ import torch
 from support import CPU, BaseNames, tone, write_clip
 
 from soundlora.dataset import inspect_dataset, prepare
-from soundlora.debug_dataset import write_debug_dataset
 from soundlora.errors import InputError
+from soundlora.pipeline.debug_dataset import write_debug_dataset
 
 SECONDS = 0.5
 

@@ -12,7 +12,7 @@ from soundlora.model.config import ModelConfig, TransformerConfig
 from soundlora.model.quantize import quantize
 from soundlora.model.transformer import AudioTransformer
 from soundlora.system.gpu_memory import GIB
-from soundlora.training.plan import Plan, Settings, fitting, plan
+from soundlora.training.memory_plan import Plan, Settings, fitting, plan
 from soundlora.training.trainer import Example, Trainer
 from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from support import CPU, BaseNames, tone, write_clip
 
-from soundlora.encoded_clips import Fitting, encode_clips
+from soundlora.pipeline.cache import Cache
+from soundlora.pipeline.encode import Fitting, encode_clips
 from soundlora.progress import Progress
-from soundlora.training.cache import Cache
 from soundlora.weights.base import Codec
 
 

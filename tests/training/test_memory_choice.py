@@ -8,8 +8,8 @@ import torch
 from support import Gpu
 
 from soundlora.system.gpu_memory import GIB
-from soundlora.training.choice import choose, out_of_memory, what_to_lower
-from soundlora.training.plan import SHARE, Settings, plan
+from soundlora.training.memory_choice import choose, out_of_memory, what_to_lower
+from soundlora.training.memory_plan import SHARE, Settings, plan
 from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
 
 

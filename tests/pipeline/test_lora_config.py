@@ -9,7 +9,7 @@ from support import BaseNames
 
 from soundlora.dataset import inspect_dataset
 from soundlora.lora.adapter import PRESETS
-from soundlora.run_config import lora_metadata, run_config
+from soundlora.pipeline.lora_config import lora_metadata, run_config
 
 
 @pytest.mark.parametrize("targets", list(PRESETS))

@@ -1,0 +1,1 @@
+"""Whole journeys, each callable from Python: train, generate, and what both share."""
