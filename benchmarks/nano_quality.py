@@ -181,7 +181,8 @@ def measure_learning(base: str, sounds: Sounds, targets: list[Unseen], keep: Pat
 def load_time(base: str) -> float:
     """Seconds to open the base and load every part, in a fresh process, libraries already imported."""
     code = (
-        "import time, torch, soundlora.pipeline.generate as g; from soundlora.weights.base import open_base; b = time.time();"
+        "import time, torch, soundlora.pipeline.generate as g; "
+        "from soundlora.weights.base import open_base; b = time.time();"
         f"base = open_base({base!r}); d = torch.device('cpu'); base.transformer(d);"
         "base.codec(d, encoder=True, decoder=True); base.contexts(['rain'], d); print(time.time() - b)"
     )

@@ -10,11 +10,11 @@ from typing import Any
 import httpx2
 from fastapi.testclient import TestClient
 
-from soundlora.endpoints import TRAINING
-from soundlora.jobs.endings import Outcome
+from soundlora.server.endpoints import TRAINING
+from soundlora.server.settings import Settings
+from soundlora.server.store.finish import Outcome
 from soundlora.service.app import create_app
 from soundlora.service.state import Service
-from soundlora.settings import Settings
 
 ADDRESS = "http://127.0.0.1:8420"
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from fastapi import FastAPI
 
-from soundlora.jobs.endings import Outcome
-from soundlora.jobs.requests import Request, Requests
+from soundlora.server.store.finish import Outcome
+from soundlora.server.store.requests import Request, Requests
 
 
 @contextlib.contextmanager

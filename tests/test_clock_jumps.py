@@ -12,24 +12,24 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from waiting import wait_until
 
-from soundlora.jobs.database import Database
-from soundlora.jobs.endings import Outcome
-from soundlora.jobs.executor import LocalExecutor
-from soundlora.jobs.requests import Requests
-from soundlora.jobs.tables import ledger
-from soundlora.jobs.totals import Totals
+from soundlora.server.settings import Settings
+from soundlora.server.store.database import Database
+from soundlora.server.store.finish import Outcome
+from soundlora.server.store.requests import Requests
+from soundlora.server.store.tables import ledger
+from soundlora.server.store.totals import Totals
+from soundlora.server.work.executor import LocalExecutor
 from soundlora.service.app import create_app
-from soundlora.settings import Settings
 
 HOUR = 3600.0
 JUMPS = [5 * HOUR, -5 * HOUR]
 OK = Outcome(200, {"made": 1}, units=7)
 BEATING = """
 import os, sys, time
-from soundlora.jobs.database import Database
-from soundlora.jobs.endings import Outcome
-from soundlora.jobs.requests import Requests
-from soundlora.settings import Settings
+from soundlora.server.store.database import Database
+from soundlora.server.store.finish import Outcome
+from soundlora.server.store.requests import Requests
+from soundlora.server.settings import Settings
 settings = Settings.from_json(os.environ["SOUNDLORA_WORKER"])
 request_id, owner = sys.argv[1:]
 requests = Requests(Database(settings.database))

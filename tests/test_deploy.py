@@ -21,12 +21,12 @@ from live_server import live, working
 from local_http import free_port
 from waiting import wait_until
 
-from soundlora.endpoints import TRAINING
-from soundlora.jobs.endings import Outcome
-from soundlora.jobs.requests import Requests
+from soundlora.server.endpoints import TRAINING
+from soundlora.server.settings import Settings
+from soundlora.server.store.finish import Outcome
+from soundlora.server.store.requests import Requests
 from soundlora.service.app import create_app
 from soundlora.service.state import Service
-from soundlora.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PAUSE = 1.0  # seconds between two events of a run

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from workplace import Place
 
-from soundlora.endpoints import GENERATION
-from soundlora.jobs.tables import files as table
+from soundlora.server.endpoints import GENERATION
+from soundlora.server.settings import Settings
+from soundlora.server.store.tables import files as table
 from soundlora.service.app import create_app
-from soundlora.settings import Settings
 
 MEBIBYTE = 1024**2
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from soundlora.endpoints import GENERATION
-from soundlora.jobs.database import Database
-from soundlora.jobs.endings import Outcome
-from soundlora.jobs.executor import LocalExecutor
-from soundlora.jobs.pulse import Pulse
-from soundlora.jobs.requests import Requests
-from soundlora.jobs.worker import _until_written
+from soundlora.server.endpoints import GENERATION
+from soundlora.server.settings import Settings
+from soundlora.server.store.database import Database
+from soundlora.server.store.finish import Outcome
+from soundlora.server.store.requests import Requests
+from soundlora.server.work.executor import LocalExecutor
+from soundlora.server.work.pulse import Pulse
+from soundlora.server.work.worker import _until_written
 from soundlora.service.app import create_app
-from soundlora.settings import Settings
 
 HELD_SECONDS = 3.0
 HOLD = """
@@ -120,9 +120,9 @@ def test_a_result_waits(tmp_path: Path, requests: Requests, busy_milliseconds: i
 BEATING = """
 import json, os, sys, time
 import sqlalchemy as sa
-from soundlora.jobs.database import Database
-from soundlora.jobs.requests import Requests
-from soundlora.settings import Settings
+from soundlora.server.store.database import Database
+from soundlora.server.store.requests import Requests
+from soundlora.server.settings import Settings
 request_id, owner = sys.argv[1:]
 requests = Requests(Database(Settings.from_json(os.environ["SOUNDLORA_WORKER"]).database))
 requests.beat(request_id, owner, lines=[(1, 'INFO', 'ready')])

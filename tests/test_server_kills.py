@@ -15,13 +15,13 @@ import sqlalchemy as sa
 from example_zip import some_clips
 from local_http import free_port
 
-from soundlora.endpoints import GENERATION, TRAINING
-from soundlora.jobs.database import Database
-from soundlora.jobs.files import Files
-from soundlora.jobs.requests import MAX_ATTEMPTS, Requests
-from soundlora.jobs.tables import ledger
-from soundlora.settings import Settings
-from soundlora.storage import Storage
+from soundlora.server.endpoints import GENERATION, TRAINING
+from soundlora.server.settings import Settings
+from soundlora.server.storage import Storage
+from soundlora.server.store.database import Database
+from soundlora.server.store.files import Files
+from soundlora.server.store.requests import MAX_ATTEMPTS, Requests
+from soundlora.server.store.tables import ledger
 
 KILLS = int(os.environ.get("SOUNDLORA_KILLS", "50"))
 SERVE = "from soundlora.cli.app import main; main()"
@@ -74,7 +74,7 @@ def workers(folder: Path) -> list[int]:
             mine = str(folder).encode() in (path / "environ").read_bytes()
         except OSError:
             continue
-        if b"soundlora.jobs.worker" in command and mine:
+        if b"soundlora.server.work.worker" in command and mine:
             found.append(int(path.name))
     return found
 

@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 from s3_server import BUCKET, bucket
 from workplace import Place
 
-from soundlora.endpoints import GENERATION, TRAINING
+from soundlora.server.endpoints import GENERATION, TRAINING
 
 
 class S3:

@@ -15,9 +15,9 @@ from safetensors.torch import load
 from test_node_client import FOLDER, node  # noqa: F401  (a fixture)
 
 import soundlora.client
-from soundlora.endpoints import GENERATION_WITH_LORA, TRAINING
+from soundlora.server.endpoints import GENERATION_WITH_LORA, TRAINING
+from soundlora.server.settings import Settings
 from soundlora.service.app import create_app
-from soundlora.settings import Settings
 
 FIELDS = {"number_of_steps": 100, "rank": 8, "audio_duration_seconds": 1}
 

@@ -8,13 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-from soundlora.endpoints import unit_prices
-from soundlora.jobs.database import Database
-from soundlora.jobs.executor import SETTINGS_VARIABLE, WORKER
-from soundlora.jobs.files import Files
-from soundlora.jobs.requests import Request, Requests
-from soundlora.settings import Settings
-from soundlora.storage import Storage
+from soundlora.server.endpoints import unit_prices
+from soundlora.server.settings import Settings
+from soundlora.server.storage import Storage
+from soundlora.server.store.database import Database
+from soundlora.server.store.files import Files
+from soundlora.server.store.requests import Request, Requests
+from soundlora.server.work.executor import SETTINGS_VARIABLE, WORKER
 
 
 class Place:
@@ -30,7 +30,7 @@ class Place:
         self.command = WORKER
         if patience is not None:
             program = f"""
-import soundlora.jobs.job as job, soundlora.jobs.worker as worker
+import soundlora.server.work.job as job, soundlora.server.work.worker as worker
 job.PATIENCE_SECONDS = worker._FULL_SECONDS = {patience}
 worker.main()
 """

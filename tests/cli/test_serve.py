@@ -56,7 +56,7 @@ def test_a_server_says_where_it_is_and_ends_in_good_order(tmp_path: Path, number
 
 def test_the_server_needs_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from soundlora.settings import Settings; "
+        "import sys; from pathlib import Path; from soundlora.server.settings import Settings; "
         "from soundlora.service.app import create_app; create_app(Settings(data_dir=Path(sys.argv[1]))); "
         "import soundlora.service.serving; print([name for name in ('torch', 'numpy', 'av') if name in sys.modules])"
     )

@@ -8,11 +8,11 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from soundlora.endpoints import TRAINING
+from soundlora.server.endpoints import TRAINING
+from soundlora.server.settings import Settings
 from soundlora.service import auth
 from soundlora.service.app import create_app
 from soundlora.service.state import Service
-from soundlora.settings import Settings
 
 INPUT = {"training_data_url": "https://example.com/clips.zip"}
 

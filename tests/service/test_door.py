@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from soundlora.endpoints import TRAINING
+from soundlora.server.endpoints import TRAINING
 from soundlora.service.state import Service
 
 INPUT = {"training_data_url": "https://example.com/clips.zip"}

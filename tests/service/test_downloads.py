@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from soundlora.jobs.files import FileRow
+from soundlora.server.store.files import FileRow
 from soundlora.service.state import Service
 
 CONTENT = bytes(range(256)) * 100

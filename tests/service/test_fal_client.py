@@ -13,11 +13,11 @@ import fal_client.client
 import pytest
 from live_server import live, working
 
-from soundlora.endpoints import TRAINING
-from soundlora.jobs.endings import Outcome, cancelled
-from soundlora.jobs.requests import Request
+from soundlora.server.endpoints import TRAINING
+from soundlora.server.settings import Settings
+from soundlora.server.store.finish import Outcome, cancelled
+from soundlora.server.store.requests import Request
 from soundlora.service.app import create_app
-from soundlora.settings import Settings
 
 INPUT = {"training_data_url": "https://example.com/clips.zip", "number_of_steps": 100}
 

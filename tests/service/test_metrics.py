@@ -11,8 +11,8 @@ import pytest
 from idle_server import IdleServer, idle_server
 
 from soundlora import __version__
-from soundlora.endpoints import GENERATION, TRAINING
-from soundlora.jobs.endings import Outcome
+from soundlora.server.endpoints import GENERATION, TRAINING
+from soundlora.server.store.finish import Outcome
 
 _SAMPLE = re.compile(r'soundlora_[a-z_]+(\{([a-z_]+="([^"\\\n]|\\.)*",?)*\})? [0-9.e+-]+')
 

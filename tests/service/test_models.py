@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from idle_server import ADDRESS, IdleServer, idle_server
 
-from soundlora.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING
-from soundlora.jobs.endings import Outcome
+from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING
+from soundlora.server.store.finish import Outcome
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from idle_server import ADDRESS, IdleServer, idle_server
 
 from soundlora.contract.training import TrainingRequest
-from soundlora.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING
+from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING
 
 ALL = (TRAINING, GENERATION, GENERATION_WITH_LORA)
 

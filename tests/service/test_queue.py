@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from live_server import working
 
-from soundlora.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING
-from soundlora.jobs.endings import Outcome, infrastructure_error
-from soundlora.jobs.requests import Requests
+from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING
+from soundlora.server.settings import Settings
+from soundlora.server.store.finish import Outcome, infrastructure_error
+from soundlora.server.store.requests import Requests
 from soundlora.service.app import create_app
 from soundlora.service.state import Service
-from soundlora.settings import Settings
 
 INPUT = {"training_data_url": "https://example.com/clips.zip", "number_of_steps": 100}
 RESULT = {

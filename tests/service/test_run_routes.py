@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fastapi.testclient import TestClient
 
-from soundlora.endpoints import TRAINING
-from soundlora.jobs.requests import Outcome
+from soundlora.server.endpoints import TRAINING
+from soundlora.server.store.requests import Outcome
 from soundlora.service.state import Service
 
 

@@ -22,10 +22,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from soundlora.endpoints import GENERATION_WITH_LORA, TRAINING
-from soundlora.jobs.endings import Outcome
+from soundlora.server.endpoints import GENERATION_WITH_LORA, TRAINING
+from soundlora.server.settings import Settings
+from soundlora.server.store.finish import Outcome
 from soundlora.service.app import create_app
-from soundlora.settings import Settings
 
 pytestmark = pytest.mark.slow
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from cryptography.exceptions import InvalidSignature
 
-from soundlora.jobs.database import Database
+from soundlora.server.settings import Settings
+from soundlora.server.store.database import Database
 from soundlora.service.signature import Signer
-from soundlora.settings import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "server.md").read_text()
 

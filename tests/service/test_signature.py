@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from webhook_receiver import verify
 
-from soundlora.jobs.database import Database
+from soundlora.server.store.database import Database
 from soundlora.service.signature import Signer
 
 

@@ -13,11 +13,11 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from soundlora.endpoints import TRAINING
-from soundlora.jobs.database import Database
-from soundlora.jobs.endings import Outcome
-from soundlora.jobs.requests import Requests
-from soundlora.jobs.states import State
+from soundlora.server.endpoints import TRAINING
+from soundlora.server.store.database import Database
+from soundlora.server.store.finish import Outcome
+from soundlora.server.store.requests import Requests
+from soundlora.server.store.states import State
 from soundlora.service import board, status
 from soundlora.service.state import Service
 

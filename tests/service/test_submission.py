@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 
-from soundlora.endpoints import TRAINING
+from soundlora.server.endpoints import TRAINING
 from soundlora.service import submission
 from soundlora.service.state import Service
 

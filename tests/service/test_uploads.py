@@ -18,10 +18,10 @@ from fastapi.testclient import TestClient
 from live_server import live
 from s3_server import BUCKET, bucket, serving_s3
 
-from soundlora.jobs.tables import files as table
+from soundlora.server.settings import Settings
+from soundlora.server.store.tables import files as table
 from soundlora.service.app import create_app
 from soundlora.service.state import Service
-from soundlora.settings import Settings
 
 MOST = 100_000
 

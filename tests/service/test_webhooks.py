@@ -14,9 +14,9 @@ import pytest
 from idle_server import IdleServer, idle_server
 from webhook_receiver import Receiver, receiving, verify
 
-from soundlora.jobs import deliveries as deliveries_module
-from soundlora.jobs.deliveries import Deliveries
-from soundlora.jobs.endings import Outcome
+from soundlora.server.store import deliveries as deliveries_module
+from soundlora.server.store.deliveries import Deliveries
+from soundlora.server.store.finish import Outcome
 from soundlora.service import webhooks as webhooks_module
 
 FILE = {"url": "/files/0f/lora.safetensors", "file_name": "lora.safetensors"}

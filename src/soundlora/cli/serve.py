@@ -12,8 +12,8 @@ import typer
 from soundlora.errors import InputError
 
 if TYPE_CHECKING:
-    from soundlora.jobs.keys import Keys
-    from soundlora.settings import Settings
+    from soundlora.server.settings import Settings
+    from soundlora.server.store.keys import Keys
 
 DataDirOption = Annotated[
     Path | None, typer.Option(help="Folder of database, files and runs. [default: soundlora-data]")
@@ -146,14 +146,14 @@ def revoke(
 
 
 def _settings(**given: Any) -> Settings:
-    from soundlora.settings import Settings
+    from soundlora.server.settings import Settings
 
     return Settings.from_environment(**given)
 
 
 def _keys(data_dir: Path | None, database_url: str | None) -> Keys:
-    from soundlora.jobs.database import Database
-    from soundlora.jobs.keys import Keys
+    from soundlora.server.store.database import Database
+    from soundlora.server.store.keys import Keys
 
     database = Database(_settings(data_dir=data_dir, database_url=database_url).database)
     database.migrate()

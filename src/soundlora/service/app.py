@@ -11,13 +11,15 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 
 from soundlora import __version__
-from soundlora.endpoints import endpoints, unit_prices
-from soundlora.jobs.database import Database
-from soundlora.jobs.executor import LocalExecutor
-from soundlora.jobs.files import Files
-from soundlora.jobs.keys import Keys
-from soundlora.jobs.requests import Requests
-from soundlora.jobs.totals import Totals
+from soundlora.server.endpoints import endpoints, unit_prices
+from soundlora.server.settings import Settings
+from soundlora.server.storage import Storage
+from soundlora.server.store.database import Database
+from soundlora.server.store.files import Files
+from soundlora.server.store.keys import Keys
+from soundlora.server.store.requests import Requests
+from soundlora.server.store.totals import Totals
+from soundlora.server.work.executor import LocalExecutor
 from soundlora.service import (
     downloads,
     errors,
@@ -37,8 +39,6 @@ from soundlora.service.auth import Doorkeeper
 from soundlora.service.board import Board
 from soundlora.service.door import Door
 from soundlora.service.state import Service
-from soundlora.settings import Settings
-from soundlora.storage import Storage
 
 _SWEEP_SECONDS = 300.0
 _RESULT_SECONDS = 3600.0

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 
-from soundlora.jobs.keys import Key, Keys, hash_of
+from soundlora.server.settings import Settings
+from soundlora.server.store.keys import Key, Keys, hash_of
 from soundlora.service.address import header, outside_url
 from soundlora.service.state import service_of
-from soundlora.settings import Settings
 
 _FRESH_SECONDS = 1.0
 """A key that was revoked elsewhere may come in for so long."""

@@ -9,9 +9,9 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from soundlora.jobs.database import Database
-from soundlora.jobs.requests import LogLine, Requests
-from soundlora.jobs.states import State, read_ahead, read_queue, read_states
+from soundlora.server.store.database import Database
+from soundlora.server.store.requests import LogLine, Requests
+from soundlora.server.store.states import State, read_ahead, read_queue, read_states
 
 FRESH_SECONDS = 0.15
 """What another process wrote is seen after that; what this one wrote, at once."""

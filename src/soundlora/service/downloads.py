@@ -10,7 +10,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from soundlora.jobs.files import FileRow
+from soundlora.server.store.files import FileRow
 from soundlora.service.errors import Refusal
 from soundlora.service.state import service_of
 

@@ -13,8 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from soundlora.jobs.outcomes import clean, details
-from soundlora.storage import StorageError
+from soundlora.server.storage import StorageError
+from soundlora.server.work.outcomes import clean, details
 
 
 class Refusal(Exception):  # noqa: N818

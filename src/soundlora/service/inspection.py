@@ -21,8 +21,8 @@ from starlette.exceptions import HTTPException
 
 from soundlora.contract.training import TrainingRequest
 from soundlora.errors import InputError
-from soundlora.jobs.outcomes import outcome_of
-from soundlora.outward import fetch
+from soundlora.server.work.inputs import fetch
+from soundlora.server.work.outcomes import outcome_of
 from soundlora.service.auth import caller
 from soundlora.service.platform import Asks
 from soundlora.service.state import Service, service_of

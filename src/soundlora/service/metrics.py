@@ -11,7 +11,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
 from soundlora import __version__
-from soundlora.jobs.totals import BUCKETS, Now, Totals, now
+from soundlora.server.store.totals import BUCKETS, Now, Totals, now
 from soundlora.service.auth import Caller, caller
 from soundlora.service.state import service_of
 

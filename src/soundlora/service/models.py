@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from soundlora.endpoints import Endpoint
-from soundlora.jobs.history import History
+from soundlora.server.endpoints import Endpoint
+from soundlora.server.store.history import History
 from soundlora.service.address import base_url
 from soundlora.service.openapi import document
 from soundlora.service.platform import CURRENCY, ERRORS, Asks, EndpointIds, PlatformRoute, dollars, known

@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from soundlora.endpoints import Endpoint
+from soundlora.server.endpoints import Endpoint
 from soundlora.service.address import base_url
 from soundlora.service.state import service_of
 

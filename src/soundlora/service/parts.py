@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Iterable
 
-from soundlora.jobs.files import FileRow, Files, parts_folder
+from soundlora.server.store.files import FileRow, Files, parts_folder
 from soundlora.service.errors import Refusal
 
 _MOST_PARTS = 10_000

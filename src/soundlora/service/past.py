@@ -12,12 +12,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from soundlora.jobs.deliveries import Deliveries
-from soundlora.jobs.history import DAY, Bill, History, Past, Use
+from soundlora.server.storage import StorageError
+from soundlora.server.store.deliveries import Deliveries
+from soundlora.server.store.history import DAY, Bill, History, Past, Use
 from soundlora.service.address import absolute, base_url
 from soundlora.service.platform import CURRENCY, ERRORS, Asks, EndpointIds, PlatformRoute, dollars, known
 from soundlora.service.state import Service, service_of
-from soundlora.storage import StorageError
 
 MOST = 100
 _DEFAULT_LIMIT = 50

@@ -15,10 +15,10 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from soundlora.errors import InputError
-from soundlora.jobs.outcomes import clean
+from soundlora.server.storage import StorageError
+from soundlora.server.work.outcomes import clean
 from soundlora.service.auth import Caller, caller
 from soundlora.service.state import service_of
-from soundlora.storage import StorageError
 
 CURRENCY = "USD"
 _DOCS_URL = "https://docs.fal.ai/platform-apis/v1"

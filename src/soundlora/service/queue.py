@@ -11,11 +11,11 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from soundlora.endpoints import Endpoint
-from soundlora.jobs.endings import Outcome
-from soundlora.jobs.outcomes import rejected
-from soundlora.jobs.requests import Request as QueuedRequest
-from soundlora.jobs.states import State, read_result
+from soundlora.server.endpoints import Endpoint
+from soundlora.server.store.finish import Outcome
+from soundlora.server.store.requests import Request as QueuedRequest
+from soundlora.server.store.states import State, read_result
+from soundlora.server.work.outcomes import rejected
 from soundlora.service.address import absolute, base_url
 from soundlora.service.auth import Caller, caller
 from soundlora.service.board import FRESH_SECONDS

@@ -12,9 +12,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 
-from soundlora.endpoints import TRAINING
-from soundlora.jobs import runs
-from soundlora.jobs.requests import Request as QueuedRequest
+from soundlora.server.endpoints import TRAINING
+from soundlora.server.store import listing as runs
+from soundlora.server.store.requests import Request as QueuedRequest
 from soundlora.service.address import absolute, base_url
 from soundlora.service.auth import Caller, caller
 from soundlora.service.platform import ERRORS, Asks, PlatformRoute

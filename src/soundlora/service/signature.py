@@ -9,8 +9,8 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from soundlora.jobs.database import Database
-from soundlora.jobs.secrets import secret
+from soundlora.server.store.database import Database
+from soundlora.server.store.secrets import secret
 
 NOBODY = "anonymous"
 """The user id of webhooks where the server has no keys; receivers want one that isn't empty."""

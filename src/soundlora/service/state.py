@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
-from soundlora.endpoints import Endpoint
-from soundlora.jobs.database import Database
-from soundlora.jobs.files import Files
-from soundlora.jobs.keys import Keys
-from soundlora.jobs.requests import Requests
-from soundlora.settings import Settings
-from soundlora.storage import Storage
+from soundlora.server.endpoints import Endpoint
+from soundlora.server.settings import Settings
+from soundlora.server.storage import Storage
+from soundlora.server.store.database import Database
+from soundlora.server.store.files import Files
+from soundlora.server.store.keys import Keys
+from soundlora.server.store.requests import Requests
 
 if TYPE_CHECKING:
-    from soundlora.jobs.executor import LocalExecutor
+    from soundlora.server.work.executor import LocalExecutor
     from soundlora.service.auth import Doorkeeper
     from soundlora.service.board import Board
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from soundlora.jobs.states import State
+from soundlora.server.store.states import State
 from soundlora.service.address import base_url
 from soundlora.service.board import FRESH_SECONDS, Board
 from soundlora.service.queue import PREFIX, state_of, urls

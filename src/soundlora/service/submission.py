@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
-from soundlora.jobs.requests import PRIORITIES
+from soundlora.server.store.requests import PRIORITIES
 from soundlora.service.address import base_url
 from soundlora.service.errors import Refusal
 

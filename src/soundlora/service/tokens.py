@@ -12,8 +12,8 @@ import secrets
 import time
 from typing import Any
 
-from soundlora.jobs.database import Database
-from soundlora.jobs.secrets import secret
+from soundlora.server.store.database import Database
+from soundlora.server.store.secrets import secret
 
 _NAME = "uploads"
 

@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from soundlora.jobs.files import UNFINISHED_SECONDS, FileRow
+from soundlora.server.store.files import UNFINISHED_SECONDS, FileRow
 from soundlora.service.address import base_url
 from soundlora.service.auth import Caller, caller
 from soundlora.service.errors import Refusal

@@ -16,13 +16,13 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 
 from soundlora import __version__
-from soundlora.jobs.database import Database
-from soundlora.jobs.deliveries import Deliveries, Delivery
 from soundlora.net.addresses import public_name
-from soundlora.outward import PrivateAddressError, client
+from soundlora.server.settings import Settings
+from soundlora.server.store.database import Database
+from soundlora.server.store.deliveries import Deliveries, Delivery
+from soundlora.server.work.inputs import PrivateAddressError, client
 from soundlora.service.address import absolute
 from soundlora.service.signature import Signer
-from soundlora.settings import Settings
 
 TICK_SECONDS = 1.0
 AT_A_TIME = 16

@@ -1,8 +1,0 @@
-"""Run by alembic, on the connection that `upgrade` has opened."""
-
-from alembic import context
-
-from soundlora.jobs.tables import metadata
-
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
-context.run_migrations()

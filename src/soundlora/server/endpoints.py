@@ -1,0 +1,107 @@
+"""What the server offers: the endpoints, their inputs and outputs, and their prices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from soundlora.contract.generation import GenerationRequest, GenerationResult
+from soundlora.contract.training import TrainingRequest, TrainingResult, billable_units
+from soundlora.server.settings import Settings
+
+TRAINING = "fal-ai/ltx23-trainer-v2/t2a"
+GENERATION = "fal-ai/ltx-2.3-quality/text-to-audio"
+GENERATION_WITH_LORA = "fal-ai/ltx-2.3-quality/text-to-audio/lora"
+
+_SUMMARY_CHARACTERS = 1000
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One endpoint. `units(request, succeeded)` are billed at `unit_price` dollars each.
+
+    summary: what a search through the history finds, from the input as it was sent.
+    """
+
+    id: str
+    title: str
+    category: str
+    input: type[BaseModel]
+    output: type[BaseModel]
+    unit: str
+    unit_price: float
+    units: Callable[[Any, bool], int]
+    summary: Callable[[Any], str]
+
+    @property
+    def app(self) -> str:
+        """Owner and alias: both official clients ask for requests by these alone."""
+        return "/".join(self.id.split("/")[:2])
+
+
+def endpoints(settings: Settings) -> dict[str, Endpoint]:
+    """All endpoints by id."""
+
+    def generation(id: str, title: str) -> Endpoint:
+        return Endpoint(
+            id=id,
+            title=title,
+            category="text-to-audio",
+            input=GenerationRequest,
+            output=GenerationResult,
+            unit="sound",
+            unit_price=0.0,
+            units=lambda request, succeeded: 0,
+            summary=_generation_summary,
+        )
+
+    offered = (
+        Endpoint(
+            id=TRAINING,
+            title="LTX 2.3 text-to-audio LoRA trainer",
+            category="training",
+            input=TrainingRequest,
+            output=TrainingResult,
+            unit="step",
+            unit_price=settings.price_per_step,
+            units=lambda request, succeeded: billable_units(request.number_of_steps, succeeded=succeeded),
+            summary=_training_summary,
+        ),
+        generation(GENERATION, "LTX 2.3 text to audio"),
+        generation(GENERATION_WITH_LORA, "LTX 2.3 text to audio with LoRAs"),
+    )
+    return {endpoint.id: endpoint for endpoint in offered}
+
+
+def unit_prices(settings: Settings) -> dict[str, int]:
+    """Billionths of a dollar for a unit of each endpoint, as the ledger counts."""
+    return {endpoint.id: round(endpoint.unit_price * 1e9) for endpoint in endpoints(settings).values()}
+
+
+def _training_summary(payload: Any) -> str:
+    prompts = _texts(payload, "validation", "prompt")
+    return _joined(_text(payload, "trigger_phrase"), *prompts, _text(payload, "training_data_url"))
+
+
+def _generation_summary(payload: Any) -> str:
+    return _joined(_text(payload, "prompt"), *_texts(payload, "loras", "path"))
+
+
+def _text(payload: Any, name: str) -> str:
+    """A field that is text, whatever else the client may have sent; data: URIs say nothing to a reader."""
+    value = payload.get(name) if isinstance(payload, dict) else None
+    return value if isinstance(value, str) and not value.startswith("data:") else ""
+
+
+def _texts(payload: Any, list_name: str, name: str) -> list[str]:
+    entries = payload.get(list_name) if isinstance(payload, dict) else None
+    return [_text(entry, name) for entry in entries[:10]] if isinstance(entries, list) else []
+
+
+def _joined(*parts: str) -> str:
+    """One line that every database takes: no NUL, no half of a surrogate pair."""
+    text = " ".join(part for part in parts if part)[:_SUMMARY_CHARACTERS]
+    return text.encode(errors="replace").decode().replace("\0", "")

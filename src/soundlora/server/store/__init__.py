@@ -1,0 +1,1 @@
+"""Requests, files and keys in the database. No torch."""

@@ -1,0 +1,77 @@
+"""One database: an SQLite file, or Postgres by its URL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, make_url
+
+from soundlora.errors import InputError
+
+_BUSY_SECONDS = 30
+"""How long a write waits for another process's to end."""
+
+
+class Database:
+    """Short transactions on one engine; safe to share between threads."""
+
+    def __init__(self, url: str) -> None:
+        """Raises InputError when the URL can't be used. Nothing is connected yet."""
+        self.url = url
+        try:
+            parsed = make_url(url)
+            if parsed.get_backend_name() == "sqlite":
+                if not parsed.database or parsed.database == ":memory:":
+                    raise InputError("The database must be a file, for several processes share it.")
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                self.engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
+                sa.event.listen(self.engine, "connect", _set_up_sqlite)
+                sa.event.listen(self.engine, "begin", _begin_sqlite)
+            else:
+                if parsed.drivername == "postgresql":
+                    parsed = parsed.set(drivername="postgresql+psycopg")
+                # A connection that the server has dropped meanwhile is noticed before it is used.
+                self.engine = sa.create_engine(parsed, pool_pre_ping=True)
+        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
+            raise InputError(f"The database URL can't be used ({error}); write postgresql://user@host/name.") from None
+        except ModuleNotFoundError as error:
+            raise InputError(f'{error.name} is missing; install it with pip install "soundlora[postgres]".') from None
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that changes nothing."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that is there whole or not at all; on SQLite one writes at a time."""
+        with self.engine.connect().execution_options(soundlora_write=True) as connection, connection.begin():
+            yield connection
+
+    def migrate(self) -> None:
+        """Bring the tables to this version's state; what is in them stays. For servers; workers rely on it."""
+        from soundlora.server.store.migrations import upgrade
+
+        upgrade(self.engine)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _set_up_sqlite(connection: Any, record: object) -> None:
+    # The driver's own transactions begin too late; ours are opened by the listener below.
+    connection.isolation_level = None
+    # Readers and one writer don't wait for each other; FULL: what was answered with 200 survives a power cut.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later would fail when another one wrote in between.
+    write = connection.get_execution_options().get("soundlora_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,144 @@
+"""Requests as people look at them: how they stand, what they have made so far, and whether they can go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from soundlora.server.endpoints import TRAINING
+from soundlora.server.settings import Settings
+from soundlora.server.store.database import Database
+from soundlora.server.store.files import FileRow
+from soundlora.server.store.finish import is_error
+from soundlora.server.store.requests import Request, Requests
+from soundlora.server.store.tables import requests
+
+_PREVIEW = re.compile(r"step_(\d+)_prompt_(\d+)\.wav")
+_CHECKPOINT = re.compile(r"step_(\d+)\.safetensors")
+
+OUTCOMES = ("succeeded", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some requests, the latest first; `next` is the number that the following page comes before, None at the end."""
+
+    found: list[Request]
+    next: int | None
+
+
+def page(
+    database: Database,
+    table: Requests,
+    key_id: str,
+    *,
+    endpoints: Iterable[str] | None = None,
+    state: str = "",
+    search: str = "",
+    before: int | None = None,
+    limit: int = 30,
+) -> Page:
+    """Requests of a key whose payloads are still there.
+
+    state: "", "active" or one of OUTCOMES. search: in prompts and trigger phrases, or the beginning of an id.
+    """
+    statement = sa.select(requests.c.id, requests.c.number).where(
+        requests.c.key_id == key_id, requests.c.input.is_not(None)
+    )
+    if endpoints is not None:
+        statement = statement.where(requests.c.endpoint.in_(list(endpoints)))
+    if before is not None:
+        statement = statement.where(requests.c.number < before)
+    if search:
+        text = search.lower()
+        statement = statement.where(
+            sa.or_(requests.c.summary.contains(text, autoescape=True), requests.c.id.startswith(text, autoescape=True))
+        )
+    if state == "active":
+        statement = statement.where(requests.c.state != "completed")
+    elif state:
+        cancelled = sa.func.coalesce(requests.c.error_type, "") == "client_cancelled"
+        condition = {
+            "succeeded": requests.c.status_code < 400,
+            "cancelled": cancelled,
+            "failed": sa.and_(requests.c.status_code >= 400, ~cancelled),
+        }[state]
+        statement = statement.where(requests.c.state == "completed", condition)
+    with database.read() as connection:
+        rows = connection.execute(statement.order_by(requests.c.number.desc()).limit(limit + 1)).all()
+    found = {request.id: request for request in table.find_many(row.id for row in rows[:limit])}
+    return Page(
+        [found[row.id] for row in rows[:limit] if row.id in found],
+        rows[limit - 1].number if len(rows) > limit else None,
+    )
+
+
+def outcome(request: Request) -> str | None:
+    """One of OUTCOMES, None while it has not ended."""
+    if request.status_code is None:
+        return None
+    if request.error_type == "client_cancelled":
+        return "cancelled"
+    return "failed" if is_error(request.status_code) else "succeeded"
+
+
+def previews(files: Sequence[FileRow]) -> list[dict[str, Any]]:
+    """Those among the files of a run, by step and prompt."""
+    found = {
+        (int(match[1]), int(match[2])): row
+        for row in files
+        if row.role == "preview" and (match := _PREVIEW.fullmatch(row.name))
+    }
+    return [{"step": step, "prompt": prompt, "file": found[step, prompt].to_file()} for step, prompt in sorted(found)]
+
+
+def checkpoints(files: Sequence[FileRow]) -> list[dict[str, Any]]:
+    """The LoRAs among the files of a run, by step."""
+    found = {
+        int(match[1]): row for row in files if row.role == "checkpoint" and (match := _CHECKPOINT.fullmatch(row.name))
+    }
+    return [{"step": step, "file": found[step].to_file()} for step in sorted(found)]
+
+
+def resumable(request: Request, settings: Settings) -> bool:
+    """Whether this run ended early and its folder, on this machine, has a checkpoint to go on from."""
+    if request.endpoint != TRAINING or outcome(request) not in ("failed", "cancelled") or request.input is None:
+        return False
+    return any((settings.runs / request.id / "run" / "checkpoints").glob("*.pt"))
+
+
+def resume(request: Request, settings: Settings, table: Requests, summary: str) -> Request:
+    """Go on with a run that is `resumable`, as a new request, to which its folder passes over."""
+    assert request.input is not None
+    new_id = str(uuid.uuid4())
+    old, new = settings.runs / request.id, settings.runs / new_id
+    os.replace(old, new)
+    try:
+        _readdress(new / "run" / "request.json", old, new)
+        return table.submit(
+            request.endpoint,
+            request.input,
+            id=new_id,
+            key_id=request.key_id,
+            summary=summary,
+            file_seconds=request.file_seconds,
+        )
+    except BaseException:
+        _readdress(new / "run" / "request.json", new, old)
+        os.replace(new, old)
+        raise
+
+
+def _readdress(path: Path, old: Path, new: Path) -> None:
+    """The run knows its data by their place, which has moved along."""
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored["training_data_url"] = str(stored["training_data_url"]).replace(str(old), str(new), 1)
+    path.write_text(json.dumps(stored, indent=2, ensure_ascii=False), encoding="utf-8")

@@ -1,0 +1,365 @@
+"""Requests in their table: every step of a request's life is one transaction.
+
+queued → running → completed. Whoever takes a request gets a token, its owner, and from then on only the holder of that
+token changes it: a worker that was taken for dead finds out and stops, so that a request ends exactly once. Its line in
+the ledger, and the webhook that is due, are written by the same transaction as its result.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from soundlora.server.store.database import Database
+from soundlora.server.store.finish import Outcome, cancelled, infrastructure_error, write_end
+from soundlora.server.store.states import count_ahead
+from soundlora.server.store.tables import files, logs, points, requests
+
+PRIORITIES = {"normal": 0, "low": 1}
+MAX_ATTEMPTS = 3
+"""Of workers that vanish, before the request fails."""
+
+
+class LostLeaseError(RuntimeError):
+    """Another worker has the request now, or it has ended."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A row of the table, its JSON read."""
+
+    number: int
+    id: str
+    endpoint: str
+    key_id: str
+    state: str  # queued, running, completed
+    input: dict[str, Any] | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    attempts: int
+    owner: str | None
+    beat: int
+    cancel_asked: bool
+    no_retry: bool
+    file_seconds: float | None
+    progress: dict[str, Any] | None
+    status_code: int | None
+    response: Any
+    error: str | None
+    error_type: str | None
+    units: int | None
+
+
+@dataclass(frozen=True)
+class LogLine:
+    number: int  # grows; the next question asks for what comes after it
+    at: float
+    level: str
+    message: str
+
+
+class Requests:
+    """The request table of `database`. `unit_nano_usd`: price of a unit of each endpoint, 0 where none is given."""
+
+    def __init__(self, database: Database, unit_nano_usd: Mapping[str, int] | None = None) -> None:
+        self.database = database
+        self.unit_nano_usd = dict(unit_nano_usd or {})
+
+    # ------------------------------------------------------------------------------------------------------------------
+    # what clients do
+
+    def submit(
+        self,
+        endpoint: str,
+        payload: Any,
+        *,
+        key_id: str = "",
+        summary: str = "",
+        priority: str = "normal",
+        webhook_url: str | None = None,
+        base_url: str = "",
+        start_seconds: float | None = None,
+        no_retry: bool = False,
+        keep_payloads: bool = True,
+        file_seconds: float | None = None,
+        outcome: Outcome | None = None,
+        id: str | None = None,
+    ) -> Request:
+        """Accept a request. One that is wrong gets its `outcome` at once, and is in the history all the same.
+
+        base_url: the address it came to, which the webhook's links to files begin with.
+        """
+        now = time.time()
+        row: dict[str, Any] = {
+            "id": id or str(uuid.uuid4()),
+            "endpoint": endpoint,
+            "key_id": key_id,
+            "state": "queued",
+            "priority": PRIORITIES[priority],
+            "input": json.dumps(payload),
+            "summary": summary.lower(),
+            "keep_payloads": keep_payloads,
+            "file_seconds": file_seconds,
+            "webhook_url": webhook_url,
+            "base_url": base_url,
+            "created_at": now,
+            "start_before": None if start_seconds is None else now + start_seconds,
+            "no_retry": no_retry,
+            "attempts": 0,
+            "beat": 0,
+            "cancel_asked": False,
+        }
+        with self.database.write() as connection:
+            connection.execute(sa.insert(requests).values(row))
+            if outcome is not None:
+                self._end(connection, row["id"], outcome, "queued")
+        found = self.find(row["id"])
+        assert found is not None
+        return found
+
+    def find(self, request_id: str) -> Request | None:
+        with self.database.read() as connection:
+            row = connection.execute(_SELECT.where(requests.c.id == request_id)).one_or_none()
+        return None if row is None else _request(row)
+
+    def find_many(self, request_ids: Iterable[str]) -> list[Request]:
+        with self.database.read() as connection:
+            return [_request(row) for row in connection.execute(_SELECT.where(requests.c.id.in_(list(request_ids))))]
+
+    def queued(self) -> list[str]:
+        """Ids of all that wait, the next one first: a request's place is its position."""
+        statement = sa.select(requests.c.id).where(requests.c.state == "queued")
+        with self.database.read() as connection:
+            return list(connection.scalars(statement.order_by(requests.c.priority, requests.c.number)))
+
+    def ahead(self, request_id: str) -> int:
+        """How many wait before this one."""
+        mine = sa.select(requests.c.priority, requests.c.number).where(requests.c.id == request_id)
+        with self.database.read() as connection:
+            place = connection.execute(mine).one_or_none()
+            return 0 if place is None else count_ahead(connection, (place.priority, place.number))
+
+    def count_queued(self, endpoint: str | None = None, key_id: str | None = None) -> int:
+        statement = sa.select(sa.func.count()).where(requests.c.state == "queued")
+        if endpoint is not None:
+            statement = statement.where(requests.c.endpoint == endpoint)
+        if key_id is not None:
+            statement = statement.where(requests.c.key_id == key_id)
+        with self.database.read() as connection:
+            return connection.execute(statement).scalar_one()
+
+    def cancel(self, request_id: str) -> str:
+        """OK when it was still waiting and has ended now, CANCELLATION_REQUESTED when its worker will stop,
+        ALREADY_COMPLETED or NOT_FOUND."""
+        with self.database.write() as connection:
+            state = connection.execute(
+                sa.select(requests.c.state).where(requests.c.id == request_id)
+            ).scalar_one_or_none()
+            if state is None:
+                return "NOT_FOUND"
+            if state == "completed":
+                return "ALREADY_COMPLETED"
+            if state == "queued" and self._end(connection, request_id, cancelled(), "queued"):
+                return "OK"
+            connection.execute(sa.update(requests).where(requests.c.id == request_id).values(cancel_asked=True))
+            return "CANCELLATION_REQUESTED"
+
+    def log_lines(self, request_id: str, after: int = 0, most: int = 10_000) -> list[LogLine]:
+        """Lines in order, those numbered above `after`."""
+        statement = (
+            sa.select(logs.c.number, logs.c.at, logs.c.level, logs.c.message)
+            .where(logs.c.request_id == request_id, logs.c.number > after)
+            .order_by(logs.c.number)
+            .limit(most)
+        )
+        with self.database.read() as connection:
+            return [LogLine(*row) for row in connection.execute(statement)]
+
+    def curve(self, request_id: str, name: str) -> list[tuple[int, float]]:
+        """(step, value) of a curve, thinned out: "loss" or "held_out"."""
+        statement = (
+            sa.select(points.c.step, points.c.value)
+            .where(points.c.request_id == request_id, points.c.name == name)
+            .order_by(points.c.number)
+        )
+        with self.database.read() as connection:
+            # A resumed run says some steps again.
+            return sorted({step: value for step, value in connection.execute(statement)}.items())
+
+    # ------------------------------------------------------------------------------------------------------------------
+    # what workers do
+
+    def claim(self, endpoints: Sequence[str] | None = None) -> Request | None:
+        """Take the next request, None when nothing waits. Its `owner` is the token for everything that follows."""
+        waiting = sa.select(requests.c.id).where(requests.c.state == "queued")
+        if endpoints is not None:
+            waiting = waiting.where(requests.c.endpoint.in_(endpoints))
+        waiting = waiting.order_by(requests.c.priority, requests.c.number).limit(1)
+        owner = str(uuid.uuid4())
+        while True:
+            with self.database.write() as connection:
+                request_id = connection.execute(waiting.with_for_update(skip_locked=True)).scalar_one_or_none()
+                if request_id is None:
+                    return None
+                taken = connection.execute(
+                    sa.update(requests)
+                    .where(requests.c.id == request_id, requests.c.state == "queued")
+                    .values(
+                        state="running",
+                        owner=owner,
+                        attempts=requests.c.attempts + 1,
+                        beat=requests.c.beat + 1,
+                        started_at=sa.func.coalesce(requests.c.started_at, time.time()),
+                    )
+                ).rowcount
+            if taken:
+                return self.find(request_id)
+
+    def beat(
+        self,
+        request_id: str,
+        owner: str,
+        *,
+        progress: Mapping[str, Any] | None = None,
+        lines: Sequence[tuple[float, str, str]] = (),
+        curve: Sequence[tuple[int, str, float]] = (),
+    ) -> bool:
+        """Say that the worker lives and what it does; returns whether it is asked to stop.
+
+        lines: (time, level, message) of the log. curve: (step, name, value). Raises LostLeaseError.
+        """
+        values: dict[str, Any] = {"beat": requests.c.beat + 1}
+        if progress is not None:
+            values["progress"] = json.dumps(progress)
+        with self.database.write() as connection:
+            changed = connection.execute(
+                sa.update(requests)
+                .where(requests.c.id == request_id, requests.c.owner == owner, requests.c.state == "running")
+                .values(values)
+            )
+            if not changed.rowcount:
+                raise LostLeaseError(f"Request {request_id} belongs to another worker now, or it has ended.")
+            _write_lines(connection, request_id, lines)
+            if curve:
+                named = [{"request_id": request_id, "step": s, "name": n, "value": v} for s, n, v in curve]
+                connection.execute(sa.insert(points), named)
+            return bool(
+                connection.execute(sa.select(requests.c.cancel_asked).where(requests.c.id == request_id)).scalar_one()
+            )
+
+    def finish(self, request_id: str, owner: str, outcome: Outcome) -> None:
+        """End a running request. Raises LostLeaseError."""
+        with self.database.write() as connection:
+            if not self._end(connection, request_id, outcome, "running", owner):
+                raise LostLeaseError(f"Request {request_id} belongs to another worker now, or it has ended.")
+
+    def release(self, request_id: str, owner: str, *, lost: bool, reason: str) -> None:
+        """Give a request back to the queue: its worker was stopped in good order, or was `lost`.
+
+        Lost workers count: after MAX_ATTEMPTS of them, or one where no retry is wanted, the request fails. One that was
+        to be cancelled ends here. A request that another worker has meanwhile is left alone.
+        """
+        with self.database.write() as connection:
+            # Held until it is written: on Postgres the worker's own end could come in between, and be taken back.
+            row = connection.execute(
+                sa.select(requests.c.attempts, requests.c.no_retry, requests.c.cancel_asked)
+                .where(requests.c.id == request_id, requests.c.owner == owner, requests.c.state == "running")
+                .with_for_update()
+            ).one_or_none()
+            if row is None:
+                return
+            _write_lines(connection, request_id, [(time.time(), "WARN", reason)])
+            if row.cancel_asked:
+                self._end(connection, request_id, cancelled(), "running", owner)
+            elif lost and (row.no_retry or row.attempts >= MAX_ATTEMPTS):
+                outcome = infrastructure_error(503, "runner_disconnected", reason)
+                self._end(connection, request_id, outcome, "running", owner)
+            else:
+                connection.execute(
+                    sa.update(requests)
+                    .where(requests.c.id == request_id)
+                    .values(state="queued", owner=None, attempts=requests.c.attempts - (0 if lost else 1))
+                )
+
+    def running(self) -> list[tuple[str, str, int]]:
+        """(id, owner, beat) of all that run: one whose beat stands still has lost its worker.
+
+        It waits for its turn to write, as a beat does: where no beat could be written, nothing is said of beats.
+        """
+        statement = sa.select(requests.c.id, requests.c.owner, requests.c.beat).where(requests.c.state == "running")
+        with self.database.write() as connection:
+            return [(row.id, row.owner, row.beat) for row in connection.execute(statement)]
+
+    def start_seconds(self) -> dict[str, float]:
+        """Of the requests that wait to be started at all and have a deadline for that: the seconds that are left."""
+        statement = sa.select(requests.c.id, requests.c.start_before, requests.c.created_at).where(
+            requests.c.state == "queued", requests.c.started_at.is_(None), requests.c.start_before.is_not(None)
+        )
+        with self.database.read() as connection:
+            # Never more than was given, even if the clock was set back.
+            return {
+                row.id: row.start_before - max(time.time(), row.created_at) for row in connection.execute(statement)
+            }
+
+    def end_unstarted(self, request_ids: Iterable[str]) -> int:
+        """End those of the requests that still wait, for they should have started by now; returns how many."""
+        outcome = infrastructure_error(504, "request_timeout", "Request timed out")
+        with self.database.write() as connection:
+            return sum(self._end(connection, request_id, outcome, "queued") for request_id in request_ids)
+
+    def _end(
+        self, connection: Connection, request_id: str, outcome: Outcome, state: str, owner: str | None = None
+    ) -> bool:
+        return write_end(connection, request_id, outcome, state=state, owner=owner, unit_nano_usd=self.unit_nano_usd)
+
+    # ------------------------------------------------------------------------------------------------------------------
+    # what owners do afterwards
+
+    def delete_payloads(self, request_id: str) -> list[str]:
+        """Forget input, result, log and files of a completed request; the ledger stays. Returns the files' ids."""
+        with self.database.write() as connection:
+            ended = connection.execute(
+                sa.update(requests)
+                .where(requests.c.id == request_id, requests.c.state == "completed")
+                .values(input=None, response=None, summary="", progress=None)
+            ).rowcount
+            if not ended:
+                return []
+            for table in (logs, points):
+                connection.execute(sa.delete(table).where(table.c.request_id == request_id))
+            gone = connection.scalars(sa.delete(files).where(files.c.request_id == request_id).returning(files.c.id))
+            return list(gone)
+
+    def forget_unkept(self, before: float) -> int:
+        """Drop input and result of requests that ended before the given time and were not to be kept; how many."""
+        unkept = sa.and_(
+            requests.c.ended_at < before, requests.c.keep_payloads.is_(False), requests.c.response.is_not(None)
+        )
+        with self.database.write() as connection:
+            return connection.execute(
+                sa.update(requests).where(unkept).values(input=None, response=None, summary="", progress=None)
+            ).rowcount
+
+
+def _write_lines(connection: Connection, request_id: str, lines: Sequence[tuple[float, str, str]]) -> None:
+    if lines:
+        named = [{"request_id": request_id, "at": at, "level": level, "message": text} for at, level, text in lines]
+        connection.execute(sa.insert(logs), named)
+
+
+_FIELDS = tuple(Request.__dataclass_fields__)
+_SELECT = sa.select(*(requests.c[name] for name in _FIELDS))
+_JSON = ("input", "progress", "response")
+
+
+def _request(row: Row[Any]) -> Request:
+    values = dict(zip(_FIELDS, row, strict=True))
+    return Request(**values | {name: None if values[name] is None else json.loads(values[name]) for name in _JSON})

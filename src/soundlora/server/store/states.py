@@ -1,0 +1,92 @@
+"""What a status needs of a request, for many requests with one query: never the input nor the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from soundlora.server.store.database import Database
+from soundlora.server.store.tables import requests
+
+_AT_A_TIME = 500
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a request stands."""
+
+    id: str
+    number: int
+    priority: int
+    endpoint: str
+    key_id: str
+    state: str  # queued, running, completed
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    beat: int  # grows with every word of the worker: the log is as it was while this is
+    error: str | None
+    error_type: str | None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Sorts the queue."""
+        return (self.priority, self.number)
+
+
+def read_states(database: Database, ids: Sequence[str]) -> dict[str, State]:
+    """States by id; those that don't exist are missing."""
+    found: dict[str, State] = {}
+    with database.read() as connection:
+        for start in range(0, len(ids), _AT_A_TIME):
+            statement = _STATES.where(requests.c.id.in_(ids[start : start + _AT_A_TIME]))
+            found |= {row.id: State(*row) for row in connection.execute(statement)}
+    return found
+
+
+def read_queue(database: Database) -> list[tuple[int, int]]:
+    """The places of all that wait, the next one first; the index alone answers it."""
+    statement = sa.select(requests.c.priority, requests.c.number).where(requests.c.state == "queued")
+    with database.read() as connection:
+        rows = connection.execute(statement.order_by(requests.c.priority, requests.c.number))
+        return [(row[0], row[1]) for row in rows]
+
+
+def read_ahead(database: Database, states: Iterable[State]) -> dict[str, int]:
+    """How many wait before each of some requests, by id: counted in the index, which is quicker for a few of them."""
+    with database.read() as connection:
+        return {state.id: count_ahead(connection, state.place) for state in states}
+
+
+def count_ahead(connection: Connection, place: tuple[int, int]) -> int:
+    mine = sa.tuple_(*(sa.literal(value) for value in place))
+    statement = sa.select(sa.func.count()).where(
+        requests.c.state == "queued", sa.tuple_(requests.c.priority, requests.c.number) < mine
+    )
+    return connection.execute(statement).scalar_one()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a result replays. `response` is JSON text, None when its payloads were deleted."""
+
+    status_code: int
+    response: str | None
+    error_type: str | None
+    units: int
+
+
+def read_result(database: Database, id: str) -> Result | None:
+    """The result of a completed request, else None."""
+    columns = (requests.c.status_code, requests.c.response, requests.c.error_type, requests.c.units)
+    with database.read() as connection:
+        row = connection.execute(
+            sa.select(*columns).where(requests.c.id == id, requests.c.state == "completed")
+        ).one_or_none()
+    return None if row is None else Result(*row)
+
+
+_STATES = sa.select(*(requests.c[name] for name in State.__dataclass_fields__))

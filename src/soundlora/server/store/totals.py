@@ -1,0 +1,102 @@
+"""Counts of all that was done and of what goes on now, for whoever watches the server."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from soundlora.server.store.database import Database
+from soundlora.server.store.tables import deliveries, ledger, requests
+
+BUCKETS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
+"""Seconds of work; longer runs are counted in none of them."""
+
+_OVERLAP = 1000
+
+
+@dataclass
+class Totals:
+    """Sums over the ledger since its first line, so that a restarted server goes on where it was.
+
+    ended: by (endpoint, status code, error type). units, runs and seconds: by endpoint, runs being what was started at
+    all. within: by (endpoint, bound of BUCKETS).
+    """
+
+    database: Database
+    ended: Counter[tuple[str, int, str]] = field(default_factory=Counter)
+    units: Counter[str] = field(default_factory=Counter)
+    runs: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    within: Counter[tuple[str, float]] = field(default_factory=Counter)
+    _last: int = 0
+    _recent: set[int] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def update(self) -> None:
+        """Read the lines that came since the last time."""
+        # Of two transactions on Postgres the one with the higher number may be there first: the last lines are read
+        # again, and those that were counted are left out.
+        statement = (
+            sa.select(
+                ledger.c.number,
+                ledger.c.endpoint,
+                ledger.c.units,
+                requests.c.status_code,
+                requests.c.error_type,
+                requests.c.started_at,
+                requests.c.ended_at,
+            )
+            .join(requests, requests.c.id == ledger.c.request_id)
+            .where(ledger.c.number > self._last - _OVERLAP)
+            .order_by(ledger.c.number)
+        )
+        with self._lock, self.database.read() as connection:
+            for number, endpoint, units, status_code, error_type, started_at, ended_at in connection.execute(statement):
+                if number in self._recent:
+                    continue
+                self._recent.add(number)
+                self._last = max(self._last, number)
+                self.ended[endpoint, status_code, error_type or ""] += 1
+                self.units[endpoint] += units
+                if started_at is None:
+                    continue
+                took = max(0.0, ended_at - started_at)
+                self.runs[endpoint] += 1
+                self.seconds[endpoint] = self.seconds.get(endpoint, 0.0) + took
+                for bound in BUCKETS:
+                    self.within[endpoint, bound] += took <= bound
+            self._recent = {number for number in self._recent if number > self._last - _OVERLAP}
+
+
+@dataclass(frozen=True)
+class Now:
+    """What waits and runs, by endpoint. webhooks: deliveries to be made."""
+
+    queued: dict[str, int]
+    running: dict[str, int]
+    steps_per_second: dict[str, float]
+    webhooks: int
+
+
+def now(database: Database) -> Now:
+    waiting = (
+        sa.select(requests.c.endpoint, sa.func.count())
+        .where(requests.c.state == "queued")
+        .group_by(requests.c.endpoint)
+    )
+    working = sa.select(requests.c.endpoint, requests.c.progress).where(requests.c.state == "running")
+    due = sa.select(sa.func.count()).where(deliveries.c.state == "waiting")
+    running: Counter[str] = Counter()
+    rates: dict[str, float] = {}
+    with database.read() as connection:
+        queued = {endpoint: count for endpoint, count in connection.execute(waiting)}
+        for endpoint, progress in connection.execute(working):
+            running[endpoint] += 1
+            rate = (json.loads(progress) if progress else {}).get("steps_per_second") or 0.0
+            rates[endpoint] = rates.get(endpoint, 0.0) + rate
+        webhooks = connection.execute(due).scalar_one()
+    return Now(queued, dict(running), rates, webhooks)

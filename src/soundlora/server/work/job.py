@@ -1,0 +1,163 @@
+"""What a worker's run has at hand: its folder, its files in the storage, its log; and which run it is."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy as sa
+
+from soundlora.server.endpoints import TRAINING
+from soundlora.server.settings import Settings
+from soundlora.server.storage import StorageError
+from soundlora.server.store.files import Files
+from soundlora.server.store.finish import Outcome, is_error
+from soundlora.server.store.requests import Request
+from soundlora.server.work.inputs import fetch
+
+if TYPE_CHECKING:
+    from soundlora.server.work.pulse import Pulse
+
+PATIENCE_SECONDS = 300.0
+"""For a storage that takes nothing while a finished result waits; after that the request goes back to the queue."""
+_PAUSE_SECONDS = 15.0
+
+_T = TypeVar("_T")
+
+
+class NotStoredError(RuntimeError):
+    """The work is done and its folder holds it, but the storage could not be reached for long."""
+
+
+class Job:
+    """One request on this machine. Its folder stays until it has succeeded: another worker may go on with it."""
+
+    pulse: Pulse
+
+    def __init__(self, request: Request, settings: Settings, files: Files) -> None:
+        assert request.input is not None
+        self.request, self.settings, self.files = request, settings, files
+        self.input: dict[str, Any] = request.input
+        self.folder = settings.runs / request.id
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._published: dict[tuple[str, str], dict[str, Any]] | None = None
+        self._publishing = threading.Lock()
+        if request.endpoint == TRAINING:
+            from soundlora.server.work.training import TrainingJob
+
+            self._work: Any = TrainingJob(self)
+        else:
+            from soundlora.server.work.generation import GenerationJob
+
+            self._work = GenerationJob(self)
+
+    def run(self) -> Outcome:
+        """Do the work. Raises what the caller turns into an error's outcome, and KeyboardInterrupt."""
+        with _Courier(self._work.publish_new, self.pulse):
+            outcome: Outcome = self._work.run()
+        return outcome
+
+    def watch(self) -> list[tuple[int, str, float]]:
+        """New points of the run's curves; called by the pulse."""
+        points: list[tuple[int, str, float]] = self._work.watch()
+        return points
+
+    def publish_rest(self) -> None:
+        """Bring into the storage what an interrupted or failed run has made; never raises."""
+        try:
+            self._work.publish_new()
+        except Exception as error:  # the outcome is decided, and counts more
+            self.pulse.log(f"Not everything could be stored: {type(error).__name__}: {error}", "WARN")
+
+    def public(self, text: str) -> str:
+        """The text without the server's own folders, which are nobody's business."""
+        return text.replace(f"{self.folder}/", "")
+
+    def fetch(self, url: str, name: str) -> Path:
+        """Bring what a URL of the request leads to into the run's folder, once. Raises DataError."""
+        target = self.folder / name
+        if not target.exists():
+            fetch(url, target, settings=self.settings, files=self.files)
+        return target
+
+    def publish(self, path: Path, role: str, content_type: str) -> dict[str, Any]:
+        """Bring a file into the storage and return it as results describe files. A file that is there already is not
+        sent again: a resumed run says some things twice."""
+        with self._publishing:
+            if self._published is None:
+                self._published = {
+                    (row.role, row.name): row.to_file() for row in self.files.of_request(self.request.id)
+                }
+            key = (role, path.name)
+            if self._published.get(key, {}).get("file_size") != path.stat().st_size:
+                row = self.files.add(
+                    path,
+                    name=path.name,
+                    content_type=content_type,
+                    role=role,
+                    key_id=self.request.key_id,
+                    request_id=self.request.id,
+                    lifetime=self.request.file_seconds,
+                )
+                self._published[key] = row.to_file()
+            return self._published[key]
+
+    def patiently(self, store: Callable[[], _T]) -> _T:
+        """Store results, again and again while the storage or the database is away or a disk is full: what is finished
+        must not be lost to that. `store` may be called after half of it was done. Raises NotStoredError."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        pause = 0.5
+        complained = False
+        try:
+            while True:
+                try:
+                    return store()
+                except FileNotFoundError:  # no waiting brings it back
+                    raise
+                except (StorageError, sa.exc.OperationalError, OSError) as error:
+                    if time.monotonic() > deadline:
+                        raise NotStoredError(f"{type(error).__name__}: {error}") from error
+                    if not complained:
+                        self.pulse.log(f"The results can't be stored yet ({error}); trying again", "WARN")
+                    complained = True
+                time.sleep(pause)
+                pause = min(pause * 2, _PAUSE_SECONDS)
+        except KeyboardInterrupt:
+            if self.pulse.reason == "timeout":  # the work itself was done in time
+                raise NotStoredError("the run's time was over before the storage could be reached") from None
+            raise
+
+    def clean_up(self, outcome: Outcome) -> None:
+        """After a success the storage holds everything; after a failure the folder says what happened."""
+        if not is_error(outcome.status_code):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class _Courier:
+    """A thread that brings previews and checkpoints into the storage while the work goes on, as slow as that may be."""
+
+    def __init__(self, deliver: Callable[[], None], pulse: Pulse) -> None:
+        self._deliver, self._pulse = deliver, pulse
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        complained = False
+        while not self._over.wait(1.0):
+            try:
+                self._deliver()
+            except Exception as error:  # tried again in a second, and at the end of the run once more
+                if not complained:
+                    self._pulse.log(f"The storage can't be reached: {type(error).__name__}: {error}", "WARN")
+                complained = True

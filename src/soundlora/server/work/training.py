@@ -1,0 +1,159 @@
+"""A training request on a worker: the command line's own run, told in the endpoint's words."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from soundlora.contract.training import billable_units, parse_request
+from soundlora.dataset.source import shown
+from soundlora.progress import Progress
+from soundlora.server.store.finish import Outcome
+from soundlora.server.work.curve import Curve
+from soundlora.system.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from soundlora.server.work.job import Job
+
+_LINE_SECONDS = 5.0
+"""Between two lines of the log while the training runs."""
+
+JSON = "application/json"
+WAV = "audio/wav"
+SAFETENSORS = "application/octet-stream"
+
+
+class TrainingJob:
+    """Trains in the job's folder; goes on with what an earlier worker has left there."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.folder = job.folder / "run"
+        self._curve = Curve(self.folder / "metrics.jsonl", self.folder / "held_out.jsonl", _steps(job.input))
+        self._last_message = ""
+        self._last_line = 0.0
+        self._clips_told = False
+
+    def run(self) -> Outcome:
+        job = self.job
+        url = job.input["training_data_url"]
+        self._show(Progress("base", message=f"fetching {shown(url)}"))
+        data = job.fetch(url, "training_data.zip")
+        request = parse_request(job.input | {"training_data_url": str(data)})
+        if not (self.folder / "config.json").exists() or not (self.folder / "lora.safetensors").exists():
+            from soundlora.pipeline.train import train_request
+
+            resume = (self.folder / "request.json").exists()
+            if resume:
+                job.pulse.log("Going on with the run of an earlier worker")
+            train_request(
+                request,
+                self.folder,
+                base=job.settings.base,
+                text_encoder=job.settings.text_encoder or None,
+                resume=resume,
+                on_progress=self._show,
+            )
+        self._show(Progress("saving", request.number_of_steps, request.number_of_steps, message="storing the results"))
+        units = billable_units(request.number_of_steps, succeeded=True)
+        return Outcome(200, job.patiently(lambda: self._results(url)), units=units)
+
+    def watch(self) -> list[tuple[int, str, float]]:
+        self._tell_clips()
+        return self._curve.new()
+
+    def publish_new(self) -> None:
+        """Previews and checkpoints, as soon as they are there."""
+        for path in sorted((self.folder / "previews").glob("*.wav")):
+            self.job.publish(path, "preview", WAV)
+        for path in sorted((self.folder / "checkpoints").glob("*.safetensors")):
+            self.job.publish(path, "checkpoint", SAFETENSORS)
+
+    def _results(self, url: str) -> dict[str, Any]:
+        job, folder = self.job, self.folder
+        report = folder / "report.json"
+        # The data lay in a file of the server's own; people know it by its address.
+        told = json.loads(report.read_text()) | {"source": shown(url)}
+        write_whole(report, json.dumps(told, ensure_ascii=False).encode())
+
+        def published(name: str, role: str, content_type: str) -> dict[str, Any] | None:
+            path = folder / name
+            return job.publish(path, role, content_type) if path.exists() else None
+
+        previews = [job.publish(path, "preview", WAV) for path in sorted((folder / "previews").glob("*.wav"))]
+        checkpoints = sorted((folder / "checkpoints").glob("*.safetensors"))
+        return {
+            "lora_file": published("lora.safetensors", "lora", SAFETENSORS),
+            "config_file": published("config.json", "config", JSON),
+            "audio": published("preview.wav", "audio", WAV),
+            "video": None,
+            "debug_dataset": published("debug_dataset.zip", "debug_dataset", "application/zip"),
+            # What the hosted endpoint does not give; clients pass it on.
+            "report": published("report.json", "report", JSON),
+            "previews": previews,
+            "checkpoints": [job.publish(path, "checkpoint", SAFETENSORS) for path in checkpoints],
+            "metrics": published("metrics.jsonl", "metrics", "application/jsonl"),
+        }
+
+    # ------------------------------------------------------------------------------------------------------------------
+    # what is said while it runs
+
+    def _show(self, progress: Progress) -> None:
+        """Called at every step: it must cost nothing."""
+        self.job.pulse.show(
+            {
+                "stage": progress.stage,
+                "step": progress.step,
+                "steps": progress.steps,
+                "loss": progress.loss,
+                "steps_per_second": progress.steps_per_second,
+                "seconds_left": progress.seconds_left,
+                "message": self.job.public(progress.message) if progress.message else "",
+            }
+        )
+        now = time.monotonic()
+        if progress.stage != "training":
+            self._say(progress)
+        elif now - self._last_line >= _LINE_SECONDS or progress.step == progress.steps:
+            self._last_line = now
+            self.job.pulse.log(training_line(progress))
+
+    def _say(self, progress: Progress) -> None:
+        message = self.job.public(progress.message)
+        # One line a clip is enough in the report; here it would be hundreds. "done" names a file of the server's own.
+        if progress.stage == "done" or (progress.stage == "clips" and progress.step and not progress.steps):
+            return
+        if message and message != self._last_message:
+            self.job.pulse.log(message[0].upper() + message[1:])
+        self._last_message = message
+
+    def _tell_clips(self) -> None:
+        """Each skipped clip with its reason, and every warning, as soon as the report is written."""
+        report = self.folder / "report.json"
+        if self._clips_told or not report.exists():
+            return
+        self._clips_told = True
+        content = json.loads(report.read_text())
+        for clip in content.get("clips", []):
+            if clip.get("status") == "skipped":
+                self.job.pulse.log(f"Skipped {clip['name']}: {clip['reason']}", "WARN")
+        for warning in content.get("warnings", []):
+            self.job.pulse.log(str(warning), "WARN")
+
+
+def training_line(progress: Progress) -> str:
+    """One line of the log: "step 120 of 2000, loss 0.612, 18.8 steps/s, 1:40 left"."""
+    parts = [f"Step {progress.step} of {progress.steps}"]
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.3f}")
+    if progress.steps_per_second is not None:
+        parts.append(f"{progress.steps_per_second:.1f} steps/s")
+    if progress.seconds_left is not None:
+        minutes, seconds = divmod(round(progress.seconds_left), 60)
+        parts.append(f"{minutes}:{seconds:02d} left")
+    return ", ".join(parts)
+
+
+def _steps(payload: dict[str, Any]) -> int:
+    return parse_request(payload | {"training_data_url": "x"}).number_of_steps

@@ -1,0 +1,135 @@
+"""One request from its claim to its result: `python -m soundlora.server.work.worker REQUEST OWNER`.
+
+An executor starts it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from soundlora.server.endpoints import unit_prices
+from soundlora.server.settings import Settings
+from soundlora.server.storage import Storage
+from soundlora.server.store.database import Database
+from soundlora.server.store.files import Files
+from soundlora.server.store.finish import Outcome, cancelled
+from soundlora.server.store.requests import LostLeaseError, Requests
+from soundlora.server.work.executor import SETTINGS_VARIABLE
+from soundlora.server.work.job import Job, NotStoredError
+from soundlora.server.work.outcomes import outcome_of, timed_out
+from soundlora.server.work.pulse import Pulse
+
+_PATIENCE_SECONDS = 3600.0
+"""For a database that can't be reached while a finished result waits to be written."""
+_FULL_SECONDS = 60.0
+"""Between a run that a full disk has ended and the next attempt."""
+
+
+def main() -> None:
+    request_id, owner = sys.argv[1:]
+    # A terminated worker stops as an interrupted one: between two steps, with a checkpoint.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
+    try:
+        work(request_id, owner, settings, attached=True)
+    except LostLeaseError as error:
+        print(error, file=sys.stderr)
+
+
+def work(request_id: str, owner: str, settings: Settings, *, attached: bool = False) -> None:
+    """Run the request and write its result, or give it back. Raises LostLeaseError when it belongs to another worker.
+
+    attached: end when the standard input ends, with whoever started this process.
+    """
+    database = Database(settings.database)
+    requests = Requests(database, unit_prices(settings))
+    request = requests.find(request_id)
+    if request is None or request.owner != owner or request.input is None:
+        raise LostLeaseError(f"Request {request_id} belongs to another worker now, or it has ended.")
+    files = Files(database, Storage(settings.storage))
+    job = Job(request, settings, files)
+    interrupted = False
+    outcome: Outcome | None = None
+    reason, lost = "The worker was stopped; the run goes on from its last checkpoint", False
+    pulse = Pulse(requests, request_id, owner, max_seconds=settings.max_run_seconds, watch=job.watch, attached=attached)
+    with pulse:
+        job.pulse = pulse
+        try:
+            outcome = job.run()
+        except KeyboardInterrupt:
+            interrupted = True
+        except NotStoredError as error:
+            reason = f"The results are finished but could not be stored; another worker will do it ({error})"
+        except Exception as error:
+            # A run says in its own words that it was interrupted, by the pulse or by a signal to this process.
+            interrupted = pulse.reason is not None or isinstance(error.__context__, KeyboardInterrupt)
+            if not interrupted and _is_full(error):
+                # Counted, for a run that needs more than there is would fill the disk for ever.
+                reason, lost = f"The server's disk is full ({job.public(str(error))})", True
+                interrupted = not _wait_for_room()
+            elif not interrupted:
+                traceback.print_exc()
+                error.args = tuple(job.public(part) if isinstance(part, str) else part for part in error.args)
+                outcome = outcome_of(error, request.input)
+                pulse.log(outcome.error or str(error), "ERROR")
+        # The result is what counts now: a late interrupt must not take it away.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if outcome is None and interrupted and pulse.reason == "cancelled":
+            outcome = cancelled()
+        elif outcome is None and interrupted and pulse.reason == "timeout":
+            outcome = timed_out(settings.max_run_seconds)
+        job.publish_rest()
+    if outcome is not None:
+        final = outcome
+        _until_written(lambda: requests.finish(request_id, owner, final))
+        job.clean_up(final)
+    elif pulse.reason != "lost":
+        _until_written(lambda: requests.release(request_id, owner, lost=lost, reason=reason))
+    database.close()
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a disk without room is behind it, whichever library wrote."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error) or "PytorchStreamWriter failed writing" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _wait_for_room() -> bool:
+    """Give somebody the time to make some; returns False when interrupted."""
+    try:
+        time.sleep(_FULL_SECONDS)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _until_written(write: Callable[[], None]) -> None:
+    """A database that is locked or away for a while must not cost a finished run."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    pause = 0.2
+    while True:
+        try:
+            return write()
+        except sa.exc.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(pause)
+            pause = min(pause * 2, 15.0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Lists of requests, and runs that go on as new requests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from soundlora.server.endpoints import GENERATION, TRAINING
+from soundlora.server.settings import Settings
+from soundlora.server.storage import Storage
+from soundlora.server.store import listing as runs
+from soundlora.server.store.database import Database
+from soundlora.server.store.files import Files
+from soundlora.server.store.requests import Outcome, Request, Requests, cancelled
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path)
+
+
+@pytest.fixture
+def table(settings: Settings) -> Requests:
+    database = Database(settings.database)
+    database.migrate()
+    return Requests(database)
+
+
+def ended(table: Requests, outcome: Outcome, endpoint: str = TRAINING, **more: str) -> Request:
+    id = table.submit(endpoint, {"training_data_url": "https://x.example/a.zip"}, **more).id
+    claimed = table.claim()
+    assert claimed is not None
+    assert claimed.owner is not None
+    table.finish(id, claimed.owner, outcome)
+    found = table.find(id)
+    assert found is not None
+    return found
+
+
+def test_a_list_is_of_one_key_and_is_narrowed(table: Requests) -> None:
+    done = ended(table, Outcome(200, {}), summary="zapgun laser")
+    failed = ended(table, Outcome(422, {}, error="no", error_type="value_error"))
+    stopped = ended(table, cancelled())
+    sound = ended(table, Outcome(200, {}), GENERATION)
+    waiting = table.submit(TRAINING, {})
+    table.submit(TRAINING, {}, key_id="somebody else")
+
+    def ids(**wanted: object) -> list[str]:
+        return [each.id for each in runs.page(table.database, table, "", **wanted).found]  # type: ignore[arg-type]
+
+    assert ids() == [waiting.id, sound.id, stopped.id, failed.id, done.id]
+    assert ids(state="active") == [waiting.id]
+    assert ids(state="succeeded", endpoints=[TRAINING]) == [done.id]
+    assert ids(state="failed") == [failed.id]
+    assert ids(state="cancelled") == [stopped.id]
+    assert ids(search="ZAPGUN") == [done.id]
+    assert ids(search="%") == []
+    assert ids(search=done.id[:8]) == [done.id]
+    assert [runs.outcome(each) for each in (done, failed, stopped, waiting)] == [
+        "succeeded",
+        "failed",
+        "cancelled",
+        None,
+    ]
+    first = runs.page(table.database, table, "", limit=2)
+    assert [each.id for each in first.found] == [waiting.id, sound.id]
+    assert ids(before=first.next) == [stopped.id, failed.id, done.id]
+    table.delete_payloads(done.id)
+    assert done.id not in ids()
+
+
+def test_previews_and_checkpoints_are_told_by_their_names(tmp_path: Path, table: Requests) -> None:
+    files = Files(table.database, Storage(str(tmp_path / "files")))
+    for role, name in (
+        ("preview", "step_000100_prompt_1.wav"),
+        ("preview", "step_000000_prompt_0.wav"),
+        ("preview", "else.wav"),
+        ("checkpoint", "step_000100.safetensors"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(b"x")
+        files.add(path, name=name, content_type="audio/wav", role=role, key_id="", request_id="r")
+    rows = files.of_request("r")
+    assert [(each["step"], each["prompt"]) for each in runs.previews(rows)] == [(0, 0), (100, 1)]
+    assert [each["step"] for each in runs.checkpoints(rows)] == [100]
+
+
+def test_a_cancelled_run_goes_on_in_the_folder_of_a_new_request(settings: Settings, table: Requests) -> None:
+    stopped = ended(table, cancelled())
+    old = settings.runs / stopped.id
+    assert not runs.resumable(stopped, settings)
+    (old / "run" / "checkpoints").mkdir(parents=True)
+    (old / "run" / "checkpoints" / "step_000050.pt").write_bytes(b"state")
+    (old / "run" / "request.json").write_text(json.dumps({"training_data_url": f"{old}/training_data.zip", "rank": 8}))
+    assert runs.resumable(stopped, settings)
+    new = runs.resume(stopped, settings, table, "summary")
+    assert (new.id != stopped.id, new.state, new.input) == (True, "queued", stopped.input)
+    stored = json.loads((settings.runs / new.id / "run" / "request.json").read_text())
+    assert stored == {"training_data_url": f"{settings.runs / new.id}/training_data.zip", "rank": 8}
+    assert not old.exists()
+    assert not runs.resumable(stopped, settings)
+
+
+def test_a_run_that_has_succeeded_is_not_resumed(settings: Settings, table: Requests) -> None:
+    done = ended(table, Outcome(200, {}))
+    checkpoints = settings.runs / done.id / "run" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "step_000050.pt").write_bytes(b"state")
+    assert not runs.resumable(done, settings)

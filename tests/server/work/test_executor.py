@@ -1,0 +1,167 @@
+"""The executor starts a process a request, and loses none: with small programs in the worker's place."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from waiting import wait_until
+
+from soundlora.server.settings import Settings
+from soundlora.server.store.requests import MAX_ATTEMPTS, Requests
+from soundlora.server.work.executor import LocalExecutor
+
+START = """
+import json, os, signal, sys, time
+from soundlora.server.store.database import Database
+from soundlora.server.store.finish import Outcome
+from soundlora.server.store.requests import Requests
+from soundlora.server.settings import Settings
+request_id, owner = sys.argv[1:]
+requests = Requests(Database(Settings.from_json(os.environ["SOUNDLORA_WORKER"]).database))
+"""
+FINISH = START + "requests.finish(request_id, owner, Outcome(200, {'owner': owner}, units=100))"
+DIE = START + "os.kill(os.getpid(), signal.SIGKILL)"
+HANG = START + "requests.beat(request_id, owner, lines=[(1, 'INFO', 'hanging')]); time.sleep(600)"
+STOPPABLE = (
+    START
+    + """
+def stop(*_):
+    requests.release(request_id, owner, lost=False, reason="stopped in good order")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+requests.beat(request_id, owner, lines=[(1, 'INFO', 'ready')])
+time.sleep(600)
+"""
+)
+
+
+@pytest.fixture
+def start(tmp_path: Path, requests: Requests):
+    """Start an executor whose workers run the program; stopped at the end of the test."""
+    started = []
+
+    def start(program: str, **options) -> LocalExecutor:
+        settings = Settings(data_dir=tmp_path, database_url=requests.database.url, **options)
+        executor = LocalExecutor(settings, requests, (sys.executable, "-c", program))
+        executor.start()
+        started.append(executor)
+        return executor
+
+    yield start
+    for executor in started:
+        executor.stop()
+
+
+@pytest.mark.parametrize(
+    ("cores", "slots", "named", "threads"), [(1, 1, None, "1"), (2, 1, None, "1"), (9, 2, None, "4"), (8, 1, "8", "8")]
+)
+def test_workers_leave_a_core_to_the_server(start, requests, monkeypatch, cores, slots, named, threads):
+    monkeypatch.setattr(
+        "soundlora.server.work.executor.os.sched_getaffinity", lambda _: set(range(cores)), raising=False
+    )
+    monkeypatch.setattr("soundlora.server.work.executor.glob.glob", lambda _: [])
+    if named is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", named)
+    request_id = requests.submit("train", {}).id
+    program = START + "requests.finish(request_id, owner, Outcome(200, {'said': os.environ['OMP_NUM_THREADS']}))"
+    start(program, slots=slots)
+    wait_until(lambda: requests.find(request_id).state == "completed")
+    assert requests.find(request_id).response == {"said": threads}
+
+
+def said(requests, request_id):
+    return [line.message for line in requests.log_lines(request_id)]
+
+
+def test_requests_end_in_order_each_in_its_own_process(requests, start):
+    ids = [requests.submit("train", {"n": number}).id for number in range(3)]
+    start(FINISH)
+    wait_until(lambda: all(requests.find(found).state == "completed" for found in ids))
+    found = [requests.find(request_id) for request_id in ids]
+    assert len({request.response["owner"] for request in found}) == 3
+    assert [request.attempts for request in found] == [1, 1, 1]
+    assert sorted(request.started_at for request in found) == [request.started_at for request in found]
+
+
+def test_a_worker_that_dies_is_followed_by_another_and_then_given_up(requests, start):
+    request = requests.submit("train", {})
+    start(DIE)
+    wait_until(lambda: requests.find(request.id).state == "completed")
+    found = requests.find(request.id)
+    assert found.attempts == MAX_ATTEMPTS
+    assert (found.status_code, found.error_type, found.units) == (503, "runner_disconnected", 0)
+    assert all(f"signal {signal.SIGKILL}" in line for line in said(requests, request.id))
+
+
+def test_who_wants_no_retry_gets_none(requests, start):
+    request = requests.submit("train", {}, no_retry=True)
+    start(DIE)
+    wait_until(lambda: requests.find(request.id).state == "completed")
+    assert requests.find(request.id).attempts == 1
+
+
+def test_the_last_line_of_a_crash_is_in_the_log(requests, start):
+    request = requests.submit("train", {}, no_retry=True)
+    start("raise MemoryError('there is not enough of it')")
+    wait_until(lambda: requests.find(request.id).state == "completed")
+    assert "MemoryError: there is not enough of it" in said(requests, request.id)[-1]
+
+
+def test_a_worker_that_falls_silent_is_killed_and_followed(requests, start):
+    request = requests.submit("train", {}, no_retry=True)
+    start(HANG, lease_seconds=1.5)
+    wait_until(lambda: requests.find(request.id).state == "completed")
+    assert said(requests, request.id) == ["hanging", "The worker has fallen silent"]
+
+
+def test_a_request_whose_worker_died_with_its_server_is_taken_up(requests, start):
+    request = requests.submit("train", {})
+    requests.claim()  # by a server that is gone now
+    start(FINISH, lease_seconds=1)
+    wait_until(lambda: requests.find(request.id).state == "completed")
+    found = requests.find(request.id)
+    assert (found.status_code, found.attempts) == (200, 2)
+
+
+def test_stopping_the_server_gives_requests_back_without_counting_it(requests, start):
+    request = requests.submit("train", {})
+    executor = start(STOPPABLE)
+    wait_until(lambda: said(requests, request.id) == ["ready"])
+    executor.stop()
+    executor.stop = lambda: None
+    found = requests.find(request.id)
+    assert (found.state, found.attempts) == ("queued", 0)
+    assert said(requests, request.id)[-1] == "stopped in good order"
+
+
+def test_a_submit_wakes_it_to_look_for_a_slot_and_not_for_the_dead(requests, start, monkeypatch):
+    looks = []
+    monkeypatch.setattr("soundlora.server.work.executor.TICK_SECONDS", 600)
+    monkeypatch.setattr(requests, "running", lambda: looks.append("for the dead") or [])
+    executor = start(FINISH)
+    for _ in range(2):
+        request_id = requests.submit("train", {}).id
+
+        def completed(request_id=request_id):
+            executor.wake()
+            return requests.find(request_id).state == "completed"
+
+        wait_until(completed)
+    assert looks == ["for the dead"]
+
+
+def test_slots_bound_what_runs_at_once(requests, start):
+    ids = [requests.submit("train", {}).id for _ in range(3)]
+    executor = start(HANG, slots=2)
+    wait_until(lambda: len(requests.running()) == 2)
+    time.sleep(1)
+    assert [requests.find(request_id).state for request_id in ids] == ["running", "running", "queued"]
+    for request_id in ids:
+        requests.cancel(request_id)
+    for worker in list(executor._workers):
+        worker.process.kill()
+    wait_until(lambda: all(requests.find(request_id).error_type == "client_cancelled" for request_id in ids))

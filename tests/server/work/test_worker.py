@@ -1,0 +1,135 @@
+"""A worker takes a request from its claim to its result, for real."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from example_zip import CLIPS, some_clips, zip_uri
+from workplace import Place
+
+from soundlora.server.endpoints import GENERATION, TRAINING
+from soundlora.server.settings import Settings
+from soundlora.server.store.requests import Request
+from soundlora.server.work.executor import SETTINGS_VARIABLE, WORKER
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOUNDLORA_CACHE", str(tmp_path / "cache"))
+    place = Place(tmp_path / "data")
+    yield place
+    place.database.close()
+
+
+def train(place: Place, **fields) -> Request:
+    payload = {"training_data_url": some_clips(), "number_of_steps": 100, "rank": 8, "audio_duration_seconds": 2}
+    return place.requests.submit(TRAINING, payload | fields)
+
+
+def test_data_that_cannot_be_trained_on_ends_in_the_endpoints_own_error(place, tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text("no sound")
+    request = train(place, training_data_url=zip_uri(text))
+    found = place.work()
+    assert (found.id, found.status_code, found.units) == (request.id, 422, 0)
+    (entry,) = found.response["detail"]
+    assert entry["type"] == "archive_file_count_below_minimum"
+    assert entry["loc"] == ["body", "training_data_url"]
+    assert entry["ctx"]["min_count"] == 1
+    assert str(tmp_path) not in str(found.response) + str(place.said(request.id))
+
+
+def test_paths_of_the_servers_own_disk_are_not_taken(place):
+    train(place, training_data_url=str(CLIPS))
+    assert place.work().response["detail"][0]["type"] == "file_download_error"
+
+
+def test_sound_is_generated_and_stored(place):
+    request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 25, "seed": 3})
+    found = place.work()
+    assert found.status_code == 200, found.error
+    assert (found.response["seed"], found.response["prompt"]) == (3, "rain")
+    (row,) = place.files.of_request(request.id)
+    assert found.response["audio"]["url"] == row.path
+    assert not (place.settings.runs / request.id).exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(place):
+    fields = {"validation": [{"prompt": "fast high laser zaps"}]}
+    whole = train(place, **fields)
+    assert place.work().status_code == 200
+    request = train(place, **fields)
+    kills = 0
+    while (found := place.requests.find(request.id)).state != "completed":
+        claimed, process = place.start()
+        checkpoints = place.settings.runs / request.id / "run" / "checkpoints"
+        seen = len(list(checkpoints.glob("*.pt"))) if checkpoints.exists() else 0
+        while kills < 2 and process.poll() is None:
+            if checkpoints.exists() and len(list(checkpoints.glob("*.pt"))) > seen:
+                process.kill()
+                kills += 1
+                break
+            time.sleep(0.05)
+        process.wait()
+        process.stdin.close()
+        place.requests.release(claimed.id, claimed.owner, lost=True, reason="it died")
+    assert kills == 2
+    assert found.status_code == 200
+    assert found.attempts == 3
+    assert "Going on with the run of an earlier worker" in place.said(request.id)
+
+    def lora(request_id):
+        (row,) = place.files.of_request(request_id, "lora")
+        return b"".join(place.files.storage.stream(row.key))
+
+    assert lora(request.id) == lora(whole.id)
+
+
+@pytest.mark.slow
+def test_a_cancelled_run_stops_between_two_steps_and_bills_nothing(place):
+    request = train(place, number_of_steps=20000)
+    _, process = place.start()
+    while not any(message.startswith("Step ") for message in place.said(request.id)):
+        assert process.poll() is None
+        time.sleep(0.1)
+    place.requests.cancel(request.id)
+    assert process.wait(60) == 0
+    process.stdin.close()
+    found = place.requests.find(request.id)
+    assert (found.status_code, found.error_type, found.units) == (499, "client_cancelled", 0)
+    assert list((place.settings.runs / request.id / "run" / "checkpoints").glob("*.pt"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["terminated", "left alone"])
+def test_a_stopped_server_leaves_a_run_that_goes_on(place, how):
+    request = train(place, number_of_steps=20000)
+    _, process = place.start()
+    while not any(message.startswith("Step ") for message in place.said(request.id)):
+        time.sleep(0.1)
+    if how == "terminated":
+        process.send_signal(signal.SIGTERM)
+    process.stdin.close()
+    assert process.wait(60) == 0
+    found = place.requests.find(request.id)
+    assert (found.state, found.attempts) == ("queued", 0)
+
+
+@pytest.mark.slow
+def test_a_run_is_stopped_at_the_wall_clock_limit(place):
+    place.settings = Settings(data_dir=place.settings.data_dir, max_run_seconds=12)
+    train(place, number_of_steps=20000)
+    found = place.work()
+    assert (found.status_code, found.error_type, found.units) == (504, "generation_timeout", 0)
+
+
+def test_a_worker_without_the_lease_touches_nothing(place):
+    request = place.requests.submit(GENERATION, {"prompt": "rain"})
+    claimed = place.requests.claim()
+    environment = os.environ | {SETTINGS_VARIABLE: place.settings.to_json()}
+    process = subprocess.run([*WORKER, claimed.id, "another"], env=environment, capture_output=True, text=True)
+    assert "belongs to another worker" in process.stderr
+    assert place.requests.find(request.id).owner == claimed.owner
