@@ -11,10 +11,10 @@ import httpx2
 from fastapi.testclient import TestClient
 
 from soundlora.server.endpoints import TRAINING
+from soundlora.server.http.app import create_app
+from soundlora.server.http.state import Service
 from soundlora.server.settings import Settings
 from soundlora.server.store.finish import Outcome
-from soundlora.service.app import create_app
-from soundlora.service.state import Service
 
 ADDRESS = "http://127.0.0.1:8420"
 

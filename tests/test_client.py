@@ -17,9 +17,9 @@ from live_server import live
 
 from soundlora.client import connect
 from soundlora.errors import InputError
+from soundlora.server.http.app import create_app
 from soundlora.server.settings import Settings
 from soundlora.server.store.finish import Outcome
-from soundlora.service.app import create_app
 
 TRAINING = "fal-ai/ltx23-trainer-v2/t2a"
 PATCHED = ("QUEUE_URL_FORMAT", "RUN_URL_FORMAT", "REST_URL", "CDN_URL")

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from waiting import wait_until
 
+from soundlora.server.http.app import create_app
 from soundlora.server.settings import Settings
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome
@@ -19,7 +20,6 @@ from soundlora.server.store.requests import Requests
 from soundlora.server.store.tables import ledger
 from soundlora.server.store.totals import Totals
 from soundlora.server.work.executor import LocalExecutor
-from soundlora.service.app import create_app
 
 HOUR = 3600.0
 JUMPS = [5 * HOUR, -5 * HOUR]

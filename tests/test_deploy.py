@@ -22,11 +22,11 @@ from local_http import free_port
 from waiting import wait_until
 
 from soundlora.server.endpoints import TRAINING
+from soundlora.server.http.app import create_app
+from soundlora.server.http.state import Service
 from soundlora.server.settings import Settings
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.requests import Requests
-from soundlora.service.app import create_app
-from soundlora.service.state import Service
 
 ROOT = Path(__file__).parents[1]
 PAUSE = 1.0  # seconds between two events of a run

@@ -14,9 +14,9 @@ from fastapi.testclient import TestClient
 from workplace import Place
 
 from soundlora.server.endpoints import GENERATION
+from soundlora.server.http.app import create_app
 from soundlora.server.settings import Settings
 from soundlora.server.store.tables import files as table
-from soundlora.service.app import create_app
 
 MEBIBYTE = 1024**2
 

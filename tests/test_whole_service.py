@@ -16,8 +16,8 @@ from test_node_client import FOLDER, node  # noqa: F401  (a fixture)
 
 import soundlora.client
 from soundlora.server.endpoints import GENERATION_WITH_LORA, TRAINING
+from soundlora.server.http.app import create_app
 from soundlora.server.settings import Settings
-from soundlora.service.app import create_app
 
 FIELDS = {"number_of_steps": 100, "rank": 8, "audio_duration_seconds": 1}
 

@@ -57,8 +57,9 @@ def test_a_server_says_where_it_is_and_ends_in_good_order(tmp_path: Path, number
 def test_the_server_needs_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from soundlora.server.settings import Settings; "
-        "from soundlora.service.app import create_app; create_app(Settings(data_dir=Path(sys.argv[1]))); "
-        "import soundlora.service.serving; print([name for name in ('torch', 'numpy', 'av') if name in sys.modules])"
+        "from soundlora.server.http.app import create_app; create_app(Settings(data_dir=Path(sys.argv[1]))); "
+        "import soundlora.server.http.serving; "
+        "print([name for name in ('torch', 'numpy', 'av') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert "torch" not in done.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from soundlora.service.page import is_built
+from soundlora.server.http.page import is_built
 
 sync_api = pytest.importorskip("playwright.sync_api")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from soundlora.service.page import DIST, is_built
+from soundlora.server.http.page import DIST, is_built
 
 WEB = Path(__file__).parents[2] / "src" / "soundlora" / "web"
 

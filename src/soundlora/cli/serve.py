@@ -65,10 +65,10 @@ def serve(
         max_queue=max_queue,
         private_hosts=tuple(private_host) if private_host else None,
     )
-    from soundlora.service import page
-    from soundlora.service.app import create_app
-    from soundlora.service.serving import open_port
-    from soundlora.service.serving import serve as serve_app
+    from soundlora.server.http import page
+    from soundlora.server.http.app import create_app
+    from soundlora.server.http.serving import open_port
+    from soundlora.server.http.serving import serve as serve_app
 
     app = create_app(settings)
     service = app.state.service

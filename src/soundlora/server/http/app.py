@@ -1,0 +1,124 @@
+"""The server: its parts put together, and what it does beside answering."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from soundlora import __version__
+from soundlora.server.endpoints import endpoints, unit_prices
+from soundlora.server.http import (
+    downloads,
+    errors,
+    history,
+    inspection,
+    metrics,
+    models,
+    openapi,
+    page,
+    queue,
+    runs,
+    status,
+    uploads,
+    webhooks,
+)
+from soundlora.server.http.auth import Doorkeeper
+from soundlora.server.http.middleware import Door
+from soundlora.server.http.state import Service
+from soundlora.server.http.status_cache import Board
+from soundlora.server.settings import Settings
+from soundlora.server.storage import Storage
+from soundlora.server.store.database import Database
+from soundlora.server.store.files import Files
+from soundlora.server.store.keys import Keys
+from soundlora.server.store.requests import Requests
+from soundlora.server.store.totals import Totals
+from soundlora.server.work.executor import LocalExecutor
+
+_IN_ORDER = (
+    uploads,
+    downloads,
+    models,
+    history,
+    openapi,
+    webhooks,
+    metrics,
+    runs,
+    inspection,
+    page,
+    # Last: their paths begin with the name of an endpoint, which could be anything.
+    status,
+    queue,
+)
+_SWEEP_SECONDS = 300.0
+_RESULT_SECONDS = 3600.0
+"""How long the result of a request that is not to be kept can be fetched."""
+
+
+def create_app(settings: Settings, *, database: Database | None = None, executor: bool = True) -> FastAPI:
+    """The server as an ASGI app; `app.state.service` is its Service. The tables are brought up to date at once.
+
+    executor: run the requests too, in processes of this machine. Raises InputError for settings that can't be used.
+    """
+    service = _service(settings, database or Database(settings.database), executor)
+    sender = webhooks.Webhooks(settings, service.database)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        sweeper = asyncio.create_task(_sweep_again_and_again(service))
+        if service.executor is not None:
+            service.executor.start()
+        sender.start()
+        try:
+            yield
+        finally:
+            service.closing = True
+            sweeper.cancel()
+            if service.executor is not None:
+                await asyncio.to_thread(service.executor.stop)
+            await asyncio.to_thread(sender.stop)
+            service.database.close()
+
+    app = FastAPI(title="soundlora", version=__version__, lifespan=lifespan)
+    app.state.service = service
+    app.state.totals = Totals(service.database)
+    errors.install(app)
+    for routes in _IN_ORDER:
+        app.include_router(routes.router)
+    app.add_middleware(Door)
+    return app
+
+
+def _service(settings: Settings, database: Database, executor: bool) -> Service:
+    database.migrate()
+    requests = Requests(database, unit_prices(settings))
+    storage = Storage(settings.storage)
+    keys = Keys(database)
+    return Service(
+        settings=settings,
+        database=database,
+        requests=requests,
+        storage=storage,
+        files=Files(database, storage),
+        keys=keys,
+        endpoints=endpoints(settings),
+        doorkeeper=Doorkeeper(keys, settings),
+        board=Board(database, requests),
+        executor=LocalExecutor(settings, requests) if executor else None,
+    )
+
+
+async def _sweep_again_and_again(service: Service) -> None:
+    """Remove the files whose time is over, and the payloads that nobody wanted kept."""
+    while True:
+        try:
+            await asyncio.to_thread(service.files.sweep)
+            await asyncio.to_thread(service.requests.forget_unkept, time.time() - _RESULT_SECONDS)
+        except Exception as error:  # a storage that is away for a while must not end the sweeping
+            print(f"soundlora: files could not be swept: {error}", file=sys.stderr, flush=True)
+        await asyncio.sleep(_SWEEP_SECONDS)

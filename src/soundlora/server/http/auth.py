@@ -1,0 +1,124 @@
+"""Who asks: the holder of a key, or anybody on this machine where no key was ever made."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Request
+
+from soundlora.server.http.address import header, outside_url
+from soundlora.server.http.state import service_of
+from soundlora.server.settings import Settings
+from soundlora.server.store.keys import Key, Keys, hash_of
+
+_FRESH_SECONDS = 1.0
+"""A key that was revoked elsewhere may come in for so long."""
+
+OFFICIAL_HOSTS = (".fal.run", ".fal.ai", ".fal.media", ".falrun.com")
+"""Names under which the official clients reach this machine when they were redirected to it."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whose requests and files are meant. key_id is "" for everybody on a server without keys."""
+
+    key_id: str
+    name: str
+    max_queue: int = 0
+
+
+class Doorkeeper:
+    """Knows the keys; the table is asked once a second at most."""
+
+    def __init__(self, keys: Keys, settings: Settings) -> None:
+        self._keys, self._settings = keys, settings
+        self._by_hash: dict[str, Key] = {}
+        self._read_at = -_FRESH_SECONDS
+        self._reading: asyncio.Task[None] | None = None
+
+    async def caller(self, request: Request) -> Caller:
+        """Raises HTTPException 401 or 403."""
+        await self._refresh()
+        authorization = header(request.scope, "authorization")
+        if self._by_hash:
+            return self._holder(authorization)
+        if not self._settings.allow_anonymous:
+            self._refuse_strangers(request)
+        return Caller("", "anonymous")
+
+    async def welcomes(self, key_id: str) -> bool:
+        """Whether what was given out to the holder of a key, or to anybody while there was none, is still good."""
+        await self._refresh()
+        keys = self._by_hash.values()
+        return any(key.id == key_id and key.revoked_at is None for key in keys) if keys else key_id == ""
+
+    async def _refresh(self) -> None:
+        wanted = time.monotonic() - _FRESH_SECONDS  # of now: a slow table must not be asked for ever
+        while self._read_at <= wanted:
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.ensure_future(asyncio.to_thread(self._read))
+            await asyncio.shield(self._reading)
+
+    def _read(self) -> None:
+        # Revoked keys count too: revoking the last one must not open the door to everybody.
+        started = time.monotonic()
+        self._by_hash = {key.hash: key for key in self._keys.list()}
+        self._read_at = started
+
+    def _holder(self, authorization: str) -> Caller:
+        scheme, _, secret = authorization.partition(" ")
+        if not secret or scheme.lower() not in ("key", "bearer"):
+            raise HTTPException(
+                401,
+                "This server needs a key: send the header Authorization: Key followed by it.",
+                {"WWW-Authenticate": "Key"},
+            )
+        wanted = hash_of(secret.strip())
+        key = self._by_hash.get(wanted)
+        if key is None or key.revoked_at is not None or not hmac.compare_digest(key.hash, wanted):
+            raise HTTPException(401, "The key is unknown, or it was revoked.", {"WWW-Authenticate": "Key"})
+        return Caller(key.id, key.name, key.max_queue)
+
+    def _refuse_strangers(self, request: Request) -> None:
+        """Without keys only this machine may ask: neither others, nor pages that somebody's browser has open here."""
+        forwarded = header(request.scope, "x-forwarded-for").split(",")[0].strip()
+        client = forwarded or (request.client.host if request.client else "")
+        origin = header(request.scope, "origin")
+        at = urlsplit(outside_url(request.scope)).hostname or ""
+        strange = (
+            (_is_address(client) and not _is_local(client))
+            or not (_is_local(at) or _is_address(at) or at.endswith(OFFICIAL_HOSTS) or at in ("fal.run", "fal.ai"))
+            or (origin and not _is_local(urlsplit(origin).hostname or "") and urlsplit(origin).hostname != at)
+        )
+        if strange:
+            raise HTTPException(
+                403,
+                "This server has no keys, so it answers programs and pages of its own machine only; make a key with "
+                "soundlora keys create NAME.",
+            )
+
+
+async def caller(request: Request) -> Caller:
+    """The caller of a route, as a dependency or called by itself. Raises HTTPException 401 or 403."""
+    return await service_of(request).doorkeeper.caller(request)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_local(host: str) -> bool:
+    """This machine, or a name without a dot, which nobody in the internet can own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return bool(host) and ("." not in host or host.endswith(".localhost"))

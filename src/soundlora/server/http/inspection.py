@@ -1,0 +1,143 @@
+"""What training would make of a data set, asked before it is trained on; and what this machine can do.
+
+Both are found out by processes of their own: clips of strangers are decoded where a crash or a flood of memory can't
+take the server along, and the machine is examined with torch, which the server never loads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from soundlora.contract.training import TrainingRequest
+from soundlora.errors import InputError
+from soundlora.server.http.auth import caller
+from soundlora.server.http.platform import Asks
+from soundlora.server.http.state import Service, service_of
+from soundlora.server.http.submission import read_body
+from soundlora.server.work.inputs import fetch
+from soundlora.server.work.outcomes import outcome_of
+
+_MOST_SECONDS = 300.0
+"""For one data set; a run takes as long as it needs."""
+_AT_A_TIME = 2
+_LOOK_SECONDS = 0.2
+
+router = APIRouter(prefix="/v1", tags=["page"])
+_places = asyncio.Semaphore(_AT_A_TIME)
+
+
+@router.post("/datasets/inspect")
+async def inspect(request: Request) -> Response:
+    """The report of a data set. Takes the fields of a training request that concern it, and errs as a training does.
+
+    Adds to the report `refusal`: why training would refuse the set as a whole, or null.
+    """
+    service = service_of(request)
+    await caller(request)
+    payload = await read_body(request)
+    try:
+        wanted = TrainingRequest.model_validate(payload)
+    except ValidationError as error:
+        outcome = outcome_of(error, payload)
+        return JSONResponse(outcome.response, outcome.status_code)
+    async with _places:
+        code, body = await _inspect(service, wanted)
+    return JSONResponse(body, code)
+
+
+@router.get("/machine")
+async def machine(request: Request, asker: Asks) -> dict[str, Any]:
+    """What `soundlora doctor` finds here, and the base of the server's runs. Examined once; it takes seconds."""
+    app, service = request.app, service_of(request)
+    if not hasattr(app.state, "machine"):
+        command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "doctor", "--json"]
+        app.state.machine = asyncio.ensure_future(_answer(service, command))
+    try:
+        findings: dict[str, Any] = await asyncio.shield(app.state.machine)
+    except (OSError, ValueError, TimeoutError):
+        del app.state.machine
+        raise HTTPException(503, "The machine could not be examined; soundlora doctor says why.") from None
+    return findings | {"base": service.settings.base}
+
+
+async def _inspect(service: Service, wanted: TrainingRequest) -> tuple[int, Any]:
+    with tempfile.TemporaryDirectory(prefix="soundlora-") as folder:
+        target = Path(folder, "training_data.zip")
+        url = wanted.training_data_url
+        try:
+            await asyncio.to_thread(fetch, url, target, settings=service.settings, files=service.files)
+        except InputError as error:
+            outcome = outcome_of(error, {"training_data_url": url})
+            return outcome.status_code, outcome.response
+        job = wanted.model_dump() | {"training_data_url": str(target)}
+        try:
+            answer = await _answer(service, [sys.executable, "-m", "soundlora.server.http.inspection"], json.dumps(job))
+        except TimeoutError:
+            sentence = f"The data set was not looked through within {_MOST_SECONDS:g} s; training may still use it."
+            return 504, {"detail": sentence, "error_type": "generation_timeout"}
+        except ValueError:
+            return 500, {"detail": "The data set could not be looked through.", "error_type": "internal_error"}
+    body = answer["body"]
+    if isinstance(body.get("detail"), list):
+        for entry in body["detail"]:
+            entry.pop("input", None)  # the place of a copy on the server
+    return answer["status"], body
+
+
+async def _answer(service: Service, command: list[str], text: str = "") -> Any:
+    """The JSON that a process prints. It is killed when its time is over, and when the server stops.
+
+    Raises TimeoutError, and ValueError when it printed none.
+    """
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    talk = asyncio.ensure_future(process.communicate(text.encode()))
+    deadline = time.monotonic() + _MOST_SECONDS
+    try:
+        while not talk.done():
+            if service.closing or time.monotonic() > deadline:
+                raise TimeoutError
+            await asyncio.wait([talk], timeout=_LOOK_SECONDS)
+        return json.loads(talk.result()[0])
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await asyncio.wait([talk])
+
+
+def _report(job: dict[str, Any]) -> tuple[int, Any]:
+    """In the process of its own."""
+    from soundlora.dataset import inspect_dataset, refusal
+    from soundlora.dataset.fork import usable_processes
+
+    try:
+        report = inspect_dataset(
+            job["training_data_url"],
+            duration=job["audio_duration_seconds"],
+            trigger_phrase=job["trigger_phrase"],
+            normalize=job["audio_normalize"],
+            preserve_pitch=job["audio_preserve_pitch"],
+            validation_prompts=[entry["prompt"] for entry in job["validation"]],
+            processes=usable_processes(),
+        )
+    except Exception as error:
+        outcome = outcome_of(error, job)
+        return outcome.status_code, outcome.response
+    refused = refusal(report)
+    return 200, report.to_json() | {"source": "", "refusal": None if refused is None else str(refused)}
+
+
+if __name__ == "__main__":
+    status, body = _report(json.load(sys.stdin))
+    print(json.dumps({"status": status, "body": body}))

@@ -1,0 +1,105 @@
+"""What every call passes before the routes see it: CORS, the names of the official hosts, fal's proxy contract."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from soundlora.server.http.address import header, remember_outside
+from soundlora.server.http.auth import OFFICIAL_HOSTS
+
+PROXY_PATH = "/api/fal/proxy"
+_RUN_HOSTS = ("fal.run", "falrun.com")
+"""Where the official clients call an endpoint and wait for its result."""
+_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_BODY_METHODS = ("POST", "PUT")
+
+
+class Door:
+    """Sends a call that came through the proxy, or under an official name, to the route that it means."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        answer = _open_to_all(send)
+        if scope["method"] == "OPTIONS":
+            await _preflight(scope, answer)
+            return
+        scope = dict(scope)
+        remember_outside(scope)
+        if scope["path"].rstrip("/") == PROXY_PATH:
+            refusal = _aim(scope)
+            if refusal is not None:
+                await refusal(scope, receive, answer)
+                return
+        host = header(scope, "host").split(":")[0].lower()
+        if host in _RUN_HOSTS and scope["path"].startswith("/fal-ai/"):
+            _go_to(scope, "/run" + scope["path"])
+        await self.app(scope, receive, answer)
+
+
+def _open_to_all(send: Send) -> Send:
+    async def answer(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [
+                *message["headers"],
+                (b"access-control-allow-origin", b"*"),
+                (b"access-control-expose-headers", b"*"),
+            ]
+        await send(message)
+
+    return answer
+
+
+async def _preflight(scope: Scope, send: Send) -> None:
+    # A * would not cover Authorization; what is asked for is named back.
+    asked = header(scope, "access-control-request-headers").encode("latin-1") or b"*"
+    headers = [
+        (b"access-control-allow-methods", _METHODS),
+        (b"access-control-allow-headers", asked),
+        (b"access-control-max-age", b"86400"),
+        (b"allow", _METHODS),
+    ]
+    if header(scope, "access-control-request-private-network") == "true":
+        headers.append((b"access-control-allow-private-network", b"true"))
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _aim(scope: Scope) -> JSONResponse | None:
+    """Point the scope at what x-fal-target-url names; a response when the contract forbids it."""
+    if scope["method"] not in ("GET", *_BODY_METHODS):
+        return JSONResponse({"detail": "The proxy takes GET, POST and PUT."}, 405, {"Allow": "GET, POST, PUT"})
+    target = header(scope, "x-fal-target-url")
+    if not target:
+        return JSONResponse({"detail": "The header x-fal-target-url is missing."}, 400)
+    try:
+        parts = urlsplit(target)
+        host = (parts.hostname or "").lower()
+    except ValueError:
+        return JSONResponse({"detail": "The header x-fal-target-url is no address."}, 400)
+    if parts.scheme not in ("http", "https") or not ("." + host).endswith(OFFICIAL_HOSTS):
+        return JSONResponse({"detail": "The header x-fal-target-url must lead to fal.run or fal.ai."}, 412)
+    kind = header(scope, "content-type").split(";")[0].strip().lower()
+    has_body = header(scope, "content-length") not in ("", "0") or header(scope, "transfer-encoding")
+    if scope["method"] in _BODY_METHODS and has_body and kind != "application/json":
+        return JSONResponse({"detail": "The proxy takes JSON only."}, 415)
+    path = unquote(parts.path) or "/"
+    if path.rstrip("/") == PROXY_PATH:
+        return JSONResponse({"detail": "The header x-fal-target-url must not lead to the proxy."}, 400)
+    _go_to(scope, path)
+    scope["query_string"] = parts.query.encode()
+    kept = [(name, value) for name, value in scope["headers"] if name not in (b"host", b"x-fal-target-url")]
+    scope["headers"] = [(b"host", host.encode("idna" if not host.isascii() else "ascii")), *kept]
+    return None
+
+
+def _go_to(scope: Scope, path: str) -> None:
+    scope["path"] = path
+    scope["raw_path"] = path.encode()

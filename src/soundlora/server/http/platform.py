@@ -1,0 +1,105 @@
+"""The platform's side of the protocol, below /v1: what there is, what it costs, what was done."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import Depends, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from soundlora.errors import InputError
+from soundlora.server.http.auth import Caller, caller
+from soundlora.server.http.state import service_of
+from soundlora.server.storage import StorageError
+from soundlora.server.work.outcomes import clean
+
+CURRENCY = "USD"
+_DOCS_URL = "https://docs.fal.ai/platform-apis/v1"
+_TYPES = {400: "validation_error", 401: "authorization_error", 403: "authorization_error", 404: "not_found"}
+
+Asks = Annotated[Caller, Depends(caller)]
+
+
+class ErrorBody(BaseModel):
+    type: str = Field(description="What kind of error it is: validation_error, authorization_error, not_found, ...")
+    message: str
+    docs_url: str
+    request_id: str
+
+
+class PlatformError(BaseModel):
+    """How every error below /v1 looks."""
+
+    error: ErrorBody
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"model": PlatformError, "description": words}
+    for code, words in {
+        400: "The request is wrong.",
+        401: "A key is missing or unknown.",
+        403: "The server has no keys and answers its own machine only.",
+        404: "There is no such thing, or it is somebody else's.",
+        503: "Database or storage can't be reached.",
+    }.items()
+}
+
+
+class PlatformRoute(APIRoute):
+    """A route whose errors have the platform's shape."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except RequestValidationError as error:
+                return _error(400, _sentence(error))
+            except InputError as error:
+                return _error(400, str(error))
+            except HTTPException as error:
+                return _error(error.status_code, str(error.detail), error.headers)
+            except (sa.exc.OperationalError, StorageError):
+                return _error(503, "Database or storage can't be reached; try again.", {"Retry-After": "2"})
+
+        return handle
+
+
+EndpointIds = Annotated[
+    list[Annotated[str, Field(max_length=2000)]] | None,
+    Query(alias="endpoint_id", description="Ids of endpoints: several, or one list with commas.", max_length=100),
+]
+
+
+def known(request: Request, endpoint_ids: list[str] | None) -> list[str]:
+    """The ids that a client named, each once. Raises HTTPException 404 for one that there isn't."""
+    ids = [id.strip() for given in endpoint_ids or [] for id in given.split(",") if id.strip()]
+    for id in ids:
+        if id not in service_of(request).endpoints:
+            raise HTTPException(404, f"There is no endpoint {id}; GET /v1/models names those that there are.")
+    return list(dict.fromkeys(ids))
+
+
+def dollars(nano_usd: int) -> float:
+    return nano_usd / 1e9
+
+
+def _error(status_code: int, message: str, headers: Any = None) -> JSONResponse:
+    request_id = str(uuid.uuid4())
+    kind = _TYPES.get(status_code, "server_error" if status_code >= 500 else "validation_error")
+    body = {"type": kind, "message": clean(message), "docs_url": _DOCS_URL, "request_id": request_id}
+    return JSONResponse({"error": body}, status_code, {"x-fal-request-id": request_id, **(headers or {})})
+
+
+def _sentence(error: RequestValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:])
+    return f"{place}: {first['msg']}" if place else str(first["msg"])

@@ -1,0 +1,211 @@
+"""The queue: submit, result, cancel, and the call that waits for its result."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from soundlora.server.endpoints import Endpoint
+from soundlora.server.http.address import absolute, base_url
+from soundlora.server.http.auth import Caller, caller
+from soundlora.server.http.errors import Refusal
+from soundlora.server.http.state import Service, service_of
+from soundlora.server.http.status_cache import FRESH_SECONDS
+from soundlora.server.http.submission import Wishes, read_body, read_wishes
+from soundlora.server.store.finish import Outcome
+from soundlora.server.store.requests import Request as QueuedRequest
+from soundlora.server.store.states import State, read_result
+from soundlora.server.work.outcomes import rejected
+
+PREFIX = "/fal-ai"
+"""Of all endpoints; `{path}` in the routes is what follows."""
+
+IN_PROGRESS = "Request is still in progress"
+_RETRY_LATER = {"Retry-After": "5", "X-Fal-Needs-Retry": "1"}
+
+router = APIRouter(include_in_schema=False)
+
+
+async def submit(request: Request) -> Response:
+    """Accept a request; one whose input is wrong too, which completes at once with its 422."""
+    endpoint = endpoint_of(request)
+    asker = await caller(request)
+    wishes = read_wishes(request)
+    payload = await read_body(request)
+    accepted, ahead = await _accept(service_of(request), endpoint, payload, asker, wishes)
+    body: dict[str, Any] = {
+        "status": "IN_QUEUE",
+        "request_id": accepted.id,
+        **urls(base_url(request), endpoint.id, accepted.id),
+        "queue_position": ahead,
+        "logs": None,
+        "metrics": {},
+    }
+    if wishes.webhook_url:
+        body["gateway_request_id"] = accepted.id
+    return JSONResponse(body, headers=_named(accepted.id, endpoint.id))
+
+
+async def run(request: Request) -> Response:
+    """Submit and answer with the result. When the client goes, the request goes on, and is in the history."""
+    endpoint = endpoint_of(request)
+    service = service_of(request)
+    asker = await caller(request)
+    wishes = read_wishes(request)
+    payload = await read_body(request)
+    accepted, _ = await _accept(service, endpoint, payload, asker, wishes)
+    while True:
+        state = await service.board.state(accepted.id)
+        if state is not None and state.state == "completed":
+            return await _replay(request, state)
+        if service.closing:
+            headers = _named(accepted.id, endpoint.id)
+            sentence = "The server is stopping; the request goes on when it is back, and its result will be kept."
+            raise Refusal(503, "runner_disconnected", sentence, headers)
+        await asyncio.sleep(FRESH_SECONDS)
+
+
+async def result(request: Request) -> Response:
+    """Replay what the run answered: its status code, its headers, its body."""
+    return await _replay(request, await state_of(request))
+
+
+async def cancel(request: Request) -> Response:
+    """A waiting request ends at once, a running one between two of its steps."""
+    try:
+        state = await state_of(request)
+    except HTTPException as error:
+        if error.status_code != 404:
+            raise
+        return JSONResponse({"status": "NOT_FOUND", "success": False, "detail": error.detail}, 404)
+    service = service_of(request)
+    status = await asyncio.to_thread(service.requests.cancel, state.id)
+    service.board.changed(state.id)
+    code = {"OK": 200, "CANCELLATION_REQUESTED": 202, "ALREADY_COMPLETED": 400, "NOT_FOUND": 404}[status]
+    return JSONResponse({"status": status, "success": code < 400}, code, headers=_named(state.id, state.endpoint))
+
+
+def endpoint_of(request: Request) -> Endpoint:
+    """The endpoint that the path names. Raises HTTPException 404."""
+    path = f"{PREFIX}/{request.path_params['path']}"
+    known = service_of(request).endpoints
+    endpoint = known.get(path[1:].rstrip("/"))
+    if endpoint is not None:
+        return endpoint
+    app = "/".join(path[1:].split("/")[:2])
+    if any(each.app == app for each in known.values()):
+        raise HTTPException(404, f"Path {path[1 + len(app) :] or '/'} not found")
+    raise HTTPException(404, f"Application {app!r} not found")
+
+
+async def state_of(request: Request) -> State:
+    """The request that the path names. Raises HTTPException 404 when it is unknown or somebody else's, 401, 403."""
+    service = service_of(request)
+    asker = await caller(request)
+    id, path = request.path_params["id"], f"{PREFIX[1:]}/{request.path_params['path']}"
+    state = await service.board.state(id) if len(id) == 36 else None
+    if state is not None and state.key_id == asker.key_id:
+        endpoint = service.endpoints.get(state.endpoint)
+        if endpoint is not None and path in (endpoint.id, endpoint.app):
+            return state
+    raise HTTPException(404, f"Request {id[:100]} not found")
+
+
+def urls(base: str, endpoint_id: str, id: str) -> dict[str, str]:
+    """The addresses of a request, as the official clients would build them."""
+    request = f"{base}/{'/'.join(endpoint_id.split('/')[:2])}/requests/{id}"
+    return {"response_url": request, "status_url": f"{request}/status", "cancel_url": f"{request}/cancel"}
+
+
+async def _accept(
+    service: Service, endpoint: Endpoint, payload: Any, asker: Caller, wishes: Wishes
+) -> tuple[QueuedRequest, int]:
+    """The request and how many wait before it."""
+    accepted, ahead = await asyncio.to_thread(_join, service, endpoint, payload, asker, wishes)
+    service.board.changed(accepted.id)
+    if accepted.state == "queued":
+        service.wake()
+    return accepted, ahead
+
+
+def _join(
+    service: Service, endpoint: Endpoint, payload: Any, asker: Caller, wishes: Wishes
+) -> tuple[QueuedRequest, int]:
+    outcome: Outcome | None = None
+    try:
+        endpoint.input.model_validate(payload)
+    except ValidationError as error:
+        outcome = rejected(error)
+    with service.submitting:
+        if outcome is None:
+            _keep_limits(service, endpoint, asker, wishes)
+        accepted = service.requests.submit(
+            endpoint.id,
+            payload,
+            key_id=asker.key_id,
+            summary=endpoint.summary(payload),
+            priority=wishes.priority,
+            webhook_url=wishes.webhook_url,
+            base_url=wishes.base_url,
+            start_seconds=wishes.start_seconds,
+            no_retry=wishes.no_retry,
+            keep_payloads=wishes.keep_payloads,
+            file_seconds=wishes.file_seconds,
+            outcome=outcome,
+        )
+    return accepted, service.requests.ahead(accepted.id) if outcome is None else 0
+
+
+def _keep_limits(service: Service, endpoint: Endpoint, asker: Caller, wishes: Wishes) -> None:
+    """429 is for what passes by itself: the clients try again."""
+    requests, settings = service.requests, service.settings
+    if wishes.max_queue_length is not None:
+        waiting = requests.count_queued(endpoint=endpoint.id)
+        if waiting > wishes.max_queue_length:
+            raise _full(f"{waiting} requests wait, more than the {wishes.max_queue_length} of fal_max_queue_length.")
+    if settings.max_queue and requests.count_queued() >= settings.max_queue:
+        raise _full(f"The queue is full: {settings.max_queue} requests wait.")
+    most = asker.max_queue or settings.max_queue_per_key
+    if most and requests.count_queued(key_id=asker.key_id) >= most:
+        raise _full(f"{most} requests of this key wait already, which is its limit.")
+
+
+def _full(sentence: str) -> Refusal:
+    return Refusal(429, "concurrent_requests_limit", sentence, _RETRY_LATER | {"X-Fal-Retryable": "true"})
+
+
+async def _replay(request: Request, state: State) -> Response:
+    service = service_of(request)
+    found = await asyncio.to_thread(read_result, service.database, state.id)
+    headers = _named(state.id, state.endpoint)
+    if found is None:
+        return JSONResponse({"detail": IN_PROGRESS}, 400, headers=headers | {"Retry-After": "1"})
+    if found.response is None:
+        return JSONResponse({"detail": "The payloads of this request were deleted"}, 404, headers=headers)
+    headers["x-fal-billable-units"] = str(found.units)
+    if found.status_code >= 400:
+        headers["X-Fal-Retryable"] = "true" if found.status_code >= 500 else "false"
+        if found.error_type:
+            headers["X-Fal-Error-Type"] = found.error_type
+        if found.error_type == "request_timeout":
+            headers["X-Fal-Request-Timeout-Type"] = "user"
+    # ASCII, as it is in the table: half of a surrogate pair that a client has sent can't be written otherwise.
+    body = json.dumps(absolute(json.loads(found.response), base_url(request)))
+    return Response(body, found.status_code, headers, "application/json")
+
+
+def _named(id: str, endpoint_id: str) -> dict[str, str]:
+    return {"x-fal-request-id": id, "x-fal-endpoint": endpoint_id}
+
+
+for _path in ("/{path:path}/requests/{id}", "/{path:path}/requests/{id}/response"):
+    router.add_route(PREFIX + _path, result, ["GET"])
+router.add_route(PREFIX + "/{path:path}/requests/{id}/cancel", cancel, ["PUT"])
+router.add_route("/run" + PREFIX + "/{path:path}", run, ["POST"])
+router.add_route(PREFIX + "/{path:path}", submit, ["POST"])

@@ -1,0 +1,81 @@
+"""The process of the server: uvicorn in it, from the open port to the last answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from soundlora.errors import InputError
+from soundlora.server.http.state import Service
+
+_KEEP_ALIVE_SECONDS = 65
+"""Longer than the usual pause between two polls of a client or of a reverse proxy."""
+_PATIENCE_SECONDS = 10
+"""For answers under way when the server is told to stop."""
+_BACKLOG = 2048
+
+
+def open_port(host: str, port: int) -> socket.socket:
+    """Listen on it; 0 takes a free one. Raises InputError when it is taken, or the host is none of this machine's."""
+    opened = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        opened = socket.socket(family, kind, protocol)
+        if os.name != "nt":
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(_BACKLOG)
+    except OSError as error:
+        if opened is not None:
+            opened.close()
+        raise InputError(
+            f"The server can't listen on {host} port {port} ({error.strerror}); choose others with --host and --port."
+        ) from None
+    return opened
+
+
+def serve(app: FastAPI, opened: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Answer until Ctrl-C or SIGTERM; a second one doesn't wait for answers under way. Raises SystemExit on failure."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_PATIENCE_SECONDS,
+    )
+    # uvicorn raises a signal once more when it has ended; by then all is in good order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: None)
+    server = _Server(config, app.state.service, on_ready)
+    server.run(sockets=[opened])
+    if not server.started:
+        sys.exit(1)
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, and tells streams and waiting calls to end before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._service, self._on_ready = service, on_ready
+
+    async def startup(self, *arguments: Any, **named: Any) -> None:
+        await super().startup(*arguments, **named)
+        if self.started:
+            self._on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._service.closing = True
+        super().handle_exit(sig, frame)

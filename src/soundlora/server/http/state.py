@@ -1,0 +1,54 @@
+"""What every route of the server has at hand."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+
+from soundlora.server.endpoints import Endpoint
+from soundlora.server.settings import Settings
+from soundlora.server.storage import Storage
+from soundlora.server.store.database import Database
+from soundlora.server.store.files import Files
+from soundlora.server.store.keys import Keys
+from soundlora.server.store.requests import Requests
+
+if TYPE_CHECKING:
+    from soundlora.server.http.auth import Doorkeeper
+    from soundlora.server.http.status_cache import Board
+    from soundlora.server.work.executor import LocalExecutor
+
+
+@dataclass
+class Service:
+    """One a server; `app.state.service`.
+
+    executor: None where requests are only queued. closing: the server is about to stop, and nobody should wait on.
+    submitting: held while the queue is counted and a request joins it, so that limits are exact.
+    """
+
+    settings: Settings
+    database: Database
+    requests: Requests
+    storage: Storage
+    files: Files
+    keys: Keys
+    endpoints: dict[str, Endpoint]
+    doorkeeper: Doorkeeper
+    board: Board
+    executor: LocalExecutor | None = None
+    closing: bool = False
+    submitting: threading.Lock = field(default_factory=threading.Lock)
+
+    def wake(self) -> None:
+        """Something has joined the queue."""
+        if self.executor is not None:
+            self.executor.wake()
+
+
+def service_of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service

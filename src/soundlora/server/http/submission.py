@@ -1,0 +1,147 @@
+"""What a client asks for around the input of a request: the headers and the query of a submit."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import Request
+
+from soundlora.server.http.address import base_url
+from soundlora.server.http.errors import Refusal
+from soundlora.server.store.requests import PRIORITIES
+
+MAX_BODY_BYTES = 64 * 1024**2
+"""Room for a small data set as a data: URI; larger ones are uploaded."""
+
+_MOST_SECONDS = 10 * 365 * 86400.0
+_WEBHOOK_CHARACTERS = 2048
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How a request is to be treated. start_seconds: it must have begun by then. file_seconds: results live so long.
+
+    base_url: the address it came to, for what is sent to the webhook.
+    """
+
+    base_url: str
+    webhook_url: str | None
+    priority: str
+    max_queue_length: int | None
+    start_seconds: float | None
+    no_retry: bool
+    keep_payloads: bool
+    file_seconds: float | None
+
+
+def read_wishes(request: Request) -> Wishes:
+    """Raises Refusal that names the header or the parameter."""
+    headers, query = request.headers, request.query_params
+    webhook = query.get("fal_webhook") or None
+    if webhook is not None and not _is_web_address(webhook):
+        raise _bad(f"fal_webhook is {webhook[:100]!r}, but it must be a http or https address.")
+    priority = (query.get("priority") or headers.get("x-fal-queue-priority") or "normal").strip().lower()
+    if priority not in PRIORITIES:
+        raise _bad(f"X-Fal-Queue-Priority is {priority[:100]!r}, but it must be normal or low.")
+    length = query.get("fal_max_queue_length")
+    if length is not None and not (length.isascii() and length.isdigit() and len(length) < 10):
+        raise _bad(f"fal_max_queue_length is {length[:100]!r}, but it must be a whole number from 0.")
+    timeout = headers.get("x-fal-request-timeout")
+    return Wishes(
+        base_url=base_url(request),
+        webhook_url=webhook,
+        priority=priority,
+        max_queue_length=None if length is None else int(length),
+        start_seconds=None if timeout is None else _seconds("X-Fal-Request-Timeout", timeout),
+        no_retry=(headers.get("x-fal-no-retry") or "").lower() in ("1", "true", "yes"),
+        keep_payloads=headers.get("x-fal-store-io") != "0",
+        file_seconds=_lifetime(
+            headers.get("x-fal-object-lifecycle-preference") or headers.get("x-fal-object-lifecycle")
+        ),
+    )
+
+
+async def read_body(request: Request) -> Any:
+    """The body as JSON, {} without one. Raises Refusal: 413 when it is too large, 400 when it is no JSON."""
+    body = bytearray()
+    announced = request.headers.get("content-length", "")
+    async for piece in _pieces(request, announced):
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+    if not body.strip():
+        return {}
+    try:
+        return json.loads(bytes(body), parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise _bad("The body is nested too deeply.") from None
+    except ValueError as error:  # what is no UTF-8, too
+        raise _bad(f"The body is not JSON: {error}.") from None
+
+
+async def _pieces(request: Request, announced: str) -> AsyncIterator[bytes]:
+    if announced.isdigit() and int(announced[:20]) > MAX_BODY_BYTES:
+        raise _too_large()
+    async for piece in request.stream():
+        yield piece
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:30]} is too large a number")
+    return value
+
+
+def _lifetime(text: str | None) -> float | None:
+    if text is None:
+        return None
+    name = "X-Fal-Object-Lifecycle-Preference"
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _bad(f"{name} is not JSON.") from None
+    seconds = value.get("expiration_duration_seconds") if isinstance(value, dict) else None
+    return None if seconds is None else _seconds(f"expiration_duration_seconds in {name}", seconds)
+
+
+def _seconds(name: str, given: Any) -> float:
+    try:
+        seconds = math.nan if isinstance(given, bool) else float(given)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise _bad(f"{name} is {str(given)[:100]!r}, but it must be a number of seconds above 0.")
+    return min(seconds, _MOST_SECONDS)
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            len(url) <= _WEBHOOK_CHARACTERS
+            and url.isprintable()
+            and parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port or 1) > 0
+        )
+    except ValueError:
+        return False
+
+
+def _bad(sentence: str) -> Refusal:
+    return Refusal(400, "bad_request", sentence)
+
+
+def _too_large() -> Refusal:
+    most = MAX_BODY_BYTES // 1024**2
+    return Refusal(413, "bad_request", f"The body is larger than {most} MiB; upload the file and send its address.")

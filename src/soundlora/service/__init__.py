@@ -1,1 +1,0 @@
-"""The HTTP side: the hosted endpoint's queue protocol."""
