@@ -193,7 +193,7 @@ def test_a_second_connection_forgets_the_first_ones_key(url: str, app: FastAPI) 
     close_shared_client()
     connect(url + "/", key=secret)
     assert os.environ["FAL_KEY"] == secret
-    app.state.service.doorkeeper._read_at = -1e9
+    app.state.service.authenticator._read_at = -1e9
     assert fal_client.upload(b"x", "audio/wav", "a.wav")
     stranger = fal_client.SyncClient(key="wrong")
     with pytest.raises(fal_client.FalClientHTTPError) as refused:

@@ -17,8 +17,8 @@ from support import BaseNames
 from torch import Tensor
 
 from soundlora.errors import InputError
-from soundlora.lora.adapter import PRESETS
 from soundlora.lora.file import read_lora, write_lora
+from soundlora.lora.targets import PRESETS
 from soundlora.pipeline.train import TrainingResult, train
 from soundlora.progress import Progress, StoppedError
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from soundlora.contract.fields import File
 from soundlora.contract.training import (
     DEFAULT_NEGATIVE_PROMPT,
-    File,
     TrainingRequest,
     TrainingResult,
     billable_units,

@@ -15,8 +15,10 @@ from support import assert_matches, parity_cases
 from torch import Tensor, nn
 
 from soundlora.errors import InputError
-from soundlora.lora.adapter import PRESETS, TARGETS, Adapter, LoRALinear, load_lora, target_names
+from soundlora.lora.adapter import Adapter, load_lora
 from soundlora.lora.file import read_lora
+from soundlora.lora.layer import LoRALinear
+from soundlora.lora.targets import PRESETS, TARGETS, target_names
 from soundlora.model.latents import positions
 from soundlora.model.transformer import AudioTransformer
 

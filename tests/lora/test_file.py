@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from soundlora.errors import InputError
-from soundlora.lora.adapter import Adapter, load_lora, target_names
+from soundlora.lora.adapter import Adapter, load_lora
 from soundlora.lora.file import Pair, read_lora, write_lora
 from soundlora.lora.names import WRITTEN_NAMINGS, WrittenNaming, written_keys
+from soundlora.lora.targets import target_names
 
 MODULE = "transformer_blocks.0.audio_attn1.to_q"
 RANK = 4

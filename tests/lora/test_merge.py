@@ -12,9 +12,10 @@ from support import CPU, TINY_CHECKPOINT, TINY_ENCODER, rewrite
 from torch import Tensor
 
 from soundlora.errors import InputError
-from soundlora.lora.adapter import Adapter, load_lora, target_names
+from soundlora.lora.adapter import Adapter, load_lora
 from soundlora.lora.file import Lora, read_lora
 from soundlora.lora.merge import merge, relative_norm
+from soundlora.lora.targets import target_names
 from soundlora.model.latents import positions
 from soundlora.model.transformer import AudioTransformer
 from soundlora.weights.base import open_base

@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from support import FIXTURES, TINY_CHECKPOINT
 from torch import Tensor
 
-from soundlora.lora.adapter import Adapter, load_lora, target_names
+from soundlora.lora.adapter import Adapter, load_lora
 from soundlora.lora.file import write_lora
 from soundlora.lora.names import WrittenNaming, written_keys
+from soundlora.lora.targets import target_names
 from soundlora.model.config import parse_config
 from soundlora.model.latents import positions
 from soundlora.model.transformer import AudioTransformer

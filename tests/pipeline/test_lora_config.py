@@ -8,7 +8,7 @@ import pytest
 from support import BaseNames
 
 from soundlora.dataset import inspect_dataset
-from soundlora.lora.adapter import PRESETS
+from soundlora.lora.targets import PRESETS
 from soundlora.pipeline.lora_config import lora_metadata, run_config
 
 

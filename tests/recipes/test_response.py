@@ -7,7 +7,8 @@ from response import FACTOR, TEXT_FACTOR, strengthen
 from sizes import AUDIO, MODEL
 from torch import Tensor
 
-from soundlora.lora.adapter import Adapter, target_names
+from soundlora.lora.adapter import Adapter
+from soundlora.lora.targets import target_names
 from soundlora.model.latents import positions
 from soundlora.model.transformer import AudioTransformer
 

@@ -7,7 +7,8 @@ import torch
 from memory import TensorMemory
 from parity.cases import checkpoint
 
-from soundlora.lora.adapter import Adapter, target_names
+from soundlora.lora.adapter import Adapter
+from soundlora.lora.targets import target_names
 from soundlora.model.config import ModelConfig, TransformerConfig
 from soundlora.model.quantize import quantize
 from soundlora.model.transformer import AudioTransformer

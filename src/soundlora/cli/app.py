@@ -11,12 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from soundlora import __version__
 from soundlora.cli.base import app as base_commands
+from soundlora.cli.keys import app as keys_commands
 from soundlora.cli.lora import app as lora_commands
-from soundlora.cli.serve import keys_commands, serve
+from soundlora.cli.serve import serve
 from soundlora.errors import InputError
 from soundlora.progress import StoppedError
+from soundlora.version import __version__
 
 app = typer.Typer(
     name="soundlora",

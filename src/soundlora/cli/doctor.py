@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from soundlora import __version__
 from soundlora.errors import InputError
 from soundlora.system.cache_root import default_root
 from soundlora.system.gpu_memory import GIB
 from soundlora.training.memory_plan import SHARE, Settings, fitting
+from soundlora.version import __version__
 from soundlora.weights.base import NANO, compute_dtype, open_base, pick_device
 from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
 

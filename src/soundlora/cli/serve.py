@@ -1,9 +1,7 @@
-"""soundlora serve, and soundlora keys create | list | revoke."""
+"""soundlora serve."""
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,8 +19,6 @@ DataDirOption = Annotated[
 DatabaseOption = Annotated[
     str | None, typer.Option(help="postgresql://user@host/name. [default: an SQLite file in the data folder]")
 ]
-
-keys_commands = typer.Typer(help="Keys that let clients into the server.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def serve(
@@ -50,7 +46,7 @@ def serve(
     ] = None,
 ) -> None:
     """Answer the hosted endpoint's queue protocol. Every option is an environment variable too: SOUNDLORA_PORT."""
-    settings = _settings(
+    settings = settings_of(
         host=host,
         port=port,
         data_dir=data_dir,
@@ -94,70 +90,10 @@ def serve(
     serve_app(app, opened, say_ready)
 
 
-@keys_commands.command()
-def create(
-    name: Annotated[str, typer.Argument(help="Whose it is.")],
-    max_queue: Annotated[int, typer.Option(min=0, help="Requests of it that may wait; 0 is the server's limit.")] = 0,
-    data_dir: DataDirOption = None,
-    database: DatabaseOption = None,
-) -> None:
-    """Make a key. Its secret is shown now and never again; clients take it as FAL_KEY."""
-    key, secret = _keys(data_dir, database).create(name, max_queue)
-    print(f"{secret}\nThis is the key of {key.name}; it can't be shown again.")
-
-
-@keys_commands.command("list")
-def list_(
-    data_dir: DataDirOption = None,
-    database: DatabaseOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
-) -> None:
-    """Show all keys, without their secrets."""
-    found = _keys(data_dir, database).list()
-    if as_json:
-        shown: list[dict[str, Any]] = [
-            {
-                "id": key.id,
-                "name": key.name,
-                "created_at": key.created_at,
-                "revoked_at": key.revoked_at,
-                "max_queue": key.max_queue,
-            }
-            for key in found
-        ]
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
-        return
-    if not found:
-        print("There are no keys; soundlora keys create NAME makes one.")
-    for key in found:
-        state = "valid" if key.revoked_at is None else f"revoked {_day(key.revoked_at)}"
-        print(f"{key.id}  {_day(key.created_at)}  {state:<18}  {key.name}")
-
-
-@keys_commands.command()
-def revoke(
-    id: Annotated[str, typer.Argument(help="As soundlora keys list shows it.")],
-    data_dir: DataDirOption = None,
-    database: DatabaseOption = None,
-) -> None:
-    """Let nobody in with a key any more; a running server knows within a second."""
-    _keys(data_dir, database).revoke(id)
-    print(f"{id} is revoked.")
-
-
-def _settings(**given: Any) -> Settings:
+def settings_of(**given: Any) -> Settings:
     from soundlora.server.settings import Settings
 
     return Settings.from_environment(**given)
-
-
-def _keys(data_dir: Path | None, database_url: str | None) -> Keys:
-    from soundlora.server.store.database import Database
-    from soundlora.server.store.keys import Keys
-
-    database = Database(_settings(data_dir=data_dir, database_url=database_url).database)
-    database.migrate()
-    return Keys(database)
 
 
 def _door(settings: Settings, keys: Keys) -> str:
@@ -192,7 +128,3 @@ def _without_password(url: str) -> str:
     from sqlalchemy.engine import make_url
 
     return make_url(url).render_as_string(hide_password=True)
-
-
-def _day(at: float) -> str:
-    return time.strftime("%Y-%m-%d", time.localtime(at))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT, File, Number, WholeNumber
+from soundlora.contract.fields import File, Number, WholeNumber, without_nulls
+from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT
 
 MAX_LORAS = 3
 
@@ -26,7 +26,7 @@ class LoraChoice(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_default(cls, data: Any) -> Any:
-        return _without_nulls(data)
+        return without_nulls(data)
 
 
 class GenerationRequest(BaseModel):
@@ -56,7 +56,7 @@ class GenerationRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_default(cls, data: Any) -> Any:
-        return _without_nulls(data)
+        return without_nulls(data)
 
 
 class GenerationResult(BaseModel):
@@ -65,10 +65,3 @@ class GenerationResult(BaseModel):
     audio: File = Field(description="The generated sound.")
     prompt: str = Field(description="The prompt it was generated from.")
     seed: int = Field(description="The seed it was generated with.")
-
-
-def _without_nulls(data: Any) -> Any:
-    """Clients with optional fields send null for "not given"."""
-    if isinstance(data, Mapping):
-        return {name: value for name, value in data.items() if value is not None}
-    return data

@@ -11,6 +11,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from soundlora.contract.fields import File, Number, WholeNumber, without_nulls
 from soundlora.errors import InputError
 
 DEFAULT_NEGATIVE_PROMPT = (
@@ -33,22 +34,11 @@ PRICE_PER_STEP = 0.0022
 MINIMUM_BILLED_STEPS = 100
 
 
-def _not_bool(value: object) -> object:
-    """Refuse true and false where a number is meant: `learning_rate: true` would otherwise train at a rate of 1."""
-    if isinstance(value, bool):
-        raise ValueError("a number is needed")
-    return value
-
-
 def _digits_to_int(value: object) -> object:
     """Accept "32" as 32: the endpoint's generated JavaScript types print the rank's default as a string."""
     if isinstance(value, str) and value.strip().isdecimal():
         return int(value)
     return value
-
-
-WholeNumber = Annotated[int, BeforeValidator(_not_bool)]
-Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
 
 
 def _video_field(default: object) -> Any:
@@ -141,20 +131,7 @@ class TrainingRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_default(cls, data: Any) -> Any:
-        """Drop nulls: clients with optional fields send them for "not given"."""
-        if isinstance(data, Mapping):
-            return {name: value for name, value in data.items() if value is not None}
-        return data
-
-
-class File(BaseModel):
-    """A file of the result, as the endpoint describes it. `file_size` is in bytes."""
-
-    url: str = Field(description="The URL where the file can be downloaded from.")
-    content_type: str | None = Field(None, description="The mime type of the file.")
-    file_name: str | None = Field(None, description="The name of the file.")
-    file_size: int | None = Field(None, description="The size of the file in bytes.")
-    file_data: str | None = Field(None, description="File data.")
+        return without_nulls(data)
 
 
 class TrainingResult(BaseModel):

@@ -7,92 +7,20 @@ which two of the three ignore or refuse; the scale alpha/rank is folded into B.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundlora.errors import InputError
 from soundlora.lora.file import Pair, read_lora, write_lora
 from soundlora.lora.joint import Aside, Joints
+from soundlora.lora.layer import LoRALinear
+from soundlora.lora.targets import GROUPS, target_names
 from soundlora.model.attention import Attention
-from soundlora.model.quantize import linear, linear_backward
 from soundlora.model.transformer import AudioTransformer
-
-# Attention and feed-forward projections of the audio stream, those with one input together; gates, norms and modulation
-# stay as they are.
-GROUPS = (
-    ("audio_attn1.to_q", "audio_attn1.to_k", "audio_attn1.to_v"),
-    ("audio_attn1.to_out.0",),
-    ("audio_attn2.to_q",),
-    ("audio_attn2.to_k", "audio_attn2.to_v"),
-    ("audio_attn2.to_out.0",),
-    ("audio_ff.net.0.proj",),
-    ("audio_ff.net.2",),
-)
-TARGETS = tuple(target for group in GROUPS for target in group)
-
-# What `--targets` may say. Without the attention to the text a LoRA leaves the base's obedience to prompts alone.
-PRESETS = {
-    "all": TARGETS,
-    "attention": tuple(target for target in TARGETS if target.startswith("audio_attn")),
-    "self-ff": tuple(target for target in TARGETS if not target.startswith("audio_attn2")),
-}
-
-
-class LoRALinear(nn.Module):
-    """y = base(x) + scale · B(A(x)); the base is frozen, A and B are fp32.
-
-    `base` may itself be a LoRALinear: several adapters then add up.
-    """
-
-    def __init__(self, base: nn.Module, lora_a: Tensor, lora_b: Tensor, scale: float) -> None:
-        super().__init__()
-        self.base = base
-        self.lora_A = nn.Parameter(lora_a)  # (rank, inputs)
-        self.lora_B = nn.Parameter(lora_b)  # (outputs, rank)
-        self.scale = scale
-        self.joint: Callable[[Tensor], Tensor] | None = None  # in training, see `Adapter.join`
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.joint is not None and torch.is_grad_enabled():
-            return self.joint(x)
-        a = self.lora_A.to(x.dtype)
-        b = (self.lora_B if self.scale == 1 else self.lora_B * self.scale).to(x.dtype)
-        if isinstance(self.base, nn.Linear) and self.base.bias is not None:
-            out: Tensor = _AdaptedLinear.apply(x, self.base.weight, self.base.bias, a, b)  # type: ignore[no-untyped-call]
-            return out
-        result: Tensor = self.base(x) + F.linear(F.linear(x, a), b)
-        return result
-
-
-class _AdaptedLinear(torch.autograd.Function):
-    """x Wᵀ + bias + (x Aᵀ) Bᵀ with frozen W and bias, in three products forward and five backward.
-
-    Left to autograd the same takes twice as many calls, and a small model's step is made of calls. A quantised W is
-    kept as it is, not as widened for a product.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1])
-        low = flat @ a.T
-        ctx.save_for_backward(flat, weight, a, b, low)
-        ctx.shape = x.shape
-        return linear(flat, weight, bias).addmm_(low, b.T).view(*x.shape[:-1], -1)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor]:
-        flat, weight, a, b, low = ctx.saved_tensors
-        g = gradient.reshape(-1, gradient.shape[-1])
-        g_low = g @ b
-        g_x = None
-        if ctx.needs_input_grad[0]:
-            g_x = linear_backward(g, weight).addmm_(g_low, a).view(ctx.shape)
-        return g_x, None, None, g_low.T @ flat, g.T @ low
 
 
 class Adapter:
@@ -223,13 +151,6 @@ class Adapter:
 def _is_plain(layer: nn.Module) -> TypeGuard[LoRALinear]:
     """Whether it is a LoRA layer on an ordinary matrix."""
     return isinstance(layer, LoRALinear) and type(layer.base) is nn.Linear
-
-
-def target_names(model: AudioTransformer, targets: str = "all") -> list[str]:
-    """The preset's modules of every block, in order. Raises InputError when there is no such preset."""
-    if targets not in PRESETS:
-        raise InputError(f"targets is {targets!r}, but it must be one of {', '.join(PRESETS)}.")
-    return [f"transformer_blocks.{i}.{target}" for i in range(model.config.layers) for target in PRESETS[targets]]
 
 
 def check_shapes(name: str, pair: Pair, shape: tuple[int, ...]) -> None:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from soundlora.lora.adapter import LoRALinear
-
+from soundlora.lora.layer import LoRALinear
 
 _ALIGNED = 8  # numbers: kernels read rows of q, k and v in pieces of 16 bytes, and don't ask where they begin
 

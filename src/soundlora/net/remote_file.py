@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from soundlora import __version__
 from soundlora.errors import InputError
 from soundlora.net.addresses import public_name
+from soundlora.version import __version__
 
 _WAITS = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds after each failure in a row; then it is given up
 _LONGEST_WAIT = 60.0  # seconds; a server that asks for more is not waited for so long

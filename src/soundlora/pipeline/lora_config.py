@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from soundlora import __version__
 from soundlora.dataset import DatasetReport
-from soundlora.lora.adapter import PRESETS
+from soundlora.lora.targets import PRESETS
+from soundlora.version import __version__
 from soundlora.weights.base import Base
 
 TRAINING_TYPE = "t2a"

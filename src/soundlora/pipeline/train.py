@@ -16,9 +16,10 @@ from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT, TrainingRequest
 from soundlora.dataset import DatasetReport
 from soundlora.dataset.source import shown
 from soundlora.errors import InputError
-from soundlora.lora.adapter import PRESETS, Adapter
+from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import Lora, read_lora
 from soundlora.lora.rank import load_into_adapter
+from soundlora.lora.targets import PRESETS
 from soundlora.model.quantize import check_quantization
 from soundlora.net.addresses import public_name
 from soundlora.pipeline.cache import Cache, cached_contexts

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from soundlora.lora.adapter import Adapter, LoRALinear
+from soundlora.lora.adapter import Adapter
+from soundlora.lora.layer import LoRALinear
 from soundlora.model.attention import Attention
 from soundlora.model.config import AudioConfig
 from soundlora.model.latents import positions

@@ -14,8 +14,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from soundlora.lora.adapter import GROUPS, PRESETS, target_names
 from soundlora.lora.joint import aligned
+from soundlora.lora.targets import GROUPS, PRESETS, target_names
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.config import GeneratorConfig, ModelConfig, TransformerConfig
 from soundlora.model.connector import AudioConnector, FeatureProjection

@@ -84,12 +84,12 @@ def test_places_are_right_for_few_and_for_many_askers(client: TestClient, servic
     ids = [submit(client) for _ in range(30)]
 
     async def places(asked: Sequence[str]) -> list[int]:
-        states = await asyncio.gather(*(service.board.state(id) for id in asked))
-        return [service.board.position(state) for state in states if state is not None]
+        states = await asyncio.gather(*(service.status_cache.state(id) for id in asked))
+        return [service.status_cache.position(state) for state in states if state is not None]
 
     for asked in (ids, ids[20:23], ids[10:]):
         assert asyncio.run(places(asked)) == [ids.index(id) for id in asked]
-        service.board.changed(ids[0])
+        service.status_cache.changed(ids[0])
     claim(service.requests)
     time.sleep(2 * board.FRESH_SECONDS)
     assert asyncio.run(places(ids[5:7])) == [4, 5]

@@ -65,7 +65,7 @@ def test_a_token_is_what_the_python_client_expects(client: TestClient) -> None:
 
 def test_a_token_lets_files_in_and_nothing_else(client: TestClient, service: Service) -> None:
     key, secret = service.keys.create("studio")
-    service.doorkeeper._read_at = -1e9
+    service.authenticator._read_at = -1e9
     assert client.post("/storage/auth/token").status_code == 401
     token = client.post("/storage/auth/token", headers={"Authorization": f"Key {secret}"}).json()["token"]
     bearer = {"Authorization": f"Bearer {token}"}
@@ -84,11 +84,11 @@ def test_a_token_is_good_no_longer_than_its_key(client: TestClient, service: Ser
     anonymous = client.post("/storage/auth/token").json()["token"]
     key, secret = service.keys.create("studio")
     other = service.keys.create("other")[0]
-    service.doorkeeper._read_at = -1e9
+    service.authenticator._read_at = -1e9
     token = client.post("/storage/auth/token", headers={"Authorization": f"Key {secret}"}).json()["token"]
 
     def sent(token: str) -> int:
-        service.doorkeeper._read_at = -1e9
+        service.authenticator._read_at = -1e9
         headers = {"Authorization": f"Bearer {token}"}
         return int(client.post("/files/upload", content=b"x", headers=headers).status_code)
 
@@ -148,7 +148,7 @@ def test_a_file_is_not_called_protected_when_it_is_not(client: TestClient, servi
 
 def test_a_signed_address_takes_the_file_without_a_key(client: TestClient, service: Service) -> None:
     _, secret = service.keys.create("studio")
-    service.doorkeeper._read_at = -1e9
+    service.authenticator._read_at = -1e9
     upload, file = initiate(client, Authorization=f"Key {secret}")
     assert client.get(file).status_code == 404
     assert client.put(upload, content=b"zip").status_code == 200

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from soundlora import __version__
 from soundlora.server.endpoints import endpoints, unit_prices
 from soundlora.server.http import (
+    billing,
     downloads,
     errors,
     history,
@@ -27,10 +27,10 @@ from soundlora.server.http import (
     uploads,
     webhooks,
 )
-from soundlora.server.http.auth import Doorkeeper
-from soundlora.server.http.middleware import Door
+from soundlora.server.http.auth import Authenticator
+from soundlora.server.http.middleware import EdgeMiddleware
 from soundlora.server.http.state import Service
-from soundlora.server.http.status_cache import Board
+from soundlora.server.http.status_cache import StatusCache
 from soundlora.server.settings import Settings
 from soundlora.server.storage import Storage
 from soundlora.server.store.database import Database
@@ -39,12 +39,14 @@ from soundlora.server.store.keys import Keys
 from soundlora.server.store.requests import Requests
 from soundlora.server.store.totals import Totals
 from soundlora.server.work.executor import LocalExecutor
+from soundlora.version import __version__
 
 _IN_ORDER = (
     uploads,
     downloads,
     models,
     history,
+    billing,
     openapi,
     webhooks,
     metrics,
@@ -90,7 +92,7 @@ def create_app(settings: Settings, *, database: Database | None = None, executor
     errors.install(app)
     for routes in _IN_ORDER:
         app.include_router(routes.router)
-    app.add_middleware(Door)
+    app.add_middleware(EdgeMiddleware)
     return app
 
 
@@ -107,8 +109,8 @@ def _service(settings: Settings, database: Database, executor: bool) -> Service:
         files=Files(database, storage),
         keys=keys,
         endpoints=endpoints(settings),
-        doorkeeper=Doorkeeper(keys, settings),
-        board=Board(database, requests),
+        authenticator=Authenticator(keys, settings),
+        status_cache=StatusCache(database, requests),
         executor=LocalExecutor(settings, requests) if executor else None,
     )
 

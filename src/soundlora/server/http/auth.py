@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 
-from soundlora.server.http.address import header, outside_url
-from soundlora.server.http.state import service_of
+from soundlora.server.http.headers import header, outside_url
 from soundlora.server.settings import Settings
 from soundlora.server.store.keys import Key, Keys, hash_of
 
@@ -32,7 +31,7 @@ class Caller:
     max_queue: int = 0
 
 
-class Doorkeeper:
+class Authenticator:
     """Knows the keys; the table is asked once a second at most."""
 
     def __init__(self, keys: Keys, settings: Settings) -> None:
@@ -101,11 +100,6 @@ class Doorkeeper:
                 "This server has no keys, so it answers programs and pages of its own machine only; make a key with "
                 "soundlora keys create NAME.",
             )
-
-
-async def caller(request: Request) -> Caller:
-    """The caller of a route, as a dependency or called by itself. Raises HTTPException 401 or 403."""
-    return await service_of(request).doorkeeper.caller(request)
 
 
 def _is_address(host: str) -> bool:

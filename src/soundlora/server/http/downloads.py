@@ -10,8 +10,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from soundlora.server.http.depends import service_of
 from soundlora.server.http.errors import Refusal
-from soundlora.server.http.state import service_of
 from soundlora.server.store.files import FileRow
 
 router = APIRouter()

@@ -21,9 +21,8 @@ from starlette.exceptions import HTTPException
 
 from soundlora.contract.training import TrainingRequest
 from soundlora.errors import InputError
-from soundlora.server.http.auth import caller
-from soundlora.server.http.platform import Asks
-from soundlora.server.http.state import Service, service_of
+from soundlora.server.http.depends import Asks, caller, service_of
+from soundlora.server.http.state import Service
 from soundlora.server.http.submission import read_body
 from soundlora.server.work.inputs import fetch
 from soundlora.server.work.outcomes import outcome_of

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
-from soundlora import __version__
-from soundlora.server.http.auth import Caller, caller
-from soundlora.server.http.state import service_of
+from soundlora.server.http.auth import Caller
+from soundlora.server.http.depends import caller, service_of
 from soundlora.server.store.totals import BUCKETS, Now, Totals, now
+from soundlora.version import __version__
 
 router = APIRouter(tags=["operation"])
 

@@ -7,8 +7,8 @@ from urllib.parse import unquote, urlsplit
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from soundlora.server.http.address import header, remember_outside
 from soundlora.server.http.auth import OFFICIAL_HOSTS
+from soundlora.server.http.headers import header, remember_outside
 
 PROXY_PATH = "/api/fal/proxy"
 _RUN_HOSTS = ("fal.run", "falrun.com")
@@ -17,7 +17,7 @@ _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _BODY_METHODS = ("POST", "PUT")
 
 
-class Door:
+class EdgeMiddleware:
     """Sends a call that came through the proxy, or under an official name, to the route that it means."""
 
     def __init__(self, app: ASGIApp) -> None:

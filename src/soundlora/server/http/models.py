@@ -10,9 +10,9 @@ from starlette.exceptions import HTTPException
 
 from soundlora.server.endpoints import Endpoint
 from soundlora.server.http.address import base_url
+from soundlora.server.http.depends import Asks, service_of
 from soundlora.server.http.openapi import document
-from soundlora.server.http.platform import CURRENCY, ERRORS, Asks, EndpointIds, PlatformRoute, dollars, known
-from soundlora.server.http.state import service_of
+from soundlora.server.http.platform import CURRENCY, ERRORS, EndpointIds, PlatformRoute, dollars, known
 from soundlora.server.store.history import History
 
 router = APIRouter(prefix="/v1", tags=["platform"], route_class=PlatformRoute, responses=ERRORS)

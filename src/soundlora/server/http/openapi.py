@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from soundlora.server.endpoints import Endpoint
 from soundlora.server.http.address import base_url
-from soundlora.server.http.state import service_of
+from soundlora.server.http.depends import service_of
 
 router = APIRouter(tags=["description"])
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -15,16 +16,13 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from soundlora.errors import InputError
-from soundlora.server.http.auth import Caller, caller
-from soundlora.server.http.state import service_of
+from soundlora.server.http.depends import service_of
 from soundlora.server.storage import StorageError
 from soundlora.server.work.outcomes import clean
 
 CURRENCY = "USD"
 _DOCS_URL = "https://docs.fal.ai/platform-apis/v1"
 _TYPES = {400: "validation_error", 401: "authorization_error", 403: "authorization_error", 404: "not_found"}
-
-Asks = Annotated[Caller, Depends(caller)]
 
 
 class ErrorBody(BaseModel):
@@ -79,6 +77,15 @@ EndpointIds = Annotated[
 ]
 
 
+DEFAULT_LIMIT = 50
+MOST = 100
+
+Limit = Annotated[int, Query(ge=1, le=MOST)]
+Cursor = Annotated[str | None, Query(description="The next_cursor of the page before.", max_length=500)]
+Start = Annotated[datetime | None, Query(description="From then on; ISO 8601, UTC where no offset is given.")]
+End = Annotated[datetime | None, Query(description="Before then.")]
+
+
 def known(request: Request, endpoint_ids: list[str] | None) -> list[str]:
     """The ids that a client named, each once. Raises HTTPException 404 for one that there isn't."""
     ids = [id.strip() for given in endpoint_ids or [] for id in given.split(",") if id.strip()]
@@ -90,6 +97,16 @@ def known(request: Request, endpoint_ids: list[str] | None) -> list[str]:
 
 def dollars(nano_usd: int) -> float:
     return nano_usd / 1e9
+
+
+def seconds_of(moment: datetime | None) -> float | None:
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def time_of(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _error(status_code: int, message: str, headers: Any = None) -> JSONResponse:

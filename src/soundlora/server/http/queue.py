@@ -13,9 +13,10 @@ from starlette.exceptions import HTTPException
 
 from soundlora.server.endpoints import Endpoint
 from soundlora.server.http.address import absolute, base_url
-from soundlora.server.http.auth import Caller, caller
+from soundlora.server.http.auth import Caller
+from soundlora.server.http.depends import caller, service_of
 from soundlora.server.http.errors import Refusal
-from soundlora.server.http.state import Service, service_of
+from soundlora.server.http.state import Service
 from soundlora.server.http.status_cache import FRESH_SECONDS
 from soundlora.server.http.submission import Wishes, read_body, read_wishes
 from soundlora.server.store.finish import Outcome
@@ -61,7 +62,7 @@ async def run(request: Request) -> Response:
     payload = await read_body(request)
     accepted, _ = await _accept(service, endpoint, payload, asker, wishes)
     while True:
-        state = await service.board.state(accepted.id)
+        state = await service.status_cache.state(accepted.id)
         if state is not None and state.state == "completed":
             return await _replay(request, state)
         if service.closing:
@@ -86,7 +87,7 @@ async def cancel(request: Request) -> Response:
         return JSONResponse({"status": "NOT_FOUND", "success": False, "detail": error.detail}, 404)
     service = service_of(request)
     status = await asyncio.to_thread(service.requests.cancel, state.id)
-    service.board.changed(state.id)
+    service.status_cache.changed(state.id)
     code = {"OK": 200, "CANCELLATION_REQUESTED": 202, "ALREADY_COMPLETED": 400, "NOT_FOUND": 404}[status]
     return JSONResponse({"status": status, "success": code < 400}, code, headers=_named(state.id, state.endpoint))
 
@@ -109,7 +110,7 @@ async def state_of(request: Request) -> State:
     service = service_of(request)
     asker = await caller(request)
     id, path = request.path_params["id"], f"{PREFIX[1:]}/{request.path_params['path']}"
-    state = await service.board.state(id) if len(id) == 36 else None
+    state = await service.status_cache.state(id) if len(id) == 36 else None
     if state is not None and state.key_id == asker.key_id:
         endpoint = service.endpoints.get(state.endpoint)
         if endpoint is not None and path in (endpoint.id, endpoint.app):
@@ -128,7 +129,7 @@ async def _accept(
 ) -> tuple[QueuedRequest, int]:
     """The request and how many wait before it."""
     accepted, ahead = await asyncio.to_thread(_join, service, endpoint, payload, asker, wishes)
-    service.board.changed(accepted.id)
+    service.status_cache.changed(accepted.id)
     if accepted.state == "queued":
         service.wake()
     return accepted, ahead

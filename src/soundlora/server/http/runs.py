@@ -14,9 +14,10 @@ from starlette.exceptions import HTTPException
 
 from soundlora.server.endpoints import TRAINING
 from soundlora.server.http.address import absolute, base_url
-from soundlora.server.http.auth import Caller, caller
-from soundlora.server.http.platform import ERRORS, Asks, PlatformRoute
-from soundlora.server.http.state import Service, service_of
+from soundlora.server.http.auth import Caller
+from soundlora.server.http.depends import Asks, caller, service_of
+from soundlora.server.http.platform import ERRORS, PlatformRoute
+from soundlora.server.http.state import Service
 from soundlora.server.store import listing as runs
 from soundlora.server.store.requests import Request as QueuedRequest
 

@@ -6,9 +6,9 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastapi import Request
-
 from soundlora.server.endpoints import Endpoint
+from soundlora.server.http.auth import Authenticator
+from soundlora.server.http.status_cache import StatusCache
 from soundlora.server.settings import Settings
 from soundlora.server.storage import Storage
 from soundlora.server.store.database import Database
@@ -17,8 +17,6 @@ from soundlora.server.store.keys import Keys
 from soundlora.server.store.requests import Requests
 
 if TYPE_CHECKING:
-    from soundlora.server.http.auth import Doorkeeper
-    from soundlora.server.http.status_cache import Board
     from soundlora.server.work.executor import LocalExecutor
 
 
@@ -37,8 +35,8 @@ class Service:
     files: Files
     keys: Keys
     endpoints: dict[str, Endpoint]
-    doorkeeper: Doorkeeper
-    board: Board
+    authenticator: Authenticator
+    status_cache: StatusCache
     executor: LocalExecutor | None = None
     closing: bool = False
     submitting: threading.Lock = field(default_factory=threading.Lock)
@@ -47,8 +45,3 @@ class Service:
         """Something has joined the queue."""
         if self.executor is not None:
             self.executor.wake()
-
-
-def service_of(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service

@@ -11,9 +11,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from soundlora.server.http.address import base_url
+from soundlora.server.http.depends import service_of
 from soundlora.server.http.queue import PREFIX, state_of, urls
-from soundlora.server.http.state import service_of
-from soundlora.server.http.status_cache import FRESH_SECONDS, Board
+from soundlora.server.http.status_cache import FRESH_SECONDS, StatusCache
 from soundlora.server.store.states import State
 
 PING_SECONDS = 15.0
@@ -24,11 +24,11 @@ router = APIRouter(include_in_schema=False)
 async def status(request: Request) -> Response:
     """The state now; with logs=1 or true, all lines of the log so far."""
     state = await state_of(request)
-    board = service_of(request).board
-    lines = await board.lines(state) if _with_logs(request) else None
+    status_cache = service_of(request).status_cache
+    lines = await status_cache.lines(state) if _with_logs(request) else None
     code = 200 if state.state == "completed" else 202
     headers = {"x-fal-request-id": state.id}
-    return Response(_body(state, board, base_url(request), lines), code, headers, "application/json")
+    return Response(_body(state, status_cache, base_url(request), lines), code, headers, "application/json")
 
 
 async def stream(request: Request) -> Response:
@@ -47,11 +47,11 @@ async def _events(request: Request, state: State) -> AsyncIterator[str]:
     while True:
         new: Sequence[str] | None = None
         if with_logs:
-            new = (await service.board.lines(state))[lines_told:]
+            new = (await service.status_cache.lines(state))[lines_told:]
             lines_told += len(new)
-        now = (state.state, service.board.position(state) if state.state == "queued" else 0)
+        now = (state.state, service.status_cache.position(state) if state.state == "queued" else 0)
         if now != told or new:
-            yield f"data: {_body(state, service.board, base, new)}\n\n"
+            yield f"data: {_body(state, service.status_cache, base, new)}\n\n"
             told, last_word = now, time.monotonic()
         elif time.monotonic() - last_word >= PING_SECONDS:
             yield ": ping\n\n"
@@ -59,16 +59,16 @@ async def _events(request: Request, state: State) -> AsyncIterator[str]:
         if state.state == "completed" or service.closing:
             return
         await asyncio.sleep(FRESH_SECONDS)
-        found = await service.board.state(state.id)
+        found = await service.status_cache.state(state.id)
         if found is None:
             return
         state = found
 
 
-def _body(state: State, board: Board, base: str, lines: Sequence[str] | None) -> str:
+def _body(state: State, status_cache: StatusCache, base: str, lines: Sequence[str] | None) -> str:
     fields: dict[str, object] = {"request_id": state.id, **urls(base, state.endpoint, state.id), "metrics": {}}
     if state.state == "queued":
-        fields |= {"status": "IN_QUEUE", "queue_position": board.position(state)}
+        fields |= {"status": "IN_QUEUE", "queue_position": status_cache.position(state)}
     elif state.state == "running":
         fields["status"] = "IN_PROGRESS"
     else:

@@ -44,7 +44,7 @@ class _Entry:
         return over or now - self.read_at < FRESH_SECONDS
 
 
-class Board:
+class StatusCache:
     """Used on the event loop; its queries run in threads. Memory holds what was asked for in the last half minute."""
 
     def __init__(self, database: Database, requests: Requests) -> None:

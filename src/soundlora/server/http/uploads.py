@@ -21,10 +21,11 @@ from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
 from soundlora.server.http.address import base_url
-from soundlora.server.http.auth import Caller, caller
+from soundlora.server.http.auth import Caller
+from soundlora.server.http.depends import caller, service_of
 from soundlora.server.http.errors import Refusal
 from soundlora.server.http.parts import Parts, too_large
-from soundlora.server.http.state import Service, service_of
+from soundlora.server.http.state import Service
 from soundlora.server.http.tokens import Signer
 from soundlora.server.store.files import UNFINISHED_SECONDS, FileRow
 
@@ -71,7 +72,7 @@ async def uploader(request: Request) -> Caller:
     if scheme.lower() == "bearer":
         service = service_of(request)
         claim = (await Signer.of(service.database)).read("token", token.strip())
-        if claim is not None and await service.doorkeeper.welcomes(claim["key_id"]):
+        if claim is not None and await service.authenticator.welcomes(claim["key_id"]):
             return Caller(claim["key_id"], "upload")
     return await caller(request)
 

@@ -15,7 +15,6 @@ import httpx2
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 
-from soundlora import __version__
 from soundlora.net.addresses import public_name
 from soundlora.server.http.address import absolute
 from soundlora.server.http.signature import Signer
@@ -23,6 +22,7 @@ from soundlora.server.settings import Settings
 from soundlora.server.store.database import Database
 from soundlora.server.store.deliveries import Deliveries, Delivery
 from soundlora.server.work.inputs import PrivateAddressError, client
+from soundlora.version import __version__
 
 TICK_SECONDS = 1.0
 AT_A_TIME = 16

@@ -1,0 +1,36 @@
+"""What fields of requests and results have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+
+def _not_bool(value: object) -> object:
+    """Refuse true and false where a number is meant: `learning_rate: true` would otherwise train at a rate of 1."""
+    if isinstance(value, bool):
+        raise ValueError("a number is needed")
+    return value
+
+
+WholeNumber = Annotated[int, BeforeValidator(_not_bool)]
+Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
+
+
+class File(BaseModel):
+    """A file of the result, as the endpoint describes it. `file_size` is in bytes."""
+
+    url: str = Field(description="The URL where the file can be downloaded from.")
+    content_type: str | None = Field(None, description="The mime type of the file.")
+    file_name: str | None = Field(None, description="The name of the file.")
+    file_size: int | None = Field(None, description="The size of the file in bytes.")
+    file_data: str | None = Field(None, description="File data.")
+
+
+def without_nulls(data: Any) -> Any:
+    """Clients with optional fields send null for "not given"."""
+    if isinstance(data, Mapping):
+        return {name: value for name, value in data.items() if value is not None}
+    return data

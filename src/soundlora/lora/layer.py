@@ -1,0 +1,64 @@
+"""A linear layer with a low-rank update beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from soundlora.model.quantize import linear, linear_backward
+
+
+class LoRALinear(nn.Module):
+    """y = base(x) + scale · B(A(x)); the base is frozen, A and B are fp32.
+
+    `base` may itself be a LoRALinear: several adapters then add up.
+    """
+
+    def __init__(self, base: nn.Module, lora_a: Tensor, lora_b: Tensor, scale: float) -> None:
+        super().__init__()
+        self.base = base
+        self.lora_A = nn.Parameter(lora_a)  # (rank, inputs)
+        self.lora_B = nn.Parameter(lora_b)  # (outputs, rank)
+        self.scale = scale
+        self.joint: Callable[[Tensor], Tensor] | None = None  # in training, see `Adapter.join`
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.joint is not None and torch.is_grad_enabled():
+            return self.joint(x)
+        a = self.lora_A.to(x.dtype)
+        b = (self.lora_B if self.scale == 1 else self.lora_B * self.scale).to(x.dtype)
+        if isinstance(self.base, nn.Linear) and self.base.bias is not None:
+            out: Tensor = _AdaptedLinear.apply(x, self.base.weight, self.base.bias, a, b)  # type: ignore[no-untyped-call]
+            return out
+        result: Tensor = self.base(x) + F.linear(F.linear(x, a), b)
+        return result
+
+
+class _AdaptedLinear(torch.autograd.Function):
+    """x Wᵀ + bias + (x Aᵀ) Bᵀ with frozen W and bias, in three products forward and five backward.
+
+    Left to autograd the same takes twice as many calls, and a small model's step is made of calls. A quantised W is
+    kept as it is, not as widened for a product.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        low = flat @ a.T
+        ctx.save_for_backward(flat, weight, a, b, low)
+        ctx.shape = x.shape
+        return linear(flat, weight, bias).addmm_(low, b.T).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor]:
+        flat, weight, a, b, low = ctx.saved_tensors
+        g = gradient.reshape(-1, gradient.shape[-1])
+        g_low = g @ b
+        g_x = None
+        if ctx.needs_input_grad[0]:
+            g_x = linear_backward(g, weight).addmm_(g_low, a).view(ctx.shape)
+        return g_x, None, None, g_low.T @ flat, g.T @ low

@@ -1,0 +1,23 @@
+"""What routes ask for: the server's own state, and who calls."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from soundlora.server.http.auth import Caller
+from soundlora.server.http.state import Service
+
+
+def service_of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+async def caller(request: Request) -> Caller:
+    """The caller of a route, as a dependency or called by itself. Raises HTTPException 401 or 403."""
+    return await service_of(request).authenticator.caller(request)
+
+
+Asks = Annotated[Caller, Depends(caller)]
