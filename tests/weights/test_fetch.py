@@ -137,7 +137,7 @@ def test_killed_it_goes_on_from_what_was_safely_on_the_disk(
     file_server: FileServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGKILL leaves the process no time to write anything."""
-    code = "import sys; from soundlora.model import fetch; fetch._SYNC = 50_000; fetch.fetch_base(sys.argv[1])"
+    code = "import sys; from soundlora.weights import fetch; fetch._SYNC = 50_000; fetch.fetch_base(sys.argv[1])"
     process = subprocess.Popen([sys.executable, "-c", code, url])
     entry = fetched(url, "base")
     note = entry.folder / "tiny.safetensors.partial.json"
