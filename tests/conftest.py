@@ -68,13 +68,13 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
 @pytest.fixture
 def file_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     """A web server that stands in for the hub too, and no waiting between tries."""
-    from soundlora.net import remote_file
+    from soundlora.net import patience
 
     with serving() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url + "/")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.delenv("HF_TOKEN", raising=False)
-        monkeypatch.setattr(remote_file, "time", SimpleNamespace(sleep=server.waits.append))
+        monkeypatch.setattr(patience, "time", SimpleNamespace(sleep=server.waits.append))
         yield server
 
 

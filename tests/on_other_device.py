@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from soundlora import Generator, Progress, train
+from soundlora.errors import Interrupted
 from soundlora.lora.adapter import Adapter
 from soundlora.pipeline import cache
 from soundlora.pipeline import train as run
-from soundlora.progress import StoppedError
 from soundlora.training.gradient import Gradient
 from soundlora.training.memory_plan import Plan
 from soundlora.training.trainer import StepFigures, Trainer
@@ -66,7 +66,7 @@ def stop_in_the_middle(name: str) -> None:
 
     try:
         run_on(DEVICE, name, on_progress=stop)
-    except StoppedError:
+    except Interrupted:
         return
     raise AssertionError("the run was not stopped")
 

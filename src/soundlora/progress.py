@@ -65,7 +65,3 @@ class Pace:
         self.loss = loss if self.loss is None else self.loss + weight * (loss - self.loss)
         speed = self._counted / max(self._seconds, 1e-9)
         return Progress("training", self.done, self.steps, self.loss, speed, (self.steps - self.done) / speed)
-
-
-class StoppedError(RuntimeError):
-    """A run or a fetch ended early, with its state saved. The message says how to go on."""

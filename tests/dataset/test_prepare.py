@@ -17,7 +17,6 @@ from soundlora.dataset import (
     ClipsTooShortError,
     DatasetError,
     DuplicateNameError,
-    FileDownloadError,
     InvalidArchiveError,
     NoAudioError,
     UndecodableError,
@@ -27,6 +26,7 @@ from soundlora.dataset import (
     refusal,
 )
 from soundlora.errors import InputError
+from soundlora.net.download import FileDownloadError
 
 
 def clips_of(source, **settings):

@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from support import BaseNames
 from torch import Tensor
 
-from soundlora.errors import InputError
+from soundlora.errors import InputError, Interrupted
 from soundlora.lora.file import read_lora, write_lora
 from soundlora.lora.targets import PRESETS
 from soundlora.pipeline.train import TrainingResult, train
-from soundlora.progress import Progress, StoppedError
+from soundlora.progress import Progress
 
 Train = Callable[..., TrainingResult]
 
@@ -127,7 +127,7 @@ def test_a_run_stopped_while_a_preview_is_made_is_resumed_to_the_bit(quick_train
             raise KeyboardInterrupt
 
     whole = quick_train("whole", **options)
-    with pytest.raises(StoppedError, match="Stopped at step 4"):
+    with pytest.raises(Interrupted, match="Stopped at step 4"):
         quick_train("stopped", on_progress=stop, **options)
     resumed = quick_train("stopped", resume=True, **options)
     for name in ("lora.safetensors", "metrics.jsonl", "config.json", "preview.wav"):
@@ -196,7 +196,7 @@ def test_a_run_that_began_with_a_lora_is_resumed_to_the_bit_and_with_no_other(
 ) -> None:
     options: dict[str, Any] = {"init_lora": first, "hold_out": 1, "checkpoint_every": 2}
     whole = quick_train("whole", **options)
-    with pytest.raises(StoppedError):
+    with pytest.raises(Interrupted):
         quick_train("stopped", on_progress=stop_at(3), **options)
     other = tmp_path / first.name
     other.write_bytes(whole.lora.read_bytes())
@@ -300,7 +300,7 @@ def test_every_checkpoint_is_measured_and_the_best_ones_are_kept(quick_train: Tr
 
 def test_a_resumed_run_has_every_line_once_in_its_csv(quick_train: Train) -> None:
     options: dict[str, Any] = {"log": ["csv"], "hold_out": 1, "checkpoint_every": 4}
-    with pytest.raises(StoppedError):
+    with pytest.raises(Interrupted):
         quick_train(on_progress=stop_at(3), **options)
     result = quick_train(resume=True, **options)
     with (result.folder / "metrics.csv").open(newline="") as file:

@@ -19,9 +19,9 @@ import soundlora
 from soundlora.audio.wav import read_wav
 from soundlora.contract.training import parse_request
 from soundlora.dataset import ClipsTooShortError, NoAudioError
-from soundlora.errors import InputError
+from soundlora.errors import DivergedError, InputError, Interrupted, MachineError
 from soundlora.pipeline.train import TrainingResult, train, train_request
-from soundlora.progress import Progress, StoppedError
+from soundlora.progress import Progress
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.trainer import Trainer
 from soundlora.weights.base import Base, Codec
@@ -423,7 +423,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
 def test_a_run_resumed_after_ctrl_c_equals_an_uninterrupted_one_to_the_bit(
     quick_train: Train, uninterrupted: Path, step: int
 ) -> None:
-    with pytest.raises(StoppedError, match=rf"Stopped at step {step}; .*step_{step:06d}\.pt.*--resume"):
+    with pytest.raises(Interrupted, match=rf"Stopped at step {step}; .*step_{step:06d}\.pt.*resume=True"):
         quick_train(validation_prompts=["rain"], on_progress=stop_at(step, KeyboardInterrupt()))
     result = quick_train(validation_prompts=["rain"], resume=True)
     assert_same_run(result.folder, uninterrupted)
@@ -443,7 +443,7 @@ def test_a_resumed_run_with_moments_in_eight_bits_is_the_same_to_the_bit(
 ) -> None:
     options = {"validation_prompts": ["rain"], "optimizer": "adamw8bit"}
     whole = quick_train("whole", **options)
-    with pytest.raises(StoppedError):
+    with pytest.raises(Interrupted):
         quick_train(on_progress=stop_at(5, KeyboardInterrupt()), **options)
     assert_same_run(quick_train(resume=True, **options).folder, whole.folder)
     assert whole.lora.read_bytes() != (uninterrupted / "lora.safetensors").read_bytes()
@@ -451,7 +451,7 @@ def test_a_resumed_run_with_moments_in_eight_bits_is_the_same_to_the_bit(
 
 def test_a_run_can_be_stopped_twice(quick_train: Train, uninterrupted: Path) -> None:
     for step in (4, 7):
-        with pytest.raises(StoppedError):
+        with pytest.raises(Interrupted):
             quick_train(validation_prompts=["rain"], on_progress=stop_at(step, KeyboardInterrupt()), resume=step == 7)
     assert_same_run(quick_train(validation_prompts=["rain"], resume=True).folder, uninterrupted)
 
@@ -485,7 +485,7 @@ def test_a_signal_in_the_middle_of_a_step_does_not_spoil_the_run(
         return result
 
     monkeypatch.setattr(Optimizer, "step", interrupted)
-    with pytest.raises(StoppedError, match="--resume"):
+    with pytest.raises(Interrupted, match="resume=True"):
         quick_train(validation_prompts=["rain"])
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     monkeypatch.setattr(Optimizer, "step", step)
@@ -495,7 +495,7 @@ def test_a_signal_in_the_middle_of_a_step_does_not_spoil_the_run(
 @pytest.fixture(scope="session")
 def interrupted(defaults: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("interrupted") / "run"
-    with pytest.raises(StoppedError):
+    with pytest.raises(Interrupted):
         train(out=out, validation_prompts=[], on_progress=stop_at(2, KeyboardInterrupt()), **defaults)
     return out
 
@@ -504,7 +504,7 @@ def interrupted(defaults: dict[str, Any], tmp_path_factory: pytest.TempPathFacto
     ("change", "words"),
     [
         ({"rank": 16}, "rank = 8, not 16"),
-        ({"steps": 13}, "number_of_steps = 12, not 13"),
+        ({"steps": 13}, "steps = 12, not 13"),
         ({"learning_rate": 1e-3}, "learning_rate = 0.01, not 0.001"),
         ({"seed": 1}, "seed = 42, not 1"),
         ({"trigger_phrase": "TRG"}, "trigger_phrase = '', not 'TRG'"),
@@ -523,7 +523,7 @@ def test_a_run_is_not_resumed_with_other_settings(
 
 def test_a_run_is_not_resumed_with_other_clips(quick_train: Train, clips: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(clips, tmp_path / "data"))
-    with pytest.raises(StoppedError):
+    with pytest.raises(Interrupted):
         quick_train(data=data, on_progress=stop_at(2, KeyboardInterrupt()))
     write_clip(data / "high.wav", tone(0.6, 1000.0))
     with pytest.raises(InputError, match="clips"):
@@ -558,15 +558,15 @@ def test_where_memory_runs_out_the_state_is_kept_and_what_to_lower_is_said(
         return step(self, number)
 
     monkeypatch.setattr(Trainer, "step", lack)
-    with pytest.raises(StoppedError) as raised:
+    with pytest.raises(MachineError) as raised:
         train(**defaults, out=tmp_path / "run", validation_prompts=[])
     said = str(raised.value)
     assert said.startswith("The memory ran out, though 0.")
     assert "take" in said
     assert "by the plan" in said
-    assert "--checkpoint-activations" in said
+    assert "checkpoint_activations=True" in said
     assert "Stopped at step 4; " in said
-    assert said.endswith("step_000004.pt holds the state. Go on with the same command and --resume.")
+    assert said.endswith("step_000004.pt holds the state. Go on with the same settings and resume=True.")
     monkeypatch.setattr(Trainer, "step", step)
     options = {"validation_prompts": [], "resume": True, "checkpoint_activations": True}
     resumed = train(**defaults | options, out=tmp_path / "run")
@@ -584,7 +584,7 @@ def test_divergence_stops_the_run_at_the_last_good_checkpoint(
         return step(self, number)
 
     monkeypatch.setattr(Trainer, "step", spoiled)
-    with pytest.raises(StoppedError, match=r"diverged: the loss became nan .*at step 9 .*step_000006\.pt"):
+    with pytest.raises(DivergedError, match=r"diverged: the loss became nan .*at step 9 .*step_000006\.pt"):
         quick_train()
 
 

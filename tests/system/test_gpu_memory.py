@@ -4,7 +4,7 @@ import pytest
 import torch
 from support import Gpu, needs_gpu
 
-from soundlora.progress import StoppedError
+from soundlora.errors import MachineError
 from soundlora.system.gpu_memory import shortage_told
 
 
@@ -15,7 +15,7 @@ def test_too_little_memory_is_told_in_a_sentence(gpu: Gpu) -> None:
     def generate() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
-    with pytest.raises(StoppedError) as raised:
+    with pytest.raises(MachineError) as raised:
         generate()
     assert str(raised.value).startswith(
         "This GPU's memory, 8.0 GiB, of which other programs hold 2.4 GiB, is too little"
@@ -29,5 +29,5 @@ def test_a_gpu_that_is_full_says_so() -> None:
     def fill() -> None:
         torch.empty(torch.cuda.mem_get_info()[1] * 2, dtype=torch.uint8, device="cuda")
 
-    with pytest.raises(StoppedError, match=r"This GPU's memory, .* is too little"):
+    with pytest.raises(MachineError, match=r"This GPU's memory, .* is too little"):
         fill()

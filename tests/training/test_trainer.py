@@ -8,8 +8,9 @@ from parity.cases import checkpoint
 from parity.runners import fresh_transformer
 from support import assert_matches, examples, parity_cases
 
+from soundlora.errors import DivergedError
 from soundlora.lora.adapter import Adapter
-from soundlora.training.trainer import DivergedError, Example, StepFigures, Trainer
+from soundlora.training.trainer import Example, StepFigures, Trainer
 
 AUDIO = checkpoint().config.audio
 WIDTH = checkpoint().config.transformer.context_dim

@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 def threads(): return len(os.listdir("/proc/self/task"))
 atexit.register(lambda before=threads(): print(threads() - before))  # after those that are registered later
 from soundlora import train
-from soundlora.progress import StoppedError
+from soundlora.errors import Interrupted, MachineError
 from soundlora.training.trainer import Trainer
 data, base, encoder, out, cache, *how = sys.argv[1:]
 
@@ -41,7 +41,7 @@ Trainer.step = step
 try:
     result = train(data, out, base=base, text_encoder=encoder, rank=4, steps=6, batch_size=4, duration=0.5, cache=cache,
                    validation_prompts=["rain"], resume="resumed" in how, on_progress=lambda news: print(news.stage))
-except StoppedError as error:
+except (Interrupted, MachineError) as error:
     sys.exit(str(error))
 print(result.lora)
 """

@@ -20,8 +20,7 @@ from file_server import Asked, FileServer
 from safetensors.torch import load_file
 from support import FIXTURES, TINY_CHECKPOINT, TINY_ENCODER, BaseNames, Metadata, Tensors, rewrite, sparse_checkpoint
 
-from soundlora.errors import InputError
-from soundlora.progress import StoppedError
+from soundlora.errors import InputError, Interrupted, MachineError
 from soundlora.weights import fetch
 from soundlora.weights.base import open_base
 from soundlora.weights.checkpoint import Checkpoint
@@ -119,7 +118,7 @@ def test_drops_in_the_middle_of_ranges_leave_no_trace(
 
 
 def test_ctrl_c_keeps_what_came_and_the_next_fetch_goes_on_there(file_server: FileServer, url: str) -> None:
-    with pytest.raises(StoppedError, match=r"Stopped; 1\.\d MB of 2\.\d MB of http.* the same command goes on"):
+    with pytest.raises(Interrupted, match=r"Stopped; 1\.\d MB of 2\.\d MB of http.* the same command goes on"):
         fetch_base(url, stop_at(0.5))
     (entry,) = all_fetched()
     assert not entry.complete
@@ -164,25 +163,25 @@ def test_a_connection_that_fails_for_good_keeps_what_came(file_server: FileServe
         file_server.statuses = [(503, {})] * 6
 
     file_server.drops, file_server.on_drop = [2_000_000], fail_from_now_on
-    with pytest.raises(StoppedError, match=r"failed 6 times in a row \(it answers 503\); 1\.\d MB of 2\.\d MB"):
+    with pytest.raises(MachineError, match=r"failed 6 times in a row \(it answers 503\); 1\.\d MB of 2\.\d MB"):
         fetch_base(url)
     assert_is_the_audio_half(fetch_base(url))
 
 
 def test_nothing_kept_is_said_too(file_server: FileServer, url: str) -> None:
     file_server.statuses = [(503, {})] * 6
-    with pytest.raises(StoppedError, match=r"nothing of http.* was fetched, try the same command again\."):
+    with pytest.raises(MachineError, match=r"nothing of http.* was fetched, try the same command again\."):
         fetch_base(url)
 
 
 def test_a_file_that_changed_meanwhile_is_not_mixed_with_the_old_one(
     file_server: FileServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(StoppedError):
+    with pytest.raises(Interrupted):
         fetch_base(url, stop_at(0.5))
     file_server.files[PATH] = file_server.files[PATH][:-1] + b"!"
     folder = fetched(url, "base").folder
-    with pytest.raises(InputError, match=rf"tiny\.safetensors has changed on the server.*delete the folder {folder}"):
+    with pytest.raises(MachineError, match=rf"tiny\.safetensors has changed on the server.*delete the folder {folder}"):
         fetch_base(url)
     shutil.rmtree(folder)
     fetch_base(url)
@@ -198,12 +197,12 @@ def test_a_file_that_changes_between_two_ranges_is_noticed(
             file_server.files[PATH] = file_server.files[PATH][:-1] + b"!"
 
     file_server.on_answer = change
-    with pytest.raises(InputError, match="has changed on the server"):
+    with pytest.raises(MachineError, match="has changed on the server"):
         fetch_base(url)
 
 
 def test_a_partial_file_that_begins_otherwise_is_begun_anew(file_server: FileServer, url: str) -> None:
-    with pytest.raises(StoppedError):
+    with pytest.raises(Interrupted):
         fetch_base(url, stop_at(0.5))
     partial = fetched(url, "base").folder / "tiny.safetensors.partial"
     partial.write_bytes(b"?" + partial.read_bytes()[1:])
@@ -261,7 +260,7 @@ def test_another_kind_of_file_is_refused(file_server: FileServer, url: str) -> N
 
 def test_a_disk_too_small_is_noticed_before(file_server: FileServer, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=60_000_000))
-    with pytest.raises(InputError, match=r"2\.\d MB of http.* has 60\.0 MB free; .*SOUNDLORA_CACHE"):
+    with pytest.raises(MachineError, match=r"2\.\d MB of http.* has 60\.0 MB free; .*SOUNDLORA_CACHE"):
         fetch_base(url)
     assert weights_asked_for(file_server) == []
 
@@ -294,7 +293,7 @@ def test_a_cache_that_can_not_be_written_is_a_sentence(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SOUNDLORA_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match=r"can't be written to \(Not a directory\).*SOUNDLORA_CACHE"):
+    with pytest.raises(MachineError, match=r"can't be written to \(Not a directory\).*SOUNDLORA_CACHE"):
         fetch_base(url)
 
 
@@ -316,7 +315,7 @@ def test_a_fetch_taken_up_again_stays_with_its_commit(file_server: FileServer) -
         path = HUB_PATH.format(revision)
         file_server.files[path] = TINY_CHECKPOINT.read_bytes()
         file_server.headers[path] = {"X-Repo-Commit": "c0ffee"}
-    with pytest.raises(StoppedError):
+    with pytest.raises(Interrupted):
         fetch_base("Lightricks/LTX-2.3", stop_at(0.5))
     file_server.files[HUB_PATH.format("main")] = b"a later commit"
     assert_is_the_audio_half(fetch_base("Lightricks/LTX-2.3"))

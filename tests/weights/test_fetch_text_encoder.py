@@ -9,9 +9,8 @@ from file_server import FileServer
 from safetensors.torch import load_file, save_file
 from support import TINY_CHECKPOINT, TINY_ENCODER
 
-from soundlora.errors import InputError
+from soundlora.errors import InputError, Interrupted, MachineError
 from soundlora.model.text_encoder import GEMMA, fingerprint
-from soundlora.progress import StoppedError
 from soundlora.weights.base import open_base
 from soundlora.weights.fetch import fetch_text_encoder
 from soundlora.weights.fetched import all_fetched, fetched
@@ -63,7 +62,7 @@ def test_shards_are_fetched_one_after_another_and_not_again(file_server: FileSer
         if done > size - total:
             raise KeyboardInterrupt
 
-    with pytest.raises(StoppedError, match=f"of {NAME} are kept in .*, and the same command goes on"):
+    with pytest.raises(Interrupted, match=f"of {NAME} are kept in .*, and the same command goes on"):
         fetch_text_encoder(NAME, stop_in_the_second)
     (entry,) = all_fetched()
     assert not entry.complete
@@ -95,7 +94,7 @@ def test_weights_with_another_hash_than_the_hubs_are_thrown_away(
     right = {"X-Linked-Etag": f'"{hashlib.sha256(files["model.safetensors"]).hexdigest()}"'}
     file_server.headers[path] = right
     file_server.files[path] = files["model.safetensors"][:-1] + b"!"
-    with pytest.raises(StoppedError, match=r"model\.safetensors came with other bytes .* and was deleted; .* are kept"):
+    with pytest.raises(MachineError, match=r"model\.safetensors came with other bytes .* and was deleted; .* are kept"):
         fetch_text_encoder(NAME)
     assert not list(fetched(NAME, "text encoder").folder.glob("model*"))
     put(file_server, NAME, files)
@@ -119,7 +118,7 @@ def test_a_licence_not_accepted_is_said_with_where_to_do_so(
 
 
 def test_the_official_one_is_found_once_it_has_been_fetched(file_server: FileServer, files: dict[str, bytes]) -> None:
-    with pytest.raises(InputError, match=rf"LTX 2\.3 needs {GEMMA}: .* with --text-encoder"):
+    with pytest.raises(InputError, match=rf"LTX 2\.3 needs {GEMMA}: .* with text_encoder="):
         open_base(str(TINY_CHECKPOINT))
     put(file_server, GEMMA, files)
     folder = fetch_text_encoder(GEMMA)

@@ -5,23 +5,20 @@ from soundlora.dataset.captions import read_caption, with_trigger
 from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.fit import Fitted, fit, target_length
 from soundlora.dataset.names import MEDIA_EXTENSIONS
-from soundlora.dataset.prepare import Clip, inspect_dataset, prepare, refusal
+from soundlora.dataset.prepare import Clip, inspect_dataset, prepare
 from soundlora.dataset.problems import (
-    ClipsTooShortError,
     DataError,
-    DatasetError,
     DecodeError,
     DuplicateNameError,
-    FileDownloadError,
-    FileTooLargeError,
     InvalidArchiveError,
-    NoAudioError,
     TooManyFilesError,
-    UndecodableError,
     UnusableClipError,
 )
+from soundlora.dataset.refusal import ClipsTooShortError, DatasetError, NoAudioError, UndecodableError, refusal
 from soundlora.dataset.report import ClipReport, DatasetReport, suggest_duration
-from soundlora.dataset.source import is_remote, local_source
+from soundlora.dataset.source import local_source
+from soundlora.net.addresses import is_remote
+from soundlora.net.download import FileDownloadError, FileTooLargeError
 
 __all__ = [
     "MEDIA_EXTENSIONS",

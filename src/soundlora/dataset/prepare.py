@@ -17,18 +17,13 @@ from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, one_line, read_ca
 from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.fit import Fitted, fit
 from soundlora.dataset.fork import helper
-from soundlora.dataset.names import MEDIA_EXTENSIONS
-from soundlora.dataset.problems import (
-    ClipsTooShortError,
-    DatasetError,
-    NoAudioError,
-    UndecodableError,
-    UnusableClipError,
-)
-from soundlora.dataset.report import MIN_DURATION, ClipReport, DatasetReport, IgnoredFile
+from soundlora.dataset.problems import UnusableClipError
+from soundlora.dataset.refusal import refusal
+from soundlora.dataset.report import ClipReport, DatasetReport, IgnoredFile
 from soundlora.dataset.review import review
-from soundlora.dataset.source import local_source, shown
+from soundlora.dataset.source import local_source
 from soundlora.errors import InputError
+from soundlora.net.addresses import shown
 
 # Enough for the longest caption in any encoding; a file may be endless.
 _CAPTION_BYTES = 16 * MAX_CAPTION_CHARACTERS
@@ -92,8 +87,9 @@ def prepare(
     """
     settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts))
     report = _run(source, settings, on_clip)
-    if not report.kept:
-        raise _nothing_usable(report)
+    refused = refusal(report)
+    if refused is not None:
+        raise refused
     return report
 
 
@@ -116,11 +112,6 @@ def inspect_dataset(
     """
     settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts))
     return _run(source, settings, lambda clip: None, processes)
-
-
-def refusal(report: DatasetReport) -> DatasetError | None:
-    """Return the error that `prepare` raises for a data set with this report, None when it would be trained on."""
-    return None if report.kept else _nothing_usable(report)
 
 
 def _run(
@@ -257,35 +248,3 @@ def _losses(audio: Audio) -> list[str]:
         count = audio.damaged_packets
         warnings.append(f"{count} damaged {'piece' if count == 1 else 'pieces'} of it could not be decoded")
     return warnings
-
-
-def _nothing_usable(report: DatasetReport) -> DatasetError:
-    source, clips = Path(report.source).name or report.source, report.clips
-    if not clips:
-        *most, last = MEDIA_EXTENSIONS
-        return NoAudioError(f"{source} holds no audio file; put {', '.join(most)} or {last} files in it.", report)
-    first = f"{clips[0].name}: {clips[0].reason}"
-    short = [clip for clip in clips if clip.problem == "too_short"]
-    if short:
-        longest = max(short, key=lambda clip: clip.seconds or 0.0)
-        length, suggestion = longest.seconds or 0.0, report.suggested_duration
-        mend = (
-            f"use --duration {suggestion:g} or longer clips"
-            if suggestion is not None
-            else f"use clips of at least {MIN_DURATION} s"
-        )
-        return ClipsTooShortError(
-            f"No clip of {source} fills the bucket of {report.duration:g} s, the longest, {longest.name}, is "
-            f"{length:.2f} s long; {mend}.",
-            report,
-            bucket=report.duration,
-            longest=length,
-        )
-    if all(clip.problem == "undecodable" for clip in clips):
-        return UndecodableError(
-            f"None of the {len(clips)} audio files in {source} can be decoded ({first}); save them as .wav or .flac.",
-            report,
-        )
-    return DatasetError(
-        f"None of the {len(clips)} audio files in {source} can be used ({first}); replace them.", report
-    )

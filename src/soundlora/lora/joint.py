@@ -59,7 +59,7 @@ class Joint:
     def __init__(self, layers: Sequence[LoRALinear], matrix: Tensor, aside: Aside) -> None:
         """matrix: (outputs + ranks or more, inputs + as many) of zeros. The layers' weights move into it."""
         # Not the layers, which have this joint: in a circle they would outlive their run.
-        self.adapters = [(layer.lora_A, layer.lora_B, layer.scale) for layer in layers]
+        self.updates = [layer.update for layer in layers]
         self.matrix, self.aside = matrix, aside
         self.inputs, self.rows, self.ranks = _places(layers)
         self.outputs = self.rows[-1].stop
@@ -75,7 +75,7 @@ class Joint:
     def __call__(self, x: Tensor) -> Tensor:
         """x (..., inputs) → the layers' outputs side by side (..., outputs)."""
         # A is there for autograd, which would leave a product of frozen tensors alone.
-        result: Tensor = _Product.apply(x, self.adapters[0][0], self)  # type: ignore[no-untyped-call]
+        result: Tensor = _Product.apply(x, self.updates[0].a, self)  # type: ignore[no-untyped-call]
         return result
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,9 +90,9 @@ class Joint:
         both = gradient @ self.matrix[: self.outputs, 0 if needs_x else self.inputs :]
         g_low = both[:, self.inputs if needs_x else 0 :]
         with self.aside.doing(x, low, gradient, both):
-            for (a, b, scale), rows, ranks in zip(self.adapters, self.rows, self.ranks, strict=True):
-                _accumulate(a, g_low[:, ranks].T, x, 1.0)
-                _accumulate(b, gradient[:, rows].T, low[:, ranks], scale)
+            for update, rows, ranks in zip(self.updates, self.rows, self.ranks, strict=True):
+                _accumulate(update.a, g_low[:, ranks].T, x, 1.0)
+                _accumulate(update.b, gradient[:, rows].T, low[:, ranks], update.scale)
         return torch.addmm(both[:, : self.inputs], g_low, self._a) if needs_x else None
 
 
@@ -111,12 +111,15 @@ class Joints:
         """Take over A and B as they are now: for all blocks at once, since the calls are small."""
         first = self.of[0]
         for number, (rows, ranks) in enumerate(zip(first.rows, first.ranks, strict=True)):
-            all_a, all_b, (scale, *_) = zip(*(joint.adapters[number] for joint in self.of), strict=True)
+            updates = [joint.updates[number] for joint in self.of]
             a = slice(first.outputs + ranks.start, first.outputs + ranks.stop)
             b = slice(first.inputs + ranks.start, first.inputs + ranks.stop)
-            self.matrices[:, a, : first.inputs] = torch.stack([p.detach() for p in all_a])
-            stacked = torch.stack([p.detach() for p in all_b])
-            self.matrices[:, rows, b] = stacked if scale == 1 else stacked * scale
+            self.matrices[:, a, : first.inputs] = torch.stack([update.a.detach() for update in updates])
+            stacked = torch.stack([update.b.detach() for update in updates])
+            scales = [update.scale for update in updates]
+            if any(scale != 1 for scale in scales):
+                stacked = stacked * torch.tensor(scales, device=stacked.device).view(-1, 1, 1)
+            self.matrices[:, rows, b] = stacked
 
 
 class _Product(torch.autograd.Function):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundlora.model.quantize import linear, linear_backward
+
+
+@dataclass(eq=False)
+class Update:
+    """scale · B A, which is added to a frozen matrix. Whoever computes with it reads it here, so it stands once."""
+
+    a: nn.Parameter  # (rank, inputs), fp32
+    b: nn.Parameter  # (outputs, rank), fp32
+    scale: float
 
 
 class LoRALinear(nn.Module):
@@ -23,8 +33,16 @@ class LoRALinear(nn.Module):
         self.base = base
         self.lora_A = nn.Parameter(lora_a)  # (rank, inputs)
         self.lora_B = nn.Parameter(lora_b)  # (outputs, rank)
-        self.scale = scale
+        self.update = Update(self.lora_A, self.lora_B, scale)
         self.joint: Callable[[Tensor], Tensor] | None = None  # in training, see `Adapter.join`
+
+    @property
+    def scale(self) -> float:
+        return self.update.scale
+
+    @scale.setter
+    def scale(self, value: float) -> None:
+        self.update.scale = value
 
     def forward(self, x: Tensor) -> Tensor:
         if self.joint is not None and torch.is_grad_enabled():

@@ -16,6 +16,7 @@ from soundlora.lora.rank import energy
 from soundlora.model.tensor_file import pack_header
 from soundlora.system.whole_files import whole
 from soundlora.weights.checkpoint import Checkpoint
+from soundlora.wording import setting
 
 
 @dataclass(frozen=True)
@@ -78,5 +79,5 @@ def _pairs_by_tensor(checkpoint: Checkpoint, lora: Lora) -> dict[str, Pair]:
 def _stored(weight: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     stored = weight.to(dtype)
     if not stored.isfinite().all():
-        raise InputError(f"{name} becomes too large for its type; merge with a smaller --strength.")
+        raise InputError(f"{name} becomes too large for its type; merge with a smaller {setting('strength')}.")
     return stored

@@ -18,13 +18,17 @@ from torch import Tensor
 
 from soundlora.errors import InputError
 from soundlora.model.gemma import Gemma, weight_files
+from soundlora.wording import using
 
 GEMMA = "google/gemma-3-12b-it-qat-q4_0-unquantized"  # the text encoder that LTX 2.3 was trained with
 SMALL_FILES = ("config.json", "tokenizer.json")
-_ADVICE = (
-    f"LTX 2.3 needs {GEMMA}: accept its licence on its Hugging Face page, set HF_TOKEN and give that name with "
-    "--text-encoder, or give the folder of a download"
-)
+
+
+def _advice() -> str:
+    return (
+        f"LTX 2.3 needs {GEMMA}: accept its licence on its Hugging Face page, set HF_TOKEN and give that name with "
+        f"{using('text_encoder')}, or give the folder of a download"
+    )
 
 
 class TextEncoder:
@@ -60,10 +64,10 @@ def check_directory(directory: Path) -> None:
     """Raises InputError unless `directory` looks like a Gemma 3 model."""
     for name in SMALL_FILES:
         if not (directory / name).is_file():
-            raise InputError(f"There is no {name} of a text encoder in {directory}; {_ADVICE}.")
+            raise InputError(f"There is no {name} of a text encoder in {directory}; {_advice()}.")
     kind = _config(directory).get("model_type")
     if kind not in ("gemma3", "gemma3_text"):
-        raise InputError(f"The text encoder in {directory} is of type {kind!r}, not Gemma 3; {_ADVICE}.")
+        raise InputError(f"The text encoder in {directory} is of type {kind!r}, not Gemma 3; {_advice()}.")
 
 
 def fingerprint(directory: Path) -> str:
@@ -75,7 +79,7 @@ def fingerprint(directory: Path) -> str:
     for name in (*SMALL_FILES, *weight_files(directory)):
         path = directory / name
         if not path.is_file():
-            raise InputError(f"There is no {name} of a text encoder in {directory}; {_ADVICE}.")
+            raise InputError(f"There is no {name} of a text encoder in {directory}; {_advice()}.")
         digest.update(f"{name}:{path.stat().st_size}\n".encode())
         with path.open("rb") as file:
             digest.update(file.read(1 << 20))

@@ -15,3 +15,13 @@ def public_name(name: str) -> str:
         return name
     parts = urlsplit(name)
     return urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def is_remote(source: str) -> bool:
+    """Say whether `source` is an http or https URL or a data: URI, not a path."""
+    return is_url(source) or source[:5].lower() == "data:"
+
+
+def shown(source: str) -> str:
+    """Return `source` as it may stand in a message or a report: without passwords, signatures and megabytes."""
+    return "data: URI" if source[:5].lower() == "data:" else public_name(source)

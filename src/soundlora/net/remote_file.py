@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import httpx2
 
 from soundlora.errors import InputError
 from soundlora.net.addresses import public_name
+from soundlora.net.download import pieces
+from soundlora.net.patience import Patience
 from soundlora.version import __version__
 
 _WAITS = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds after each failure in a row; then it is given up
-_LONGEST_WAIT = 60.0  # seconds; a server that asks for more is not waited for so long
-_BUSY = (408, 425, 429)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SMALL = 64 * 1024 * 1024  # bytes of a file that is taken in one piece
@@ -66,27 +65,26 @@ class RemoteFile:
         Raises ChangedError when the file is another one than before, InputError when access is refused, DroppedError
         when the connection fails several times without a byte in between.
         """
-        patience = _Patience(self.shown)
+        patience = _patience(self.shown)
+
+        def headers() -> dict[str, str]:
+            return {"Range": f"bytes={start}-{end - 1}"} | _authorization(self.url)
+
+        def accept(response: httpx2.Response) -> bool:
+            self._check(response, start)
+            return True
+
         while start < (end if self._size is None else min(end, self._size)):
-            headers = {"Range": f"bytes={start}-{end - 1}"} | _authorization(self.url)
             begin = start
-            try:
-                with self._client.stream("GET", self.url, headers=headers) as response:
-                    if _is_busy(response):
-                        patience.failed(f"it answers {response.status_code}", response)
-                        continue
-                    self._check(response, start)
-                    for piece in response.iter_raw():
-                        # More than was asked for would be taken for the next range.
-                        piece = piece[: end - start]
-                        start += len(piece)
-                        patience.renew()
-                        yield piece
-            except (httpx2.RequestError, httpx2.InvalidURL) as error:
-                patience.failed(_reason(error, self.shown))
-            else:
-                if start == begin:
-                    patience.failed("it sends nothing")
+            for piece in pieces(
+                self._client, self.url, patience, headers=headers, accept=accept, refuse=_refusal(self.shown)
+            ):
+                # More than was asked for would be taken for the next range.
+                wanted = piece[: end - start]
+                start += len(wanted)
+                yield wanted
+            if start == begin:
+                patience.failed("it sends nothing")
 
     def _check(self, response: httpx2.Response, start: int) -> None:
         _check_status(self.shown, response)
@@ -119,57 +117,35 @@ def read_small(client: httpx2.Client, url: str) -> tuple[bytes, str] | None:
     Whole, since such files come from servers that don't know ranges. Raises as `RemoteFile` does.
     """
     shown = public_name(url)
-    patience = _Patience(shown)
-    while True:
-        try:
-            with client.stream("GET", url, headers=_authorization(url)) as response:
-                if _is_busy(response):
-                    patience.failed(f"it answers {response.status_code}", response)
-                    continue
-                if response.status_code == 404 and _last_header(response, "X-Error-Code") != "RepoNotFound":
-                    return None
-                _check_status(shown, response)
-                content = bytearray()
-                for piece in response.iter_bytes():
-                    content += piece
-                    if len(content) > _SMALL:
-                        raise InputError(f"{shown} is larger than {_SMALL >> 20} MiB, which no such file is.")
-                return bytes(content), _last_header(response, "X-Repo-Commit")
-        except (httpx2.RequestError, httpx2.InvalidURL) as error:
-            patience.failed(_reason(error, shown))
+    content = bytearray()
+    missing, revision = False, ""
+
+    def accept(response: httpx2.Response) -> bool:
+        nonlocal missing, revision
+        content.clear()  # of an answer that broke
+        missing = response.status_code == 404 and _last_header(response, "X-Error-Code") != "RepoNotFound"
+        revision = _last_header(response, "X-Repo-Commit")
+        if not missing:
+            _check_status(shown, response)
+        return True
+
+    def headers() -> dict[str, str]:
+        return _authorization(url)
+
+    for piece in pieces(client, url, _patience(shown), headers=headers, accept=accept, refuse=_refusal(shown)):
+        content += piece
+        if len(content) > _SMALL:
+            raise InputError(f"{shown} is larger than {_SMALL >> 20} MiB, which no such file is.")
+    return None if missing else (bytes(content), revision)
 
 
-class _Patience:
-    """Waits after each failure, longer every time, and gives up after some in a row."""
-
-    def __init__(self, shown: str) -> None:
-        self._shown, self._failures = shown, 0
-
-    def renew(self) -> None:
-        self._failures = 0
-
-    def failed(self, reason: str, response: httpx2.Response | None = None) -> None:
-        if self._failures == len(_WAITS):
-            host = urlsplit(self._shown).netloc
-            raise DroppedError(f"{host} failed {self._failures + 1} times in a row ({reason})")
-        wait = _WAITS[self._failures]
-        asked = "" if response is None else response.headers.get("Retry-After", "")
-        if asked.isdigit():
-            wait = min(float(asked), _LONGEST_WAIT)
-        self._failures += 1
-        time.sleep(wait)
+def _patience(shown: str) -> Patience:
+    host = urlsplit(shown).netloc
+    return Patience(_WAITS, lambda why, failures: DroppedError(f"{host} failed {failures} times in a row ({why})"))
 
 
-def _is_busy(response: httpx2.Response) -> bool:
-    return response.status_code in _BUSY or response.status_code >= 500
-
-
-def _reason(error: Exception, shown: str) -> str:
-    """What failed. Raises InputError for what would fail again."""
-    text = str(error).rstrip(".") or type(error).__name__
-    if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | httpx2.TooManyRedirects):
-        raise InputError(f"{shown} can't be fetched ({text}); mend the address.") from None
-    return text
+def _refusal(shown: str) -> Callable[[str], Exception]:
+    return lambda reason: InputError(f"{shown} can't be fetched ({reason}); mend the address.")
 
 
 def _authorization(url: str) -> dict[str, str]:

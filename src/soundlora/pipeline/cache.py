@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from soundlora.system.whole_files import writing
 from soundlora.weights.base import Base, compute_dtype
 
 _VERSION = 1  # raised when the same key would give other values
@@ -36,15 +37,17 @@ class Cache:
             return None
 
     def put(self, key: str, value: Tensor) -> None:
+        """Raises MachineError when the cache can't be written to."""
         path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-        os.close(handle)
-        try:
-            Path(partial).write_bytes(save({"value": value.contiguous()}))
-            os.replace(partial, path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+            os.close(handle)
+            try:
+                Path(partial).write_bytes(save({"value": value.contiguous()}))
+                os.replace(partial, path)
+            finally:
+                Path(partial).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self.root / key[:2] / f"{key}.safetensors"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from soundlora.dataset import Clip, DatasetReport, prepare
-from soundlora.dataset.source import shown
+from soundlora.net.addresses import shown
 from soundlora.pipeline.cache import Cache, latents_key
 from soundlora.progress import OnProgress, Progress
 from soundlora.weights.base import Base

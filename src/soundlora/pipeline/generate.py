@@ -12,7 +12,7 @@ from torch import Tensor
 
 from soundlora.audio.wav import write_wav
 from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT
-from soundlora.errors import InputError
+from soundlora.errors import InputError, about
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import read_lora
 from soundlora.pipeline.cache import Cache, cached_contexts
@@ -62,17 +62,21 @@ class Generator:
     ) -> None:
         self.device = torch.device(device) if device is not None else pick_device()
         on_bytes = None if on_progress is None else fetch_news(on_progress)
-        self.base = open_base(base, Path(text_encoder) if text_encoder else None, on_bytes)
+        with about("base"):
+            self.base = open_base(base, Path(text_encoder) if text_encoder else None, on_bytes)
         self.warnings: list[str] = []
         self.trigger_phrases: list[str] = []
-        self.model = self.base.transformer(self.device)
-        for path, strength in loras:
-            lora = read_lora(Path(path))
-            Adapter.attach(self.model, lora.pairs, scale=strength)
+        with about("base"):
+            self.model = self.base.transformer(self.device)
+        for number, (path, strength) in enumerate(loras):
+            with about(f"loras.{number}.path"):
+                lora = read_lora(Path(path))
+                Adapter.attach(self.model, lora.pairs, scale=strength)
             self.warnings += lora.doubts(self.base.hash)
             if lora.metadata.get("trigger_phrase"):
                 self.trigger_phrases.append(lora.metadata["trigger_phrase"])
-        self._codec = self.base.codec(self.device, decoder=True)
+        with about("base"):
+            self._codec = self.base.codec(self.device, decoder=True)
         self._contexts: dict[str, Tensor] = {}
         self._store = Cache(default_root())
 
@@ -104,7 +108,8 @@ class Generator:
         count, guidance = SamplingSettings(steps, cfg, stg).resolve(defaults)
         tell(Progress("contexts", message="encoding the prompt"))
         missing = [text for text in (prompt, negative_prompt) if text not in self._contexts]
-        self._contexts |= cached_contexts(self.base, self._store, missing, self.device)
+        with about("text_encoder"):
+            self._contexts |= cached_contexts(self.base, self._store, missing, self.device)
         waveform = sample_waveform(
             self.model,
             self._codec,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from soundlora.progress import StoppedError
+from soundlora.errors import MachineError
 
 GIB = 1 << 30
 # What a CUDA process takes before its first tensor: context, kernels, the matrix library's own workspace.
@@ -38,7 +38,8 @@ def shortage_told(advice: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError:
         memory, total = available(torch.device("cuda", torch.cuda.current_device()))
-        raise StoppedError(
+        raise MachineError(
             f"This GPU's memory, {gib(total)}{held_by_others(memory, total)}, is too little. With an empty "
-            f"CUDA_VISIBLE_DEVICES the CPU computes. {advice}"
+            f"CUDA_VISIBLE_DEVICES the CPU computes. {advice}",
+            "memory",
         ) from None

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from soundlora.errors import MachineError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No room on the disk, none of this user's share, or a file that may grow no larger."""
 
 
 def partial(path: Path) -> Path:
@@ -15,17 +21,41 @@ def partial(path: Path) -> Path:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """The path to write to; at the end of the block what was written there safely becomes `path`."""
+    """The path to write to; at the end of the block what was written there safely becomes `path`.
+
+    Raises MachineError when the disk is full or the folder can't be written to.
+    """
     unfinished = partial(path)
     try:
-        yield unfinished
-        with unfinished.open("r+b") as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        with writing(path):
+            yield unfinished
+            with unfinished.open("r+b") as file:
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong before counts more
+            unfinished.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:
+    """Raises MachineError as `whole` does."""
     with whole(path) as unfinished:
         unfinished.write_bytes(content)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system answers when `path` can't be written becomes a MachineError."""
+    try:
+        yield
+    except OSError as error:
+        raise machine_error(error, path) from error
+
+
+def machine_error(error: OSError, path: Path | None = None) -> MachineError:
+    """The owner's view of what the system answered: a full disk, or a file or folder that can't be used."""
+    name = path or error.filename or "A file"
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return MachineError(f"{name} can't be written ({reason}); make room on its disk.", "disk")
+    return MachineError(f"{name} can't be written ({reason}); mend that, or name another folder.", "files")

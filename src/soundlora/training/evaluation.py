@@ -22,6 +22,7 @@ from soundlora.training.preview import PreviewSettings, sample
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example
 from soundlora.weights.base import Base
+from soundlora.wording import using
 
 FEWEST_CLIPS = 10  # with fewer, every clip is needed for training
 _SHARE = 10  # one clip in ten is kept out
@@ -155,7 +156,7 @@ def judge(
     else:
         sentences.append(
             "No clip was kept out, so there is no telling whether it learnt the sound or the clips: "
-            f"that takes {FEWEST_CLIPS} clips or --hold-out."
+            f"that takes {FEWEST_CLIPS} clips or {using('hold_out')}."
         )
     if start is not None:
         sentences.append(f"The LoRA it began with had {start:.3f}.")

@@ -9,6 +9,7 @@ from soundlora.sampling.schedule import shift
 
 HELD_OUT_SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)  # at which the loss on clips kept out is computed
 _EPS = 1e-3
+_CAPTIONS = 0x5CA9_7105  # apart from the seed of noise and noise levels
 _UNIFORM_SHARE = 0.1
 # Quantiles of the normal distribution at 0.5 % and 99.9 %, between which the logistic-normal values are stretched.
 _LOW_QUANTILE, _HIGH_QUANTILE = -2.5758, 3.0902
@@ -41,6 +42,11 @@ def noisy(clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
 def loss_per_sample(velocity: Tensor, clean: Tensor, noise: Tensor) -> Tensor:
     """Mean squared error (B,) of the velocity against noise − clean, fp32, without any weighting by σ."""
     return (velocity.float() - (noise - clean)).square().mean(dim=(1, 2))
+
+
+def drops_caption(seed: int, sample: int, share: float) -> bool:
+    """Whether a sample trains with the empty caption: of a `share` of all samples, by (seed, sample) alone."""
+    return torch.rand((), generator=step_generator(seed ^ _CAPTIONS, sample)).item() < share
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

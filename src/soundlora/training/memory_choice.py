@@ -12,6 +12,7 @@ from soundlora.model.config import ModelConfig
 from soundlora.model.gemma import GemmaConfig
 from soundlora.system.gpu_memory import available, gib, held_by_others
 from soundlora.training.memory_plan import SHARE, Plan, Settings, fitting, plan
+from soundlora.wording import using
 
 _LEAST_RANK, _LEAST_SECONDS = 8, 0.5
 
@@ -57,7 +58,8 @@ def out_of_memory(
         memory, total = available(device)
         text += f" of this GPU's {gib(total)}{held_by_others(memory, total)}"
     lower = what_to_lower(config, chosen, encoder, memory, processes)
-    return f"{text}. {lower} A run can take up --checkpoint-activations on its way; anything else begins a new one."
+    again = using("checkpoint_activations", True)
+    return f"{text}. {lower} A run can take up {again} on its way; anything else begins a new one."
 
 
 def what_to_lower(
@@ -95,12 +97,12 @@ def what_to_lower(
 def _alternatives(s: Settings, processes: int) -> list[dict[str, dict[str, Any]]]:
     """Of each setting what it could be, by flag, the heaviest first; first those that the LoRA depends on least."""
     found: list[dict[str, dict[str, Any]]] = [
-        {f"--batch-size {n * processes:g}": {"clips": int(n)} for n in _halves(s.clips, 1)},
-        {} if s.checkpointing else {"--checkpoint-activations": {"checkpointing": True}},
-        {} if s.optimizer == "adamw8bit" else {"--optimizer adamw8bit": {"optimizer": "adamw8bit"}},
-        {} if s.quantize else {"--quantize int8": {"quantize": "int8"}},
-        {f"--rank {n:g}": {"rank": int(n)} for n in _halves(s.rank, _LEAST_RANK)},
-        {f"--duration {x:g}": {"seconds": x} for x in _halves(s.seconds, _LEAST_SECONDS)},
+        {using("batch_size", int(n * processes)): {"clips": int(n)} for n in _halves(s.clips, 1)},
+        {} if s.checkpointing else {using("checkpoint_activations", True): {"checkpointing": True}},
+        {} if s.optimizer == "adamw8bit" else {using("optimizer", "adamw8bit"): {"optimizer": "adamw8bit"}},
+        {} if s.quantize else {using("quantize", "int8"): {"quantize": "int8"}},
+        {using("rank", int(n)): {"rank": int(n)} for n in _halves(s.rank, _LEAST_RANK)},
+        {using("duration", x): {"seconds": x} for x in _halves(s.seconds, _LEAST_SECONDS)},
     ]
     return [values for values in found if values]
 

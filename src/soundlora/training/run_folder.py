@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
-from soundlora.errors import InputError
+from soundlora.errors import InputError, MachineError
 from soundlora.lora.adapter import Adapter
-from soundlora.system.whole_files import whole, write_whole
+from soundlora.system.whole_files import whole, write_whole, writing
 from soundlora.training.optimizer import Optimizer
+from soundlora.wording import using
 
 
 class RunFolder:
@@ -39,28 +40,34 @@ class RunFolder:
             return
         if self.request.exists():
             raise InputError(
-                f"{self.path} already holds a run; give another folder with --out, or go on with that run by --resume."
+                f"{self.path} already holds a run; give another folder with {using('out')}, or go on with that run by "
+                f"{using('resume', True)}."
             )
         if self.path.exists():
-            raise InputError(f"{self.path} already exists and is not an empty folder; give another one with --out.")
+            raise InputError(
+                f"{self.path} already exists and is not an empty folder; give another one with {using('out')}."
+            )
         file = next((parent for parent in self.path.parents if parent.is_file()), None)
         if file is not None:
-            raise InputError(f"{self.path} can't be made, as {file} is a file; give another folder with --out.")
+            raise InputError(
+                f"{self.path} can't be made, as {file} is a file; give another folder with {using('out')}."
+            )
 
-    def check_resumable(self, request: Mapping[str, Any]) -> None:
-        """Raises InputError unless this folder holds an unfinished run of exactly this request."""
+    def check_resumable(self) -> None:
+        """Raises InputError unless this folder holds a run that has not finished."""
         if not self.request.exists():
-            raise InputError(f"{self.path} holds no run to resume; leave --resume out to start one.")
-        stored = self._read_request()
-        wanted = json.loads(json.dumps(request))
-        for key in sorted(stored.keys() | wanted.keys()):
-            if stored.get(key) != wanted.get(key):
-                raise InputError(
-                    f"The run in {self.path} was started with {key} = {stored.get(key)!r}, not {wanted.get(key)!r}; "
-                    "resume it with the same settings, or start another run in a new folder."
-                )
+            raise InputError(
+                f"{self.path} holds no run to resume; leave {using('resume', True)} out to start one.", field="resume"
+            )
+        if self.lora.exists() and self.config.exists():
+            raise InputError(
+                f"The run in {self.path} is finished; its LoRA is {self.lora}. Another run in another folder can begin "
+                f"with it: {using('init_lora', str(self.lora))}.",
+                field="resume",
+            )
 
-    def _read_request(self) -> dict[str, Any]:
+    def read_request(self) -> dict[str, Any]:
+        """What the run was asked for. Raises InputError when that can't be read any more."""
         try:
             stored = json.loads(self.request.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -74,19 +81,24 @@ class RunFolder:
         return stored
 
     def create(self, request: Mapping[str, Any], report: Mapping[str, Any]) -> None:
-        """The request first: with it, a run that is killed at any moment can be resumed."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.request, request)
-        write_json(self.report, report)
-        self.checkpoints.mkdir(exist_ok=True)
-        self.previews.mkdir(exist_ok=True)
+        """The request first: with it, a run that is killed at any moment can be resumed. It is written once.
+
+        Raises MachineError when the folder can't be made or written to.
+        """
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.request.exists():
+                write_json(self.request, request)
+            write_json(self.report, report)
+            self.checkpoints.mkdir(exist_ok=True)
+            self.previews.mkdir(exist_ok=True)
 
     def preview_path(self, step: int, prompt: int) -> Path:
         return self.previews / f"step_{step:06d}_prompt_{prompt}.wav"
 
     def log(self, figures: Mapping[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(figures) + "\n")
 
     def truncate_metrics(self, steps: int) -> None:
@@ -100,7 +112,7 @@ class RunFolder:
 
     def log_held_out(self, step: int, loss: float) -> None:
         """Append a line to held_out.jsonl."""
-        with self.held_out.open("a", encoding="utf-8") as file:
+        with writing(self.held_out), self.held_out.open("a", encoding="utf-8") as file:
             file.write(_held_out_line(step, loss))
 
     def read_held_out(self) -> list[tuple[int, float]]:
@@ -126,7 +138,12 @@ class RunFolder:
             adapter.save(self.checkpoint_lora(step), {**metadata, "step": str(step)})
         with whole(path) as unfinished:
             state = {"step": step, "adapter": adapter.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save(state, unfinished)
+            try:
+                torch.save(state, unfinished)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # torch's own word for a file that can't be written
+                raise MachineError(f"{path} can't be written ({error}); make room on its disk.", "disk") from error
         return path
 
     def checkpoint_lora(self, step: int) -> Path:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from soundlora.errors import DivergedError
 from soundlora.lora.adapter import Adapter
 from soundlora.model.config import AudioConfig
-from soundlora.training.flow import sample_sigma, step_generator
+from soundlora.training.flow import drops_caption, sample_sigma, step_generator
 from soundlora.training.gradient import Gradient, Samples
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.workers import Workers
@@ -38,10 +39,6 @@ class StepFigures:
     clip: str  # names, with commas between them
 
 
-class DivergedError(RuntimeError):
-    """The loss or a gradient is NaN or infinite."""
-
-
 class Trainer:
     """Trains an adapter on `batch_size` clips a step.
 
@@ -64,12 +61,18 @@ class Trainer:
         at_once: int = 1,
         optimizer: str = "adamw",
         average: bool = False,
+        caption_dropout: float = 0.0,
+        empty_context: Tensor | None = None,
         workers: Workers = Workers(),  # noqa: B008  (frozen)
     ) -> None:
+        """caption_dropout: share of the samples that see `empty_context` (S, D) instead of their caption's."""
         if not examples:
             raise ValueError("there is nothing to train on")
+        if caption_dropout and empty_context is None:
+            raise ValueError("caption_dropout takes the context of the empty caption")
         self.adapter, self.examples, self.seed = adapter, list(examples), seed
         self.batch_size, self.at_once, self.workers = batch_size, at_once, workers
+        self.caption_dropout, self.empty_context = caption_dropout, empty_context
         self.optimizer = Optimizer(adapter.parameters(), learning_rate, steps, optimizer, average=average)
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
@@ -117,7 +120,14 @@ class Trainer:
         sigmas, generators = zip(*map(self._sigma, samples), strict=True)
         clean = torch.stack([example.latents for example in examples])
         noise = torch.cat([torch.randn((1, *clean.shape[1:]), generator=generator) for generator in generators])
-        return Samples(clean, noise, torch.cat(sigmas), torch.stack([example.context for example in examples]))
+        contexts = [self._context(sample) for sample in samples]
+        return Samples(clean, noise, torch.cat(sigmas), torch.stack(contexts))
+
+    def _context(self, sample: int) -> Tensor:
+        """What a sample attends to, (S, D)."""
+        if self.empty_context is not None and drops_caption(self.seed, sample, self.caption_dropout):
+            return self.empty_context
+        return self.examples[self.clip_index(sample)].context
 
     def _sigma(self, sample: int) -> tuple[Tensor, torch.Generator]:
         """A sample's noise level (1,), and the generator that its noise comes from."""

@@ -14,8 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from soundlora.errors import InputError
-from soundlora.progress import StoppedError
+from soundlora.errors import InputError, MachineError
 
 # The others wait while the first one fetches a base or makes previews.
 _PATIENCE = timedelta(days=7)
@@ -23,8 +22,11 @@ _PATIENCE = timedelta(days=7)
 T = TypeVar("T")
 
 
-class LostError(StoppedError):
+class LostError(MachineError):
     """Another process of the run is gone."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "processes")
 
 
 @dataclass(frozen=True)

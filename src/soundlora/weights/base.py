@@ -26,6 +26,7 @@ from soundlora.model.transformer import AudioTransformer
 from soundlora.net.addresses import is_url, public_name
 from soundlora.weights.checkpoint import Checkpoint
 from soundlora.weights.fetched import OnBytes, fetched, is_hub_name
+from soundlora.wording import using
 
 NANO = Path(__file__).parents[1] / "nano" / "base"
 _ENCODER_FOLDER = "text_encoder"
@@ -80,7 +81,7 @@ class Base:
         if encoder.states != self.checkpoint.encoder_layers:
             raise InputError(
                 f"The text encoder in {self.text_encoder_path} has {encoder.states - 1} layers, but the base was made "
-                f"for one of {self.checkpoint.encoder_layers - 1}; give its folder with --text-encoder."
+                f"for one of {self.checkpoint.encoder_layers - 1}; give its folder with {using('text_encoder')}."
             )
         projection = self.checkpoint.load_projection(device, dtype)
         sums: list[Tensor | float] = [0.0] * len(captions)
@@ -133,7 +134,8 @@ def open_base(name: str, encoder: Path | None = None, on_bytes: OnBytes | None =
     That is owner/name on the Hugging Face hub, or the URL of a checkpoint; `encoder` may be owner/name too. What isn't
     in the cache is fetched, which on_bytes(bytes that are there, of how many) follows.
 
-    Raises InputError when there is none or it can't be used, StoppedError when fetching it was interrupted.
+    Raises InputError when there is none or it can't be used, MachineError or Interrupted when a fetch of it
+    ended early.
     """
     checkpoint = checkpoint_path(name, on_bytes)
     # nano's contexts come from its own encoder.
@@ -154,12 +156,14 @@ def checkpoint_path(name: str, on_bytes: OnBytes | None = None) -> Path:
         files = sorted(path.glob("*.safetensors"))
         if len(files) != 1:
             found = "holds no .safetensors file" if not files else f"holds {len(files)} .safetensors files"
-            raise InputError(f"The base folder {path} {found}; give the path of one checkpoint file with --base.")
+            raise InputError(
+                f"The base folder {path} {found}; give the path of one checkpoint file with {using('base')}."
+            )
         return files[0]
     if path.exists() or path.suffix == ".safetensors":
         return path
     raise InputError(
-        f"There is no base called {name!r} on this machine; use --base nano, the path of a checkpoint, or "
+        f"There is no base called {name!r} on this machine; use {using('base', 'nano')}, the path of a checkpoint, or "
         "Lightricks/LTX-2.3, of which the audio half is then fetched."
     )
 

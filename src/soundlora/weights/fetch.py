@@ -17,14 +17,13 @@ from urllib.parse import quote
 import httpx2
 from filelock import FileLock, Timeout
 
-from soundlora.errors import InputError
+from soundlora.errors import InputError, Interrupted, MachineError
 from soundlora.model.gemma import INDEX, weight_files
 from soundlora.model.tensor_file import TensorHeader, header_length, pack_header
 from soundlora.model.text_encoder import GEMMA, SMALL_FILES, check_directory
 from soundlora.net.addresses import is_url
 from soundlora.net.remote_file import ChangedError, DroppedError, RemoteFile, hub, open_client, read_small
-from soundlora.progress import StoppedError
-from soundlora.system.whole_files import partial, write_whole
+from soundlora.system.whole_files import machine_error, partial, write_whole
 from soundlora.weights.checkpoint import CHECKPOINT_ADVICE, Layout
 from soundlora.weights.fetched import (
     Fetched,
@@ -34,6 +33,7 @@ from soundlora.weights.fetched import (
     is_hub_name,
     url_file_name,
 )
+from soundlora.wording import using
 
 # Repositories with more than one checkpoint.
 _CHECKPOINTS = {"Lightricks/LTX-2.3": "ltx-2.3-22b-dev.safetensors"}
@@ -48,8 +48,8 @@ Range = tuple[int, int]  # first byte, and the one after the last
 def fetch_base(name: str, on_bytes: OnBytes | None = None) -> Path:
     """Path of a checkpoint with the audio tensors of `name`, owner/name on the hub or the URL of a file.
 
-    Nothing is asked of a server when it is in the cache. Raises InputError for what the user can mend, StoppedError
-    when the connection fails for good or Ctrl-C is pressed; what was fetched is kept.
+    Nothing is asked of a server when it is in the cache. Raises InputError for what the user can mend, MachineError
+    when the connection fails for good, Interrupted after Ctrl-C; what was fetched is kept.
     """
     entry = fetched(name, "base")
     if not entry.complete:
@@ -262,25 +262,27 @@ def _session(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[tuple[httpx2.
         with _turn(entry, on_bytes) as entry, open_client() as client:
             yield client, entry
     except ChangedError as error:
-        raise InputError(
+        raise MachineError(
             f"{error} has changed on the server since the fetch began, and what was fetched doesn't go with the rest; "
-            f"delete the folder {entry.folder} and fetch again."
+            f"delete the folder {entry.folder} and fetch again.",
+            "files",
         ) from None
     except KeyboardInterrupt:
-        raise _stopped("Stopped", entry) from None
+        raise Interrupted(_how_far("Stopped", entry), entry.folder) from None
     except DroppedError as error:
-        raise _stopped(str(error), entry) from None
+        raise MachineError(_how_far(str(error), entry), "network") from None
     except OSError as error:
-        raise InputError(
+        raise MachineError(
             f"{entry.folder} can't be written to ({error.strerror}); mend that, or name another folder with "
-            "SOUNDLORA_CACHE."
+            "SOUNDLORA_CACHE.",
+            machine_error(error).lack,
         ) from None
 
 
-def _stopped(why: str, entry: Fetched) -> StoppedError:
+def _how_far(why: str, entry: Fetched) -> str:
     if not entry.size:
-        return StoppedError(f"{why}; nothing of {entry.name} was fetched, try the same command again.")
-    return StoppedError(
+        return f"{why}; nothing of {entry.name} was fetched, try the same command again."
+    return (
         f"{why}; {gigabytes(entry.on_disk)} of {gigabytes(entry.size)} of {entry.name} are kept in {entry.folder}, "
         "and the same command goes on from there."
     )
@@ -290,9 +292,10 @@ def _check_room(entry: Fetched) -> None:
     left = entry.size - entry.on_disk
     free = shutil.disk_usage(entry.folder).free
     if free < left + _ROOM:
-        raise InputError(
+        raise MachineError(
             f"{gigabytes(left)} of {entry.name} are still to be fetched, but {entry.folder} has {gigabytes(free)} "
-            "free; make room, or name a folder on another disk with SOUNDLORA_CACHE."
+            "free; make room, or name a folder on another disk with SOUNDLORA_CACHE.",
+            "disk",
         )
 
 
@@ -309,7 +312,7 @@ def _checkpoint_name(client: httpx2.Client, name: str) -> str:
         raise InputError(f"{hub()} doesn't say which files {name} has; give the URL of the checkpoint.") from None
     if len(found) != 1:
         held = f"{len(found)} .safetensors files ({', '.join(found[:3])}, …)" if found else "no .safetensors file"
-        raise InputError(f"{name} on {hub()} holds {held}; give the URL of one checkpoint with --base.")
+        raise InputError(f"{name} on {hub()} holds {held}; give the URL of one checkpoint with {using('base')}.")
     return found[0]
 
 

@@ -12,13 +12,14 @@ import httpx2
 import pytest
 from file_server import FileServer, serving
 
-from soundlora.dataset.problems import FileDownloadError, FileTooLargeError
 from soundlora.errors import InputError
+from soundlora.net.download import FileDownloadError, FileTooLargeError
+from soundlora.net.guard import PrivateAddressError, guarded_client
 from soundlora.server.settings import Settings
 from soundlora.server.storage import Storage
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
-from soundlora.server.work.inputs import PrivateAddressError, client, fetch
+from soundlora.server.work.inputs import fetch
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def at(url: str, host: str) -> str:
     ],
 )
 def test_an_address_that_is_not_public_is_refused_in_every_spelling(host: str) -> None:
-    with client(Settings()) as guarded, pytest.raises(PrivateAddressError, match="not a public one"):
+    with guarded_client(()) as guarded, pytest.raises(PrivateAddressError, match="not a public one"):
         guarded.get(f"http://{host}:9/clips.zip")
 
 
@@ -93,7 +94,7 @@ def test_a_name_is_looked_up_once_and_what_was_checked_is_connected_to(
     """The first answer is allowed, and the machine is at the second: nothing may reach the second."""
     asked = names(monkeypatch, {"rebinds.example": [["192.0.2.1"], ["127.0.0.1"]]})
     settings = Settings(private_hosts=("192.0.2.0/24",))
-    with client(settings) as guarded:
+    with guarded_client(settings.private_hosts) as guarded:
         guarded.timeout = httpx2.Timeout(0.2)
         with pytest.raises((httpx2.ConnectTimeout, httpx2.ConnectError)):
             guarded.get(at(server.url, "rebinds.example") + "/clips.zip")
@@ -105,7 +106,7 @@ def test_a_name_is_looked_up_once_and_what_was_checked_is_connected_to(
 
 def test_of_several_addresses_only_those_allowed_are_tried(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     names(monkeypatch, {"mixed.example": [["10.0.0.1", "127.0.0.1"]]})
-    with client(Settings(private_hosts=("127.0.0.1",))) as guarded:
+    with guarded_client(("127.0.0.1",)) as guarded:
         found = guarded.get(at(server.url, "mixed.example") + "/clips.zip")
     assert found.content == b"zip" * 1000
 
@@ -114,14 +115,14 @@ def test_the_next_address_is_tried_when_one_does_not_answer(
     server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names(monkeypatch, {"two.example": [["127.0.0.2", "127.0.0.1"]]})
-    with client(Settings(private_hosts=("two.example",))) as guarded:
+    with guarded_client(("two.example",)) as guarded:
         assert guarded.get(at(server.url, "two.example") + "/clips.zip").status_code == 200
 
 
 def test_a_redirect_is_checked_as_the_first_address_was(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     names(monkeypatch, {"allowed.example": [["127.0.0.1"]]})
     server.redirects["/away"] = at(server.url, "localhost") + "/clips.zip"
-    with client(Settings(private_hosts=("allowed.example",))) as guarded, pytest.raises(PrivateAddressError):
+    with guarded_client(("allowed.example",)) as guarded, pytest.raises(PrivateAddressError):
         guarded.get(at(server.url, "allowed.example") + "/away")
     assert [each.path for each in server.asked] == ["/away"]
 
@@ -134,20 +135,20 @@ def test_a_redirect_to_another_kind_of_address_is_refused(server: FileServer, tm
 
 @pytest.mark.parametrize("allowed", ["*", "127.0.0.1", "127.0.0.0/8", "localhost", "LOCALHOST."])
 def test_private_hosts_are_let_through_by_name_address_network_or_all(server: FileServer, allowed: str) -> None:
-    with client(Settings(private_hosts=("10.0.0.0/8", allowed))) as guarded:
+    with guarded_client(("10.0.0.0/8", allowed)) as guarded:
         host = "localhost" if allowed.lower().startswith("l") else "127.0.0.1"
         assert guarded.get(at(server.url, host) + "/clips.zip").status_code == 200
 
 
 def test_a_private_host_that_is_none_is_refused_at_once() -> None:
     with pytest.raises(InputError, match="without scheme and port"):
-        client(Settings(private_hosts=("http://nas.example",)))
+        guarded_client(("http://nas.example",))
 
 
 def test_a_proxy_of_the_environment_is_not_asked(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, server.url)
-    with client(Settings()) as guarded, pytest.raises(PrivateAddressError):
+    with guarded_client(()) as guarded, pytest.raises(PrivateAddressError):
         guarded.get("http://10.0.0.1/clips.zip")
     assert server.asked == []
 
@@ -162,7 +163,7 @@ def test_the_server_sees_the_name_that_was_asked_for(monkeypatch: pytest.MonkeyP
 
     names(monkeypatch, {"sound.example": [["93.184.216.34"]]})
     monkeypatch.setattr(httpx2.HTTPTransport, "handle_request", answer)
-    with client(Settings()) as guarded:
+    with guarded_client(()) as guarded:
         found = guarded.get("https://sound.example:8443/x?y=1")
     (request,) = seen
     assert str(request.url) == "https://93.184.216.34:8443/x?y=1"
@@ -184,7 +185,7 @@ def test_a_url_is_fetched_into_the_file(server: FileServer, tmp_path: Path, file
 def test_a_private_url_is_refused_at_once_and_leaves_no_file(
     server: FileServer, tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("soundlora.dataset.source._PAUSES", ())
+    monkeypatch.setattr("soundlora.net.download.WAITS", ())
     with pytest.raises(FileDownloadError, match="SOUNDLORA_PRIVATE_HOSTS"):
         fetch(server.url + "/clips.zip", tmp_path / "x", settings=Settings(), files=files)
     assert server.asked == []
@@ -207,7 +208,7 @@ def test_a_path_is_never_read(source: str, tmp_path: Path, files: Files) -> None
 def test_a_url_that_is_none_is_said_to_be_one(
     url: str, tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("soundlora.dataset.source._PAUSES", ())
+    monkeypatch.setattr("soundlora.net.download.WAITS", ())
     with pytest.raises(FileDownloadError):
         fetch(url, tmp_path / "x", settings=Settings(), files=files)
 

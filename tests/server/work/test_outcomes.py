@@ -10,15 +10,11 @@ from pydantic import ValidationError
 
 from soundlora.contract.generation import GenerationRequest
 from soundlora.contract.training import TrainingRequest
-from soundlora.dataset.problems import (
-    ClipsTooShortError,
-    FileDownloadError,
-    FileTooLargeError,
-    InvalidArchiveError,
-)
+from soundlora.dataset.problems import InvalidArchiveError
+from soundlora.dataset.refusal import ClipsTooShortError
 from soundlora.dataset.report import DatasetReport
-from soundlora.errors import InputError
-from soundlora.progress import StoppedError
+from soundlora.errors import DivergedError, InputError
+from soundlora.net.download import FileDownloadError, FileTooLargeError
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.outcomes import outcome_of, rejected, timed_out
 
@@ -94,7 +90,7 @@ def test_text_that_databases_refuse_is_cleaned(value: str) -> None:
 
 
 def test_data_errors_name_the_data() -> None:
-    outcome = outcome_of(FileDownloadError("It can't be fetched."), {"training_data_url": URL})
+    outcome = outcome_of(FileDownloadError("It can't be fetched.", field="data"), {"training_data_url": URL})
     assert entry(outcome) == {
         "loc": ["body", "training_data_url"],
         "msg": "It can't be fetched.",
@@ -110,7 +106,7 @@ def test_data_errors_name_the_data() -> None:
 
 
 def test_a_diverged_run_blames_the_learning_rate() -> None:
-    outcome = outcome_of(StoppedError("The loss is not a number at step 7."), {"learning_rate": 0.5})
+    outcome = outcome_of(DivergedError("The loss is not a number at step 7."), {"learning_rate": 0.5})
     found = entry(outcome)
     assert (found["loc"], found["input"], found["type"]) == (["body", "learning_rate"], 0.5, "value_error")
     assert outcome.status_code == 422

@@ -20,12 +20,14 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from soundlora.contract.training import TrainingRequest
-from soundlora.errors import InputError
+from soundlora.errors import InputError, about
+from soundlora.pipeline.options import endpoint_words
 from soundlora.server.http.depends import Asks, caller, service_of
 from soundlora.server.http.state import Service
 from soundlora.server.http.submission import read_body
 from soundlora.server.work.inputs import fetch
 from soundlora.server.work.outcomes import outcome_of
+from soundlora.wording import wording
 
 _MOST_SECONDS = 300.0
 """For one data set; a run takes as long as it needs."""
@@ -75,7 +77,8 @@ async def _inspect(service: Service, wanted: TrainingRequest) -> tuple[int, Any]
         target = Path(folder, "training_data.zip")
         url = wanted.training_data_url
         try:
-            await asyncio.to_thread(fetch, url, target, settings=service.settings, files=service.files)
+            with about("data"):
+                await asyncio.to_thread(fetch, url, target, settings=service.settings, files=service.files)
         except InputError as error:
             outcome = outcome_of(error, {"training_data_url": url})
             return outcome.status_code, outcome.response
@@ -120,20 +123,21 @@ def _report(job: dict[str, Any]) -> tuple[int, Any]:
     from soundlora.dataset import inspect_dataset, refusal
     from soundlora.dataset.fork import usable_processes
 
-    try:
-        report = inspect_dataset(
-            job["training_data_url"],
-            duration=job["audio_duration_seconds"],
-            trigger_phrase=job["trigger_phrase"],
-            normalize=job["audio_normalize"],
-            preserve_pitch=job["audio_preserve_pitch"],
-            validation_prompts=[entry["prompt"] for entry in job["validation"]],
-            processes=usable_processes(),
-        )
-    except Exception as error:
-        outcome = outcome_of(error, job)
-        return outcome.status_code, outcome.response
-    refused = refusal(report)
+    with wording(endpoint_words):
+        try:
+            report = inspect_dataset(
+                job["training_data_url"],
+                duration=job["audio_duration_seconds"],
+                trigger_phrase=job["trigger_phrase"],
+                normalize=job["audio_normalize"],
+                preserve_pitch=job["audio_preserve_pitch"],
+                validation_prompts=[entry["prompt"] for entry in job["validation"]],
+                processes=usable_processes(),
+            )
+        except Exception as error:
+            outcome = outcome_of(error, job)
+            return outcome.status_code, outcome.response
+        refused = refusal(report)
     return 200, report.to_json() | {"source": "", "refusal": None if refused is None else str(refused)}
 
 

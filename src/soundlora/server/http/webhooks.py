@@ -16,12 +16,12 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 
 from soundlora.net.addresses import public_name
+from soundlora.net.guard import PrivateAddressError, guarded_client
 from soundlora.server.http.address import absolute
 from soundlora.server.http.signature import Signer
 from soundlora.server.settings import Settings
 from soundlora.server.store.database import Database
 from soundlora.server.store.deliveries import Deliveries, Delivery
-from soundlora.server.work.inputs import PrivateAddressError, client
 from soundlora.version import __version__
 
 TICK_SECONDS = 1.0
@@ -47,7 +47,7 @@ class Webhooks:
         self.settings = settings
         self.deliveries = Deliveries(database)
         self._signer = Signer(database)
-        self._client = client(settings)
+        self._client = guarded_client(settings.private_hosts)
         self._places = threading.Semaphore(AT_A_TIME)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from soundlora.contract.generation import GenerationRequest
-from soundlora.errors import InputError
+from soundlora.errors import InputError, about
 from soundlora.progress import Progress
 from soundlora.server.store.finish import Outcome
 
@@ -61,8 +61,12 @@ class GenerationJob:
     def _lora(self, path: str, number: int) -> Path:
         name = Path(urlsplit(path).path).name
         if not path.startswith(("http://", "https://", "data:", "/files/")):
-            raise InputError(f"loras[{number}].path is {path[:80]!r}, but it must be a URL of a .safetensors file.")
-        return self.job.fetch(path, f"lora_{number}_{name[-80:] or 'lora.safetensors'}")
+            raise InputError(
+                f"loras[{number}].path is {path[:80]!r}, but it must be a URL of a .safetensors file.",
+                field=f"loras.{number}.path",
+            )
+        with about(f"loras.{number}.path"):
+            return self.job.fetch(path, f"lora_{number}_{name[-80:] or 'lora.safetensors'}")
 
     def _show(self, progress: Progress) -> None:
         shown: dict[str, Any] = {"stage": progress.stage, "step": progress.step, "steps": progress.steps}

@@ -1,59 +1,23 @@
-"""Addresses that users name, fetched without lending them this machine's place in its network.
-
-A name is looked up once, every address it has is checked, and the connection goes to an address that was checked: one
-that changes between the two is of no use. The same holds for each redirect.
-"""
+"""Files that requests name by their addresses, brought to where the work is done."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import shutil
-import socket
-from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
 
-from soundlora.dataset.problems import FileDownloadError, FileTooLargeError
-from soundlora.dataset.source import (
-    CONNECT_SECONDS,
-    MAX_REDIRECTS,
-    READ_SECONDS,
-    download,
-    is_remote,
-    local_source,
-    shown,
-)
-from soundlora.errors import InputError
-from soundlora.net.addresses import is_url
+from soundlora.dataset.source import local_source
+from soundlora.net.addresses import is_remote, is_url, shown
+from soundlora.net.download import FileDownloadError, FileTooLargeError, download
+from soundlora.net.guard import guarded_client
 from soundlora.server.settings import Settings
 from soundlora.server.store.files import FileRow, Files
 from soundlora.system.whole_files import whole
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 _OWN_PATH = re.compile(r"/files/([0-9a-f]{32})(/[^/]*)?")
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-
-class PrivateAddressError(FileDownloadError):
-    """The address is none of the public ones, and the settings don't allow it."""
-
-
-def client(settings: Settings) -> httpx2.Client:
-    """A client for addresses that users name: http and https, no proxies, redirects within the same limits.
-
-    Its requests raise PrivateAddressError besides httpx2's own errors.
-    """
-    return httpx2.Client(
-        transport=_GuardedTransport(settings.private_hosts),
-        trust_env=False,
-        follow_redirects=True,
-        max_redirects=MAX_REDIRECTS,
-        timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-    )
 
 
 def fetch(url: str, target: Path, *, settings: Settings, files: Files) -> None:
@@ -74,7 +38,7 @@ def fetch(url: str, target: Path, *, settings: Settings, files: Files) -> None:
                 raise FileTooLargeError(f"{shown(url)} is larger than {most:,} bytes.", max_bytes=most)
             files.storage.copy_to(row.key, unfinished)
         elif is_url(url):
-            with client(settings) as guarded:
+            with guarded_client(settings.private_hosts) as guarded:
                 download(url, unfinished, max_bytes=most, client=guarded)
         else:
             with local_source(url, max_bytes=most) as path:
@@ -92,83 +56,3 @@ def _own_file(url: str, files: Files) -> FileRow | None:
     match = _OWN_PATH.fullmatch(urlsplit(url).path) if is_url(url) else None
     row = None if match is None else files.find(match[1])
     return None if row is None or row.size is None else row
-
-
-class _GuardedTransport(httpx2.BaseTransport):
-    def __init__(self, private_hosts: Sequence[str]) -> None:
-        self._allowed = _Allowed(private_hosts)
-        # A connection that is kept for the address of one name must not serve another name at that address.
-        self._transport = httpx2.HTTPTransport(limits=httpx2.Limits(max_keepalive_connections=0))
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        host = request.url.raw_host.decode("ascii")
-        addresses = [address for address in _look_up(host) if self._allowed(host, address)]
-        if not addresses:
-            raise PrivateAddressError(
-                f"{shown(str(request.url))} cannot be reached (its address is not a public one); upload the file, or "
-                f"let whoever runs the server allow {host} with SOUNDLORA_PRIVATE_HOSTS."
-            )
-        for number, address in enumerate(addresses):
-            # The name stays in the Host header and in what TLS checks; only where to connect is settled.
-            checked = httpx2.Request(
-                request.method,
-                request.url.copy_with(host=str(address)),
-                headers=request.headers,
-                stream=request.stream,
-                extensions=request.extensions | {"sni_hostname": host},
-            )
-            try:
-                return self._transport.handle_request(checked)
-            except (httpx2.ConnectError, httpx2.ConnectTimeout):
-                if number == len(addresses) - 1:
-                    raise
-        raise AssertionError("unreachable")
-
-    def close(self) -> None:
-        self._transport.close()
-
-
-class _Allowed:
-    """Whether a name may lead to an address."""
-
-    def __init__(self, private_hosts: Sequence[str]) -> None:
-        """Raises InputError for what is neither a name nor an address nor a network."""
-        self._everything = "*" in private_hosts
-        self._names: set[str] = set()
-        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
-        for entry in private_hosts:
-            try:
-                self._networks.append(ipaddress.ip_network(entry.strip("[]"), strict=False))
-            except ValueError:
-                if "/" in entry or ":" in entry:
-                    raise InputError(
-                        f"SOUNDLORA_PRIVATE_HOSTS names {entry!r}; write names, addresses, or networks such as "
-                        "10.0.0.0/8, without scheme and port."
-                    ) from None
-                self._names.add(entry.lower().rstrip("."))
-
-    def __call__(self, host: str, address: Address) -> bool:
-        if self._everything or host.lower().rstrip(".") in self._names:
-            return True
-        real = _innermost(address)
-        if any(real in network for network in self._networks):
-            return True
-        return real.is_global and not real.is_multicast
-
-
-def _innermost(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address only wraps, else the address itself."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
-
-
-def _look_up(host: str) -> list[Address]:
-    """Every address of a name, or of an address in whatever spelling the system understands."""
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise httpx2.ConnectError(f"{host} has no address ({error})") from error
-    return list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))

@@ -11,9 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from soundlora.errors import InputError
-from soundlora.progress import StoppedError
-from soundlora.server.store.finish import Outcome
+from soundlora.errors import DivergedError, InputError, Lack, MachineError
+from soundlora.pipeline.options import SETTINGS, endpoint_name
+from soundlora.server.store.finish import Outcome, infrastructure_error
+from soundlora.system.whole_files import machine_error
 
 _ERRORS_PAGE = "https://docs.fal.ai/errors/#"
 _INPUT_CHARACTERS = 10_000
@@ -42,22 +43,33 @@ def rejected(error: ValidationError) -> Outcome:
     return _unprocessable(details(error.errors(include_url=False)))
 
 
-def outcome_of(error: Exception, payload: Any) -> Outcome:
-    """How a run that raised `error` ends. `payload`: the request's input, from which the wrong value is shown."""
-    from soundlora.dataset.problems import DataError
+_MACHINE: dict[Lack, tuple[int, str]] = {
+    "memory": (500, "runner_server_error"),
+    "disk": (503, "runner_disconnected"),
+    "network": (503, "runner_connection_error"),
+    "files": (500, "runner_server_error"),
+    "processes": (503, "runner_disconnected"),
+}
+"""What clients are told when the machine falls short: status code and the hosted service's word. All may try again."""
 
-    given = payload if isinstance(payload, dict) else {}
+
+def outcome_of(error: Exception, payload: Any) -> Outcome:
+    """How a run that raised `error` ends: the table of who answers for what.
+
+    payload: the request's input, from which the wrong value is shown. What the machine's owner has to mend is told
+    without their folders and addresses; their log has the whole story.
+    """
     if isinstance(error, ValidationError):
         return rejected(error)
-    if isinstance(error, DataError):
-        url = given.get("training_data_url")
-        entry = detail(["body", "training_data_url"], str(error), error.type, ctx=error.ctx, input=url)
-        return _unprocessable([entry])
-    if isinstance(error, InputError):
-        return _unprocessable([detail(["body"], str(error), "value_error")])
-    if isinstance(error, StoppedError):
-        rate = given.get("learning_rate")
-        return _unprocessable([detail(["body", "learning_rate"], str(error), "value_error", input=rate)])
+    if isinstance(error, InputError) and not _is_owners(error.field):
+        loc = ["body", *_place(error.field)]
+        return _unprocessable([detail(loc, str(error), error.type, ctx=error.ctx, input=_sent(payload, loc[1:]))])
+    if isinstance(error, DivergedError):
+        loc = ["body", "learning_rate"]
+        return _unprocessable([detail(loc, str(error), "value_error", input=_sent(payload, loc[1:]))])
+    fault = machine_fault(error)
+    if fault is not None:
+        return infrastructure_error(*_MACHINE[fault.lack], fault.public)
     sentence = clean(f"{type(error).__name__}: {error}")
     return Outcome(
         500,
@@ -65,6 +77,41 @@ def outcome_of(error: Exception, payload: Any) -> Outcome:
         error=sentence,
         error_type="internal_server_error",
     )
+
+
+def machine_fault(error: Exception) -> MachineError | None:
+    """What the machine's owner has to mend, None where it is not theirs."""
+    if isinstance(error, MachineError):
+        return error
+    if isinstance(error, InputError) and _is_owners(error.field):
+        return MachineError(str(error), "files")
+    if isinstance(error, OSError) and (fault := machine_error(error)).lack == "disk":
+        return fault
+    return None
+
+
+def _is_owners(field: str | None) -> bool:
+    """Whether a setting is one that the server gives to a run, and its clients can't."""
+    known = SETTINGS.get(field or "")
+    return known is not None and not known.hosted and not known.extra
+
+
+def _place(field: str | None) -> list[str | int]:
+    """`duration` → audio_duration_seconds; `loras.0.path` → loras, 0, path; nothing where no field is meant."""
+    if field is None:
+        return []
+    first, *inner = field.split(".")
+    return [endpoint_name(first), *(int(part) if part.isdigit() else part for part in inner)]
+
+
+def _sent(payload: Any, place: Sequence[str | int]) -> Any:
+    """What the client sent there, None where it sent nothing."""
+    for part in place:
+        try:
+            payload = payload[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return payload if place else None
 
 
 def timed_out(seconds: float) -> Outcome:

@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from soundlora.contract.training import billable_units, parse_request
-from soundlora.dataset.source import shown
+from soundlora.errors import about
+from soundlora.net.addresses import shown
 from soundlora.progress import Progress
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.curve import Curve
@@ -39,7 +40,8 @@ class TrainingJob:
         job = self.job
         url = job.input["training_data_url"]
         self._show(Progress("base", message=f"fetching {shown(url)}"))
-        data = job.fetch(url, "training_data.zip")
+        with about("data"):
+            data = job.fetch(url, "training_data.zip")
         request = parse_request(job.input | {"training_data_url": str(data)})
         if not (self.folder / "config.json").exists() or not (self.folder / "lora.safetensors").exists():
             from soundlora.pipeline.train import train_request

@@ -5,7 +5,6 @@ An executor starts it.
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -15,6 +14,8 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
+from soundlora.errors import Interrupted
+from soundlora.pipeline.options import endpoint_words
 from soundlora.server.endpoints import unit_prices
 from soundlora.server.settings import Settings
 from soundlora.server.storage import Storage
@@ -24,8 +25,9 @@ from soundlora.server.store.finish import Outcome, cancelled
 from soundlora.server.store.requests import LostLeaseError, Requests
 from soundlora.server.work.executor import SETTINGS_VARIABLE
 from soundlora.server.work.job import Job, NotStoredError
-from soundlora.server.work.outcomes import outcome_of, timed_out
+from soundlora.server.work.outcomes import machine_fault, outcome_of, timed_out
 from soundlora.server.work.pulse import Pulse
+from soundlora.wording import wording
 
 _PATIENCE_SECONDS = 3600.0
 """For a database that can't be reached while a finished result waits to be written."""
@@ -39,7 +41,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
     try:
-        work(request_id, owner, settings, attached=True)
+        with wording(endpoint_words):
+            work(request_id, owner, settings, attached=True)
     except LostLeaseError as error:
         print(error, file=sys.stderr)
 
@@ -64,19 +67,20 @@ def work(request_id: str, owner: str, settings: Settings, *, attached: bool = Fa
         job.pulse = pulse
         try:
             outcome = job.run()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             interrupted = True
         except NotStoredError as error:
             reason = f"The results are finished but could not be stored; another worker will do it ({error})"
         except Exception as error:
-            # A run says in its own words that it was interrupted, by the pulse or by a signal to this process.
-            interrupted = pulse.reason is not None or isinstance(error.__context__, KeyboardInterrupt)
-            if not interrupted and _is_full(error):
+            interrupted = pulse.reason is not None  # it was on its way when the error came
+            fault = machine_fault(error)
+            if not interrupted:
+                traceback.print_exc()  # the whole story, for whoever runs the machine
+            if not interrupted and fault is not None and fault.lack == "disk":
                 # Counted, for a run that needs more than there is would fill the disk for ever.
-                reason, lost = f"The server's disk is full ({job.public(str(error))})", True
+                reason, lost = fault.public, True
                 interrupted = not _wait_for_room()
             elif not interrupted:
-                traceback.print_exc()
                 error.args = tuple(job.public(part) if isinstance(part, str) else part for part in error.args)
                 outcome = outcome_of(error, request.input)
                 pulse.log(outcome.error or str(error), "ERROR")
@@ -95,17 +99,6 @@ def work(request_id: str, owner: str, settings: Settings, *, attached: bool = Fa
     elif pulse.reason != "lost":
         _until_written(lambda: requests.release(request_id, owner, lost=lost, reason=reason))
     database.close()
-
-
-def _is_full(error: BaseException | None) -> bool:
-    """Whether a disk without room is behind it, whichever library wrote."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if "No space left on device" in str(error) or "PytorchStreamWriter failed writing" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _wait_for_room() -> bool:

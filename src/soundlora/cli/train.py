@@ -1,0 +1,119 @@
+"""soundlora train. Its flags are the settings of `TrainingOptions`, one each."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_origin
+
+import typer
+
+from soundlora.contract.training import parse_request
+from soundlora.errors import InputError
+from soundlora.net.addresses import is_remote
+from soundlora.pipeline.options import SETTINGS, TrainingOptions, default_of, kind_of
+from soundlora.wording import command_line_words, setting
+
+DATA_HELP = SETTINGS["data"].help
+_REQUEST_HELP = "The endpoint's JSON instead of flags."
+
+
+def train(**flags: Any) -> None:
+    """Train a LoRA on clips; writes lora.safetensors, config.json and previews to the run folder."""
+    options = _options({name: value for name, value in flags.items() if value is not None})
+    from soundlora.cli.console import TrainingConsole
+    from soundlora.pipeline.train import run_training
+    from soundlora.training.workers import Workers
+
+    # Of the processes that torchrun starts only the first one speaks.
+    with TrainingConsole() if Workers.from_environment().first else nullcontext() as console:
+        result = run_training(options(console))
+    if console is not None:
+        console.summary(result)
+
+
+def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:
+    """What the flags ask for, in the endpoint's ranges; it takes who is told of the progress. Raises InputError."""
+    request: Path | None = given.pop("request", None)
+    out = given.pop("out", None)
+    hosted = {name: value for name, value in given.items() if SETTINGS[name].hosted}
+    own = {name: value for name, value in given.items() if name not in hosted}
+    if request is not None:
+        if hosted:
+            first = setting(next(iter(hosted)))
+            raise InputError(f"--request already says everything about the training; leave out {first}.")
+        parsed = parse_request(_read_request(request))
+    else:
+        if "data" not in given:
+            raise InputError("DATA is missing: give a zip or a folder of clips, or a request with --request.")
+        fields = {SETTINGS[name].hosted: value for name, value in hosted.items()}
+        if "validation_prompts" in hosted:
+            fields["validation"] = [{"prompt": prompt} for prompt in hosted["validation_prompts"]]
+        else:
+            own["validation_prompts"] = None  # the first caption is previewed; a request is taken at its word
+        parsed = parse_request(
+            fields, {known.hosted: setting(name) for name, known in SETTINGS.items() if known.hosted}
+        )
+    if out is None:
+        raise InputError("--out is missing: give a folder for the run.")
+    return lambda console: TrainingOptions.from_endpoint(parsed, out, **own, on_progress=console)
+
+
+def _read_request(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"The request {path} can't be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise InputError(f"The request {path} is not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise InputError(f"The request {path} must be a JSON object with field names such as training_data_url.")
+    # A path in the file is meant from where the file lies.
+    data = value.get("training_data_url")
+    if isinstance(data, str) and data and not is_remote(data):
+        value["training_data_url"] = os.path.join(path.parent, os.path.expanduser(data))
+    return value
+
+
+def parameter(name: str) -> inspect.Parameter:
+    """The setting as typer understands it: None where it is not given."""
+    known, kind, default = SETTINGS[name], kind_of(name), default_of(name)
+    given = "" if isinstance(default, bool) or default in (None, MISSING, "", ()) else _short(default)
+    words = known.unset or given
+    help = f"{known.help} [default: {words}]" if words else known.help
+    if name == "data":
+        return _parameter(name, str | None, typer.Argument(help=help))
+    flag = command_line_words(name, None)
+    if kind is bool:
+        # What is on by default can be switched off, and what the machine decides, too.
+        off = "" if default is False else f"/--no-{flag.removeprefix('--')}"
+        return _parameter(name, bool | None, typer.Option(f"{flag}{off}", help=help))
+    if get_origin(kind) is Sequence:
+        return _parameter(name, list[str] | None, typer.Option(flag, help=help))
+    if kind in (int, float):
+        return _parameter(name, kind | None, typer.Option(flag, help=help))
+    text = kind is str or get_origin(kind) is Literal
+    return _parameter(name, (str if text else Path) | None, typer.Option(flag, help=help))
+
+
+def _short(value: object) -> str:
+    """5 for 5.0, 0.0002 for 2e-4."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _parameter(name: str, kind: Any, info: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, info])
+
+
+def _signature() -> inspect.Signature:
+    parameters = [parameter(name) for name, known in SETTINGS.items() if known.flag]
+    parameters.insert(2, _parameter("request", Path | None, typer.Option("--request", help=_REQUEST_HELP)))
+    return inspect.Signature(parameters)
+
+
+train.__signature__ = _signature()  # type: ignore[attr-defined]

@@ -1,0 +1,385 @@
+"""The settings of a training, in one list.
+
+`train` in Python, the command line, the HTTP job and the run's `request.json` take names, types, defaults and help from
+it. A field of the hosted endpoint keeps the endpoint's name there; everything else is called the same everywhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from operator import or_
+from pathlib import Path
+from types import SimpleNamespace
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from pydantic import TypeAdapter, ValidationError
+
+from soundlora.contract.fields import Number, WholeNumber
+from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT, TrainingRequest
+from soundlora.errors import InputError
+from soundlora.net.addresses import shown
+from soundlora.progress import OnProgress
+from soundlora.wording import setting
+
+if TYPE_CHECKING:
+    import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DATA_FIELD = "training_data_url"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a setting beside its name, type and default.
+
+    hosted: the hosted endpoint's name for it, "" where that has none. unset: what None stands for, in words.
+    least: the smallest value; a number must be above 0 where that is None. most: the largest, None for any.
+    kept: it shapes the LoRA or the run folder, so that a run only goes on with the same value.
+    extra: the server takes it, too, as a field of our own beside the endpoint's.
+    flag: the command line has it.
+    """
+
+    help: str
+    hosted: str = ""
+    unset: str = ""
+    least: float | None = None
+    most: float | None = None
+    kept: bool = True
+    extra: bool = False
+    flag: bool = True
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """One training. What is wrong with a value is said at once, by InputError."""
+
+    data: Annotated[
+        str | os.PathLike[str], Setting("A zip or folder of clips and .txt captions, or the URL of a zip.", DATA_FIELD)
+    ]
+    out: Annotated[str | os.PathLike[str], Setting("Folder for the run; it must not hold one yet.", kept=False)]
+    _: KW_ONLY
+    base: Annotated[
+        str, Setting("nano, the path of an LTX 2.3 checkpoint or its folder, owner/name on the hub, or a URL.")
+    ] = "nano"
+    text_encoder: Annotated[
+        str | os.PathLike[str] | None,
+        Setting(
+            "Gemma 3: a folder, or owner/name on the hub.",
+            unset="text_encoder beside the checkpoint, else the one that has been fetched",
+            kept=False,
+        ),
+    ] = None
+    rank: Annotated[int, Setting("8, 16, 32, 64 or 128.", "rank")] = 32
+    targets: Annotated[
+        Literal["all", "attention", "self-ff"], Setting("Layers that are trained: all, attention or self-ff.")
+    ] = "all"
+    init_lora: Annotated[
+        str | os.PathLike[str] | None, Setting("Begin with this LoRA file, whoever wrote it.", unset="a fresh one")
+    ] = None
+    steps: Annotated[int, Setting("100 to 20000.", "number_of_steps")] = 2000
+    learning_rate: Annotated[float, Setting("1e-6 to 1.", "learning_rate")] = 2e-4
+    batch_size: Annotated[
+        int, Setting("Clips a step. Processes of torchrun share them; it is a multiple of their number.")
+    ] = 1
+    caption_dropout: Annotated[
+        float,
+        Setting(
+            "Share of samples, 0 to 1, that train with the empty caption: guidance then keeps working on small sets.",
+            least=0,
+            most=1,
+            extra=True,
+        ),
+    ] = 0.0
+    duration: Annotated[
+        float, Setting("Seconds of every clip: shorter ones are skipped, longer trimmed.", "audio_duration_seconds")
+    ] = 5.0
+    trigger_phrase: Annotated[str, Setting("Prepended to every caption.", "trigger_phrase")] = ""
+    normalize: Annotated[bool, Setting("Peak-normalise clips.", "audio_normalize")] = True
+    preserve_pitch: Annotated[bool, Setting("Stretch, not pad, a clip a hair too short.", "audio_preserve_pitch")] = (
+        True
+    )
+    validation_prompts: Annotated[
+        Sequence[str] | None, Setting("Text for previews, up to two.", "validation", unset="the first clip's caption")
+    ] = None
+    negative_prompt: Annotated[
+        str | None,
+        Setting("What previews move away from.", "validation_negative_prompt", unset="the base's own"),
+    ] = None
+    frame_rate: Annotated[int, Setting("Sizes previews as the endpoint does.", "validation_frame_rate")] = 24
+    stg_scale: Annotated[
+        float | None,
+        Setting("Spatio-temporal guidance of previews, 0 to 3.", "stg_scale", least=0, unset="the base's own"),
+    ] = None
+    seed: Annotated[int, Setting("Fixes everything random.", least=0, most=2**63 - 1)] = 42
+    debug_dataset: Annotated[bool, Setting("Also write what the model hears of every clip.", "debug_dataset")] = False
+    preview_every: Annotated[int | None, Setting("Steps between previews.", unset="a quarter of the run")] = None
+    checkpoint_every: Annotated[int | None, Setting("Steps between checkpoints.", unset="a quarter of the run")] = None
+    keep_checkpoints: Annotated[
+        int | None, Setting("How many of the best checkpoints stay when the run has ended.", unset="all")
+    ] = None
+    hold_out: Annotated[
+        int | None, Setting("Clips kept out, to tell what was learnt.", least=0, unset="one in ten, of ten and more")
+    ] = None
+    quantize: Annotated[
+        Literal["int8", "fp8", "bf16"] | None,
+        Setting(
+            "int8 or fp8: a base of a byte a weight, with torchao. bf16: of two, on CPUs.", unset="the base as it is"
+        ),
+    ] = None
+    optimizer: Annotated[
+        Literal["adamw", "adamw8bit"], Setting("adamw, or adamw8bit: its moments take a byte a number instead of four.")
+    ] = "adamw"
+    average: Annotated[bool, Setting("The LoRA is the mean of the last steps' weights, not those of the last one.")] = (
+        True
+    )
+    checkpoint_activations: Annotated[
+        bool | None,
+        Setting("Compute activations again instead of keeping them.", unset="where memory asks for it", kept=False),
+    ] = None
+    log: Annotated[
+        Sequence[Literal["csv", "tensorboard", "wandb"]],
+        Setting("Figures also go to csv, tensorboard or wandb; several may be named.", kept=False),
+    ] = ()
+    resume: Annotated[
+        bool, Setting("Go on from the last checkpoint; the result is an uninterrupted run's, to the bit.", kept=False)
+    ] = False
+    device: Annotated[
+        torch.device | str | None,
+        Setting("Where it is computed.", unset="the first GPU, else the CPU", kept=False, flag=False),
+    ] = None
+    cache: Annotated[
+        str | os.PathLike[str] | None,
+        Setting("Folder for latents and contexts.", unset="the user's cache folder", kept=False, flag=False),
+    ] = None
+    on_progress: Annotated[
+        OnProgress | None,
+        Setting("Called with news, many times a second; of several processes in the first.", kept=False, flag=False),
+    ] = None
+
+    def __post_init__(self) -> None:
+        for name, known in SETTINGS.items():
+            object.__setattr__(self, name, _checked(name, getattr(self, name), known))
+
+    def filled(
+        self, *, captions: Sequence[str], negative_prompt: str | None, stg_scale: float, hold_out: int
+    ) -> TrainingOptions:
+        """The same with a value for everything that base and clips decide.
+
+        captions: of the clips. negative_prompt, stg_scale: the base's own. hold_out: for so many clips. Raises
+        InputError when more clips are kept out than there are.
+        """
+        count = hold_out if self.hold_out is None else self.hold_out
+        if not count < len(captions):
+            raise InputError(
+                f"{setting('hold_out')} is {count}, but of {len(captions)} clips at least one has to be trained on.",
+                field="hold_out",
+            )
+        quarter = max(1, self.steps // 4)
+        if self.negative_prompt is not None:
+            negative_prompt = self.negative_prompt
+        return replace(
+            self,
+            validation_prompts=captions[:1] if self.validation_prompts is None else self.validation_prompts,
+            negative_prompt=DEFAULT_NEGATIVE_PROMPT if negative_prompt is None else negative_prompt,
+            stg_scale=stg_scale if self.stg_scale is None else self.stg_scale,
+            hold_out=count,
+            preview_every=self.preview_every or quarter,
+            checkpoint_every=self.checkpoint_every or quarter,
+        )
+
+    def to_request(self, **found: Any) -> dict[str, Any]:
+        """What the run folder keeps as `request.json`: every setting that shapes the run, by the endpoint's names.
+
+        found: what stands there instead of, or beside, what was given, such as the base's public name and its hash.
+        """
+        values = {name: getattr(self, name) for name, known in SETTINGS.items() if known.kept}
+        values["data"] = shown(os.fspath(self.data))
+        values["validation_prompts"] = [{"prompt": prompt} for prompt in self.validation_prompts or ()]
+        values |= {name: found.pop(name) for name in list(found) if name in values}
+        return {SETTINGS[name].hosted or name: value for name, value in values.items()} | found
+
+    @classmethod
+    def from_request(cls, stored: Mapping[str, Any], **given: Any) -> TrainingOptions:
+        """The options that a run's `request.json` was made from; what it does not name has its default.
+
+        given: what it does not keep (`out`, `device`), and what is to be otherwise. Raises InputError.
+        """
+        values: dict[str, Any] = {}
+        for name, known in SETTINGS.items():
+            value = stored.get(known.hosted or name) if known.kept else None
+            if value is not None:
+                values[name] = value
+        if "validation_prompts" in values:
+            values["validation_prompts"] = [entry["prompt"] for entry in values["validation_prompts"]]
+        return cls(**(values | given))
+
+    @classmethod
+    def from_endpoint(cls, request: TrainingRequest, out: str | os.PathLike[str], **given: Any) -> TrainingOptions:
+        """The options that the endpoint's `request` asks for.
+
+        A field that the client has not sent takes the base's own value where bases have one. given: what the endpoint
+        has no field for, and what is to be otherwise.
+        """
+        sent = request.model_fields_set
+        values: dict[str, Any] = {"out": out}
+        for name, known in SETTINGS.items():
+            field = known.hosted or (name if known.extra else "")
+            if field and (field in sent or not known.unset) and hasattr(request, field):
+                values[name] = getattr(request, field)
+        values["validation_prompts"] = [entry.prompt for entry in request.validation]
+        return cls(**(values | given))
+
+
+def _checked(name: str, value: Any, known: Setting) -> Any:
+    """The value in the setting's own type. Raises InputError."""
+    kind, optional = _KINDS[name]
+    if value is None and optional:
+        return None
+    if (choices := _choices(kind)) and (not isinstance(value, str) or value not in choices):
+        raise InputError(f"{setting(name)} is {value!r}, but it must be one of {', '.join(choices)}.", field=name)
+    if kind in _WORDS:
+        try:
+            value = _ADAPTERS[kind].validate_python(value)
+        except ValidationError:
+            raise InputError(
+                f"{setting(name)} is {_short(value)}, but it must be {_WORDS[kind]}.", field=name
+            ) from None
+    if kind in (int, float):
+        low_enough = known.most is None or value <= known.most
+        if not low_enough or not (value > 0 if known.least is None else value >= known.least):
+            raise InputError(f"{setting(name)} is {value}, but it must be {_range(known)}.", field=name)
+    if get_origin(kind) is Sequence:
+        return _checked_list(name, value, _choices(get_args(kind)[0]))
+    return value
+
+
+def _checked_list(name: str, value: Any, choices: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
+        raise InputError(f"{setting(name)} is {_short(value)}, but it must be a list of texts.", field=name)
+    for one in value:
+        if choices and one not in choices:
+            raise InputError(f"{setting(name)} is {one!r}, but it must be one of {', '.join(choices)}.", field=name)
+    return tuple(value)
+
+
+def _range(known: Setting) -> str:
+    if known.least is None:
+        return "positive"
+    return f"at least {known.least:g}" if known.most is None else f"from {known.least:g} to {known.most:g}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    """The type without None, and whether None is allowed."""
+    parts = [part for part in get_args(hint) if part is not type(None)]
+    optional = get_origin(hint) is not Literal and type(None) in get_args(hint)
+    return (functools.reduce(or_, parts) if optional else hint), optional
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {
+    int: TypeAdapter(WholeNumber),
+    float: TypeAdapter(Number),
+    bool: TypeAdapter(bool),
+    str: TypeAdapter(str),
+}
+
+# torch takes a second to import, and nothing here computes.
+_HINTS = get_type_hints(TrainingOptions, localns={"torch": SimpleNamespace(device=object)}, include_extras=True)
+SETTINGS: dict[str, Setting] = {
+    name: hint.__metadata__[0] for name, hint in _HINTS.items() if get_origin(hint) is Annotated
+}
+"""All settings by their names in Python, in order."""
+_KINDS = {name: _without_none(_HINTS[name].__origin__) for name in SETTINGS}
+
+
+def kind_of(name: str) -> Any:
+    """The type of a setting, without None and with `Literal` where there are choices."""
+    return _KINDS[name][0]
+
+
+def default_of(name: str) -> Any:
+    """The default of a setting; `dataclasses.MISSING` where it must be given."""
+    return TrainingOptions.__dataclass_fields__[name].default
+
+
+def endpoint_name(name: str) -> str:
+    """What the endpoint calls a setting, or the name itself."""
+    return SETTINGS[name].hosted or name if name in SETTINGS else name
+
+
+def endpoint_words(name: str, value: object) -> str:
+    """A `wording.Namer` for HTTP and the page: `audio_duration_seconds`, `audio_duration_seconds 1.7`."""
+    return endpoint_name(name) if value is None or value is True else f"{endpoint_name(name)} {value}"
+
+
+def check_same(run: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raises InputError unless the run in a folder, whose request is `stored`, is the one that is `wanted`.
+
+    Where the data lies is no matter: the clips with their hashes say what it is. What a run from before there was a
+    setting does not name has its default.
+    """
+    names = {known.hosted or name: name for name, known in SETTINGS.items()}
+    wanted = json.loads(json.dumps(wanted))
+    for key in sorted((stored.keys() | wanted.keys()) - {DATA_FIELD}):
+        name = names.get(key, key)
+        default = default_of(name) if name in SETTINGS else None
+        before, now = (default if values.get(key) is None else values[key] for values in (stored, wanted))
+        if before != now:
+            raise InputError(
+                f"The run in {run} was started with {setting(name)} = {before!r}, not {now!r}; resume it with the same "
+                "settings, or start another run in a new folder.",
+                field=name,
+            )
+
+
+def takes_options(options: Callable[P, TrainingOptions]) -> Callable[[Callable[[TrainingOptions], R]], Callable[P, R]]:
+    """Have a function of the options take their fields as its arguments, by the same names and defaults."""
+
+    def decorate(function: Callable[[TrainingOptions], R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return function(options(*args, **kwargs))
+
+        parameters = [
+            parameter.replace(annotation=_HINTS[parameter.name].__origin__)
+            for parameter in inspect.signature(options).parameters.values()
+        ]
+        returns = inspect.signature(function).return_annotation
+        call.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]
+        call.__doc__ = f"{inspect.getdoc(function)}\n\n{_described()}"
+        return call
+
+    return decorate
+
+
+def _described() -> str:
+    """The settings for a docstring, one a line."""
+    return "\n".join(
+        f"{name}: {known.help}" + (f" None: {known.unset}." if known.unset else "") for name, known in SETTINGS.items()
+    )

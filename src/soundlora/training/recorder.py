@@ -1,0 +1,80 @@
+"""What a run leaves behind and says while it goes: its folder, other programs' logs and news for whoever watches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from soundlora.lora.adapter import Adapter
+from soundlora.progress import OnProgress, Progress
+from soundlora.training.logs import Log, open_logs
+from soundlora.training.optimizer import Optimizer
+from soundlora.training.run_folder import RunFolder
+from soundlora.training.trainer import StepFigures
+
+
+class RunRecorder:
+    """One a process of a run. Of several processes only the first one's is `awake`; the others' do nothing."""
+
+    def __init__(self, folder: RunFolder, on_progress: OnProgress | None = None, *, awake: bool = True) -> None:
+        self.folder, self.awake = folder, awake
+        self._on_progress = on_progress if awake else None
+        self._metadata: Mapping[str, str] = {}
+        self._logs: list[Log] = []
+
+    def tell(self, progress: Progress) -> None:
+        """Pass on a piece of news."""
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    def note(self, message: str) -> None:
+        """Pass on advice, which should stay on the screen."""
+        self.tell(Progress("base", message=message, note=True))
+
+    def check(self, resume: bool) -> None:
+        """Raises InputError when the folder can't take a new run, or has nothing to go on with."""
+        if self.awake:
+            self.folder.check_resumable() if resume else self.folder.check_free()
+
+    def begin(
+        self, request: Mapping[str, Any], metadata: Mapping[str, str], logs: Sequence[str], done: int, resume: bool
+    ) -> None:
+        """Before the first step: what stands behind the `done` steps is dropped, for it will be written again.
+
+        metadata: of the LoRA files that the run writes.
+        """
+        if not self.awake:
+            return
+        if resume:
+            self.folder.truncate_metrics(done)
+        self._metadata = metadata
+        self._logs = open_logs(logs, self.folder, request, done)
+
+    def step(self, figures: StepFigures) -> None:
+        """Keep a step's figures."""
+        if self.awake:
+            self.folder.log(vars(figures))
+            for log in self._logs:
+                log.step(figures)
+
+    def held_out(self, step: int, loss: float) -> None:
+        """Keep the loss on the clips kept out, as it is after `step` steps."""
+        if self.awake:
+            self.folder.log_held_out(step, loss)
+            for log in self._logs:
+                log.held_out(step, loss)
+
+    def checkpoint(self, step: int, adapter: Adapter, optimizer: Optimizer) -> Path | None:
+        """Keep the state after `step` steps; returns where, None where this process keeps nothing."""
+        return self.folder.save_checkpoint(step, adapter, optimizer, self._metadata) if self.awake else None
+
+    def lora(self, adapter: Adapter) -> None:
+        """Write the LoRA as the adapter is."""
+        if self.awake:
+            self.folder.save_lora(adapter, self._metadata)
+
+    def close(self) -> None:
+        """Let other programs' logs write what they hold back."""
+        for log in self._logs:
+            log.close()
