@@ -20,9 +20,11 @@ from soundlora.server.work.executor import SETTINGS_VARIABLE, WORKER
 class Place:
     """A database, a storage and the programs that work on them."""
 
-    def __init__(self, folder: Path, *, storage_url: str = "", patience: float | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, storage_url: str = "", patience: float | None = None, base: str = "nano"
+    ) -> None:
         """patience: seconds that workers try to store results, where the usual ones are too long for a test."""
-        self.settings = Settings(data_dir=folder, storage_url=storage_url)
+        self.settings = Settings(data_dir=folder, storage_url=storage_url, base=base)
         self.database = Database(self.settings.database)
         self.database.migrate()
         self.requests = Requests(self.database, unit_prices(self.settings))
@@ -30,8 +32,10 @@ class Place:
         self.command = WORKER
         if patience is not None:
             program = f"""
+import soundlora.net.remote_file as remote_file
 import soundlora.server.work.job as job, soundlora.server.work.worker as worker
 job.PATIENCE_SECONDS = worker._FULL_SECONDS = {patience}
+remote_file._WAITS = ()
 worker.main()
 """
             self.command = (sys.executable, "-c", program)

@@ -55,7 +55,7 @@ def test_of_processes_that_share_a_run_only_the_first_speaks(
     from soundlora.training.workers import Workers
 
     listeners: list[object] = []
-    monkeypatch.setattr(run, "train_request", lambda *_, on_progress, **__: listeners.append(on_progress))
+    monkeypatch.setattr(run, "run_training", lambda options: listeners.append(options.on_progress))
     monkeypatch.setattr(Workers, "from_environment", lambda: Workers(1, 2))
     outcome = soundlora("train", clips_zip, "--out", tmp_path / "run")
     assert (outcome.code, outcome.out, listeners) == (0, "", [None])
@@ -95,6 +95,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "--seed", "7", "--debug-dataset", "--preview-every", "60", "--checkpoint-every", "70",
         "--batch-size", "2", "--targets", "self-ff", "--init-lora", lora, "--keep-checkpoints", "1", "--log", "csv",
         "--quantize", "bf16", "--optimizer", "adamw8bit", "--no-average", "--checkpoint-activations",
+        "--caption-dropout", "0.25",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     request = json.loads((out / "request.json").read_text())
@@ -118,6 +119,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "targets": "self-ff",
         "init_lora": {"name": "first.safetensors", "sha256": hashlib.sha256(lora.read_bytes()).hexdigest()},
         "batch_size": 2,
+        "caption_dropout": 0.25,
         "hold_out": 0,
         "quantize": "bf16",
         "optimizer": "adamw8bit",

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 import torch
 
+from soundlora.errors import MachineError
 from soundlora.pipeline.cache import Cache, context_key, latents_key
 from soundlora.system.cache_root import default_root
 
@@ -38,10 +40,10 @@ def test_a_damaged_entry_counts_as_missing_and_is_replaced(tmp_path: Path, damag
 
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr("soundlora.pipeline.cache.os.replace", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(MachineError, match="no space"):
         Cache(tmp_path).put(KEY, torch.ones(2))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

@@ -10,6 +10,7 @@ from support import assert_matches, examples, parity_cases
 
 from soundlora.errors import DivergedError
 from soundlora.lora.adapter import Adapter
+from soundlora.training.flow import drops_caption
 from soundlora.training.trainer import Example, StepFigures, Trainer
 
 AUDIO = checkpoint().config.audio
@@ -171,3 +172,52 @@ def test_activations_computed_again_give_the_same_adapter() -> None:
     again.adapter.model.checkpointing = True
     assert [kept.step(step) for step in range(4)] == [again.step(step) for step in range(4)]
     assert all(torch.equal(tensor, weights(again)[key]) for key, tensor in weights(kept).items())
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# the empty caption
+
+
+def dropping(share: float, *, seed: int = 1, batch_size: int = 1) -> Trainer:
+    adapter = Adapter.create(fresh_transformer(), 4, seed=seed)
+    empty = torch.full_like(examples()[0].context, 0.5)
+    return Trainer(
+        adapter,
+        examples(),
+        AUDIO,
+        steps=20,
+        learning_rate=1e-12,  # so that only the captions make a difference
+        seed=seed,
+        batch_size=batch_size,
+        caption_dropout=share,
+        empty_context=empty,
+    )
+
+
+def test_the_share_of_samples_without_their_caption_is_as_asked_for() -> None:
+    dropped = [drops_caption(7, sample, 0.25) for sample in range(4000)]
+    assert sum(dropped) / len(dropped) == pytest.approx(0.25, abs=0.03)
+    assert [drops_caption(7, sample, 0.25) for sample in range(4000)] == dropped
+    assert [drops_caption(8, sample, 0.25) for sample in range(4000)] != dropped
+    assert not any(drops_caption(7, sample, 0.0) for sample in range(100))
+    assert all(drops_caption(7, sample, 1.0) for sample in range(100))
+
+
+def test_a_dropped_caption_changes_the_sample_and_nothing_else_of_it() -> None:
+    plain, dropped = trainer(rate=1e-12), dropping(0.5)
+    for step in range(8):
+        one, other = plain.step(step), dropped.step(step)
+        assert (one.clip, one.sigma) == (other.clip, other.sigma)
+        assert (abs(one.loss - other.loss) > 1e-6) == drops_caption(1, step, 0.5)
+
+
+def test_which_captions_are_dropped_does_not_depend_on_how_samples_are_batched() -> None:
+    alone = [dropping(0.5).step(step).loss for step in range(4)]
+    together = dropping(0.5, batch_size=4).step(0).loss
+    assert together == pytest.approx(sum(alone) / 4, rel=1e-4)
+
+
+def test_dropping_captions_takes_the_empty_ones_context() -> None:
+    adapter = Adapter.create(fresh_transformer(), 4)
+    with pytest.raises(ValueError, match="empty caption"):
+        Trainer(adapter, examples(), AUDIO, steps=1, learning_rate=1e-3, seed=1, caption_dropout=0.1)

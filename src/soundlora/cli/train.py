@@ -96,7 +96,7 @@ def parameter(name: str) -> inspect.Parameter:
     if get_origin(kind) is Sequence:
         return _parameter(name, list[str] | None, typer.Option(flag, help=help))
     if kind in (int, float):
-        return _parameter(name, kind | None, typer.Option(flag, help=help))
+        return _parameter(name, kind | None, typer.Option(flag, min=known.least, max=known.most, help=help))
     text = kind is str or get_origin(kind) is Literal
     return _parameter(name, (str if text else Path) | None, typer.Option(flag, help=help))
 

@@ -171,16 +171,19 @@ def preview_seconds(duration: float, frame_rate: int) -> float:
     return preview_frames(duration, frame_rate) / frame_rate
 
 
-def parse_request(data: Mapping[str, Any], names: Mapping[str, str] | None = None) -> TrainingRequest:
+def parse_request(
+    data: Mapping[str, Any], names: Mapping[str, str] | None = None, model: type[TrainingRequest] | None = None
+) -> TrainingRequest:
     """Validate `data` and return the request.
 
-    `names` maps field names to what the user typed instead, such as {"number_of_steps": "--steps"}.
+    `names` maps field names to what the user typed instead, such as {"number_of_steps": "--steps"}. `model` is the
+    request with fields of our own after the endpoint's, where there are some.
     Raises InputError with one sentence about the first thing that is wrong.
     """
     if not isinstance(data, Mapping):
         raise InputError("The request must be a JSON object with field names such as training_data_url.")
     try:
-        return TrainingRequest.model_validate(data)
+        return (model or TrainingRequest).model_validate(data)
     except ValidationError as error:
         raise InputError(_sentence(error.errors()[0], names or {})) from None
 

@@ -254,17 +254,14 @@ def _checked(name: str, value: Any, known: Setting) -> Any:
         return None
     if (choices := _choices(kind)) and (not isinstance(value, str) or value not in choices):
         raise InputError(f"{setting(name)} is {value!r}, but it must be one of {', '.join(choices)}.", field=name)
+    if kind in (int, float) and isinstance(value, int | float) and not _within(value, known):
+        raise InputError(f"{setting(name)} is {value}, but it must be {_range(known)}.", field=name)
     if kind in _WORDS:
         try:
             value = _ADAPTERS[kind].validate_python(value)
         except ValidationError:
-            raise InputError(
-                f"{setting(name)} is {_short(value)}, but it must be {_WORDS[kind]}.", field=name
-            ) from None
-    if kind in (int, float):
-        low_enough = known.most is None or value <= known.most
-        if not low_enough or not (value > 0 if known.least is None else value >= known.least):
-            raise InputError(f"{setting(name)} is {value}, but it must be {_range(known)}.", field=name)
+            must = f"must be {_WORDS[kind]}"
+            raise InputError(f"{setting(name)} is {_short(value)}, but it {must}.", field=name) from None
     if get_origin(kind) is Sequence:
         return _checked_list(name, value, _choices(get_args(kind)[0]))
     return value
@@ -277,6 +274,11 @@ def _checked_list(name: str, value: Any, choices: Sequence[str]) -> tuple[str, .
         if choices and one not in choices:
             raise InputError(f"{setting(name)} is {one!r}, but it must be one of {', '.join(choices)}.", field=name)
     return tuple(value)
+
+
+def _within(value: float, known: Setting) -> bool:
+    high_enough = value > 0 if known.least is None else value >= known.least
+    return high_enough and (known.most is None or value <= known.most)
 
 
 def _range(known: Setting) -> str:

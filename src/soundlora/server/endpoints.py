@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, create_model
 
 from soundlora.contract.generation import GenerationRequest, GenerationResult
 from soundlora.contract.training import TrainingRequest, TrainingResult, billable_units
+from soundlora.pipeline.options import SETTINGS, default_of, kind_of
 from soundlora.server.settings import Settings
 
 TRAINING = "fal-ai/ltx23-trainer-v2/t2a"
@@ -17,6 +18,19 @@ GENERATION = "fal-ai/ltx-2.3-quality/text-to-audio"
 GENERATION_WITH_LORA = "fal-ai/ltx-2.3-quality/text-to-audio/lora"
 
 _SUMMARY_CHARACTERS = 1000
+
+
+def _training_input() -> type[TrainingRequest]:
+    """The hosted request, and after its fields our own: the settings that clients may use beside them."""
+    extras: dict[str, Any] = {
+        name: (kind_of(name), Field(default_of(name), ge=known.least, le=known.most, description=known.help))
+        for name, known in SETTINGS.items()
+        if known.extra
+    }
+    return create_model("TrainingInput", __base__=TrainingRequest, __doc__=TrainingRequest.__doc__, **extras)
+
+
+TrainingInput = _training_input()
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,7 @@ def endpoints(settings: Settings) -> dict[str, Endpoint]:
             id=TRAINING,
             title="LTX 2.3 text-to-audio LoRA trainer",
             category="training",
-            input=TrainingRequest,
+            input=TrainingInput,
             output=TrainingResult,
             unit="step",
             unit_price=settings.price_per_step,

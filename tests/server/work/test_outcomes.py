@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import Any
 
@@ -13,10 +14,10 @@ from soundlora.contract.training import TrainingRequest
 from soundlora.dataset.problems import InvalidArchiveError
 from soundlora.dataset.refusal import ClipsTooShortError
 from soundlora.dataset.report import DatasetReport
-from soundlora.errors import DivergedError, InputError
+from soundlora.errors import DivergedError, InputError, Lack, MachineError
 from soundlora.net.download import FileDownloadError, FileTooLargeError
 from soundlora.server.store.finish import Outcome
-from soundlora.server.work.outcomes import outcome_of, rejected, timed_out
+from soundlora.server.work.outcomes import machine_fault, outcome_of, rejected, timed_out
 
 URL = "https://example.com/clips.zip"
 
@@ -123,3 +124,59 @@ def test_other_sentences_for_users_are_422_and_everything_else_is_500() -> None:
 def test_a_run_that_takes_too_long_is_a_generation_timeout() -> None:
     outcome = timed_out(60)
     assert (outcome.status_code, outcome.units, entry(outcome)["type"]) == (504, 0, "generation_timeout")
+
+
+@pytest.mark.parametrize(
+    ("lack", "status", "kind"),
+    [
+        ("memory", 500, "runner_server_error"),
+        ("disk", 503, "runner_disconnected"),
+        ("network", 503, "runner_connection_error"),
+        ("files", 500, "runner_server_error"),
+        ("processes", 503, "runner_disconnected"),
+    ],
+)
+def test_a_machine_that_falls_short_is_an_infrastructure_error(lack: Lack, status: int, kind: str) -> None:
+    error = MachineError("/srv/cache can't be used.", lack)
+    outcome = outcome_of(error, {"learning_rate": 0.5})
+    assert (outcome.status_code, outcome.error_type, outcome.units) == (status, kind, 0)
+    assert outcome.response == {"detail": error.public, "error_type": kind}
+    assert "/srv" not in json.dumps(outcome.response)
+    assert machine_fault(error) is error
+
+
+@pytest.mark.parametrize("field", ["base", "text_encoder", "quantize", "device"])
+def test_a_setting_of_the_servers_own_is_its_owners(field: str) -> None:
+    outcome = outcome_of(InputError("/srv/base.safetensors is damaged.", field=field), {"learning_rate": 0.5})
+    assert (outcome.status_code, outcome.error_type) == (500, "runner_server_error")
+    assert "/srv" not in json.dumps(outcome.response)
+
+
+@pytest.mark.parametrize(
+    ("field", "loc", "value"),
+    [
+        ("duration", ["body", "audio_duration_seconds"], 1.5),
+        ("steps", ["body", "number_of_steps"], 100),
+        ("caption_dropout", ["body", "caption_dropout"], None),
+        ("loras.1.path", ["body", "loras", 1, "path"], "https://b"),
+        (None, ["body"], None),
+    ],
+)
+def test_errors_name_the_fields_that_were_sent(field: str | None, loc: list[str | int], value: object) -> None:
+    payload = {
+        "audio_duration_seconds": 1.5,
+        "number_of_steps": 100,
+        "loras": [{"path": "https://a"}, {"path": "https://b"}],
+    }
+    found = entry(outcome_of(InputError("It is wrong.", field=field), payload))
+    assert (found["loc"], found.get("input")) == (loc, value)
+
+
+def test_a_full_disk_is_known_by_its_number_whichever_library_wrote() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/srv/x")
+    assert outcome_of(full, {}).error_type == "runner_disconnected"
+    fault = machine_fault(full)
+    assert fault is not None
+    assert fault.lack == "disk"
+    assert machine_fault(OSError(errno.ENOENT, "No such file")) is None
+    assert machine_fault(RuntimeError("No space left on device")) is None

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from example_zip import CLIPS, some_clips, zip_uri
@@ -44,6 +45,33 @@ def test_data_that_cannot_be_trained_on_ends_in_the_endpoints_own_error(place, t
 def test_paths_of_the_servers_own_disk_are_not_taken(place):
     train(place, training_data_url=str(CLIPS))
     assert place.work().response["detail"][0]["type"] == "file_download_error"
+
+
+@pytest.mark.parametrize(
+    ("base", "status", "kind", "sentence"),
+    [
+        ("Lightricks/LTX-2.3", 503, "runner_connection_error", "The server can't reach another server"),
+        ("/srv/bases/mistyped.safetensors", 500, "runner_server_error", "The server can't use its base"),
+    ],
+)
+def test_what_the_servers_owner_has_to_mend_is_no_fault_of_the_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str, status: int, kind: str, sentence: str
+) -> None:
+    """A hub that is out of reach, and a base that isn't there: 5xx, no units, no folders."""
+    monkeypatch.setenv("SOUNDLORA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    place = Place(tmp_path / "data", base=base, patience=0.1)
+    try:
+        request = train(place)
+        found = place.work()
+        said = place.said(request.id)
+    finally:
+        place.database.close()
+    assert (found.status_code, found.error_type, found.units) == (status, kind, 0)
+    assert set(found.response) == {"detail", "error_type"}
+    assert found.response["detail"].startswith(sentence)
+    assert found.error == found.response["detail"]
+    assert not any(part in f"{found.response} {said}" for part in (str(tmp_path), "/srv", "127.0.0.1"))
 
 
 def test_sound_is_generated_and_stored(place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -75,7 +76,11 @@ class Job:
 
     def public(self, text: str) -> str:
         """The text without the server's own folders, which are nobody's business."""
-        return text.replace(f"{self.folder}/", "")
+        text = text.replace(f"{self.folder}/", "")
+        for place in (self.settings.base, self.settings.text_encoder):
+            if os.path.isabs(os.path.expanduser(place)):
+                text = text.replace(place, os.path.basename(place))
+        return text
 
     def fetch(self, url: str, name: str) -> Path:
         """Bring what a URL of the request leads to into the run's folder, once. Raises DataError."""

@@ -10,6 +10,7 @@ from soundlora.contract.training import billable_units, parse_request
 from soundlora.errors import about
 from soundlora.net.addresses import shown
 from soundlora.progress import Progress
+from soundlora.server.endpoints import TrainingInput
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.curve import Curve
 from soundlora.system.whole_files import write_whole
@@ -42,7 +43,7 @@ class TrainingJob:
         self._show(Progress("base", message=f"fetching {shown(url)}"))
         with about("data"):
             data = job.fetch(url, "training_data.zip")
-        request = parse_request(job.input | {"training_data_url": str(data)})
+        request = parse_request(job.input | {"training_data_url": str(data)}, model=TrainingInput)
         if not (self.folder / "config.json").exists() or not (self.folder / "lora.safetensors").exists():
             from soundlora.pipeline.train import train_request
 
