@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fal_client
+import httpx2
 import pytest
 from example_zip import some_clips
 from fastapi import FastAPI
 from live_server import live
 from safetensors.torch import load
 from test_node_client import FOLDER, node  # noqa: F401  (a fixture)
+from waiting import wait_until
 
 import soundlora.client
 from soundlora.server.endpoints import GENERATION_WITH_LORA, TRAINING
@@ -83,6 +85,28 @@ def test_python_trains_hears_previews_and_generates(app, connected, tmp_path):
         assert answer["seed"] == 5
         heard[scale] = fetched(answer["audio"]["url"])
     assert heard[0.0] != heard[1.0]
+
+
+@pytest.mark.slow
+def test_a_cancelled_run_goes_on_in_the_folder_of_a_new_request(app, url):
+    """Its data lie in that folder, and have moved along."""
+    with httpx2.Client(base_url=url) as client:
+        fields = FIELDS | {"number_of_steps": 200, "training_data_url": some_clips()}
+        requests = app.state.service.requests
+        first = client.post(f"/{TRAINING}", json=fields, headers={"X-Fal-Store-IO": "0"}).json()["request_id"]
+
+        def said(request_id):
+            return [line.message for line in requests.log_lines(request_id)]
+
+        wait_until(lambda: any(line.startswith("Step ") for line in said(first)), 120)
+        client.put(f"/fal-ai/ltx23-trainer-v2/requests/{first}/cancel")
+        wait_until(lambda: requests.find(first).state == "completed", 60)
+        again = client.post(f"/v1/runs/{first}/resume").json()["request_id"]
+        wait_until(lambda: requests.find(again).state == "completed", 240)
+        found = requests.find(again)
+        assert (found.status_code, found.keep_payloads, found.error) == (200, False, None)
+        assert "Going on with the run of an earlier worker" in said(again)
+        assert min(step for step, _ in requests.curve(again, "loss")) == 1
 
 
 def test_javascript_trains(app, url, node):  # noqa: F811

@@ -69,6 +69,14 @@ def test_only_the_same_request_can_be_resumed(folder: RunFolder) -> None:
         folder.check_resumable(REQUEST | {"seed": 1})
 
 
+def test_data_that_lie_elsewhere_are_the_same_by_their_hashes(folder: RunFolder) -> None:
+    folder.create(REQUEST | {"training_data_url": "/old/place/clips.zip"}, {})
+    moved = REQUEST | {"training_data_url": "/new/place/clips.zip"}
+    folder.check_resumable(moved)
+    with pytest.raises(InputError, match="clips"):
+        folder.check_resumable(moved | {"clips": {"a.wav": "another hash"}})
+
+
 def test_a_new_run_has_its_request_report_and_folders(folder: RunFolder) -> None:
     folder.create(REQUEST, {"kept": 3})
     assert json.loads(folder.request.read_text(encoding="utf-8")) == REQUEST

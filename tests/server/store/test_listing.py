@@ -87,20 +87,28 @@ def test_previews_and_checkpoints_are_told_by_their_names(tmp_path: Path, table:
     assert [each["step"] for each in runs.checkpoints(rows)] == [100]
 
 
-def test_a_cancelled_run_goes_on_in_the_folder_of_a_new_request(settings: Settings, table: Requests) -> None:
+def test_the_folder_of_a_cancelled_run_passes_over_unchanged(settings: Settings, table: Requests) -> None:
     stopped = ended(table, cancelled())
-    old = settings.runs / stopped.id
+    old, new = settings.runs / stopped.id, settings.runs / "new"
     assert not runs.resumable(stopped, settings)
     (old / "run" / "checkpoints").mkdir(parents=True)
     (old / "run" / "checkpoints" / "step_000050.pt").write_bytes(b"state")
-    (old / "run" / "request.json").write_text(json.dumps({"training_data_url": f"{old}/training_data.zip", "rank": 8}))
+    stored = json.dumps({"training_data_url": f"{old}/training_data.zip", "rank": 8})
+    (old / "run" / "request.json").write_text(stored)
     assert runs.resumable(stopped, settings)
-    new = runs.resume(stopped, settings, table, "summary")
-    assert (new.id != stopped.id, new.state, new.input) == (True, "queued", stopped.input)
-    stored = json.loads((settings.runs / new.id / "run" / "request.json").read_text())
-    assert stored == {"training_data_url": f"{settings.runs / new.id}/training_data.zip", "rank": 8}
+    folder = runs.passed_on(settings, stopped.id, "new")
+    folder.__enter__()
+    assert (new / "run" / "request.json").exists()
+    failure = RuntimeError("the request could not be written")
+    assert folder.__exit__(RuntimeError, failure, None) is not True
+    assert (runs.resumable(stopped, settings), new.exists()) == (True, False)
+    with runs.passed_on(settings, stopped.id, "new"):
+        pass
+    assert (new / "run" / "request.json").read_text() == stored
     assert not old.exists()
     assert not runs.resumable(stopped, settings)
+    with pytest.raises(FileNotFoundError), runs.passed_on(settings, stopped.id, "other"):
+        pass
 
 
 def test_a_run_that_has_succeeded_is_not_resumed(settings: Settings, table: Requests) -> None:

@@ -17,12 +17,19 @@ from starlette.exceptions import HTTPException
 
 from soundlora.errors import InputError
 from soundlora.server.http.depends import service_of
+from soundlora.server.http.errors import Refusal
 from soundlora.server.storage import StorageError
 from soundlora.server.work.outcomes import clean
 
 CURRENCY = "USD"
 _DOCS_URL = "https://docs.fal.ai/platform-apis/v1"
-_TYPES = {400: "validation_error", 401: "authorization_error", 403: "authorization_error", 404: "not_found"}
+_TYPES = {
+    400: "validation_error",
+    401: "authorization_error",
+    403: "authorization_error",
+    404: "not_found",
+    429: "rate_limited",
+}
 
 
 class ErrorBody(BaseModel):
@@ -65,6 +72,8 @@ class PlatformRoute(APIRoute):
                 return _error(400, str(error))
             except HTTPException as error:
                 return _error(error.status_code, str(error.detail), error.headers)
+            except Refusal as error:
+                return _error(error.status_code, error.sentence, error.headers)
             except (sa.exc.OperationalError, StorageError):
                 return _error(503, "Database or storage can't be reached; try again.", {"Retry-After": "2"})
 

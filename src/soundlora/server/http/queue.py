@@ -8,27 +8,21 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from soundlora.server.endpoints import Endpoint
 from soundlora.server.http.address import absolute, base_url
-from soundlora.server.http.auth import Caller
 from soundlora.server.http.depends import caller, service_of
+from soundlora.server.http.enqueue import enqueue
 from soundlora.server.http.errors import Refusal
-from soundlora.server.http.state import Service
 from soundlora.server.http.status_cache import FRESH_SECONDS
-from soundlora.server.http.submission import Wishes, read_body, read_wishes
-from soundlora.server.store.finish import Outcome
-from soundlora.server.store.requests import Request as QueuedRequest
+from soundlora.server.http.submission import read_body, read_wishes
 from soundlora.server.store.states import State, read_result
-from soundlora.server.work.outcomes import rejected
 
 PREFIX = "/fal-ai"
 """Of all endpoints; `{path}` in the routes is what follows."""
 
 IN_PROGRESS = "Request is still in progress"
-_RETRY_LATER = {"Retry-After": "5", "X-Fal-Needs-Retry": "1"}
 
 router = APIRouter(include_in_schema=False)
 
@@ -39,7 +33,7 @@ async def submit(request: Request) -> Response:
     asker = await caller(request)
     wishes = read_wishes(request)
     payload = await read_body(request)
-    accepted, ahead = await _accept(service_of(request), endpoint, payload, asker, wishes)
+    accepted, ahead = await enqueue(service_of(request), endpoint, payload, asker, wishes)
     body: dict[str, Any] = {
         "status": "IN_QUEUE",
         "request_id": accepted.id,
@@ -60,7 +54,7 @@ async def run(request: Request) -> Response:
     asker = await caller(request)
     wishes = read_wishes(request)
     payload = await read_body(request)
-    accepted, _ = await _accept(service, endpoint, payload, asker, wishes)
+    accepted, _ = await enqueue(service, endpoint, payload, asker, wishes)
     while True:
         state = await service.status_cache.state(accepted.id)
         if state is not None and state.state == "completed":
@@ -122,63 +116,6 @@ def urls(base: str, endpoint_id: str, id: str) -> dict[str, str]:
     """The addresses of a request, as the official clients would build them."""
     request = f"{base}/{'/'.join(endpoint_id.split('/')[:2])}/requests/{id}"
     return {"response_url": request, "status_url": f"{request}/status", "cancel_url": f"{request}/cancel"}
-
-
-async def _accept(
-    service: Service, endpoint: Endpoint, payload: Any, asker: Caller, wishes: Wishes
-) -> tuple[QueuedRequest, int]:
-    """The request and how many wait before it."""
-    accepted, ahead = await asyncio.to_thread(_join, service, endpoint, payload, asker, wishes)
-    service.status_cache.changed(accepted.id)
-    if accepted.state == "queued":
-        service.wake()
-    return accepted, ahead
-
-
-def _join(
-    service: Service, endpoint: Endpoint, payload: Any, asker: Caller, wishes: Wishes
-) -> tuple[QueuedRequest, int]:
-    outcome: Outcome | None = None
-    try:
-        endpoint.input.model_validate(payload)
-    except ValidationError as error:
-        outcome = rejected(error)
-    with service.submitting:
-        if outcome is None:
-            _keep_limits(service, endpoint, asker, wishes)
-        accepted = service.requests.submit(
-            endpoint.id,
-            payload,
-            key_id=asker.key_id,
-            summary=endpoint.summary(payload),
-            priority=wishes.priority,
-            webhook_url=wishes.webhook_url,
-            base_url=wishes.base_url,
-            start_seconds=wishes.start_seconds,
-            no_retry=wishes.no_retry,
-            keep_payloads=wishes.keep_payloads,
-            file_seconds=wishes.file_seconds,
-            outcome=outcome,
-        )
-    return accepted, service.requests.ahead(accepted.id) if outcome is None else 0
-
-
-def _keep_limits(service: Service, endpoint: Endpoint, asker: Caller, wishes: Wishes) -> None:
-    """429 is for what passes by itself: the clients try again."""
-    requests, settings = service.requests, service.settings
-    if wishes.max_queue_length is not None:
-        waiting = requests.count_queued(endpoint=endpoint.id)
-        if waiting > wishes.max_queue_length:
-            raise _full(f"{waiting} requests wait, more than the {wishes.max_queue_length} of fal_max_queue_length.")
-    if settings.max_queue and requests.count_queued() >= settings.max_queue:
-        raise _full(f"The queue is full: {settings.max_queue} requests wait.")
-    most = asker.max_queue or settings.max_queue_per_key
-    if most and requests.count_queued(key_id=asker.key_id) >= most:
-        raise _full(f"{most} requests of this key wait already, which is its limit.")
-
-
-def _full(sentence: str) -> Refusal:
-    return Refusal(429, "concurrent_requests_limit", sentence, _RETRY_LATER | {"X-Fal-Retryable": "true"})
 
 
 async def _replay(request: Request, state: State) -> Response:

@@ -16,11 +16,13 @@ from soundlora.server.endpoints import TRAINING
 from soundlora.server.http.address import absolute, base_url
 from soundlora.server.http.auth import Caller
 from soundlora.server.http.depends import Asks, caller, service_of
+from soundlora.server.http.enqueue import enqueue, wishes_of
 from soundlora.server.http.platform import ERRORS, PlatformRoute
 from soundlora.server.http.state import Service
 from soundlora.server.store import listing as runs
 from soundlora.server.store.requests import Request as QueuedRequest
 
+_NO_CHECKPOINT = "This run can't be resumed: it left no checkpoint on this machine; run it again."
 _LOOK_SECONDS = 0.4
 _PING_SECONDS = 15.0
 
@@ -78,15 +80,17 @@ async def events(request: Request, run_id: str, after: Annotated[int, Query(ge=0
 
 
 @router.post("/runs/{run_id}/resume")
-def resume(request: Request, asker: Asks, run_id: str) -> dict[str, str]:
+async def resume(request: Request, asker: Asks, run_id: str) -> dict[str, str]:
     """Go on with a training that was cancelled or has failed, from its last checkpoint, as a new request."""
     service = service_of(request)
-    found = _own(service, asker, run_id)
-    if not runs.resumable(found, service.settings):
-        raise HTTPException(400, "This run can't be resumed: it left no checkpoint on this machine; run it again.")
-    summary = service.endpoints[found.endpoint].summary(found.input)
-    accepted = runs.resume(found, service.settings, service.requests, summary)
-    service.wake()
+    found = await asyncio.to_thread(_own, service, asker, run_id)
+    endpoint = service.endpoints.get(found.endpoint)
+    if endpoint is None or not await asyncio.to_thread(runs.resumable, found, service.settings):
+        raise HTTPException(400, _NO_CHECKPOINT)
+    try:
+        accepted, _ = await enqueue(service, endpoint, found.input, asker, wishes_of(found), goes_on=found)
+    except FileNotFoundError:  # somebody else was quicker
+        raise HTTPException(400, _NO_CHECKPOINT) from None
     return {"request_id": accepted.id}
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import re
-import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from soundlora.server.endpoints import TRAINING
 from soundlora.server.settings import Settings
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import FileRow
@@ -110,35 +107,22 @@ def checkpoints(files: Sequence[FileRow]) -> list[dict[str, Any]]:
 
 def resumable(request: Request, settings: Settings) -> bool:
     """Whether this run ended early and its folder, on this machine, has a checkpoint to go on from."""
-    if request.endpoint != TRAINING or outcome(request) not in ("failed", "cancelled") or request.input is None:
+    if outcome(request) not in ("failed", "cancelled") or request.input is None:
         return False
+    # Only a training leaves such files.
     return any((settings.runs / request.id / "run" / "checkpoints").glob("*.pt"))
 
 
-def resume(request: Request, settings: Settings, table: Requests, summary: str) -> Request:
-    """Go on with a run that is `resumable`, as a new request, to which its folder passes over."""
-    assert request.input is not None
-    new_id = str(uuid.uuid4())
-    old, new = settings.runs / request.id, settings.runs / new_id
+@contextlib.contextmanager
+def passed_on(settings: Settings, old_id: str, new_id: str) -> Iterator[None]:
+    """The folder of one request is another one's from here on; it comes back when the block fails.
+
+    Nothing in it is changed: a run knows its clips by their hashes, wherever they lie. Raises FileNotFoundError.
+    """
+    old, new = settings.runs / old_id, settings.runs / new_id
     os.replace(old, new)
     try:
-        _readdress(new / "run" / "request.json", old, new)
-        return table.submit(
-            request.endpoint,
-            request.input,
-            id=new_id,
-            key_id=request.key_id,
-            summary=summary,
-            file_seconds=request.file_seconds,
-        )
+        yield
     except BaseException:
-        _readdress(new / "run" / "request.json", new, old)
         os.replace(new, old)
         raise
-
-
-def _readdress(path: Path, old: Path, new: Path) -> None:
-    """The run knows its data by their place, which has moved along."""
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    stored["training_data_url"] = str(stored["training_data_url"]).replace(str(old), str(new), 1)
-    path.write_text(json.dumps(stored, indent=2, ensure_ascii=False), encoding="utf-8")

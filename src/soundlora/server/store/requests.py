@@ -40,7 +40,11 @@ class Request:
     endpoint: str
     key_id: str
     state: str  # queued, running, completed
+    priority: int  # of PRIORITIES
     input: dict[str, Any] | None
+    keep_payloads: bool
+    webhook_url: str | None
+    base_url: str
     created_at: float
     started_at: float | None
     ended_at: float | None

@@ -1,0 +1,119 @@
+"""The one door into the queue: every request goes through it, a submit as well as a run that goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from typing import Any
+
+from pydantic import ValidationError
+
+from soundlora.server.endpoints import Endpoint
+from soundlora.server.http.auth import Caller
+from soundlora.server.http.errors import Refusal
+from soundlora.server.http.state import Service
+from soundlora.server.http.submission import Wishes
+from soundlora.server.store import listing
+from soundlora.server.store.finish import Outcome
+from soundlora.server.store.requests import PRIORITIES
+from soundlora.server.store.requests import Request as QueuedRequest
+from soundlora.server.work.outcomes import rejected
+
+_RETRY_LATER = {"Retry-After": "5", "X-Fal-Needs-Retry": "1", "X-Fal-Retryable": "true"}
+
+
+async def enqueue(
+    service: Service,
+    endpoint: Endpoint,
+    payload: Any,
+    asker: Caller,
+    wishes: Wishes,
+    *,
+    goes_on: QueuedRequest | None = None,
+) -> tuple[QueuedRequest, int]:
+    """The accepted request, and how many wait before it. One whose input is wrong has ended with its 422 already.
+
+    goes_on: the run that the new request continues. Its folder passes over, unless the new request ends at once.
+    Raises Refusal 429 where a limit is reached, FileNotFoundError where the folder of `goes_on` is not here any more.
+    """
+    accepted, ahead = await asyncio.to_thread(_join, service, endpoint, payload, asker, wishes, goes_on)
+    service.status_cache.changed(accepted.id)
+    if accepted.state == "queued":
+        service.wake()
+    return accepted, ahead
+
+
+def wishes_of(first: QueuedRequest) -> Wishes:
+    """How a request was to be treated, for the one that goes on with its run.
+
+    Its deadline is not among them: the run was to begin by then, and it did.
+    """
+    return Wishes(
+        base_url=first.base_url,
+        webhook_url=first.webhook_url,
+        priority=next(name for name, number in PRIORITIES.items() if number == first.priority),
+        max_queue_length=None,
+        start_seconds=None,
+        no_retry=first.no_retry,
+        keep_payloads=first.keep_payloads,
+        file_seconds=first.file_seconds,
+    )
+
+
+def _join(
+    service: Service,
+    endpoint: Endpoint,
+    payload: Any,
+    asker: Caller,
+    wishes: Wishes,
+    goes_on: QueuedRequest | None,
+) -> tuple[QueuedRequest, int]:
+    outcome: Outcome | None = None
+    try:
+        endpoint.input.model_validate(payload)
+    except ValidationError as error:
+        outcome = rejected(error)
+    request_id = str(uuid.uuid4())
+    folder: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if goes_on is not None and outcome is None:
+        folder = listing.passed_on(service.settings, goes_on.id, request_id)
+    with service.submitting:
+        if outcome is None:
+            _keep_limits(service, endpoint, asker, wishes)
+        # The folder first: a worker may take the request as soon as it is written.
+        with folder:
+            accepted = service.requests.submit(
+                endpoint.id,
+                payload,
+                id=request_id,
+                key_id=asker.key_id,
+                summary=endpoint.summary(payload),
+                priority=wishes.priority,
+                webhook_url=wishes.webhook_url,
+                base_url=wishes.base_url,
+                start_seconds=wishes.start_seconds,
+                no_retry=wishes.no_retry,
+                keep_payloads=wishes.keep_payloads,
+                file_seconds=wishes.file_seconds,
+                outcome=outcome,
+            )
+    return accepted, service.requests.ahead(accepted.id) if outcome is None else 0
+
+
+def _keep_limits(service: Service, endpoint: Endpoint, asker: Caller, wishes: Wishes) -> None:
+    """429 is for what passes by itself: the clients try again."""
+    requests, settings = service.requests, service.settings
+    if wishes.max_queue_length is not None:
+        waiting = requests.count_queued(endpoint=endpoint.id)
+        if waiting > wishes.max_queue_length:
+            raise _full(f"{waiting} requests wait, more than the {wishes.max_queue_length} of fal_max_queue_length.")
+    if settings.max_queue and requests.count_queued() >= settings.max_queue:
+        raise _full(f"The queue is full: {settings.max_queue} requests wait.")
+    most = asker.max_queue or settings.max_queue_per_key
+    if most and requests.count_queued(key_id=asker.key_id) >= most:
+        raise _full(f"{most} requests of this key wait already, which is its limit.")
+
+
+def _full(sentence: str) -> Refusal:
+    return Refusal(429, "concurrent_requests_limit", sentence, _RETRY_LATER)

@@ -1,0 +1,168 @@
+"""The one door into the queue: a run that goes on passes it as a submit does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+
+from soundlora.server.endpoints import TRAINING
+from soundlora.server.http.app import create_app
+from soundlora.server.http.state import Service
+from soundlora.server.settings import Settings
+from soundlora.server.store.finish import Outcome
+from soundlora.server.store.requests import Request
+from soundlora.server.store.tables import requests as table
+
+INPUT = {"training_data_url": "https://example.com/clips.zip", "number_of_steps": 100}
+KEPT = (
+    "input",
+    "summary",
+    "key_id",
+    "priority",
+    "keep_payloads",
+    "file_seconds",
+    "webhook_url",
+    "base_url",
+    "no_retry",
+)
+FAILED = Outcome(500, {"detail": []}, error="x", error_type="internal_server_error")
+
+
+def submit(client: TestClient, **more: Any) -> str:
+    answer = client.post(f"/{TRAINING}", json=INPUT, **more)
+    assert answer.status_code == 200
+    return str(answer.json()["request_id"])
+
+
+def stop(service: Service, id: str) -> Path:
+    """The next request, this one, is worked on until its first checkpoint and fails; its folder."""
+    claimed = service.requests.claim()
+    assert claimed is not None
+    assert claimed.id == id
+    assert claimed.owner is not None
+    folder = service.settings.runs / id
+    checkpoints = folder / "run" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "step_000050.pt").write_bytes(b"state")
+    (folder / "run" / "request.json").write_text(json.dumps({"training_data_url": f"{folder}/training_data.zip"}))
+    (folder / "training_data.zip").write_bytes(b"zip")
+    service.requests.finish(id, claimed.owner, FAILED)
+    return folder
+
+
+def row(service: Service, id: str) -> Any:
+    with service.database.read() as connection:
+        return connection.execute(sa.select(table).where(table.c.id == id)).one()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def ids(service: Service) -> set[str]:
+    with service.database.read() as connection:
+        return set(connection.scalars(sa.select(table.c.id)))
+
+
+def test_a_run_that_goes_on_is_treated_as_it_was_at_first(client: TestClient, service: Service) -> None:
+    headers = {
+        "X-Fal-Store-IO": "0",
+        "X-Fal-Queue-Priority": "low",
+        "X-Fal-No-Retry": "1",
+        "X-Fal-Request-Timeout": "3600",
+        "X-Fal-Object-Lifecycle-Preference": '{"expiration_duration_seconds": 60}',
+        "X-Forwarded-Host": "studio",
+    }
+    first = submit(client, headers=headers, params={"fal_webhook": "https://example.com/hook"})
+    stop(service, first)
+    again = client.post(f"/v1/runs/{first}/resume").json()["request_id"]
+    before, after = row(service, first), row(service, again)
+    assert {name: getattr(after, name) for name in KEPT} == {name: getattr(before, name) for name in KEPT}
+    assert (after.keep_payloads, after.priority, after.file_seconds) == (False, 1, 60.0)
+    assert (after.webhook_url, after.base_url) == ("https://example.com/hook", "http://studio")
+    assert (before.start_before is None, after.start_before) == (False, None)  # it had begun in time
+
+
+def test_its_folder_passes_over_as_it_is(client: TestClient, service: Service) -> None:
+    first = submit(client)
+    old = stop(service, first)
+    before = contents(old)
+    again = client.post(f"/v1/runs/{first}/resume").json()["request_id"]
+    assert contents(service.settings.runs / again) == before
+    assert not old.exists()
+    assert service.requests.queued() == [again]
+    late = client.post(f"/v1/runs/{first}/resume")
+    assert (late.status_code, "left no checkpoint" in late.json()["error"]["message"]) == (400, True)
+
+
+def test_the_executor_and_whoever_asks_are_told(client: TestClient, service: Service) -> None:
+    first = submit(client)
+    stop(service, first)
+    woken: list[str] = []
+    told: list[str] = []
+    executor: Any = SimpleNamespace(wake=lambda: woken.append("executor"), start=None, stop=lambda: None)
+    service.executor = executor
+    service.status_cache.changed = told.append  # type: ignore[method-assign]
+    again = client.post(f"/v1/runs/{first}/resume").json()["request_id"]
+    assert (woken, told) == (["executor"], [again])
+
+
+@pytest.mark.parametrize("limit", ["max_queue", "max_queue_per_key", "of the key"])
+def test_limits_hold_for_it_too(settings: Settings, limit: str) -> None:
+    app = create_app(settings if limit == "of the key" else replace(settings, **{limit: 1}), executor=False)
+    service: Service = app.state.service
+    _, secret = service.keys.create("studio", int(limit == "of the key"))
+    with TestClient(app, headers={"Authorization": f"Key {secret}"}) as client:
+        first = submit(client)
+        folder = stop(service, first)
+        before = contents(folder)
+        waiting = submit(client)
+        full = client.post(f"/v1/runs/{first}/resume")
+        assert (full.status_code, full.json()["error"]["type"]) == (429, "rate_limited")
+        assert "wait" in full.json()["error"]["message"]
+        assert "retry-after" in full.headers
+        assert (ids(service), contents(folder)) == ({first, waiting}, before)
+        service.requests.cancel(waiting)
+        assert client.post(f"/v1/runs/{first}/resume").status_code == 200
+
+
+def test_a_table_that_takes_nothing_leaves_the_folder_where_it_was(
+    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = submit(client)
+    folder = stop(service, first)
+    before = contents(folder)
+
+    def locked(*_: object, **__: object) -> Request:
+        raise sa.exc.OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service.requests, "submit", locked)
+        assert client.post(f"/v1/runs/{first}/resume").status_code == 503
+    assert contents(folder) == before
+    assert [path.name for path in service.settings.runs.iterdir()] == [first]
+    assert client.post(f"/v1/runs/{first}/resume").status_code == 200
+
+
+def test_an_input_that_is_taken_no_more_ends_at_once_and_leaves_the_folder(
+    client: TestClient, service: Service
+) -> None:
+    """As one of an earlier version may be."""
+    first = submit(client)
+    folder = stop(service, first)
+    with service.database.write() as connection:
+        connection.execute(sa.update(table).where(table.c.id == first).values(input=json.dumps(INPUT | {"rank": 7})))
+    again = client.post(f"/v1/runs/{first}/resume").json()["request_id"]
+    ended = service.requests.find(again)
+    assert ended is not None
+    assert (ended.state, ended.status_code, ended.response["detail"][0]["loc"]) == ("completed", 422, ["body", "rank"])
+    assert (folder / "training_data.zip").exists()
+    assert not (service.settings.runs / again).exists()
+    assert client.get(f"/v1/runs/{first}").json()["resumable"] is True
