@@ -13,6 +13,7 @@ from fastapi import Request
 
 from soundlora.server.http.address import base_url
 from soundlora.server.http.errors import Refusal
+from soundlora.server.http.lifecycle import read_lifetime
 from soundlora.server.store.requests import PRIORITIES
 
 MAX_BODY_BYTES = 64 * 1024**2
@@ -60,9 +61,7 @@ def read_wishes(request: Request) -> Wishes:
         start_seconds=None if timeout is None else _seconds("X-Fal-Request-Timeout", timeout),
         no_retry=(headers.get("x-fal-no-retry") or "").lower() in ("1", "true", "yes"),
         keep_payloads=headers.get("x-fal-store-io") != "0",
-        file_seconds=_lifetime(
-            headers.get("x-fal-object-lifecycle-preference") or headers.get("x-fal-object-lifecycle")
-        ),
+        file_seconds=read_lifetime(headers),
     )
 
 
@@ -102,25 +101,13 @@ def _finite(text: str) -> float:
     return value
 
 
-def _lifetime(text: str | None) -> float | None:
-    if text is None:
-        return None
-    name = "X-Fal-Object-Lifecycle-Preference"
+def _seconds(name: str, given: str) -> float:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise _bad(f"{name} is not JSON.") from None
-    seconds = value.get("expiration_duration_seconds") if isinstance(value, dict) else None
-    return None if seconds is None else _seconds(f"expiration_duration_seconds in {name}", seconds)
-
-
-def _seconds(name: str, given: Any) -> float:
-    try:
-        seconds = math.nan if isinstance(given, bool) else float(given)
-    except (TypeError, ValueError, OverflowError):
+        seconds = float(given)
+    except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise _bad(f"{name} is {str(given)[:100]!r}, but it must be a number of seconds above 0.")
+        raise _bad(f"{name} is {given[:100]!r}, but it must be a number of seconds above 0.")
     return min(seconds, _MOST_SECONDS)
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import datetime
 import hashlib
-import json
-import math
 import mimetypes
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from soundlora.server.http.address import base_url
 from soundlora.server.http.auth import Caller
 from soundlora.server.http.depends import caller, service_of
 from soundlora.server.http.errors import Refusal
+from soundlora.server.http.lifecycle import read_lifetime
 from soundlora.server.http.parts import Parts, too_large
 from soundlora.server.http.state import Service
 from soundlora.server.http.tokens import Signer
@@ -96,7 +95,7 @@ async def give_token(request: Request, who: Annotated[Caller, Depends(caller)]) 
 @router.post("/files/upload")
 async def upload(request: Request, who: Annotated[Caller, Depends(uploader)]) -> dict[str, str]:
     """The body is the file; its name and its lifetime stand in headers."""
-    lifetime = _lifetime(request)
+    lifetime = read_lifetime(request.headers)
     row = await _begin(request, who, _header_name(request), request.headers.get("content-type"))
     service = service_of(request)
     try:
@@ -113,7 +112,7 @@ async def upload(request: Request, who: Annotated[Caller, Depends(uploader)]) ->
 @router.post("/storage/upload/initiate-multipart")
 async def initiate(request: Request, given: Initiation, who: Annotated[Caller, Depends(caller)]) -> dict[str, str]:
     """Two addresses: one to send the file to, which needs no key, and the one it will have."""
-    lifetime = _lifetime(request)
+    lifetime = read_lifetime(request.headers)
     row = await _begin(request, who, given.file_name, given.content_type)
     token = (await Signer.of(service_of(request).database)).sign(
         "upload", UNFINISHED_SECONDS, file=row.id, lifetime=lifetime
@@ -146,7 +145,7 @@ async def receive(request: Request, upload: Annotated[Upload, Depends(signed)]) 
 
 @router.post("/files/upload/multipart")
 async def begin_parts(request: Request, who: Annotated[Caller, Depends(uploader)]) -> dict[str, str]:
-    lifetime = _lifetime(request)
+    lifetime = read_lifetime(request.headers)
     row = await _begin(request, who, _header_name(request), request.headers.get("content-type"))
     token = (await Signer.of(service_of(request).database)).sign(
         "upload", UNFINISHED_SECONDS, file=row.id, lifetime=lifetime
@@ -304,28 +303,3 @@ def _header_name(request: Request) -> str | None:
         return name.encode("latin-1").decode()
     except UnicodeDecodeError:
         return name
-
-
-def _lifetime(request: Request) -> float | None:
-    """Seconds until the file goes; None is never. Raises Refusal for what can't be done."""
-    text = request.headers.get("x-fal-object-lifecycle") or request.headers.get("x-fal-object-lifecycle-preference")
-    if not text:
-        return None
-    try:
-        wanted = json.loads(text)
-        seconds = wanted.get("expiration_duration_seconds") or 0
-        access = (wanted.get("initial_acl") or {}).get("default") or "allow"
-        if isinstance(seconds, bool) or not math.isfinite(seconds) or seconds < 0:
-            raise ValueError
-    except (ValueError, TypeError, AttributeError):
-        raise Refusal(
-            400, "bad_request", 'X-Fal-Object-Lifecycle is not understood; write {"expiration_duration_seconds": 3600}.'
-        ) from None
-    if access != "allow":
-        raise Refusal(
-            400,
-            "bad_request",
-            f"This server can't {access} access to a file: whoever knows its random address may read it. Leave "
-            "initial_acl out.",
-        )
-    return float(seconds) or None
