@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
@@ -37,12 +37,14 @@ TrainingInput = _training_input()
 class Endpoint:
     """One endpoint. `units(request, succeeded)` are billed at `unit_price` dollars each.
 
-    summary: what a search through the history finds, from the input as it was sent.
+    work: what a worker does for its requests. summary: what a search through the history finds, from the input as it
+    was sent.
     """
 
     id: str
     title: str
     category: str
+    work: Literal["training", "generation"]
     input: type[BaseModel]
     output: type[BaseModel]
     unit: str
@@ -64,6 +66,7 @@ def endpoints(settings: Settings) -> dict[str, Endpoint]:
             id=id,
             title=title,
             category="text-to-audio",
+            work="generation",
             input=GenerationRequest,
             output=GenerationResult,
             unit="sound",
@@ -77,6 +80,7 @@ def endpoints(settings: Settings) -> dict[str, Endpoint]:
             id=TRAINING,
             title="LTX 2.3 text-to-audio LoRA trainer",
             category="training",
+            work="training",
             input=TrainingInput,
             output=TrainingResult,
             unit="step",

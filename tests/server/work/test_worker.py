@@ -10,10 +10,14 @@ import pytest
 from example_zip import CLIPS, some_clips, zip_uri
 from workplace import Place
 
-from soundlora.server.endpoints import GENERATION, TRAINING
+from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING, endpoints
 from soundlora.server.settings import Settings
 from soundlora.server.store.requests import Request
 from soundlora.server.work.executor import SETTINGS_VARIABLE, WORKER
+from soundlora.server.work.generation import GenerationJob
+from soundlora.server.work.job import Job
+from soundlora.server.work.training import TrainingJob
+from soundlora.server.work.worker import work_of
 
 
 @pytest.fixture
@@ -72,6 +76,44 @@ def test_what_the_servers_owner_has_to_mend_is_no_fault_of_the_client(
     assert found.response["detail"].startswith(sentence)
     assert found.error == found.response["detail"]
     assert not any(part in f"{found.response} {said}" for part in (str(tmp_path), "/srv", "127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "payload", "loc"),
+    [
+        (TRAINING, {"training_data_url": "https://example.com/clips.zip", "rank": 7}, ["body", "rank"]),
+        (TRAINING, {"number_of_steps": 100}, ["body", "training_data_url"]),
+        (TRAINING, [], ["body"]),
+        (TRAINING, None, ["body"]),
+        (GENERATION, {"prompt": "rain", "num_frames": "many"}, ["body", "num_frames"]),
+    ],
+)
+def test_an_input_that_is_taken_no_more_ends_with_its_field_at_the_first_attempt(place, endpoint, payload, loc):
+    """As one that an earlier version has accepted may be: the table takes what the routes would not."""
+    request = place.requests.submit(endpoint, payload)
+    found = place.work()
+    assert (found.state, found.status_code, found.attempts, found.units) == ("completed", 422, 1, 0)
+    assert found.response["detail"][0]["loc"] == loc
+    assert found.error_type == found.response["detail"][0]["type"]
+    assert found.error in place.said(request.id)
+
+
+def test_an_endpoint_that_is_not_offered_is_no_work(place):
+    request = place.requests.submit("fal-ai/of-another-version", {"prompt": "rain"})
+    found = place.work()
+    assert (found.state, found.status_code, found.attempts, found.units) == ("completed", 422, 1, 0)
+    assert "'fal-ai/of-another-version'" in found.response["detail"][0]["msg"]
+    assert TRAINING in found.response["detail"][0]["msg"]
+    assert place.files.of_request(request.id) == []
+
+
+def test_every_endpoint_has_its_work(place):
+    begun = {}
+    for endpoint in endpoints(place.settings).values():
+        payload = {"training_data_url": "x"} if endpoint.id == TRAINING else {"prompt": "rain"}
+        job = Job(place.requests.submit(endpoint.id, payload), place.settings, place.files)
+        begun[endpoint.id] = type(work_of(job))
+    assert begun == {TRAINING: TrainingJob, GENERATION: GenerationJob, GENERATION_WITH_LORA: GenerationJob}
 
 
 def test_sound_is_generated_and_stored(place):

@@ -12,7 +12,6 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 
-from soundlora.server.endpoints import TRAINING
 from soundlora.server.http.address import absolute, base_url
 from soundlora.server.http.auth import Caller
 from soundlora.server.http.depends import Asks, caller, service_of
@@ -41,7 +40,8 @@ def all_runs(
 ) -> dict[str, Any]:
     """Requests with how they stand, the latest first. `before` takes the `next` of the page before."""
     service = service_of(request)
-    ids = None if not kind else [id for id in service.endpoints if (id == TRAINING) == (kind == "training")]
+    work = {"training": "training", "sound": "generation"}.get(kind)
+    ids = None if work is None else [id for id, endpoint in service.endpoints.items() if endpoint.work == work]
     found = runs.page(
         service.database,
         service.requests,

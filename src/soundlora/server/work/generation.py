@@ -5,16 +5,14 @@ from __future__ import annotations
 import base64
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from soundlora.contract.generation import GenerationRequest
 from soundlora.errors import InputError, about
 from soundlora.progress import Progress
 from soundlora.server.store.finish import Outcome
-
-if TYPE_CHECKING:
-    from soundlora.server.work.job import Job
+from soundlora.server.work.job import Job
 
 
 class GenerationJob:

@@ -8,11 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-from soundlora.server.endpoints import TRAINING
 from soundlora.server.settings import Settings
 from soundlora.server.storage import StorageError
 from soundlora.server.store.files import Files
@@ -34,43 +33,49 @@ class NotStoredError(RuntimeError):
     """The work is done and its folder holds it, but the storage could not be reached for long."""
 
 
+class Work(Protocol):
+    """What is done for a request of one kind of endpoint."""
+
+    def run(self) -> Outcome: ...
+
+    def watch(self) -> list[tuple[int, str, float]]:
+        """New points (step, name, value) of curves."""
+        ...
+
+    def publish_new(self) -> None:
+        """Bring into the storage what has been made so far."""
+        ...
+
+
 class Job:
     """One request on this machine. Its folder stays until it has succeeded: another worker may go on with it."""
 
     pulse: Pulse
 
     def __init__(self, request: Request, settings: Settings, files: Files) -> None:
-        assert request.input is not None
         self.request, self.settings, self.files = request, settings, files
-        self.input: dict[str, Any] = request.input
+        self.input: Any = request.input
         self.folder = settings.runs / request.id
         self.folder.mkdir(parents=True, exist_ok=True)
         self._published: dict[tuple[str, str], dict[str, Any]] | None = None
         self._publishing = threading.Lock()
-        if request.endpoint == TRAINING:
-            from soundlora.server.work.training import TrainingJob
+        self._work: Work | None = None
 
-            self._work: Any = TrainingJob(self)
-        else:
-            from soundlora.server.work.generation import GenerationJob
-
-            self._work = GenerationJob(self)
-
-    def run(self) -> Outcome:
-        """Do the work. Raises what the caller turns into an error's outcome, and KeyboardInterrupt."""
-        with _Courier(self._work.publish_new, self.pulse):
-            outcome: Outcome = self._work.run()
-        return outcome
+    def run(self, begin: Callable[[Job], Work]) -> Outcome:
+        """Begin the work and do it. Raises what the caller turns into an error's outcome, and KeyboardInterrupt."""
+        work = self._work = begin(self)
+        with _Courier(work.publish_new, self.pulse):
+            return work.run()
 
     def watch(self) -> list[tuple[int, str, float]]:
         """New points of the run's curves; called by the pulse."""
-        points: list[tuple[int, str, float]] = self._work.watch()
-        return points
+        return [] if self._work is None else self._work.watch()
 
     def publish_rest(self) -> None:
         """Bring into the storage what an interrupted or failed run has made; never raises."""
         try:
-            self._work.publish_new()
+            if self._work is not None:
+                self._work.publish_new()
         except Exception as error:  # the outcome is decided, and counts more
             self.pulse.log(f"Not everything could be stored: {type(error).__name__}: {error}", "WARN")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from soundlora.contract.training import billable_units, parse_request
 from soundlora.errors import about
@@ -13,10 +13,8 @@ from soundlora.progress import Progress
 from soundlora.server.endpoints import TrainingInput
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.curve import Curve
+from soundlora.server.work.job import Job
 from soundlora.system.whole_files import write_whole
-
-if TYPE_CHECKING:
-    from soundlora.server.work.job import Job
 
 _LINE_SECONDS = 5.0
 """Between two lines of the log while the training runs."""

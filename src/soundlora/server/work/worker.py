@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-from soundlora.errors import Interrupted
+from soundlora.errors import InputError, Interrupted
 from soundlora.pipeline.options import endpoint_words
-from soundlora.server.endpoints import unit_prices
+from soundlora.server.endpoints import endpoints, unit_prices
 from soundlora.server.settings import Settings
 from soundlora.server.storage import Storage
 from soundlora.server.store.database import Database
@@ -24,10 +24,15 @@ from soundlora.server.store.files import Files
 from soundlora.server.store.finish import Outcome, cancelled
 from soundlora.server.store.requests import LostLeaseError, Requests
 from soundlora.server.work.executor import SETTINGS_VARIABLE
-from soundlora.server.work.job import Job, NotStoredError
+from soundlora.server.work.generation import GenerationJob
+from soundlora.server.work.job import Job, NotStoredError, Work
 from soundlora.server.work.outcomes import machine_fault, outcome_of, timed_out
 from soundlora.server.work.pulse import Pulse
+from soundlora.server.work.training import TrainingJob
 from soundlora.wording import wording
+
+_WORK: dict[str, Callable[[Job], Work]] = {"training": TrainingJob, "generation": GenerationJob}
+"""By the name that the endpoint's row gives."""
 
 _PATIENCE_SECONDS = 3600.0
 """For a database that can't be reached while a finished result waits to be written."""
@@ -55,7 +60,7 @@ def work(request_id: str, owner: str, settings: Settings, *, attached: bool = Fa
     database = Database(settings.database)
     requests = Requests(database, unit_prices(settings))
     request = requests.find(request_id)
-    if request is None or request.owner != owner or request.input is None:
+    if request is None or request.owner != owner:
         raise LostLeaseError(f"Request {request_id} belongs to another worker now, or it has ended.")
     files = Files(database, Storage(settings.storage))
     job = Job(request, settings, files)
@@ -66,7 +71,7 @@ def work(request_id: str, owner: str, settings: Settings, *, attached: bool = Fa
     with pulse:
         job.pulse = pulse
         try:
-            outcome = job.run()
+            outcome = job.run(work_of)
         except (KeyboardInterrupt, Interrupted):
             interrupted = True
         except NotStoredError as error:
@@ -99,6 +104,21 @@ def work(request_id: str, owner: str, settings: Settings, *, attached: bool = Fa
     elif pulse.reason != "lost":
         _until_written(lambda: requests.release(request_id, owner, lost=lost, reason=reason))
     database.close()
+
+
+def work_of(job: Job) -> Work:
+    """What the endpoint of a request has done for it.
+
+    Raises ValidationError for an input that was taken once and is not any more, InputError for an unknown endpoint.
+    """
+    offered = endpoints(job.settings)
+    endpoint = offered.get(job.request.endpoint)
+    if endpoint is None:
+        raise InputError(
+            f"This server has no endpoint {job.request.endpoint!r}; send the request to one of {', '.join(offered)}."
+        )
+    endpoint.input.model_validate(job.input)
+    return _WORK[endpoint.work](job)
 
 
 def _wait_for_room() -> bool:
