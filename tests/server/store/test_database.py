@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
 from soundlora.errors import InputError
+from soundlora.server.store import migrations
 from soundlora.server.store.database import Database
 from soundlora.server.store.migrations import HEAD
 from soundlora.server.store.tables import metadata, secrets
@@ -49,6 +52,32 @@ def test_what_is_in_the_tables_survives_a_second_start(tmp_path: Path) -> None:
     again = Database(url)
     assert set(values(again)) == {"first", "second"}
     again.close()
+
+
+def test_tables_of_the_first_version_are_brought_up_to_date(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'jobs.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    first = _made(database)
+    with database.write() as connection:
+        connection.execute(sa.insert(secrets).values(name="kept", value="x"))
+    database.migrate()
+    assert _made(database) - first == {"requests_deadlines"}
+    new = Database(f"sqlite:///{tmp_path / 'new.db'}")
+    new.migrate()
+    assert _made(database) == _made(new)
+    assert values(database) == {"kept": "x"}
+    database.close()
+    new.close()
+
+
+def _made(database: Database) -> set[str]:
+    """Tables and indexes by name."""
+    with database.read() as connection:
+        return set(connection.scalars(sa.text("SELECT name FROM sqlite_master")))
 
 
 def test_servers_that_start_at_once_share_the_tables(postgres: str) -> None:

@@ -14,6 +14,7 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome, cancelled
 from soundlora.server.store.requests import MAX_ATTEMPTS, LostLeaseError, Request, Requests
 from soundlora.server.store.tables import deliveries, ledger
+from soundlora.server.store.tables import requests as table
 
 OK = Outcome(200, {"lora_file": {"url": "/files/1/lora"}}, units=2000)
 WRONG = Outcome(422, {"detail": [{"type": "missing"}]}, error="wrong", error_type="missing")
@@ -300,6 +301,44 @@ def test_what_does_not_start_in_time_ends_with_504(database: Database, requests:
     assert (ended.status_code, ended.error_type, ended.error) == (504, "request_timeout", "Request timed out")
     assert [row.request_id for row in rows(database, ledger)] == [late]
     assert requests.queued() == [patient]
+
+
+def test_who_waits_without_a_deadline_is_not_read_for_one(database: Database, requests: Requests) -> None:
+    """The executor asks twice a second, however long the queue is."""
+    waiting = {
+        "endpoint": "train",
+        "key_id": "",
+        "state": "queued",
+        "priority": 0,
+        "input": "{}",
+        "summary": "",
+        "keep_payloads": True,
+        "base_url": "",
+        "created_at": 0.0,
+        "no_retry": False,
+        "attempts": 0,
+        "beat": 0,
+        "cancel_asked": False,
+    }
+    with database.write() as connection:
+        connection.execute(sa.insert(table), [waiting | {"id": f"{number:036}"} for number in range(2000)])
+    due = requests.submit("train", {}, start_seconds=1000).id
+    with database.write() as connection:
+        connection.execute(sa.text("ANALYZE"))
+    asked: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    sa.event.listen(database.engine, "before_cursor_execute", note)
+    assert list(requests.start_seconds()) == [due]
+    sa.event.remove(database.engine, "before_cursor_execute", note)
+    (select,) = [each for each in asked if each[0].startswith("SELECT")]
+    explain = "EXPLAIN QUERY PLAN " if database.engine.dialect.name == "sqlite" else "EXPLAIN "
+    with database.read() as connection:
+        plan = str(connection.exec_driver_sql(explain + select[0], select[1]).all())
+    assert "requests_deadlines" in plan
+    assert "requests_queue" not in plan
 
 
 def test_what_has_started_once_has_started_in_time(requests: Requests) -> None:

@@ -5,12 +5,13 @@ Times are seconds since 1970 in UTC. Money is whole billionths of a dollar, so t
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
 
 metadata = MetaData()
 
 # SQLite counts up by itself only in a column that it calls INTEGER.
 _Number = BigInteger().with_variant(Integer, "sqlite")
+_DEADLINE = text("start_before IS NOT NULL")
 
 requests = Table(
     "requests",
@@ -47,6 +48,8 @@ requests = Table(
     Index("requests_by_endpoint", "endpoint", "key_id", "number"),
     Index("requests_ended", "endpoint", "key_id", "ended_at", "number"),
     Index("requests_by_key", "key_id", "number"),
+    # Those that must have begun by then, few among many.
+    Index("requests_deadlines", "state", "start_before", sqlite_where=_DEADLINE, postgresql_where=_DEADLINE),
 )
 
 logs = Table(
