@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -53,8 +54,8 @@ def working(requests: Requests, work: Work) -> Iterator[None]:
             id, owner = request.id, request.owner
             assert owner is not None
 
-            def beat(id: str = id, owner: str = owner, **news: object) -> bool:
-                return requests.beat(id, owner, **news)  # type: ignore[arg-type]
+            def beat(id: str = id, owner: str = owner, **news: Any) -> bool:
+                return requests.beat(id, owner, **news)
 
             requests.finish(id, owner, work(request, beat))
 

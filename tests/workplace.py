@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from rows import claimed, found
+
 from soundlora.server.endpoints import unit_prices
 from soundlora.server.settings import Settings
 from soundlora.server.storage import Storage
@@ -15,6 +17,12 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.requests import Request, Requests
 from soundlora.server.work.executor import SETTINGS_VARIABLE, WORKER
+
+
+def hang_up(worker: subprocess.Popen[bytes]) -> None:
+    """Close the worker's standard input, which its executor holds open while it lives."""
+    assert worker.stdin is not None
+    worker.stdin.close()
 
 
 class Place:
@@ -40,26 +48,26 @@ worker.main()
 """
             self.command = (sys.executable, "-c", program)
 
-    def start(self) -> tuple[Request, subprocess.Popen]:
-        request = self.requests.claim()
-        assert request is not None
+    def start(self) -> tuple[Request, subprocess.Popen[bytes]]:
+        request, owner = claimed(self.requests)
         environment = os.environ | {SETTINGS_VARIABLE: self.settings.to_json(), "OMP_NUM_THREADS": "1"}
-        command = [*self.command, request.id, request.owner]
+        command = [*self.command, request.id, owner]
         return request, subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
 
     def work(self) -> Request:
         """One worker from start to end."""
         request, process = self.start()
         assert process.wait(300) == 0
-        process.stdin.close()
-        found = self.requests.find(request.id)
-        assert found is not None
-        return found
+        hang_up(process)
+        return self.find(request.id)
+
+    def find(self, request_id: str) -> Request:
+        return found(self.requests, request_id)
 
     def said(self, request_id: str) -> list[str]:
         return [line.message for line in self.requests.log_lines(request_id)]
 
-    def wait_for_line(self, request_id: str, process: subprocess.Popen, text: str) -> None:
+    def wait_for_line(self, request_id: str, process: subprocess.Popen[bytes], text: str) -> None:
         """Until the log says it; the worker must live so long."""
         deadline = time.monotonic() + 120
         while not any(text in line for line in self.said(request_id)):

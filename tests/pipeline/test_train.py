@@ -660,11 +660,12 @@ def test_a_run_says_what_memory_it_will_take_and_obeys_what_was_asked_for(
 
     monkeypatch.setattr(Trainer, "step", watch)
     loras = {}
-    for name, options in {
+    runs: dict[str, dict[str, Any]] = {
         "plain": {},
         "again": {"checkpoint_activations": True},
         "int8": {"quantize": "int8"},
-    }.items():
+    }
+    for name, options in runs.items():
         news: list[Progress] = []
         result = train(**defaults | options, out=tmp_path / name, validation_prompts=[], on_progress=news.append)
         loras[name] = load_file(result.lora)

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from soundlora.server.endpoints import TRAINING
 from soundlora.server.http.state import Service
-from soundlora.server.store.requests import Outcome
+from soundlora.server.store.finish import Outcome
 
 
 def begin(service: Service) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from soundlora.server.http.state import Service
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.requests import Requests
-from soundlora.server.store.states import State
+from soundlora.server.store.states import State, read_states
 
 URL = "/fal-ai/ltx23-trainer-v2/requests"
 INPUT = {"training_data_url": "https://example.com/clips.zip"}
@@ -190,7 +190,6 @@ def test_streams_end_when_the_server_stops(client: TestClient, service: Service)
 
 def test_many_polls_are_a_few_queries(app: FastAPI, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    read_states = board.read_states
 
     def counted(database: Database, ids: Sequence[str]) -> dict[str, State]:
         asked.append(len(ids))

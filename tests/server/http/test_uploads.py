@@ -105,7 +105,7 @@ def test_an_upload_keeps_name_type_and_lifetime(client: TestClient, service: Ser
         "Content-Type": "audio/wav",
         "X-Fal-Object-Lifecycle": '{"expiration_duration_seconds": 3600, "initial_acl": {"default": "allow"}}',
     }
-    raw = {name: value.encode("latin-1") for name, value in headers.items()}
+    raw = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
     found = client.post("/files/upload", content=b"RIFF", headers=raw).json()
     row = service.files.find(found["access_url"].split("/")[-2])
     assert row is not None

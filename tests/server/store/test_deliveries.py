@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 
@@ -39,7 +41,7 @@ def due(database: Database) -> Deliveries:
     return Deliveries(database)
 
 
-def ended(requests: Requests, **more: str) -> str:
+def ended(requests: Requests, **more: Any) -> str:
     outcome = Outcome(200, {"a": 1})
     return requests.submit("train", {}, outcome=outcome, webhook_url="https://hook.example/x", **more).id
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import sqlalchemy as sa
+from rows import claimed
 
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome, cancelled, infrastructure_error, is_error, webhook_body, write_end
@@ -36,16 +37,15 @@ def test_a_webhook_says_whether_it_went_well() -> None:
 @pytest.mark.parametrize("missing", ["state", "owner", "request"])
 def test_who_may_not_end_a_request_writes_nothing(database: Database, requests: Requests, missing: str) -> None:
     id = requests.submit("train", {}, webhook_url="https://hook.example").id
-    claimed = requests.claim()
-    assert claimed is not None
-    given = {
-        "request": "nobody" if missing == "request" else id,
-        "state": "queued" if missing == "state" else "running",
-        "owner": "another" if missing == "owner" else claimed.owner,
-    }
+    _, owner = claimed(requests)
     with database.write() as connection:
         ended = write_end(
-            connection, given["request"], OK, state=given["state"], owner=given["owner"], unit_nano_usd={"train": 3}
+            connection,
+            "nobody" if missing == "request" else id,
+            OK,
+            state="queued" if missing == "state" else "running",
+            owner="another" if missing == "owner" else owner,
+            unit_nano_usd={"train": 3},
         )
     assert ended is False
     with database.read() as connection:

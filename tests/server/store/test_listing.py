@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rows import claimed, found
 
 from soundlora.server.endpoints import GENERATION, TRAINING
 from soundlora.server.settings import Settings
@@ -13,7 +15,8 @@ from soundlora.server.storage import Storage
 from soundlora.server.store import listing as runs
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
-from soundlora.server.store.requests import Outcome, Request, Requests, cancelled
+from soundlora.server.store.finish import Outcome, cancelled
+from soundlora.server.store.requests import Request, Requests
 
 
 @pytest.fixture
@@ -28,15 +31,11 @@ def table(settings: Settings) -> Requests:
     return Requests(database)
 
 
-def ended(table: Requests, outcome: Outcome, endpoint: str = TRAINING, **more: str) -> Request:
+def ended(table: Requests, outcome: Outcome, endpoint: str = TRAINING, **more: Any) -> Request:
     id = table.submit(endpoint, {"training_data_url": "https://x.example/a.zip"}, **more).id
-    claimed = table.claim()
-    assert claimed is not None
-    assert claimed.owner is not None
-    table.finish(id, claimed.owner, outcome)
-    found = table.find(id)
-    assert found is not None
-    return found
+    _, owner = claimed(table)
+    table.finish(id, owner, outcome)
+    return found(table, id)
 
 
 def test_a_list_is_of_one_key_and_is_narrowed(table: Requests) -> None:
@@ -47,8 +46,8 @@ def test_a_list_is_of_one_key_and_is_narrowed(table: Requests) -> None:
     waiting = table.submit(TRAINING, {})
     table.submit(TRAINING, {}, key_id="somebody else")
 
-    def ids(**wanted: object) -> list[str]:
-        return [each.id for each in runs.page(table.database, table, "", **wanted).found]  # type: ignore[arg-type]
+    def ids(**wanted: Any) -> list[str]:
+        return [each.id for each in runs.page(table.database, table, "", **wanted).found]
 
     assert ids() == [waiting.id, sound.id, stopped.id, failed.id, done.id]
     assert ids(state="active") == [waiting.id]

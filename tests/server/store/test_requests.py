@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from rows import claimed, found
 
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome, cancelled
-from soundlora.server.store.requests import MAX_ATTEMPTS, LostLeaseError, Request, Requests
+from soundlora.server.store.requests import MAX_ATTEMPTS, LostLeaseError, Requests
 from soundlora.server.store.tables import deliveries, ledger
 from soundlora.server.store.tables import requests as table
 
@@ -28,20 +29,6 @@ def database(either_database: Database) -> Database:
 def rows(database: Database, table: sa.Table) -> list[Any]:
     with database.read() as connection:
         return list(connection.execute(sa.select(table)))
-
-
-def claimed(requests: Requests) -> tuple[Request, str]:
-    """The next request and its token."""
-    request = requests.claim()
-    assert request is not None
-    assert request.owner is not None
-    return request, request.owner
-
-
-def found(requests: Requests, id: str) -> Request:
-    request = requests.find(id)
-    assert request is not None
-    return request
 
 
 def test_a_request_goes_from_the_queue_to_a_worker_to_its_result(database: Database, requests: Requests) -> None:
@@ -382,11 +369,12 @@ def test_many_are_found_at_once(requests: Requests) -> None:
     assert requests.find("nobody") is None
 
 
-def test_payloads_that_are_not_to_be_kept_go_once_their_time_is_over(requests):
+def test_payloads_that_are_not_to_be_kept_go_once_their_time_is_over(requests: Requests) -> None:
     kept = requests.submit("train", {"a": 1}, outcome=Outcome(200, {"b": 1}))
     unkept = requests.submit("train", {"a": 2}, keep_payloads=False, outcome=Outcome(200, {"b": 2}))
+    assert unkept.ended_at is not None
     assert requests.forget_unkept(unkept.ended_at) == 0
     assert requests.forget_unkept(unkept.ended_at + 1) == 1
-    assert (requests.find(unkept.id).input, requests.find(unkept.id).response) == (None, None)
-    assert requests.find(kept.id).response == {"b": 1}
+    assert (found(requests, unkept.id).input, found(requests, unkept.id).response) == (None, None)
+    assert found(requests, kept.id).response == {"b": 1}
     assert requests.forget_unkept(unkept.ended_at + 1) == 0

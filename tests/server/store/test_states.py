@@ -50,7 +50,9 @@ def test_counting_reads_the_index_only(database: Database) -> None:
     with database.read() as connection:
 
         @sa.event.listens_for(connection, "before_cursor_execute")
-        def remember(_connection, _cursor, statement, parameters, *_rest):  # type: ignore[no-untyped-def]
+        def remember(
+            _connection: object, _cursor: object, statement: str, parameters: tuple[object, ...], *_rest: object
+        ) -> None:
             statements.append((statement, parameters))
 
         count_ahead(connection, (0, 5))

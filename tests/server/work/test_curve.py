@@ -1,20 +1,22 @@
 """Curves are thinned out, and read on where the last look ended."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 from soundlora.server.work.curve import Curve
 
 
-def write(path, lines, mode="a"):
+def write(path: Path, lines: list[dict[str, Any]], mode: str = "a") -> None:
     with path.open(mode) as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-def losses(first, last):
+def losses(first: int, last: int) -> list[dict[str, Any]]:
     return [{"step": step, "loss": float(step)} for step in range(first, last + 1)]
 
 
-def test_a_long_run_is_thinned_out_to_means(tmp_path):
+def test_a_long_run_is_thinned_out_to_means(tmp_path: Path) -> None:
     metrics = tmp_path / "metrics.jsonl"
     write(metrics, losses(1, 2000))
     points = Curve(metrics, tmp_path / "held_out.jsonl", 2000).new()
@@ -23,7 +25,7 @@ def test_a_long_run_is_thinned_out_to_means(tmp_path):
     assert points[-1] == (2000, "loss", 1998.0)
 
 
-def test_only_what_is_new_is_told(tmp_path):
+def test_only_what_is_new_is_told(tmp_path: Path) -> None:
     metrics, held_out = tmp_path / "metrics.jsonl", tmp_path / "held_out.jsonl"
     curve = Curve(metrics, held_out, 100)
     assert curve.new() == []
@@ -38,7 +40,7 @@ def test_only_what_is_new_is_told(tmp_path):
     assert curve.new() == [(3, "loss", 3.0)]
 
 
-def test_a_resumed_run_that_cut_its_metrics_is_read_anew(tmp_path):
+def test_a_resumed_run_that_cut_its_metrics_is_read_anew(tmp_path: Path) -> None:
     metrics = tmp_path / "metrics.jsonl"
     curve = Curve(metrics, tmp_path / "held_out.jsonl", 100)
     write(metrics, losses(1, 50))

@@ -3,9 +3,12 @@
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rows import found
 from waiting import wait_until
 
 from soundlora.server.settings import Settings
@@ -37,12 +40,15 @@ time.sleep(600)
 )
 
 
+Start = Callable[..., LocalExecutor]
+
+
 @pytest.fixture
-def start(tmp_path: Path, requests: Requests):
+def start(tmp_path: Path, requests: Requests) -> Iterator[Start]:
     """Start an executor whose workers run the program; stopped at the end of the test."""
     started = []
 
-    def start(program: str, **options) -> LocalExecutor:
+    def start(program: str, **options: Any) -> LocalExecutor:
         settings = Settings(data_dir=tmp_path, database_url=requests.database.url, **options)
         executor = LocalExecutor(settings, requests, (sys.executable, "-c", program))
         executor.start()
@@ -57,7 +63,15 @@ def start(tmp_path: Path, requests: Requests):
 @pytest.mark.parametrize(
     ("cores", "slots", "named", "threads"), [(1, 1, None, "1"), (2, 1, None, "1"), (9, 2, None, "4"), (8, 1, "8", "8")]
 )
-def test_workers_leave_a_core_to_the_server(start, requests, monkeypatch, cores, slots, named, threads):
+def test_workers_leave_a_core_to_the_server(
+    start: Start,
+    requests: Requests,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    slots: int,
+    named: str | None,
+    threads: str,
+) -> None:
     monkeypatch.setattr(
         "soundlora.server.work.executor.os.sched_getaffinity", lambda _: set(range(cores)), raising=False
     )
@@ -69,99 +83,107 @@ def test_workers_leave_a_core_to_the_server(start, requests, monkeypatch, cores,
     request_id = requests.submit("train", {}).id
     program = START + "requests.finish(request_id, owner, Outcome(200, {'said': os.environ['OMP_NUM_THREADS']}))"
     start(program, slots=slots)
-    wait_until(lambda: requests.find(request_id).state == "completed")
-    assert requests.find(request_id).response == {"said": threads}
+    wait_until(lambda: found(requests, request_id).state == "completed")
+    assert found(requests, request_id).response == {"said": threads}
 
 
-def said(requests, request_id):
+def said(requests: Requests, request_id: str) -> list[str]:
     return [line.message for line in requests.log_lines(request_id)]
 
 
-def test_requests_end_in_order_each_in_its_own_process(requests, start):
+def test_requests_end_in_order_each_in_its_own_process(requests: Requests, start: Start) -> None:
     ids = [requests.submit("train", {"n": number}).id for number in range(3)]
     start(FINISH)
-    wait_until(lambda: all(requests.find(found).state == "completed" for found in ids))
-    found = [requests.find(request_id) for request_id in ids]
-    assert len({request.response["owner"] for request in found}) == 3
-    assert [request.attempts for request in found] == [1, 1, 1]
-    assert sorted(request.started_at for request in found) == [request.started_at for request in found]
+    wait_until(lambda: all(found(requests, request_id).state == "completed" for request_id in ids))
+    ended = [found(requests, request_id) for request_id in ids]
+    assert len({request.response["owner"] for request in ended}) == 3
+    assert [request.attempts for request in ended] == [1, 1, 1]
+    started = [request.started_at for request in ended if request.started_at is not None]
+    assert len(started) == 3
+    assert sorted(started) == started
 
 
-def test_a_worker_that_dies_is_followed_by_another_and_then_given_up(requests, start):
+def test_a_worker_that_dies_is_followed_by_another_and_then_given_up(requests: Requests, start: Start) -> None:
     request = requests.submit("train", {})
     start(DIE)
-    wait_until(lambda: requests.find(request.id).state == "completed")
-    found = requests.find(request.id)
-    assert found.attempts == MAX_ATTEMPTS
-    assert (found.status_code, found.error_type, found.units) == (503, "runner_disconnected", 0)
+    wait_until(lambda: found(requests, request.id).state == "completed")
+    row = found(requests, request.id)
+    assert row.attempts == MAX_ATTEMPTS
+    assert (row.status_code, row.error_type, row.units) == (503, "runner_disconnected", 0)
     assert all(f"signal {signal.SIGKILL}" in line for line in said(requests, request.id))
 
 
-def test_who_wants_no_retry_gets_none(requests, start):
+def test_who_wants_no_retry_gets_none(requests: Requests, start: Start) -> None:
     request = requests.submit("train", {}, no_retry=True)
     start(DIE)
-    wait_until(lambda: requests.find(request.id).state == "completed")
-    assert requests.find(request.id).attempts == 1
+    wait_until(lambda: found(requests, request.id).state == "completed")
+    assert found(requests, request.id).attempts == 1
 
 
-def test_the_last_line_of_a_crash_is_in_the_log(requests, start):
+def test_the_last_line_of_a_crash_is_in_the_log(requests: Requests, start: Start) -> None:
     request = requests.submit("train", {}, no_retry=True)
     start("raise MemoryError('there is not enough of it')")
-    wait_until(lambda: requests.find(request.id).state == "completed")
+    wait_until(lambda: found(requests, request.id).state == "completed")
     assert "MemoryError: there is not enough of it" in said(requests, request.id)[-1]
 
 
-def test_a_worker_that_falls_silent_is_killed_and_followed(requests, start):
+def test_a_worker_that_falls_silent_is_killed_and_followed(requests: Requests, start: Start) -> None:
     request = requests.submit("train", {}, no_retry=True)
     start(HANG, lease_seconds=1.5)
-    wait_until(lambda: requests.find(request.id).state == "completed")
+    wait_until(lambda: found(requests, request.id).state == "completed")
     assert said(requests, request.id) == ["hanging", "The worker has fallen silent"]
 
 
-def test_a_request_whose_worker_died_with_its_server_is_taken_up(requests, start):
+def test_a_request_whose_worker_died_with_its_server_is_taken_up(requests: Requests, start: Start) -> None:
     request = requests.submit("train", {})
     requests.claim()  # by a server that is gone now
     start(FINISH, lease_seconds=1)
-    wait_until(lambda: requests.find(request.id).state == "completed")
-    found = requests.find(request.id)
-    assert (found.status_code, found.attempts) == (200, 2)
+    wait_until(lambda: found(requests, request.id).state == "completed")
+    row = found(requests, request.id)
+    assert (row.status_code, row.attempts) == (200, 2)
 
 
-def test_stopping_the_server_gives_requests_back_without_counting_it(requests, start):
+def test_stopping_the_server_gives_requests_back_without_counting_it(requests: Requests, start: Start) -> None:
     request = requests.submit("train", {})
     executor = start(STOPPABLE)
     wait_until(lambda: said(requests, request.id) == ["ready"])
     executor.stop()
-    executor.stop = lambda: None
-    found = requests.find(request.id)
-    assert (found.state, found.attempts) == ("queued", 0)
+    row = found(requests, request.id)
+    assert (row.state, row.attempts) == ("queued", 0)
     assert said(requests, request.id)[-1] == "stopped in good order"
 
 
-def test_a_submit_wakes_it_to_look_for_a_slot_and_not_for_the_dead(requests, start, monkeypatch):
-    looks = []
+def test_a_submit_wakes_it_to_look_for_a_slot_and_not_for_the_dead(
+    requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def running() -> list[tuple[str, str, int]]:
+        looks.append("for the dead")
+        return []
+
     monkeypatch.setattr("soundlora.server.work.executor.TICK_SECONDS", 600)
-    monkeypatch.setattr(requests, "running", lambda: looks.append("for the dead") or [])
+    monkeypatch.setattr(requests, "running", running)
     executor = start(FINISH)
     for _ in range(2):
         request_id = requests.submit("train", {}).id
 
-        def completed(request_id=request_id):
+        def completed(request_id: str = request_id) -> bool:
             executor.wake()
-            return requests.find(request_id).state == "completed"
+            return found(requests, request_id).state == "completed"
 
         wait_until(completed)
     assert looks == ["for the dead"]
 
 
-def test_slots_bound_what_runs_at_once(requests, start):
+def test_slots_bound_what_runs_at_once(requests: Requests, start: Start) -> None:
     ids = [requests.submit("train", {}).id for _ in range(3)]
     executor = start(HANG, slots=2)
     wait_until(lambda: len(requests.running()) == 2)
     time.sleep(1)
-    assert [requests.find(request_id).state for request_id in ids] == ["running", "running", "queued"]
+    assert [found(requests, request_id).state for request_id in ids] == ["running", "running", "queued"]
     for request_id in ids:
         requests.cancel(request_id)
     for worker in list(executor._workers):
         worker.process.kill()
-    wait_until(lambda: all(requests.find(request_id).error_type == "client_cancelled" for request_id in ids))
+    wait_until(lambda: all(found(requests, request_id).error_type == "client_cancelled" for request_id in ids))

@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from example_zip import CLIPS, some_clips, zip_uri
-from workplace import Place
+from rows import claimed
+from workplace import Place, hang_up
 
 from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING, endpoints
 from soundlora.server.settings import Settings
@@ -21,19 +24,19 @@ from soundlora.server.work.worker import work_of
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setenv("SOUNDLORA_CACHE", str(tmp_path / "cache"))
     place = Place(tmp_path / "data")
     yield place
     place.database.close()
 
 
-def train(place: Place, **fields) -> Request:
+def train(place: Place, **fields: Any) -> Request:
     payload = {"training_data_url": some_clips(), "number_of_steps": 100, "rank": 8, "audio_duration_seconds": 2}
     return place.requests.submit(TRAINING, payload | fields)
 
 
-def test_data_that_cannot_be_trained_on_ends_in_the_endpoints_own_error(place, tmp_path):
+def test_data_that_cannot_be_trained_on_ends_in_the_endpoints_own_error(place: Place, tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("no sound")
     request = train(place, training_data_url=zip_uri(text))
@@ -46,7 +49,7 @@ def test_data_that_cannot_be_trained_on_ends_in_the_endpoints_own_error(place, t
     assert str(tmp_path) not in str(found.response) + str(place.said(request.id))
 
 
-def test_paths_of_the_servers_own_disk_are_not_taken(place):
+def test_paths_of_the_servers_own_disk_are_not_taken(place: Place) -> None:
     train(place, training_data_url=str(CLIPS))
     assert place.work().response["detail"][0]["type"] == "file_download_error"
 
@@ -88,7 +91,9 @@ def test_what_the_servers_owner_has_to_mend_is_no_fault_of_the_client(
         (GENERATION, {"prompt": "rain", "num_frames": "many"}, ["body", "num_frames"]),
     ],
 )
-def test_an_input_that_is_taken_no_more_ends_with_its_field_at_the_first_attempt(place, endpoint, payload, loc):
+def test_an_input_that_is_taken_no_more_ends_with_its_field_at_the_first_attempt(
+    place: Place, endpoint: str, payload: Any, loc: list[str]
+) -> None:
     """As one that an earlier version has accepted may be: the table takes what the routes would not."""
     request = place.requests.submit(endpoint, payload)
     found = place.work()
@@ -98,7 +103,7 @@ def test_an_input_that_is_taken_no_more_ends_with_its_field_at_the_first_attempt
     assert found.error in place.said(request.id)
 
 
-def test_an_endpoint_that_is_not_offered_is_no_work(place):
+def test_an_endpoint_that_is_not_offered_is_no_work(place: Place) -> None:
     request = place.requests.submit("fal-ai/of-another-version", {"prompt": "rain"})
     found = place.work()
     assert (found.state, found.status_code, found.attempts, found.units) == ("completed", 422, 1, 0)
@@ -107,7 +112,7 @@ def test_an_endpoint_that_is_not_offered_is_no_work(place):
     assert place.files.of_request(request.id) == []
 
 
-def test_every_endpoint_has_its_work(place):
+def test_every_endpoint_has_its_work(place: Place) -> None:
     begun = {}
     for endpoint in endpoints(place.settings).values():
         payload = {"training_data_url": "x"} if endpoint.id == TRAINING else {"prompt": "rain"}
@@ -116,7 +121,7 @@ def test_every_endpoint_has_its_work(place):
     assert begun == {TRAINING: TrainingJob, GENERATION: GenerationJob, GENERATION_WITH_LORA: GenerationJob}
 
 
-def test_sound_is_generated_and_stored(place):
+def test_sound_is_generated_and_stored(place: Place) -> None:
     request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 25, "seed": 3})
     found = place.work()
     assert found.status_code == 200, found.error
@@ -127,13 +132,13 @@ def test_sound_is_generated_and_stored(place):
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(place):
-    fields = {"validation": [{"prompt": "fast high laser zaps"}]}
+def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(place: Place) -> None:
+    fields: dict[str, Any] = {"validation": [{"prompt": "fast high laser zaps"}]}
     whole = train(place, **fields)
     assert place.work().status_code == 200
     request = train(place, **fields)
     kills = 0
-    while (found := place.requests.find(request.id)).state != "completed":
+    while (found := place.find(request.id)).state != "completed":
         claimed, process = place.start()
         checkpoints = place.settings.runs / request.id / "run" / "checkpoints"
         seen = len(list(checkpoints.glob("*.pt"))) if checkpoints.exists() else 0
@@ -144,14 +149,15 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(place):
                 break
             time.sleep(0.05)
         process.wait()
-        process.stdin.close()
+        hang_up(process)
+        assert claimed.owner is not None
         place.requests.release(claimed.id, claimed.owner, lost=True, reason="it died")
     assert kills == 2
     assert found.status_code == 200
     assert found.attempts == 3
     assert "Going on with the run of an earlier worker" in place.said(request.id)
 
-    def lora(request_id):
+    def lora(request_id: str) -> bytes:
         (row,) = place.files.of_request(request_id, "lora")
         return b"".join(place.files.storage.stream(row.key))
 
@@ -159,7 +165,7 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(place):
 
 
 @pytest.mark.slow
-def test_a_cancelled_run_stops_between_two_steps_and_bills_nothing(place):
+def test_a_cancelled_run_stops_between_two_steps_and_bills_nothing(place: Place) -> None:
     request = train(place, number_of_steps=20000)
     _, process = place.start()
     while not any(message.startswith("Step ") for message in place.said(request.id)):
@@ -167,39 +173,39 @@ def test_a_cancelled_run_stops_between_two_steps_and_bills_nothing(place):
         time.sleep(0.1)
     place.requests.cancel(request.id)
     assert process.wait(60) == 0
-    process.stdin.close()
-    found = place.requests.find(request.id)
+    hang_up(process)
+    found = place.find(request.id)
     assert (found.status_code, found.error_type, found.units) == (499, "client_cancelled", 0)
     assert list((place.settings.runs / request.id / "run" / "checkpoints").glob("*.pt"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["terminated", "left alone"])
-def test_a_stopped_server_leaves_a_run_that_goes_on(place, how):
+def test_a_stopped_server_leaves_a_run_that_goes_on(place: Place, how: str) -> None:
     request = train(place, number_of_steps=20000)
     _, process = place.start()
     while not any(message.startswith("Step ") for message in place.said(request.id)):
         time.sleep(0.1)
     if how == "terminated":
         process.send_signal(signal.SIGTERM)
-    process.stdin.close()
+    hang_up(process)
     assert process.wait(60) == 0
-    found = place.requests.find(request.id)
+    found = place.find(request.id)
     assert (found.state, found.attempts) == ("queued", 0)
 
 
 @pytest.mark.slow
-def test_a_run_is_stopped_at_the_wall_clock_limit(place):
+def test_a_run_is_stopped_at_the_wall_clock_limit(place: Place) -> None:
     place.settings = Settings(data_dir=place.settings.data_dir, max_run_seconds=12)
     train(place, number_of_steps=20000)
     found = place.work()
     assert (found.status_code, found.error_type, found.units) == (504, "generation_timeout", 0)
 
 
-def test_a_worker_without_the_lease_touches_nothing(place):
+def test_a_worker_without_the_lease_touches_nothing(place: Place) -> None:
     request = place.requests.submit(GENERATION, {"prompt": "rain"})
-    claimed = place.requests.claim()
+    row, owner = claimed(place.requests)
     environment = os.environ | {SETTINGS_VARIABLE: place.settings.to_json()}
-    process = subprocess.run([*WORKER, claimed.id, "another"], env=environment, capture_output=True, text=True)
+    process = subprocess.run([*WORKER, row.id, "another"], env=environment, capture_output=True, text=True)
     assert "belongs to another worker" in process.stderr
-    assert place.requests.find(request.id).owner == claimed.owner
+    assert place.find(request.id).owner == owner
