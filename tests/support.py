@@ -6,11 +6,12 @@ import json
 import math
 import struct
 import wave
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pytest
@@ -59,6 +60,42 @@ class Outcome(NamedTuple):
 
 Cli = Callable[..., Outcome]
 Gpu = Callable[..., torch.device]
+FrequencyOf = Callable[[np.ndarray, int], float]
+
+
+class MakeTone(Protocol):
+    def __call__(
+        self, seconds: float, rate: int, *, channels: int = 1, frequency: float = 440.0, peak: float = 0.5
+    ) -> np.ndarray: ...
+
+
+class MakeWav(Protocol):
+    def __call__(
+        self,
+        seconds: float = 0.6,
+        rate: int = 16_000,
+        *,
+        channels: int = 1,
+        frequency: float = 440.0,
+        peak: float = 0.5,
+    ) -> bytes: ...
+
+
+class WriteAudio(Protocol):
+    def __call__(
+        self,
+        path: Path,
+        samples: np.ndarray,
+        rate: int,
+        *,
+        codec: str = "pcm_s16le",
+        layout: str | None = None,
+        muxer: dict[str, str] | None = None,
+    ) -> Path: ...
+
+
+class WriteZip(Protocol):
+    def __call__(self, path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path: ...
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """Makers of sound, audio files and archives for the tests of the data set."""
 
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from support import FrequencyOf, MakeTone, MakeWav, WriteAudio, WriteZip
 
 
 def _tone(seconds: float, rate: int, *, channels: int = 1, frequency: float = 440.0, peak: float = 0.5) -> np.ndarray:
@@ -28,6 +28,7 @@ def _write_audio(
     layout = layout or {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[len(samples)]
     with av.open(str(path), "w", options=muxer or {}) as file:
         stream = file.add_stream(codec, rate=rate, layout=layout, options={"strict": "experimental"})
+        assert isinstance(stream, av.AudioStream)
         # Packed: PyAV's planar frames of eight channels read past their end.
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T).reshape(1, -1), format="flt", layout=layout)
         frame.sample_rate, frame.pts = rate, 0
@@ -46,36 +47,44 @@ def _write_zip(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_
 
 
 @pytest.fixture(scope="session")
-def tone() -> Callable[..., np.ndarray]:
+def tone() -> MakeTone:
     """A function that makes a tone."""
     return _tone
 
 
 @pytest.fixture(scope="session")
-def write_audio() -> Callable[..., Path]:
+def write_audio() -> WriteAudio:
     """A function that writes an audio file."""
     return _write_audio
 
 
 @pytest.fixture(scope="session")
-def write_zip() -> Callable[..., Path]:
+def write_zip() -> WriteZip:
     """A function that writes a zip of {name: bytes}."""
     return _write_zip
 
 
 @pytest.fixture(scope="session")
-def wav(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
+def wav(tmp_path_factory: pytest.TempPathFactory) -> MakeWav:
     """A function that returns the bytes of a 16-bit wav with a tone, 16 kHz unless told otherwise."""
     folder = tmp_path_factory.mktemp("wav")
 
-    def make(seconds: float = 0.6, rate: int = 16_000, **kwargs: float) -> bytes:
-        return _write_audio(folder / "tone.wav", _tone(seconds, rate, **kwargs), rate).read_bytes()
+    def make(
+        seconds: float = 0.6,
+        rate: int = 16_000,
+        *,
+        channels: int = 1,
+        frequency: float = 440.0,
+        peak: float = 0.5,
+    ) -> bytes:
+        samples = _tone(seconds, rate, channels=channels, frequency=frequency, peak=peak)
+        return _write_audio(folder / "tone.wav", samples, rate).read_bytes()
 
     return make
 
 
 @pytest.fixture(scope="session")
-def frequency_of() -> Callable[[np.ndarray, int], float]:
+def frequency_of() -> FrequencyOf:
     """A function that measures the strongest frequency of a channel in Hz."""
 
     def measure(channel: np.ndarray, rate: int) -> float:

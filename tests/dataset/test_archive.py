@@ -8,10 +8,12 @@ import struct
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import MakeWav, WriteZip
 
 from soundlora.dataset import archive as archive_module
 from soundlora.dataset.archive import open_archive, pair, read_start, save
@@ -23,13 +25,13 @@ def member_names(path: Path) -> list[str]:
         return [member.name for member in archive]
 
 
-def read_all(path: Path, **limits: float) -> list[int]:
+def read_all(path: Path, **limits: Any) -> list[int]:
     """Read every member to its end; return how many bytes each gave beyond the size it states."""
     with open_archive(path, **limits) as archive:
         return [sum(map(len, member.chunks())) - member.size for member in archive]
 
 
-def refused(path: Path, **limits: float) -> str:
+def refused(path: Path, **limits: Any) -> str:
     """Return the sentence the archive is refused with, once all of it was read."""
     with pytest.raises(InvalidArchiveError) as caught:
         read_all(path, **limits)
@@ -60,7 +62,9 @@ CLUTTER = {
     [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA],
     ids=["stored", "deflate", "bzip2", "lzma"],
 )
-def test_members_come_in_order_with_their_bytes_and_without_clutter(method, tmp_path, write_zip):
+def test_members_come_in_order_with_their_bytes_and_without_clutter(
+    method: int, tmp_path: Path, write_zip: WriteZip
+) -> None:
     content = os.urandom(10_000) + bytes(3_000_000)
     path = write_zip(tmp_path / "a.zip", {"b.txt": b"hi", "drums/a.WAV": content, "doc.pdf": b"%", **CLUTTER}, method)
     with open_archive(path) as archive:
@@ -77,7 +81,7 @@ def test_members_come_in_order_with_their_bytes_and_without_clutter(method, tmp_
         assert read_start(caption, 100) == b"hi"
 
 
-def test_a_folder_reads_like_a_zip(tmp_path):
+def test_a_folder_reads_like_a_zip(tmp_path: Path) -> None:
     for name, content in {"b.txt": b"hi", "drums/a.WAV": b"sound", "doc.pdf": b"%", **CLUTTER}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
@@ -88,14 +92,14 @@ def test_a_folder_reads_like_a_zip(tmp_path):
         assert b"".join(archive.members[1].chunks()) == b"sound"
 
 
-def test_the_zip_command_of_linux_is_read(tmp_path):
+def test_the_zip_command_of_linux_is_read(tmp_path: Path) -> None:
     (tmp_path / "été").mkdir()
     (tmp_path / "été/太鼓.wav").write_bytes(b"sound")
     subprocess.run(["zip", "-q", "-r", "a.zip", "."], cwd=tmp_path, check=True)
     assert member_names(tmp_path / "a.zip") == ["été/太鼓.wav"]
 
 
-def test_zip64_is_read(tmp_path):
+def test_zip64_is_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as bundle, bundle.open("a.wav", "w", force_zip64=True) as file:
         file.write(b"sound")
     assert member_names(tmp_path / "a.zip") == ["a.wav"]
@@ -104,7 +108,7 @@ def test_zip64_is_read(tmp_path):
 @pytest.mark.parametrize(
     "name", ["../a.wav", "x/../../a.wav", "/tmp/a.wav", "C:\\a.wav", "..\\a.wav", "__MACOSX/../../a"]
 )
-def test_path_escapes_are_refused(name, tmp_path, write_zip):
+def test_path_escapes_are_refused(name: str, tmp_path: Path, write_zip: WriteZip) -> None:
     path = write_zip(tmp_path / "a.zip", {"ok.wav": b"x", name: b"x"})
     shown = name.replace("\\", "/")
     assert (
@@ -112,7 +116,7 @@ def test_path_escapes_are_refused(name, tmp_path, write_zip):
     )
 
 
-def test_links_are_refused(tmp_path, write_zip):
+def test_links_are_refused(tmp_path: Path, write_zip: WriteZip) -> None:
     info = zipfile.ZipInfo("a.wav")
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as bundle:
@@ -121,7 +125,7 @@ def test_links_are_refused(tmp_path, write_zip):
 
 
 @pytest.mark.parametrize("target", ["plain.wav", "folder", "nowhere"])
-def test_links_in_a_folder_are_refused(target, tmp_path):
+def test_links_in_a_folder_are_refused(target: str, tmp_path: Path) -> None:
     root = tmp_path / "set"
     root.mkdir()
     (tmp_path / "plain.wav").write_bytes(b"x")
@@ -130,7 +134,7 @@ def test_links_in_a_folder_are_refused(target, tmp_path):
     assert refused(root) == "a.wav in set is a link; put the file itself in its place."
 
 
-def test_devices_are_refused_in_a_zip_and_passed_over_in_a_folder(tmp_path):
+def test_devices_are_refused_in_a_zip_and_passed_over_in_a_folder(tmp_path: Path) -> None:
     info = zipfile.ZipInfo("a.wav")
     info.external_attr = (stat.S_IFIFO | 0o644) << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as bundle:
@@ -141,20 +145,20 @@ def test_devices_are_refused_in_a_zip_and_passed_over_in_a_folder(tmp_path):
     assert member_names(tmp_path / "set") == []
 
 
-def test_encrypted_members_are_refused(tmp_path):
+def test_encrypted_members_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"sound")
     subprocess.run(["zip", "-q", "-P", "secret", "a.zip", "a.wav"], cwd=tmp_path, check=True)
     assert refused(tmp_path / "a.zip") == "a.wav in a.zip is encrypted; pack it again without a password."
 
 
 @pytest.mark.parametrize("method", [9, 93, 95])
-def test_unknown_methods_are_refused(method, tmp_path, write_zip):
+def test_unknown_methods_are_refused(method: int, tmp_path: Path, write_zip: WriteZip) -> None:
     path = write_zip(tmp_path / "a.zip", {"a.wav": b"x"})
     patch_table(path, "a.wav", 10, struct.pack("<H", method))
     assert "a.wav in a.zip is packed in a way that cannot be read here" in refused(path)
 
 
-def test_too_many_clips_are_refused_but_captions_do_not_count(tmp_path, write_zip):
+def test_too_many_clips_are_refused_but_captions_do_not_count(tmp_path: Path, write_zip: WriteZip) -> None:
     members = {f"{number}.{kind}": b"x" for number in range(3) for kind in ("wav", "txt")}
     path = write_zip(tmp_path / "a.zip", members)
     with open_archive(path, max_media_files=3) as archive:
@@ -168,14 +172,16 @@ def test_too_many_clips_are_refused_but_captions_do_not_count(tmp_path, write_zi
     assert (caught.value.ctx["max_count"], caught.value.ctx["provided_count"]) == (2, 3)
 
 
-def test_the_unpacked_size_is_limited_and_counts_only_what_is_read(tmp_path, write_zip):
+def test_the_unpacked_size_is_limited_and_counts_only_what_is_read(tmp_path: Path, write_zip: WriteZip) -> None:
     path = write_zip(tmp_path / "a.zip", {"a.wav": bytes(1000), "b.wav": bytes(1000), "film.mov": bytes(9000)})
     with open_archive(path, max_unpacked_bytes=2000):
         pass
     assert refused(path, max_unpacked_bytes=1999).startswith("a.zip unpacks to 0.0 GiB, but at most 0.0 GiB")
 
 
-def test_bombs_are_refused_by_ratio_but_short_silence_is_not(tmp_path, write_zip, monkeypatch):
+def test_bombs_are_refused_by_ratio_but_short_silence_is_not(
+    tmp_path: Path, write_zip: WriteZip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_zip(tmp_path / "a.zip", {"a.wav": bytes(2**20)})
     assert member_names(path) == ["a.wav"]
     monkeypatch.setattr(archive_module, "_RATIO_FROM_BYTES", 2**19)
@@ -183,7 +189,7 @@ def test_bombs_are_refused_by_ratio_but_short_silence_is_not(tmp_path, write_zip
     assert member_names(write_zip(tmp_path / "b.zip", {"a.wav": os.urandom(2**20)})) == ["a.wav"]
 
 
-def test_members_that_share_their_bytes_are_refused(tmp_path, write_zip):
+def test_members_that_share_their_bytes_are_refused(tmp_path: Path, write_zip: WriteZip) -> None:
     path = write_zip(tmp_path / "a.zip", {f"{number}.wav": os.urandom(5000) for number in range(3)})
     with zipfile.ZipFile(path) as bundle:
         first = bundle.getinfo("0.wav")
@@ -192,7 +198,9 @@ def test_members_that_share_their_bytes_are_refused(tmp_path, write_zip):
     assert refused(path) == "a.zip has members that overlap each other; pack it again."
 
 
-def test_a_huge_table_of_contents_is_refused_unread(tmp_path, write_zip, monkeypatch):
+def test_a_huge_table_of_contents_is_refused_unread(
+    tmp_path: Path, write_zip: WriteZip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_zip(tmp_path / "a.zip", {f"{number}.wav": b"" for number in range(2000)})
     assert len(member_names(path)) == 2000
     monkeypatch.setattr(archive_module, "_MAX_TABLE_BYTES", 70_000)
@@ -200,14 +208,14 @@ def test_a_huge_table_of_contents_is_refused_unread(tmp_path, write_zip, monkeyp
 
 
 @pytest.mark.parametrize(("size", "detail"), [(500, "Bad CRC-32"), (200_000, "100000 bytes instead of 200000")])
-def test_lying_sizes_are_found_while_reading(size, detail, tmp_path, write_zip):
+def test_lying_sizes_are_found_while_reading(size: int, detail: str, tmp_path: Path, write_zip: WriteZip) -> None:
     path = write_zip(tmp_path / "a.zip", {"a.wav": bytes(100_000)})
     patch_table(path, "a.wav", 24, struct.pack("<I", size))
     assert refused(path).startswith(f"a.wav cannot be read, the archive is damaged there ({detail}")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_damaged_members_are_refused(method, tmp_path, write_zip):
+def test_damaged_members_are_refused(method: int, tmp_path: Path, write_zip: WriteZip) -> None:
     path = write_zip(tmp_path / "a.zip", {"a.wav": os.urandom(5000)}, method)
     content = bytearray(path.read_bytes())
     content[200:240] = bytes(40)
@@ -215,26 +223,26 @@ def test_damaged_members_are_refused(method, tmp_path, write_zip):
     assert "a.wav cannot be read, the archive is damaged there (" in refused(path)
 
 
-def test_a_cut_zip_is_refused(tmp_path, write_zip):
+def test_a_cut_zip_is_refused(tmp_path: Path, write_zip: WriteZip) -> None:
     path = write_zip(tmp_path / "a.zip", {"a.wav": os.urandom(5000)})
     path.write_bytes(path.read_bytes()[:3000])
     assert refused(path).startswith("a.zip is cut off or damaged (")
 
 
 @pytest.mark.parametrize("content", [b"", b"Rar!\x1a\x07\x00" + bytes(100), b"\x1f\x8b" + bytes(100)])
-def test_what_is_no_zip_is_refused(content, tmp_path):
+def test_what_is_no_zip_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(content)
     assert refused(tmp_path / "a.zip") == "a.zip is not a zip archive; pack the clips as a .zip."
 
 
-def test_a_missing_source_and_a_single_file_are_refused(tmp_path, wav):
+def test_a_missing_source_and_a_single_file_are_refused(tmp_path: Path, wav: MakeWav) -> None:
     assert refused(tmp_path / "a.zip") == f"{tmp_path}/a.zip does not exist; give a .zip or a folder of clips."
     (tmp_path / "a.wav").write_bytes(wav())
     sentence = f"{tmp_path}/a.wav is a single audio file; give a .zip or a folder of clips instead."
     assert refused(tmp_path / "a.wav") == sentence
 
 
-def test_captions_find_their_clips(tmp_path, write_zip):
+def test_captions_find_their_clips(tmp_path: Path, write_zip: WriteZip) -> None:
     names = ["a/Kick.wav", "texts/kick.TXT", "snare.v2.mp3", "snare.txt", "readme.txt"]
     with open_archive(write_zip(tmp_path / "a.zip", dict.fromkeys(names, b"x"))) as archive:
         pairs, orphans = pair(archive)
@@ -247,7 +255,9 @@ def test_captions_find_their_clips(tmp_path, write_zip):
     ("first", "second"),
     [("kick.mp3", "kick.wav"), ("a/kick.wav", "b/Kick.WAV"), ("a/été.wav", "b/e\u0301te\u0301.flac")],
 )
-def test_two_clips_of_one_name_are_refused_with_both_names(first, second, tmp_path, write_zip):
+def test_two_clips_of_one_name_are_refused_with_both_names(
+    first: str, second: str, tmp_path: Path, write_zip: WriteZip
+) -> None:
     with (
         open_archive(write_zip(tmp_path / "a.zip", {first: b"x", second: b"y"})) as archive,
         pytest.raises(DuplicateNameError) as caught,
@@ -260,7 +270,7 @@ def test_two_clips_of_one_name_are_refused_with_both_names(first, second, tmp_pa
     )
 
 
-def test_two_captions_of_one_clip_are_refused_but_two_orphans_are_not(tmp_path, write_zip):
+def test_two_captions_of_one_clip_are_refused_but_two_orphans_are_not(tmp_path: Path, write_zip: WriteZip) -> None:
     members = dict.fromkeys(["a/readme.txt", "b/readme.txt", "kick.wav"], b"x")
     with open_archive(write_zip(tmp_path / "a.zip", members)) as archive:
         assert len(pair(archive)[1]) == 2
@@ -272,7 +282,9 @@ def test_two_captions_of_one_clip_are_refused_but_two_orphans_are_not(tmp_path, 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(data=st.data())
-def test_no_mutation_of_a_zip_does_worse_than_a_sentence(data, tmp_path, write_zip):
+def test_no_mutation_of_a_zip_does_worse_than_a_sentence(
+    data: st.DataObject, tmp_path: Path, write_zip: WriteZip
+) -> None:
     content = bytearray(write_zip(tmp_path / "a.zip", {"a.wav": bytes(300), "b/été.txt": b"hi"}).read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))

@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import FrequencyOf, MakeTone, MakeWav, WriteAudio
 
 from soundlora.dataset import completeness as ends
 from soundlora.dataset.decode import decode
@@ -41,7 +43,16 @@ LOSSY = [
 
 
 @pytest.mark.parametrize(("name", "codec", "rate", "channels", "error"), LOSSLESS)
-def test_lossless_files_decode_sample_for_sample(name, codec, rate, channels, error, tmp_path, tone, write_audio):
+def test_lossless_files_decode_sample_for_sample(
+    name: str,
+    codec: str,
+    rate: int,
+    channels: int,
+    error: float,
+    tmp_path: Path,
+    tone: MakeTone,
+    write_audio: WriteAudio,
+) -> None:
     sent = tone(0.7, rate, channels=channels)
     audio = decode(write_audio(tmp_path / name, sent, rate, codec=codec))
     assert audio.sample_rate == rate
@@ -55,8 +66,16 @@ def test_lossless_files_decode_sample_for_sample(name, codec, rate, channels, er
 
 @pytest.mark.parametrize(("name", "codec", "rate", "channels", "extra"), LOSSY)
 def test_lossy_files_keep_length_channels_pitch_and_place(
-    name, codec, rate, channels, extra, tmp_path, tone, write_audio, frequency_of
-):
+    name: str,
+    codec: str,
+    rate: int,
+    channels: int,
+    extra: int,
+    tmp_path: Path,
+    tone: MakeTone,
+    write_audio: WriteAudio,
+    frequency_of: FrequencyOf,
+) -> None:
     sent = tone(1.0, rate, channels=channels)
     audio = decode(write_audio(tmp_path / name, sent, rate, codec=codec))
     assert audio.samples.shape[0] == audio.channels == channels
@@ -73,7 +92,9 @@ def test_lossy_files_keep_length_channels_pitch_and_place(
 
 
 @pytest.mark.parametrize(("name", "codec", "rate", "channels", "extra"), [case for case in LOSSY if not case[4]])
-def test_lossy_files_are_not_late_by_a_single_sample(name, codec, rate, channels, extra, tmp_path, write_audio):
+def test_lossy_files_are_not_late_by_a_single_sample(
+    name: str, codec: str, rate: int, channels: int, extra: int, tmp_path: Path, write_audio: WriteAudio
+) -> None:
     time = np.arange(rate) / rate
     sweep = 0.5 * np.sin(2 * np.pi * (200 * time + 1_000 * time**2)).astype(np.float32)
     path = write_audio(tmp_path / name, np.tile(sweep, (channels, 1)), rate, codec=codec)
@@ -82,7 +103,7 @@ def test_lossy_files_are_not_late_by_a_single_sample(name, codec, rate, channels
     assert np.fft.irfft(spectrum).argmax() == 0
 
 
-def test_layouts_have_names(tmp_path, tone, write_audio):
+def test_layouts_have_names(tmp_path: Path, tone: MakeTone, write_audio: WriteAudio) -> None:
     for channels, layout in ((1, "mono"), (2, "stereo"), (6, "5.1"), (8, "7.1")):
         audio = decode(write_audio(tmp_path / "clip.wav", tone(0.1, 16_000, channels=channels), 16_000))
         assert audio.layout == layout
@@ -93,7 +114,9 @@ def test_layouts_have_names(tmp_path, tone, write_audio):
     ("name", "codec"),
     [("a.wav", "pcm_s16le"), ("a.flac", "flac"), ("a.mp3", "libmp3lame"), ("a.ogg", "libopus"), ("a.m4a", "aac")],
 )
-def test_only_the_start_is_decoded_but_the_whole_is_measured(name, codec, tmp_path, tone, write_audio):
+def test_only_the_start_is_decoded_but_the_whole_is_measured(
+    name: str, codec: str, tmp_path: Path, tone: MakeTone, write_audio: WriteAudio
+) -> None:
     path = write_audio(tmp_path / name, tone(3.0, 48_000), 48_000, codec=codec)
     whole, start = decode(path), decode(path, 0.51)
     assert start.samples.shape == (1, 24_480)
@@ -101,7 +124,7 @@ def test_only_the_start_is_decoded_but_the_whole_is_measured(name, codec, tmp_pa
     assert start.seconds == pytest.approx(3.0, abs=0.001)
 
 
-def test_aac_in_m4a_is_cut_where_the_sound_ends(tmp_path, tone, write_audio):
+def test_aac_in_m4a_is_cut_where_the_sound_ends(tmp_path: Path, tone: MakeTone, write_audio: WriteAudio) -> None:
     sent = tone(1.0, 44_100)
     path = write_audio(tmp_path / "a.m4a", sent, 44_100, codec="aac")
     with av.open(str(path)) as file:
@@ -110,7 +133,7 @@ def test_aac_in_m4a_is_cut_where_the_sound_ends(tmp_path, tone, write_audio):
     assert decode(path).samples.shape == (1, 44_100)
 
 
-def test_overshoot_of_float_files_is_kept(tmp_path, tone, write_audio):
+def test_overshoot_of_float_files_is_kept(tmp_path: Path, tone: MakeTone, write_audio: WriteAudio) -> None:
     path = write_audio(tmp_path / "a.wav", tone(0.1, 16_000, peak=1.5), 16_000, codec="pcm_f32le")
     assert np.abs(decode(path).samples).max() == pytest.approx(1.5, rel=1e-3)
 
@@ -127,8 +150,14 @@ def test_overshoot_of_float_files_is_kept(tmp_path, tone, write_audio):
 )
 @pytest.mark.parametrize("max_seconds", [None, 0.5])
 def test_a_cut_file_gives_what_is_left_and_says_what_is_lost(
-    name, codec, muxer, max_seconds, tmp_path, tone, write_audio
-):
+    name: str,
+    codec: str,
+    muxer: dict[str, str],
+    max_seconds: float | None,
+    tmp_path: Path,
+    tone: MakeTone,
+    write_audio: WriteAudio,
+) -> None:
     path = write_audio(tmp_path / name, tone(2.0, 44_100), 44_100, codec=codec, muxer=muxer)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     audio = decode(path, max_seconds)
@@ -149,8 +178,14 @@ RAW = [
 @pytest.mark.parametrize(("name", "codec", "muxer"), RAW)
 @pytest.mark.parametrize("max_seconds", [None, 0.5])
 def test_a_cut_file_that_states_no_length_is_known_by_its_broken_end(
-    name, codec, muxer, max_seconds, tmp_path, tone, write_audio
-):
+    name: str,
+    codec: str,
+    muxer: dict[str, str],
+    max_seconds: float | None,
+    tmp_path: Path,
+    tone: MakeTone,
+    write_audio: WriteAudio,
+) -> None:
     path = write_audio(tmp_path / name, tone(2.0, 48_000, channels=2), 48_000, codec=codec, muxer=muxer)
     whole = decode(path, max_seconds)
     assert not whole.truncated
@@ -166,20 +201,22 @@ def test_a_cut_file_that_states_no_length_is_known_by_its_broken_end(
 @pytest.mark.parametrize(
     "tag", [b"TAG" + bytes(125), b"APETAGEX" + bytes([208, 7, 0, 0, 32, 0, 0, 0]) + bytes(48)], ids=["id3v1", "ape"]
 )
-def test_tags_at_the_end_do_not_make_an_mp3_look_cut(tag, tmp_path, tone, write_audio):
+def test_tags_at_the_end_do_not_make_an_mp3_look_cut(
+    tag: bytes, tmp_path: Path, tone: MakeTone, write_audio: WriteAudio
+) -> None:
     path = write_audio(tmp_path / "a.mp3", tone(1.0, 44_100), 44_100, codec="libmp3lame", muxer={"write_xing": "0"})
     path.write_bytes(path.read_bytes() + tag)
     assert not decode(path).truncated
 
 
 @given(size=st.integers(0, 300), head=st.binary(min_size=0, max_size=8))
-def test_no_header_of_a_frame_confuses_the_look_at_the_end(size, head):
-    packet = av.Packet(head + bytes(size))
+def test_no_header_of_a_frame_confuses_the_look_at_the_end(size: int, head: bytes) -> None:
+    packet: av.Packet[Any] = av.Packet(head + bytes(size))
     for container in ("mp3", "aac"):
         assert ends.is_cut_frame(container, packet) in (True, False)
 
 
-def test_damage_in_the_middle_is_counted(tmp_path, tone, write_audio):
+def test_damage_in_the_middle_is_counted(tmp_path: Path, tone: MakeTone, write_audio: WriteAudio) -> None:
     path = write_audio(tmp_path / "a.m4a", tone(2.0, 44_100, channels=2), 44_100, codec="aac")
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
@@ -190,20 +227,24 @@ def test_damage_in_the_middle_is_counted(tmp_path, tone, write_audio):
     assert audio.samples.shape[1] > 44_100
 
 
-def test_the_content_counts_not_the_extension(tmp_path, tone, write_audio):
+def test_the_content_counts_not_the_extension(tmp_path: Path, tone: MakeTone, write_audio: WriteAudio) -> None:
     flac = write_audio(tmp_path / "a.flac", tone(0.5, 16_000), 16_000, codec="flac")
     renamed = flac.rename(tmp_path / "a.mp3")
     assert decode(renamed).codec == "flac"
 
 
-def test_a_name_that_looks_like_an_address_is_a_file(tmp_path, tone, write_audio, monkeypatch):
+def test_a_name_that_looks_like_an_address_is_a_file(
+    tmp_path: Path, tone: MakeTone, write_audio: WriteAudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_audio(tmp_path / "plain.wav", tone(0.1, 16_000), 16_000).rename(tmp_path / "http:x%d.wav")
     monkeypatch.chdir(tmp_path)
     assert decode(Path("http:x%d.wav")).samples.shape == (1, 1_600)
 
 
 @pytest.mark.parametrize("picture_bytes", [200, 300_000, 3_000_000])
-def test_latin_tags_and_cover_pictures_do_no_harm(picture_bytes, tmp_path, tone, write_audio):
+def test_latin_tags_and_cover_pictures_do_no_harm(
+    picture_bytes: int, tmp_path: Path, tone: MakeTone, write_audio: WriteAudio
+) -> None:
     plain = write_audio(
         tmp_path / "a.mp3", tone(0.5, 44_100), 44_100, codec="libmp3lame", muxer={"id3v2_version": "0"}
     ).read_bytes()
@@ -223,6 +264,7 @@ def test_latin_tags_and_cover_pictures_do_no_harm(picture_bytes, tmp_path, tone,
 def write_film(path: Path, codec: str = "mpeg4", sound: bool = False) -> Path:
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=24)
+        assert isinstance(stream, av.VideoStream)
         stream.width = stream.height = 32
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         audio = file.add_stream("aac", rate=44_100, layout="mono") if sound else None
@@ -236,7 +278,7 @@ def write_film(path: Path, codec: str = "mpeg4", sound: bool = False) -> Path:
     return path
 
 
-def test_video_is_refused_and_covers_are_not(tmp_path):
+def test_video_is_refused_and_covers_are_not(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match="it holds no audio stream, only video"):
         decode(write_film(tmp_path / "film.mp4").rename(tmp_path / "film.m4a"))
     with pytest.raises(DecodeError, match="it is a video; save its sound as a file of its own"):
@@ -245,7 +287,9 @@ def test_video_is_refused_and_covers_are_not(tmp_path):
     assert decode(chapters).samples.shape == (1, 44_100)
 
 
-def test_frames_of_absurd_size_are_not_decoded(tmp_path, tone, write_audio, monkeypatch):
+def test_frames_of_absurd_size_are_not_decoded(
+    tmp_path: Path, tone: MakeTone, write_audio: WriteAudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_audio(tmp_path / "a.flac", tone(0.5, 48_000), 48_000, codec="flac")
     assert decode(path).samples.shape == (1, 24_000)
     monkeypatch.setattr(sys.modules["soundlora.dataset.decode"], "_MAX_FRAME_SAMPLES", 100)
@@ -254,14 +298,14 @@ def test_frames_of_absurd_size_are_not_decoded(tmp_path, tone, write_audio, monk
 
 
 @pytest.mark.parametrize("content", [b"", b"not audio at all " * 100, bytes(5_000), b"RIFF\xff\xff\xff\xffWAVE"])
-def test_what_is_no_audio_is_refused(content, tmp_path):
+def test_what_is_no_audio_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(content)
     with pytest.raises(DecodeError, match="its content is not audio that can be decoded"):
         decode(path)
 
 
-def test_a_playlist_cannot_reach_other_files(tmp_path, tone, write_audio):
+def test_a_playlist_cannot_reach_other_files(tmp_path: Path, tone: MakeTone, write_audio: WriteAudio) -> None:
     write_audio(tmp_path / "secret.aac", tone(1.0, 44_100), 44_100, codec="aac")
     path = tmp_path / "list.m3u8"  # With this extension FFmpeg would follow it.
     path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\n{tmp_path}/secret.aac\n#EXT-X-ENDLIST\n")
@@ -271,7 +315,7 @@ def test_a_playlist_cannot_reach_other_files(tmp_path, tone, write_audio):
         decode(path)
 
 
-def test_pieces_of_hundreds_of_megabytes_are_not_read(tmp_path, tone, write_audio):
+def test_pieces_of_hundreds_of_megabytes_are_not_read(tmp_path: Path, tone: MakeTone, write_audio: WriteAudio) -> None:
     # The files are full of holes; FFmpeg would hold all of each in memory.
     path = write_audio(tmp_path / "a.m4a", tone(0.6, 44_100), 44_100, codec="aac", muxer={"movflags": "faststart"})
     content = bytearray(path.read_bytes())
@@ -288,7 +332,7 @@ def test_pieces_of_hundreds_of_megabytes_are_not_read(tmp_path, tone, write_audi
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="FFmpeg's limit is found through /proc")
-def test_ffmpeg_does_not_allocate_what_a_small_file_claims(tmp_path, wav):
+def test_ffmpeg_does_not_allocate_what_a_small_file_claims(tmp_path: Path, wav: MakeWav) -> None:
     # An INFO comment of 1.5 GB in a file of 20 kB: FFmpeg allocates and clears it before it reads.
     sound = wav()
     comment = b"INFOICMT" + (1_500_000_000).to_bytes(4, "little")
@@ -303,7 +347,7 @@ def test_ffmpeg_does_not_allocate_what_a_small_file_claims(tmp_path, wav):
     assert int(result.stdout) < 150_000  # kB
 
 
-def test_an_unknown_codec_is_refused(tmp_path, wav):
+def test_an_unknown_codec_is_refused(tmp_path: Path, wav: MakeWav) -> None:
     content = bytearray(wav())
     at = content.index(b"fmt ") + 8
     content[at : at + 2] = b"\x34\x12"
@@ -312,7 +356,7 @@ def test_an_unknown_codec_is_refused(tmp_path, wav):
         decode(tmp_path / "a.wav")
 
 
-def test_a_wav_without_sound_is_refused(tmp_path, wav):
+def test_a_wav_without_sound_is_refused(tmp_path: Path, wav: MakeWav) -> None:
     path = tmp_path / "a.wav"
     header = wav()[:40]  # FFmpeg's own files have further chunks before the sound; this is the plain header.
     path.write_bytes(header[:4] + (36).to_bytes(4, "little") + header[8:36] + b"data" + bytes(4))
@@ -321,7 +365,9 @@ def test_a_wav_without_sound_is_refused(tmp_path, wav):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
-def test_numbers_that_are_none_or_absurd_are_refused(value, tmp_path, tone, write_audio):
+def test_numbers_that_are_none_or_absurd_are_refused(
+    value: float, tmp_path: Path, tone: MakeTone, write_audio: WriteAudio
+) -> None:
     samples = tone(0.1, 16_000)
     samples[0, 800] = value
     path = write_audio(tmp_path / "a.wav", samples, 16_000, codec="pcm_f32le")
@@ -329,7 +375,9 @@ def test_numbers_that_are_none_or_absurd_are_refused(value, tmp_path, tone, writ
         decode(path)
 
 
-def test_floats_on_the_scale_of_integers_are_brought_to_level(tmp_path, tone, write_audio):
+def test_floats_on_the_scale_of_integers_are_brought_to_level(
+    tmp_path: Path, tone: MakeTone, write_audio: WriteAudio
+) -> None:
     path = write_audio(tmp_path / "a.wav", tone(0.6, 16_000) * 2**31, 16_000, codec="pcm_f32le")
     fitted = fit(decode(path), 0.5)
     assert np.abs(fitted.samples).max() == pytest.approx(10 ** (-0.1 / 20), rel=1e-3)
@@ -337,19 +385,21 @@ def test_floats_on_the_scale_of_integers_are_brought_to_level(tmp_path, tone, wr
 
 
 @pytest.mark.parametrize("rate", [4_000, 384_000])
-def test_sample_rates_out_of_range_are_refused(rate, tmp_path, tone, write_audio):
+def test_sample_rates_out_of_range_are_refused(
+    rate: int, tmp_path: Path, tone: MakeTone, write_audio: WriteAudio
+) -> None:
     path = write_audio(tmp_path / "a.wav", tone(0.1, rate), rate)
     with pytest.raises(DecodeError, match=f"its sample rate is {rate} Hz, only 8000 to 192000 Hz can be used"):
         decode(path)
 
 
-def test_more_than_eight_channels_are_refused(tmp_path, tone, write_audio):
+def test_more_than_eight_channels_are_refused(tmp_path: Path, tone: MakeTone, write_audio: WriteAudio) -> None:
     path = write_audio(tmp_path / "a.wav", tone(0.1, 16_000, channels=16), 16_000, layout="hexadecagonal")
     with pytest.raises(DecodeError, match="it has 16 channels, at most 8 can be used"):
         decode(path)
 
 
-def test_a_stream_that_changes_on_the_way_is_refused(tmp_path, tone, write_audio):
+def test_a_stream_that_changes_on_the_way_is_refused(tmp_path: Path, tone: MakeTone, write_audio: WriteAudio) -> None:
     first = write_audio(tmp_path / "a.mp3", tone(1.0, 44_100), 44_100, codec="libmp3lame", muxer={"write_xing": "0"})
     second = write_audio(tmp_path / "b.mp3", tone(1.0, 22_050), 22_050, codec="libmp3lame", muxer={"write_xing": "0"})
     first.write_bytes(first.read_bytes() + second.read_bytes())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import FrequencyOf, MakeTone
 
 from soundlora.dataset.decode import Audio
 from soundlora.dataset.fit import fit, target_length
@@ -15,13 +16,13 @@ def audio(samples: np.ndarray, rate: int) -> Audio:
 
 
 def peak_db(samples: np.ndarray) -> float:
-    return 20 * np.log10(np.abs(samples).max())
+    return float(20 * np.log10(np.abs(samples).max()))
 
 
 @pytest.mark.parametrize(
     ("rate", "duration", "length"), [(44_100, 5.0, 220_500), (22_050, 0.75, 16_537), (8_000, 2, 16_000)]
 )
-def test_a_longer_clip_is_trimmed_from_the_start(rate, duration, length, tone):
+def test_a_longer_clip_is_trimmed_from_the_start(rate: int, duration: float, length: int, tone: MakeTone) -> None:
     sent = tone(duration + 1, rate, channels=2)
     fitted = fit(audio(sent, rate), duration, normalize=False)
     assert fitted.samples.shape == (2, length)
@@ -30,7 +31,7 @@ def test_a_longer_clip_is_trimmed_from_the_start(rate, duration, length, tone):
     assert target_length(duration, rate) == length
 
 
-def test_a_clip_of_the_exact_length_stays_as_it_is(tone):
+def test_a_clip_of_the_exact_length_stays_as_it_is(tone: MakeTone) -> None:
     sent = tone(1.0, 48_000)
     assert np.array_equal(fit(audio(sent, 48_000), 1.0, normalize=False).samples, sent)
 
@@ -38,7 +39,9 @@ def test_a_clip_of_the_exact_length_stays_as_it_is(tone):
 @pytest.mark.parametrize("rate", [8_000, 44_100, 192_000])
 @pytest.mark.parametrize("channels", [1, 2, 6])
 @pytest.mark.parametrize("missing", [0.040, 0.0005])
-def test_missing_milliseconds_are_stretched_with_the_pitch_kept(rate, channels, missing, tone, frequency_of):
+def test_missing_milliseconds_are_stretched_with_the_pitch_kept(
+    rate: int, channels: int, missing: float, tone: MakeTone, frequency_of: FrequencyOf
+) -> None:
     sent = tone(1.0 - missing, rate, channels=channels)
     fitted = fit(audio(sent, rate), 1.0, normalize=False, preserve_pitch=True)
     assert fitted.samples.shape == (channels, rate)
@@ -50,12 +53,12 @@ def test_missing_milliseconds_are_stretched_with_the_pitch_kept(rate, channels, 
     assert fitted.used_seconds == pytest.approx(1.0 - missing, abs=1 / rate)
 
 
-def test_stretching_is_the_same_every_time(tone):
+def test_stretching_is_the_same_every_time(tone: MakeTone) -> None:
     clip = audio(tone(0.98, 44_100, channels=2), 44_100)
     assert np.array_equal(fit(clip, 1.0).samples, fit(clip, 1.0).samples)
 
 
-def test_without_pitch_preservation_the_end_is_padded(tone):
+def test_without_pitch_preservation_the_end_is_padded(tone: MakeTone) -> None:
     sent = tone(0.97, 16_000)
     fitted = fit(audio(sent, 16_000), 1.0, normalize=False, preserve_pitch=False)
     assert np.array_equal(fitted.samples[:, : sent.shape[1]], sent)
@@ -64,7 +67,7 @@ def test_without_pitch_preservation_the_end_is_padded(tone):
 
 
 @pytest.mark.parametrize("preserve_pitch", [True, False])
-def test_more_than_one_latent_frame_short_is_skipped(preserve_pitch, tone):
+def test_more_than_one_latent_frame_short_is_skipped(preserve_pitch: bool, tone: MakeTone) -> None:
     with pytest.raises(UnusableClipError, match=r"it is 4\.90 s long, shorter than the bucket of 5 s") as caught:
         fit(audio(tone(4.9, 16_000), 16_000), 5.0, preserve_pitch=preserve_pitch)
     assert caught.value.problem == "too_short"
@@ -76,7 +79,9 @@ def test_more_than_one_latent_frame_short_is_skipped(preserve_pitch, tone):
     duration=st.floats(0.5, 1.5),
     preserve_pitch=st.booleans(),
 )
-def test_the_length_is_exact_or_the_clip_is_skipped(missing, rate, duration, preserve_pitch):
+def test_the_length_is_exact_or_the_clip_is_skipped(
+    missing: int, rate: int, duration: float, preserve_pitch: bool
+) -> None:
     length = target_length(duration, rate)
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, length - missing)).astype(np.float32)
     clip = audio(noise, rate)
@@ -92,7 +97,7 @@ def test_the_length_is_exact_or_the_clip_is_skipped(missing, rate, duration, pre
 
 @pytest.mark.parametrize("seconds", [2.0, 0.97])
 @pytest.mark.parametrize("peak", [0.001, 0.5, 1.3])
-def test_normalising_brings_the_peak_of_all_channels_to_the_level(seconds, peak, tone):
+def test_normalising_brings_the_peak_of_all_channels_to_the_level(seconds: float, peak: float, tone: MakeTone) -> None:
     sent = tone(seconds, 44_100, channels=2, peak=peak)
     fitted = fit(audio(sent, 44_100), 1.0)
     assert peak_db(fitted.samples) == pytest.approx(-0.1, abs=0.01)
@@ -101,7 +106,7 @@ def test_normalising_brings_the_peak_of_all_channels_to_the_level(seconds, peak,
     assert ratio == pytest.approx(0.9, rel=0.05)
 
 
-def test_what_is_trimmed_away_does_not_count_for_the_level(tone):
+def test_what_is_trimmed_away_does_not_count_for_the_level(tone: MakeTone) -> None:
     sent = tone(2.0, 16_000, peak=0.1)
     sent[:, 20_000] = 1.0
     fitted = fit(audio(sent, 16_000), 1.0)
@@ -109,7 +114,7 @@ def test_what_is_trimmed_away_does_not_count_for_the_level(tone):
     assert fitted.levels.peak_dbfs == pytest.approx(-20, abs=0.01)
 
 
-def test_levels_are_those_before_normalisation(tone):
+def test_levels_are_those_before_normalisation(tone: MakeTone) -> None:
     fitted = fit(audio(tone(1.0, 48_000, peak=0.5), 48_000), 1.0)
     assert fitted.levels.peak_dbfs == pytest.approx(-6.02, abs=0.01)
     assert fitted.levels.rms_dbfs == pytest.approx(-9.03, abs=0.01)
@@ -118,13 +123,13 @@ def test_levels_are_those_before_normalisation(tone):
 
 @pytest.mark.parametrize("level", [0.0, 1e-10, 1e-5])
 @pytest.mark.parametrize("normalize", [True, False])
-def test_silence_is_skipped(level, normalize):
+def test_silence_is_skipped(level: float, normalize: bool) -> None:
     with pytest.raises(UnusableClipError, match="it is silent: no sample of it is above -96 dBFS") as caught:
         fit(audio(np.full((2, 16_000), level, np.float32), 16_000), 1.0, normalize=normalize)
     assert caught.value.problem == "silent"
 
 
-def test_the_smallest_16_bit_sound_is_no_silence():
+def test_the_smallest_16_bit_sound_is_no_silence() -> None:
     samples = np.zeros((1, 16_000), np.float32)
     samples[0, 100] = 1 / 32_768
     fitted = fit(audio(samples, 16_000), 1.0)
@@ -132,7 +137,7 @@ def test_the_smallest_16_bit_sound_is_no_silence():
     assert fitted.warnings[0] == "it is very quiet: normalising raises it and its noise by 90 dB"
 
 
-def test_a_clip_that_is_mostly_silence_is_warned_about(tone):
+def test_a_clip_that_is_mostly_silence_is_warned_about(tone: MakeTone) -> None:
     samples = tone(1.0, 16_000)
     samples[:, :4_000] = 0
     assert fit(audio(samples, 16_000), 1.0).warnings == ()
@@ -141,24 +146,24 @@ def test_a_clip_that_is_mostly_silence_is_warned_about(tone):
     assert fit(audio(samples, 16_000), 1.0).warnings == (warning,)
 
 
-def test_dc_is_measured_and_warned_about(tone):
+def test_dc_is_measured_and_warned_about(tone: MakeTone) -> None:
     fitted = fit(audio(tone(1.0, 16_000, peak=0.2) + np.float32(0.05), 16_000), 1.0)
     assert fitted.levels.dc_offset == pytest.approx(0.05, abs=1e-4)
     assert fitted.warnings == ("it has a DC offset of 5.0% of full scale; a high-pass filter removes it",)
 
 
-def test_clipping_is_measured_and_warned_about(tone):
+def test_clipping_is_measured_and_warned_about(tone: MakeTone) -> None:
     clipped = np.clip(tone(1.0, 48_000, peak=2.0), -1, 1)
     fitted = fit(audio(clipped, 48_000), 1.0)
     assert fitted.levels.clipped_share == pytest.approx(float((np.abs(clipped) == 1).mean()), abs=0.01)
     assert fitted.warnings == (f"it is clipped: {fitted.levels.clipped_share:.1%} of its samples stand on a flat top",)
 
 
-def test_a_full_scale_tone_is_not_called_clipped(tone):
+def test_a_full_scale_tone_is_not_called_clipped(tone: MakeTone) -> None:
     sixteen_bit = np.round(tone(1.0, 48_000, frequency=60, peak=1.0) * 32_767).astype(np.float32) / 32_768
     assert fit(audio(sixteen_bit, 48_000), 1.0).warnings == ()
 
 
-def test_overshoot_without_normalising_is_warned_about(tone):
+def test_overshoot_without_normalising_is_warned_about(tone: MakeTone) -> None:
     fitted = fit(audio(tone(1.0, 16_000, peak=1.5), 16_000), 1.0, normalize=False)
     assert fitted.warnings == ("it overshoots full scale by 3.5 dB",)

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,7 +13,7 @@ from soundlora.dataset.fork import helper, usable_processes
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
 
-def test_results_come_in_order_from_another_process():
+def test_results_come_in_order_from_another_process() -> None:
     # More than a pipe holds at once.
     with helper(lambda: ((number, os.getpid(), b"x" * 1_000) for number in range(200))) as results:
         numbers, processes, _ = zip(*results, strict=True)
@@ -24,8 +25,8 @@ def test_results_come_in_order_from_another_process():
 @pytest.mark.parametrize(
     "end", [lambda: 1 / 0, lambda: sys.exit(3), lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: os._exit(1)]
 )
-def test_what_a_failing_helper_had_is_kept(end, capfd):
-    def work():
+def test_what_a_failing_helper_had_is_kept(end: Callable[[], object], capfd: pytest.CaptureFixture[str]) -> None:
+    def work() -> Iterator[str]:
         yield "first"
         end()
         yield "second"
@@ -35,19 +36,19 @@ def test_what_a_failing_helper_had_is_kept(end, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_cannot_be_pickled_ends_the_results():
+def test_what_cannot_be_pickled_ends_the_results() -> None:
     with helper(lambda: ["first", lambda: None, "third"]) as results:
         assert list(results) == ["first"]
 
 
-def test_an_error_in_the_block_comes_through_and_ends_a_helper_that_would_never_end():
-    def work():
+def test_an_error_in_the_block_comes_through_and_ends_a_helper_that_would_never_end() -> None:
+    def work() -> Iterator[int]:
         yield os.getpid()
         time.sleep(3_600)
 
     children = []
 
-    def interrupted():
+    def interrupted() -> None:
         with helper(work) as results:
             children.append(next(results))
             raise KeyboardInterrupt
@@ -58,8 +59,8 @@ def test_an_error_in_the_block_comes_through_and_ends_a_helper_that_would_never_
         os.kill(children[0], 0)
 
 
-def test_without_a_process_to_spare_there_are_no_results(monkeypatch):
-    def fork():
+def test_without_a_process_to_spare_there_are_no_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> None:
         raise BlockingIOError
 
     open_files = len(os.listdir("/dev/fd"))
@@ -69,7 +70,7 @@ def test_without_a_process_to_spare_there_are_no_results(monkeypatch):
     assert len(os.listdir("/dev/fd")) == open_files
 
 
-def test_at_least_this_process_is_usable(monkeypatch):
+def test_at_least_this_process_is_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 <= usable_processes() <= 4
     monkeypatch.setattr(sys, "platform", "darwin")
     assert usable_processes() == 1

@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from support import MakeWav
 
 from soundlora.dataset import inspect_dataset
 from soundlora.dataset.problems import InvalidArchiveError, TooManyFilesError
@@ -66,7 +67,9 @@ def with_table(body: bytes, entries: list[bytes]) -> bytes:
         (b"%0100d.wav", InvalidArchiveError, "table of contents is too large"),
     ],
 )
-def test_a_hundred_thousand_entries(pattern, error, words, tmp_path, wav):
+def test_a_hundred_thousand_entries(
+    pattern: bytes, error: type[Exception] | None, words: str, tmp_path: Path, wav: MakeWav
+) -> None:
     sound = wav(0.6)
     body = local_header(b"a.wav", len(sound), len(sound), zlib.crc32(sound), 0) + sound
     entries = [table_entry(pattern % number, 0, 0, 0, 0, 0) for number in range(100_000)]
@@ -81,7 +84,7 @@ def test_a_hundred_thousand_entries(pattern, error, words, tmp_path, wav):
         inspect_dataset(path)
 
 
-def test_a_zip_of_kilobytes_that_unpacks_to_terabytes_through_overlaps(tmp_path):
+def test_a_zip_of_kilobytes_that_unpacks_to_terabytes_through_overlaps(tmp_path: Path) -> None:
     # 250 members that all quote the same packed bytes: 10 MB each time, packed to 10 kB.
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = packer.compress(bytes(10_000_000)) + packer.flush()
@@ -93,7 +96,9 @@ def test_a_zip_of_kilobytes_that_unpacks_to_terabytes_through_overlaps(tmp_path)
         inspect_dataset(tmp_path / "a.zip")
 
 
-def test_a_bomb_that_lies_about_its_size_writes_no_more_than_it_states(tmp_path, monkeypatch):
+def test_a_bomb_that_lies_about_its_size_writes_no_more_than_it_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # It states 1,000 bytes and would unpack to 100 MB.
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = packer.compress(bytes(100_000_000)) + packer.flush()
@@ -103,20 +108,25 @@ def test_a_bomb_that_lies_about_its_size_writes_no_more_than_it_states(tmp_path,
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "work"))
     written = []
     unlink = Path.unlink
-    monkeypatch.setattr(Path, "unlink", lambda self, **kw: (written.append(self.stat().st_size), unlink(self, **kw)))
+
+    def weighed(self: Path, missing_ok: bool = False) -> None:
+        written.append(self.stat().st_size)
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", weighed)
     with pytest.raises(InvalidArchiveError, match=r"a\.wav cannot be read, the archive is damaged"):
         inspect_dataset(tmp_path / "a.zip")
     assert max(written) <= 1_000
 
 
-def test_a_bomb_by_ratio(tmp_path):
+def test_a_bomb_by_ratio(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as bundle:
         bundle.writestr("a.wav", bytes(40 * 1024**2))
     with pytest.raises(InvalidArchiveError, match="unpacks to more than 200 times its packed size"):
         inspect_dataset(tmp_path / "a.zip")
 
 
-def test_slips_links_and_passwords_write_nothing(tmp_path, wav, monkeypatch):
+def test_slips_links_and_passwords_write_nothing(tmp_path: Path, wav: MakeWav, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "work").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "work"))
     for name in ("../slip.wav", "a/../../slip.wav", "/tmp/slip.wav", "..\\slip.wav", "C:\\slip.wav"):
@@ -132,7 +142,7 @@ needs_seven_zip = pytest.mark.skipif(SEVEN_ZIP is None, reason="7z is not instal
 
 
 @pytest.fixture
-def clips(tmp_path, wav):
+def clips(tmp_path: Path, wav: MakeWav) -> Path:
     folder = tmp_path / "clips" / "sub folder"
     folder.mkdir(parents=True)
     for name in ("kick", "snäre", "太鼓"):
@@ -153,7 +163,7 @@ def seven_zip(clips: Path, *options: str) -> Path:
 @pytest.mark.parametrize(
     "options", [("-mm=Copy",), ("-mm=Deflate",), ("-mm=BZip2",), ("-mm=LZMA",), ("-mcu=on",), ("-mx=9",)], ids="".join
 )
-def test_archives_of_7z(options, clips):
+def test_archives_of_7z(options: tuple[str, ...], clips: Path) -> None:
     report = inspect_dataset(seven_zip(clips, *options), duration=0.5)
     found = {Path(clip.name).stem: clip.caption for clip in report.kept}
     assert found == {"kick": "a kick", "snäre": "a snäre", "太鼓": "a 太鼓"}
@@ -170,14 +180,14 @@ def test_archives_of_7z(options, clips):
     ],
     ids=["zipcrypto", "aes", "deflate64", "ppmd"],
 )
-def test_archives_of_7z_that_are_refused(options, words, clips):
+def test_archives_of_7z_that_are_refused(options: tuple[str, ...], words: str, clips: Path) -> None:
     with pytest.raises(InvalidArchiveError, match=words):
         inspect_dataset(seven_zip(clips, *options), duration=0.5)
 
 
 @pytest.mark.skipif(shutil.which("zip") is None, reason="zip is not installed")
 @pytest.mark.parametrize("options", [("-0",), ("-9",), ("-Z", "bzip2"), ("-fz",), ("-D",)], ids=" ".join)
-def test_archives_of_zip(options, clips):
+def test_archives_of_zip(options: tuple[str, ...], clips: Path) -> None:
     path = clips.parent / "a.zip"
     subprocess.run(["zip", "-q", "-r", *options, str(path), "."], cwd=clips, check=True)
     report = inspect_dataset(path, duration=0.5)
@@ -185,7 +195,7 @@ def test_archives_of_zip(options, clips):
 
 
 @pytest.mark.skipif(shutil.which("zip") is None, reason="zip is not installed")
-def test_a_streamed_zip_whose_sizes_stand_behind_its_members(clips):
+def test_a_streamed_zip_whose_sizes_stand_behind_its_members(clips: Path) -> None:
     path = clips.parent / "a.zip"
     with path.open("wb") as file:
         subprocess.run(["zip", "-q", "-r", "-", "."], cwd=clips, check=True, stdout=file)
@@ -194,7 +204,7 @@ def test_a_streamed_zip_whose_sizes_stand_behind_its_members(clips):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-def test_four_gigabytes_are_inspected_in_little_memory(tmp_path, wav):
+def test_four_gigabytes_are_inspected_in_little_memory(tmp_path: Path, wav: MakeWav) -> None:
     # Stored members of 1 GB of holes, so that the disk holds next to nothing: wav files that are silent.
     path, size = tmp_path / "a.zip", 1000**3
     sound = wav(0.6)

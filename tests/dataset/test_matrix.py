@@ -5,12 +5,15 @@ wrong polarity all show.
 """
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 import soundfile
+from support import WriteAudio
 
 from soundlora.dataset.decode import decode
 
@@ -55,7 +58,7 @@ FOREIGN = [
 ]
 
 
-def cases(rows: list[tuple], words: int = 2) -> list:
+def cases(rows: Sequence[tuple[Any, ...]], words: int = 2) -> list[object]:
     return [
         pytest.param(*row[:words], rate, channels, *row[words + 2 :], id=f"{row[0]}-{rate}-{LAYOUTS[channels]}")
         for row in rows
@@ -105,8 +108,15 @@ def assert_same_sound(sent: np.ndarray, received: np.ndarray, likeness: float, l
 
 @pytest.mark.parametrize(("name", "codec", "rate", "channels", "likeness", "extra"), cases(WHOLE))
 def test_the_sound_that_comes_out_is_the_one_that_went_in(
-    name, codec, rate, channels, likeness, extra, tmp_path, write_audio
-):
+    name: str,
+    codec: str,
+    rate: int,
+    channels: int,
+    likeness: float,
+    extra: int,
+    tmp_path: Path,
+    write_audio: WriteAudio,
+) -> None:
     # Apple's codec knows another 7.1, with speakers at the front centre's sides.
     layout = "7.1(wide)" if (codec, channels) == ("alac", 8) else LAYOUTS[channels]
     audio = decode(write_audio(tmp_path / name, sweeps(rate, channels), rate, codec=codec, layout=layout))
@@ -120,7 +130,9 @@ def test_the_sound_that_comes_out_is_the_one_that_went_in(
 
 
 @pytest.mark.parametrize(("name", "container", "codec", "rate", "channels", "likeness"), cases(FOREIGN, 3))
-def test_files_of_another_writer_come_out_alike(name, container, codec, rate, channels, likeness, tmp_path):
+def test_files_of_another_writer_come_out_alike(
+    name: str, container: str, codec: str, rate: int, channels: int, likeness: float, tmp_path: Path
+) -> None:
     sent = sweeps(rate, channels)
     soundfile.write(tmp_path / name, sent.T, rate, format=container, subtype=codec)
     audio = decode(tmp_path / name)
@@ -134,8 +146,8 @@ def test_files_of_another_writer_come_out_alike(name, container, codec, rate, ch
 
 @pytest.mark.parametrize(("name", "codec", "rate", "channels", "likeness"), cases(LATE))
 def test_files_that_state_nothing_are_late_by_no_more_than_their_encoder(
-    name, codec, rate, channels, likeness, tmp_path, write_audio
-):
+    name: str, codec: str, rate: int, channels: int, likeness: float, tmp_path: Path, write_audio: WriteAudio
+) -> None:
     sent = sweeps(rate, channels)
     muxer = {"write_xing": "0", "id3v2_version": "0"} if codec == "libmp3lame" else {}
     audio = decode(write_audio(tmp_path / name, sent, rate, codec=codec, muxer=muxer))
@@ -172,7 +184,7 @@ def chunk(kind: bytes, size: int) -> bytes:
     ],
     ids=["extensible", "broadcast", "recorder", "long-odd-list"],
 )
-def test_wav_files_with_more_than_the_plain_header(before, extensible, tmp_path):
+def test_wav_files_with_more_than_the_plain_header(before: bytes, extensible: bool, tmp_path: Path) -> None:
     sent = sweeps(48_000, 2)
     path = tmp_path / "a.wav"
     path.write_bytes(wav_bytes(sent, 48_000, before, extensible))
@@ -182,14 +194,14 @@ def test_wav_files_with_more_than_the_plain_header(before, extensible, tmp_path)
     assert not audio.truncated
 
 
-def test_ffmpeg_writes_extensible_for_what_needs_it(tmp_path, write_audio):
+def test_ffmpeg_writes_extensible_for_what_needs_it(tmp_path: Path, write_audio: WriteAudio) -> None:
     path: Path = write_audio(tmp_path / "a.wav", sweeps(48_000, 6), 48_000, codec="pcm_s24le")
     content = path.read_bytes()
     assert content[content.index(b"fmt ") + 8 :][:2] == b"\xfe\xff"
 
 
 @pytest.mark.parametrize("quality", ["0", "9"])
-def test_mp3_of_variable_rate(quality, tmp_path):
+def test_mp3_of_variable_rate(quality: str, tmp_path: Path) -> None:
     sent = sweeps(44_100, 2, 2.0)
     # Silence and noise in turns, so that the rate does vary.
     sent[:, 20_000:40_000] = 0
@@ -214,7 +226,9 @@ def test_mp3_of_variable_rate(quality, tmp_path):
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(8_001, 2), (22_254, 1), (44_056, 8), (44_101, 1), (191_999, 2)])
-def test_rates_that_would_make_the_models_resampler_huge_come_out_at_a_usual_one(rate, channels, tmp_path, write_audio):
+def test_rates_that_would_make_the_models_resampler_huge_come_out_at_a_usual_one(
+    rate: int, channels: int, tmp_path: Path, write_audio: WriteAudio
+) -> None:
     path = write_audio(tmp_path / "a.wav", sweeps(rate, channels), rate, codec="pcm_f32le")
     audio = decode(path)
     assert (audio.file_rate, audio.sample_rate) == (rate, 48_000)
@@ -231,7 +245,7 @@ def test_rates_that_would_make_the_models_resampler_huge_come_out_at_a_usual_one
 
 
 @pytest.mark.parametrize("channels", [6, 8])
-def test_vorbis_surround_has_every_channel_once(channels, tmp_path):
+def test_vorbis_surround_has_every_channel_once(channels: int, tmp_path: Path) -> None:
     # In which order libsndfile writes them is its own affair; the one that it takes for the LFE's loses its heights.
     sent = sweeps(48_000, channels)
     soundfile.write(tmp_path / "a.ogg", sent.T, 48_000, format="OGG", subtype="VORBIS")
@@ -243,7 +257,7 @@ def test_vorbis_surround_has_every_channel_once(channels, tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [0.4, 3.0])
-def test_a_short_vorbis_file_is_not_measured_as_days(seconds, tmp_path):
+def test_a_short_vorbis_file_is_not_measured_as_days(seconds: float, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.ogg", sweeps(8_000, 1, seconds)[0], 8_000, format="OGG", subtype="VORBIS")
     for audio in (decode(tmp_path / "a.ogg"), decode(tmp_path / "a.ogg", 0.2)):
         assert audio.seconds == seconds

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import MakeTone
 
 from soundlora.dataset.measure import loudness, measure
 
@@ -38,7 +39,7 @@ def ffmpeg_loudness(samples: np.ndarray, rate: int, layout: str) -> float:
     return found
 
 
-def test_the_reference_tone_has_its_loudness(tone):
+def test_the_reference_tone_has_its_loudness(tone: MakeTone) -> None:
     # EBU Tech 3341, case 1: 1 kHz at -23 dBFS in both channels is -23 LUFS.
     samples = np.repeat(tone(20.0, 48_000, frequency=1_000, peak=10 ** (-23 / 20)), 2, axis=0)
     assert loudness(samples, 48_000) == pytest.approx(-23.0, abs=0.05)
@@ -49,7 +50,7 @@ def test_the_reference_tone_has_its_loudness(tone):
     ("rate", "layout", "channels"), [(48_000, "stereo", 2), (44_100, "mono", 1), (48_000, "5.1", 6)]
 )
 @pytest.mark.parametrize("kind", ["noise", "rumble", "bursts"])
-def test_loudness_agrees_with_ffmpeg(rate, layout, channels, kind, tone):
+def test_loudness_agrees_with_ffmpeg(rate: int, layout: str, channels: int, kind: str, tone: MakeTone) -> None:
     samples = noise(5.0, rate, channels)
     if kind == "rumble":
         samples = 0.02 * samples + np.repeat(tone(5.0, rate, frequency=45, peak=0.5), channels, axis=0)
@@ -63,17 +64,17 @@ def test_loudness_agrees_with_ffmpeg(rate, layout, channels, kind, tone):
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 192_000])
-def test_loudness_hardly_depends_on_the_rate(rate, tone):
+def test_loudness_hardly_depends_on_the_rate(rate: int, tone: MakeTone) -> None:
     low, high = (tone(3.0, at, frequency=500, peak=0.3) for at in (rate, 48_000))
     assert loudness(low, rate) == pytest.approx(loudness(high, 48_000), abs=0.2)
 
 
-def test_what_is_too_short_or_too_quiet_has_no_loudness():
+def test_what_is_too_short_or_too_quiet_has_no_loudness() -> None:
     assert loudness(noise(0.39, 48_000), 48_000) is None
     assert loudness(noise(5.0, 48_000, level=1e-5), 48_000) is None
 
 
-def test_silence_at_the_edges_and_the_noise_floor(tone):
+def test_silence_at_the_edges_and_the_noise_floor(tone: MakeTone) -> None:
     samples = np.concatenate(
         [noise(0.5, 16_000, level=1e-5), tone(1.0, 16_000), noise(0.25, 16_000, level=1e-5)], axis=1
     )
@@ -84,7 +85,7 @@ def test_silence_at_the_edges_and_the_noise_floor(tone):
     assert measure(tone(1.0, 16_000), 16_000).silence_start_seconds == 0
 
 
-def test_digital_silence_is_no_noise_floor(tone):
+def test_digital_silence_is_no_noise_floor(tone: MakeTone) -> None:
     samples = tone(1.0, 16_000, peak=0.5)
     samples[:, :8_000] = 0
     assert measure(samples, 16_000).noise_floor_dbfs == pytest.approx(-9.03, abs=0.5)
@@ -100,7 +101,7 @@ def test_digital_silence_is_no_noise_floor(tone):
     channels=st.integers(1, 8),
     level=st.floats(1e-6, 2),
 )
-def test_anything_can_be_measured(length, rate, channels, level):
+def test_anything_can_be_measured(length: int, rate: int, channels: int, level: float) -> None:
     samples = np.full((channels, length), level, np.float32)
     samples[:, ::2] *= -1
     levels = measure(samples, rate)

@@ -2,11 +2,13 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import WriteAudio
 
 from soundlora.dataset import inspect_dataset
 
@@ -25,7 +27,7 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def media(tmp_path_factory, write_audio) -> dict[str, bytes]:
+def media(tmp_path_factory: pytest.TempPathFactory, write_audio: WriteAudio) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("media")
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 12_000)).astype(np.float32)
     return {
@@ -47,7 +49,9 @@ edits = st.lists(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 @given(name=st.sampled_from(sorted(FILES)), near_start=st.booleans(), edits=edits)
-def test_a_damaged_clip_has_a_fate_and_a_report(name, near_start, edits, media, tmp_path):
+def test_a_damaged_clip_has_a_fate_and_a_report(
+    name: str, near_start: bool, edits: list[tuple[str, float, bytes]], media: dict[str, bytes], tmp_path: Path
+) -> None:
     content = bytearray(media[name])
     for kind, place, piece in edits:
         at = int(place * (min(len(content), 200) if near_start else len(content)))

@@ -31,48 +31,48 @@ def entry(raw: bytes, *, utf8: bool = False) -> zipfile.ZipInfo:
         (b"kick.wav\0.txt", "kick.wav"),
     ],
 )
-def test_names_without_the_utf8_flag(raw, name):
+def test_names_without_the_utf8_flag(raw: bytes, name: str) -> None:
     assert names.decode_name(entry(raw)) == name
 
 
-def test_accents_are_composed_so_that_clip_and_caption_meet():
+def test_accents_are_composed_so_that_clip_and_caption_meet() -> None:
     decomposed = unicodedata.normalize("NFD", "été.wav")
     assert names.decode_name(entry(decomposed.encode(), utf8=True)) == "été.wav"
 
 
-def test_what_cannot_be_printed_is_replaced():
+def test_what_cannot_be_printed_is_replaced() -> None:
     assert names.clean_name("a\x1b[31m\u202eb\udcff\n.wav") == "a�[31m�b��.wav"
 
 
 @pytest.mark.parametrize("name", ["../a.wav", "a/../../b.wav", "/etc/a.wav", "C:/a.wav", ".."])
-def test_escapes(name):
+def test_escapes(name: str) -> None:
     assert names.is_escape(name)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a/b..c.wav", "..a/b.wav", "A: intro.wav", "./a.wav"])
-def test_no_escapes(name):
+def test_no_escapes(name: str) -> None:
     assert not names.is_escape(name)
 
 
 @pytest.mark.parametrize(
     "name", ["__MACOSX/._a.wav", "._a.wav", ".DS_Store", "x/Thumbs.db", "Desktop.ini", ".git/a.wav", "x/.cache/a.wav"]
 )
-def test_rubbish(name):
+def test_rubbish(name: str) -> None:
     assert names.is_rubbish(names.parts_of(name))
 
 
 @pytest.mark.parametrize("name", ["a.wav", "x/a.wav", "./a.wav", "x//a.wav", "thumbs.wav"])
-def test_no_rubbish(name):
+def test_no_rubbish(name: str) -> None:
     assert not names.is_rubbish(names.parts_of(name))
 
 
-def test_base_names_ignore_folder_extension_and_capitals():
+def test_base_names_ignore_folder_extension_and_capitals() -> None:
     assert names.base_name("Drums/Kick.V2.WAV") == names.base_name("other/kick.v2.txt") == "kick.v2"
     assert names.suffix("Drums/Kick.V2.WAV") == ".wav"
 
 
 @given(st.binary(min_size=1, max_size=40))
-def test_any_name_becomes_text_that_can_be_written(raw):
+def test_any_name_becomes_text_that_can_be_written(raw: bytes) -> None:
     name = names.decode_name(entry(raw))
     assert name.encode("utf-8").decode() == name
     assert "\\" not in name

@@ -8,9 +8,12 @@ import signal
 import sys
 import tempfile
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from support import MakeTone, MakeWav, WriteAudio, WriteZip
 
 from soundlora.dataset import (
     Clip,
@@ -25,11 +28,13 @@ from soundlora.dataset import (
     prepare,
     refusal,
 )
+from soundlora.dataset.decode import Audio
+from soundlora.dataset.report import DatasetReport
 from soundlora.errors import InputError
 from soundlora.net.download import FileDownloadError
 
 
-def clips_of(source, **settings):
+def clips_of(source: str | Path, **settings: Any) -> tuple[list[Clip], DatasetReport]:
     """Return the clips that `prepare` hands over, and its report."""
     clips: list[Clip] = []
     report = prepare(source, duration=settings.pop("duration", 0.5), on_clip=clips.append, **settings)
@@ -37,7 +42,7 @@ def clips_of(source, **settings):
 
 
 @pytest.fixture
-def mixed(tmp_path, wav, write_zip):
+def mixed(tmp_path: Path, wav: MakeWav, write_zip: WriteZip) -> Path:
     """A zip with one clip of each fate."""
     return write_zip(
         tmp_path / "mixed.zip",
@@ -55,7 +60,7 @@ def mixed(tmp_path, wav, write_zip):
     )
 
 
-def test_each_clip_is_handed_over_in_order_with_its_sound_caption_and_hash(mixed, wav):
+def test_each_clip_is_handed_over_in_order_with_its_sound_caption_and_hash(mixed: Path, wav: MakeWav) -> None:
     clips, report = clips_of(mixed, trigger_phrase="zvk")
     exact, long = clips
     assert (exact.name, long.name) == ("a/exact.wav", "b/long.wav")
@@ -70,14 +75,14 @@ def test_each_clip_is_handed_over_in_order_with_its_sound_caption_and_hash(mixed
     assert [clip.report for clip in clips] == report.kept
 
 
-def test_the_report_gives_every_clip_its_fate(mixed):
+def test_the_report_gives_every_clip_its_fate(mixed: Path) -> None:
     report = inspect_dataset(mixed, duration=0.5, trigger_phrase="zvk")
     fates = {clip.name: (clip.status, clip.problem, clip.reason) for clip in report.clips}
     assert list(fates) == ["a/exact.wav", "b/long.wav", "broken.mp3", "short.wav", "silent.wav"]
     assert fates["a/exact.wav"] == ("kept", None, None)
     assert fates["b/long.wav"] == ("kept", None, None)
     assert fates["broken.mp3"][:2] == ("skipped", "undecodable")
-    assert "its content is not audio that can be decoded" in fates["broken.mp3"][2]
+    assert "its content is not audio that can be decoded" in str(fates["broken.mp3"][2])
     assert fates["short.wav"] == ("skipped", "too_short", "it is 0.30 s long, shorter than the bucket of 0.5 s")
     assert fates["silent.wav"] == ("skipped", "silent", "it is silent: no sample of it is above -96 dBFS")
     long = report.clips[1]
@@ -98,7 +103,7 @@ def test_the_report_gives_every_clip_its_fate(mixed):
     json.dumps(report.to_json(), allow_nan=False)
 
 
-def test_prepare_and_inspect_agree_and_so_do_zip_and_folder(mixed, tmp_path):
+def test_prepare_and_inspect_agree_and_so_do_zip_and_folder(mixed: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(mixed) as bundle:
         bundle.extractall(tmp_path / "folder")
     from_zip, zip_report = clips_of(mixed)
@@ -110,17 +115,19 @@ def test_prepare_and_inspect_agree_and_so_do_zip_and_folder(mixed, tmp_path):
         assert np.array_equal(left.samples, right.samples)
 
 
-def test_nothing_of_an_archive_stays_or_keeps_its_name(mixed, tmp_path, monkeypatch):
+def test_nothing_of_an_archive_stays_or_keeps_its_name(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workplace = tmp_path / "temporary"
     workplace.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(workplace))
-    seen = set()
+    seen: set[str] = set()
     prepare(mixed, duration=0.5, on_clip=lambda clip: seen.update(p.name for p in workplace.rglob("*") if p.is_file()))
     assert seen == set()  # A clip is deleted as soon as it is decoded.
     assert list(workplace.iterdir()) == []
 
 
-def test_the_settings_reach_the_clips(tmp_path, wav, write_zip):
+def test_the_settings_reach_the_clips(tmp_path: Path, wav: MakeWav, write_zip: WriteZip) -> None:
     source = write_zip(tmp_path / "a.zip", {"a.wav": wav(0.48)})
     (plain,), _ = clips_of(source, normalize=False, preserve_pitch=False)
     assert not plain.samples[:, 7_680:].any()
@@ -143,39 +150,45 @@ def test_the_settings_reach_the_clips(tmp_path, wav, write_zip):
         ),
     ],
 )
-def test_captions_that_are_missing_or_too_long_are_warned_about(members, caption, warning, tmp_path, wav, write_zip):
+def test_captions_that_are_missing_or_too_long_are_warned_about(
+    members: dict[str, bytes], caption: str, warning: str, tmp_path: Path, wav: MakeWav, write_zip: WriteZip
+) -> None:
     (clip,), _ = clips_of(write_zip(tmp_path / "a.zip", {"a.wav": wav(), **members}))
     assert clip.caption == caption
     assert clip.report.warnings == [warning]
 
 
-def test_an_endless_caption_is_read_in_part_only(tmp_path, wav, write_zip):
+def test_an_endless_caption_is_read_in_part_only(tmp_path: Path, wav: MakeWav, write_zip: WriteZip) -> None:
     endless = ("雨の音" * 100_000).encode()
     (clip,), _ = clips_of(write_zip(tmp_path / "a.zip", {"a.wav": wav(), "a.txt": endless}))
     assert clip.caption == ("雨の音" * 2_000)[:4_000]
 
 
-def test_a_cut_clip_that_fills_the_bucket_is_kept_with_a_warning(tmp_path, wav, write_zip):
+def test_a_cut_clip_that_fills_the_bucket_is_kept_with_a_warning(
+    tmp_path: Path, wav: MakeWav, write_zip: WriteZip
+) -> None:
     source = write_zip(tmp_path / "a.zip", {"a.wav": wav(1.0)[:24_000], "a.txt": b"x"})
     (clip,), _ = clips_of(source)
     assert clip.report.warnings == ["it is cut off or damaged: 0.75 s are there of the 1.00 s it claims"]
 
 
-def test_a_cut_clip_that_states_no_length_is_kept_with_a_warning(tmp_path, tone, write_audio, write_zip):
+def test_a_cut_clip_that_states_no_length_is_kept_with_a_warning(
+    tmp_path: Path, tone: MakeTone, write_audio: WriteAudio, write_zip: WriteZip
+) -> None:
     path = write_audio(tmp_path / "a.aac", tone(1.0, 44_100), 44_100, codec="aac")
     source = write_zip(tmp_path / "a.zip", {"a.aac": path.read_bytes()[:-30], "a.txt": b"x"})
     (clip,), _ = clips_of(source)
     assert "its end is missing: 1.0" in clip.report.warnings[0]
 
 
-def test_the_report_names_the_files_own_sample_rate(tmp_path, tone, write_audio):
+def test_the_report_names_the_files_own_sample_rate(tmp_path: Path, tone: MakeTone, write_audio: WriteAudio) -> None:
     write_audio(tmp_path / "a.wav", tone(0.6, 44_101), 44_101)
     (clip,), report = clips_of(tmp_path)
     assert (report.clips[0].sample_rate, clip.sample_rate) == (44_101, 48_000)
     assert clip.samples.shape == (1, 24_000)
 
 
-def test_warnings_about_the_set_as_a_whole(tmp_path, wav, write_zip):
+def test_warnings_about_the_set_as_a_whole(tmp_path: Path, wav: MakeWav, write_zip: WriteZip) -> None:
     members = {f"{number:02}.wav": wav(0.5 + number / 100) for number in range(10)}
     loud, quiet = wav(0.5, frequency=200), wav(0.5, frequency=300, peak=0.05)
     members |= {"loud.wav": loud, "loud_copy.wav": loud, "quiet.wav": quiet}
@@ -194,7 +207,9 @@ def test_warnings_about_the_set_as_a_whole(tmp_path, wav, write_zip):
     assert long[0] == "The bucket of 20.5 s is long: the base was trained on up to 20 s."
 
 
-def test_the_same_sound_is_known_in_another_format_and_when_it_is_too_short(tmp_path, tone, write_audio):
+def test_the_same_sound_is_known_in_another_format_and_when_it_is_too_short(
+    tmp_path: Path, tone: MakeTone, write_audio: WriteAudio
+) -> None:
     for name, codec in (("a.wav", "pcm_s16le"), ("b.flac", "flac")):
         write_audio(tmp_path / name, tone(0.6, 44_100), 44_100, codec=codec)
     write_audio(tmp_path / "d.wav", tone(0.6, 44_100, frequency=441), 44_100)
@@ -202,7 +217,7 @@ def test_the_same_sound_is_known_in_another_format_and_when_it_is_too_short(tmp_
         assert inspect_dataset(tmp_path, duration=duration).duplicates == [["a.wav", "b.flac"]]
 
 
-def test_every_other_file_is_listed_with_its_reason(tmp_path, wav, write_zip):
+def test_every_other_file_is_listed_with_its_reason(tmp_path: Path, wav: MakeWav, write_zip: WriteZip) -> None:
     names = ["cover.png", "__MACOSX/._a.wav", ".hidden/b.wav", "Thumbs.db"]
     source = write_zip(tmp_path / "a.zip", {"a.wav": wav()} | dict.fromkeys(names, b"x"))
     with zipfile.ZipFile(source) as bundle:
@@ -214,10 +229,12 @@ def test_every_other_file_is_listed_with_its_reason(tmp_path, wav, write_zip):
         assert len(reasons) == 3
 
 
-def test_what_on_clip_raises_comes_through_and_nothing_stays(mixed, tmp_path, monkeypatch):
+def test_what_on_clip_raises_comes_through_and_nothing_stays(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
-    def fail(clip):
+    def fail(clip: Clip) -> None:
         raise RuntimeError(clip.name)
 
     with pytest.raises(RuntimeError, match="exact"):
@@ -225,7 +242,7 @@ def test_what_on_clip_raises_comes_through_and_nothing_stays(mixed, tmp_path, mo
     assert [path.name for path in tmp_path.iterdir()] == ["mixed.zip"]
 
 
-def error_of(source, duration=0.5) -> DatasetError:
+def error_of(source: str | Path, duration: float = 0.5) -> DatasetError:
     with pytest.raises(DatasetError) as caught:
         prepare(source, duration=duration, on_clip=lambda clip: None)
     report = inspect_dataset(source, duration=duration)
@@ -236,7 +253,7 @@ def error_of(source, duration=0.5) -> DatasetError:
     return caught.value
 
 
-def test_no_audio_at_all(tmp_path, write_zip):
+def test_no_audio_at_all(tmp_path: Path, write_zip: WriteZip) -> None:
     error = error_of(write_zip(tmp_path / "a.zip", {"film.mp4": b"x", "a.txt": b"x"}))
     assert isinstance(error, NoAudioError)
     assert str(error) == ("a.zip holds no audio file; put .wav, .mp3, .flac, .ogg, .aac, .m4a or .opus files in it.")
@@ -247,7 +264,7 @@ def test_no_audio_at_all(tmp_path, write_zip):
     assert isinstance(error_of(tmp_path), NoAudioError)
 
 
-def test_all_too_short(tmp_path, wav, write_zip):
+def test_all_too_short(tmp_path: Path, wav: MakeWav, write_zip: WriteZip) -> None:
     members = {"a.wav": wav(0.9), "b.wav": wav(1.3), "c.wav": wav(1.26), "bad.wav": b"x"}
     error = error_of(write_zip(tmp_path / "a.zip", members), duration=5.0)
     assert isinstance(error, ClipsTooShortError)
@@ -259,12 +276,12 @@ def test_all_too_short(tmp_path, wav, write_zip):
     assert (error.type, error.ctx) == ("audio_duration_too_short", {"min_duration": 5.0, "provided_duration": 1.3})
 
 
-def test_all_too_short_for_any_bucket(tmp_path, wav, write_zip):
+def test_all_too_short_for_any_bucket(tmp_path: Path, wav: MakeWav, write_zip: WriteZip) -> None:
     error = error_of(write_zip(tmp_path / "a.zip", {"a.wav": wav(0.2)}))
     assert str(error).endswith("is 0.20 s long; use clips of at least 0.5 s.")
 
 
-def test_none_decodable(tmp_path, write_zip):
+def test_none_decodable(tmp_path: Path, write_zip: WriteZip) -> None:
     error = error_of(write_zip(tmp_path / "a.zip", {"a.wav": b"x", "b.wav": b"y"}))
     assert isinstance(error, UndecodableError)
     assert error.type == "unsupported_audio_format"
@@ -272,13 +289,13 @@ def test_none_decodable(tmp_path, write_zip):
     assert str(error).startswith("None of the 2 audio files in a.zip can be decoded (a.wav: its content is not audio")
 
 
-def test_all_silent(tmp_path, wav, write_zip):
+def test_all_silent(tmp_path: Path, wav: MakeWav, write_zip: WriteZip) -> None:
     error = error_of(write_zip(tmp_path / "a.zip", {"a.wav": wav(peak=0.0)}))
     assert type(error) is DatasetError
     assert "can be used (a.wav: it is silent" in str(error)
 
 
-def test_what_cannot_be_read_raises_in_both(tmp_path, wav, write_zip):
+def test_what_cannot_be_read_raises_in_both(tmp_path: Path, wav: MakeWav, write_zip: WriteZip) -> None:
     duplicates = write_zip(tmp_path / "a.zip", {"a.wav": wav(), "x/a.wav": wav()})
     damaged = write_zip(tmp_path / "b.zip", {"a.wav": wav()})
     content = bytearray(damaged.read_bytes())
@@ -297,7 +314,7 @@ def test_what_cannot_be_read_raises_in_both(tmp_path, wav, write_zip):
             prepare(source, duration=0.5, on_clip=lambda clip: None)
 
 
-def test_a_data_uri_is_a_source_like_any_other(mixed):
+def test_a_data_uri_is_a_source_like_any_other(mixed: Path) -> None:
     uri = "data:application/zip;base64," + base64.b64encode(mixed.read_bytes()).decode()
     report = inspect_dataset(uri, duration=0.5)
     assert report.clips == inspect_dataset(mixed, duration=0.5).clips
@@ -305,13 +322,13 @@ def test_a_data_uri_is_a_source_like_any_other(mixed):
 
 
 @pytest.mark.parametrize("duration", [0.0, -1.0, float("nan"), 0.05])
-def test_a_bucket_that_is_no_length_is_refused(duration, mixed):
+def test_a_bucket_that_is_no_length_is_refused(duration: float, mixed: Path) -> None:
     with pytest.raises(InputError, match=r"but it must be at least 0\.1 s"):
         inspect_dataset(mixed, duration=duration)
 
 
 @pytest.fixture
-def many(wav, mixed):
+def many(wav: MakeWav, mixed: Path) -> dict[str, bytes]:
     """The members of `mixed` and twelve clips more, of which two are alike."""
     with zipfile.ZipFile(mixed) as bundle:
         members = {name: bundle.read(name) for name in bundle.namelist()}
@@ -319,13 +336,20 @@ def many(wav, mixed):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-def test_several_processes_give_the_same_report(many, tmp_path, write_zip, monkeypatch):
+def test_several_processes_give_the_same_report(
+    many: dict[str, bytes], tmp_path: Path, write_zip: WriteZip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = write_zip(tmp_path / "many.zip", many)
     with zipfile.ZipFile(source) as bundle:
         bundle.extractall(tmp_path / "folder")
     forks = []
     fork = os.fork
-    monkeypatch.setattr(os, "fork", lambda: forks.append(1) or fork())
+
+    def counted() -> int:
+        forks.append(1)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", counted)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "work"))
     (tmp_path / "work").mkdir()
     for data in (source, tmp_path / "folder"):
@@ -339,12 +363,14 @@ def test_several_processes_give_the_same_report(many, tmp_path, write_zip, monke
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-def test_a_process_that_dies_costs_nothing_of_the_report(many, tmp_path, write_zip, monkeypatch):
+def test_a_process_that_dies_costs_nothing_of_the_report(
+    many: dict[str, bytes], tmp_path: Path, write_zip: WriteZip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = write_zip(tmp_path / "many.zip", many)
     alone = inspect_dataset(source, duration=0.5)
     module, here = sys.modules["soundlora.dataset.prepare"], os.getpid()
 
-    def fatal(path, seconds):
+    def fatal(path: Path, seconds: float | None) -> Audio:
         if os.getpid() != here and "clip" in path.name:
             os.kill(os.getpid(), signal.SIGKILL)
         return decode(path, seconds)
@@ -354,7 +380,7 @@ def test_a_process_that_dies_costs_nothing_of_the_report(many, tmp_path, write_z
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-def test_damage_is_told_whichever_process_meets_it(many, tmp_path, write_zip):
+def test_damage_is_told_whichever_process_meets_it(many: dict[str, bytes], tmp_path: Path, write_zip: WriteZip) -> None:
     for damaged in ("more/04.wav", "more/05.wav"):
         source = write_zip(tmp_path / "many.zip", many)
         with zipfile.ZipFile(source) as bundle:

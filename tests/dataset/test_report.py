@@ -10,14 +10,14 @@ KEPT = ClipReport("a.wav", "kept", "rain", seconds=8.123456, used_seconds=5.0, p
 SKIPPED = ClipReport("b.wav", "skipped", "", reason="it is 2.00 s long", problem="too_short", seconds=2.0)
 
 
-def test_kept_and_skipped_are_told_apart_and_summed():
+def test_kept_and_skipped_are_told_apart_and_summed() -> None:
     report = DatasetReport("set.zip", 5.0, [KEPT, SKIPPED, KEPT])
     assert report.kept == [KEPT, KEPT]
     assert report.skipped == [SKIPPED]
     assert report.total_seconds == 10.0
 
 
-def test_json_is_plain_rounded_and_in_a_fixed_order():
+def test_json_is_plain_rounded_and_in_a_fixed_order() -> None:
     report = DatasetReport("set.zip", 5.0, [KEPT, SKIPPED], orphan_captions=["x.txt"], warnings=["W."])
     plain = report.to_json()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
@@ -43,16 +43,16 @@ def test_json_is_plain_rounded_and_in_a_fixed_order():
         ([50.0, 45.0], 20.0),
     ],
 )
-def test_the_suggested_bucket_uses_most_of_the_sound(seconds, bucket):
+def test_the_suggested_bucket_uses_most_of_the_sound(seconds: list[float], bucket: float | None) -> None:
     assert suggest_duration(seconds) == bucket
 
 
-def test_silent_clips_do_not_suggest():
+def test_silent_clips_do_not_suggest() -> None:
     silent = ClipReport("c.wav", "skipped", "", problem="silent", seconds=9.0)
     assert DatasetReport("set.zip", 5.0, [SKIPPED, silent]).suggested_duration == 2.0
 
 
-def test_buckets_say_what_each_length_would_keep():
+def test_buckets_say_what_each_length_would_keep() -> None:
     lengths = [2.0, 4.98, 5.5, 11.0]
     clips = [ClipReport(f"{number}.wav", "kept", "", seconds=length) for number, length in enumerate(lengths)]
     clips += [
@@ -60,7 +60,7 @@ def test_buckets_say_what_each_length_would_keep():
         ClipReport("u.wav", "skipped", "", problem="undecodable"),
     ]
     report = DatasetReport("set.zip", 7.0, clips)
-    found = {bucket.duration: (bucket.clips, bucket.seconds) for bucket in report.buckets}
+    found: dict[float, object] = {bucket.duration: (bucket.clips, bucket.seconds) for bucket in report.buckets}
     assert list(found) == sorted(found)
     assert report.suggested_duration == 4.9
     assert found[4.9] == (3, pytest.approx(14.7))
@@ -71,7 +71,7 @@ def test_buckets_say_what_each_length_would_keep():
     assert report.to_json()["buckets"][0] == {"duration": 0.5, "clips": 4, "seconds": 2.0}
 
 
-def test_ignored_files_and_duplicates_are_in_the_json():
+def test_ignored_files_and_duplicates_are_in_the_json() -> None:
     report = DatasetReport("set.zip", 5.0, [], ignored=[IgnoredFile("a.png", "why")], duplicates=[["a", "b"]])
     assert report.to_json()["ignored"] == [{"name": "a.png", "reason": "why"}]
     assert report.to_json()["duplicates"] == [["a", "b"]]

@@ -1,5 +1,7 @@
 """What is said about a set as a whole."""
 
+from typing import Any
+
 import pytest
 
 from soundlora.dataset.captions import style
@@ -7,7 +9,9 @@ from soundlora.dataset.report import ClipReport, DatasetReport
 from soundlora.dataset.review import review
 
 
-def reviewed(texts: list[str], *, loudness: list[float] | None = None, normalize: bool = True, **settings) -> list[str]:
+def reviewed(
+    texts: list[str], *, loudness: list[float] | None = None, normalize: bool = True, **settings: Any
+) -> list[str]:
     """Review a set of clips with these captions; their peaks are at -1 dBFS."""
     clips = [
         ClipReport(
@@ -28,11 +32,11 @@ def reviewed(texts: list[str], *, loudness: list[float] | None = None, normalize
 PHRASES = [f"rain on a roof {number}" for number in range(10)]
 
 
-def test_nothing_is_said_about_a_good_set():
+def test_nothing_is_said_about_a_good_set() -> None:
     assert reviewed(PHRASES) == []
 
 
-def test_loudness_is_compared_as_it_will_be_trained_on():
+def test_loudness_is_compared_as_it_will_be_trained_on() -> None:
     spread = [-20.0] * 9 + [-33.0]
     (warning,) = reviewed(PHRASES, loudness=spread)
     assert warning == (
@@ -55,11 +59,11 @@ def test_loudness_is_compared_as_it_will_be_trained_on():
         ("", "phrase"),
     ],
 )
-def test_styles_of_captions(caption, kind):
+def test_styles_of_captions(caption: str, kind: str) -> None:
     assert style(caption) == kind
 
 
-def test_mixed_styles_are_named_with_examples_and_single_exceptions_are_not():
+def test_mixed_styles_are_named_with_examples_and_single_exceptions_are_not() -> None:
     tags = [f"rain, roof, {number}" for number in range(4)]
     (warning,) = reviewed([*PHRASES[:6], *tags])
     assert warning == (
@@ -69,12 +73,12 @@ def test_mixed_styles_are_named_with_examples_and_single_exceptions_are_not():
     assert reviewed([*PHRASES[:9], tags[0]]) == []
 
 
-def test_missing_captions_among_others_are_named():
+def test_missing_captions_among_others_are_named() -> None:
     (warning,) = reviewed([*PHRASES[:9], ""])
     assert warning == "1 of 10 clips have no caption, the others do: 09.wav."
 
 
-def test_validation_prompts_need_the_trigger_phrase():
+def test_validation_prompts_need_the_trigger_phrase() -> None:
     prompts = ["ZVK a dog", "a dog", "a dog and a zvk"]
     (warning,) = reviewed(PHRASES, trigger_phrase=" zvk ", validation_prompts=prompts)
     assert warning == (

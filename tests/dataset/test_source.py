@@ -30,13 +30,17 @@ class Server(NamedTuple):
     requests: list[tuple[str, dict[str, str]]]
 
 
+Answering = Callable[[str, dict[str, str]], Answer]
+Serve = Callable[[Answering], Server]
+
+
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[str, dict[str, str]], Answer]], Server]]:
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """A function that starts a server which answers (path, headers) as told, and returns its address."""
     monkeypatch.setattr("soundlora.net.download.WAITS", (0.0, 0.0, 0.0))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
-    def start(answer: Callable[[str, dict[str, str]], Answer]) -> Server:
+    def start(answer: Answering) -> Server:
         requests: list[tuple[str, dict[str, str]]] = []
 
         class Handler(QuietHandler):
@@ -69,7 +73,7 @@ def part(headers: dict[str, str], content: bytes = CONTENT, sent: int | None = N
     )
 
 
-def test_what_is_remote_and_what_a_path():
+def test_what_is_remote_and_what_a_path() -> None:
     assert is_remote("https://x/a.zip")
     assert is_remote("HTTP://x/a.zip")
     assert is_remote("data:,x")
@@ -77,12 +81,12 @@ def test_what_is_remote_and_what_a_path():
         assert not is_remote(path)
 
 
-def test_a_path_is_given_back_as_it_is(tmp_path):
+def test_a_path_is_given_back_as_it_is(tmp_path: Path) -> None:
     with local_source(tmp_path / "a.zip") as path:
         assert path == tmp_path / "a.zip"
 
 
-def test_a_url_becomes_a_file_of_our_own_that_goes_away(serve):
+def test_a_url_becomes_a_file_of_our_own_that_goes_away(serve: Serve) -> None:
     server = serve(lambda path, headers: part(headers))
     with local_source(f"{server.url}/../../evil.wav?sig=1") as path:
         assert path.read_bytes() == CONTENT
@@ -90,7 +94,7 @@ def test_a_url_becomes_a_file_of_our_own_that_goes_away(serve):
     assert not path.parent.exists()
 
 
-def test_redirects_are_followed_but_not_for_ever_and_not_to_files(serve, tmp_path):
+def test_redirects_are_followed_but_not_for_ever_and_not_to_files(serve: Serve, tmp_path: Path) -> None:
     def answer(path: str, headers: dict[str, str]) -> Answer:
         if path == "/file":
             return Answer(302, {"Location": f"file://{tmp_path}/secret"})
@@ -109,7 +113,7 @@ def test_redirects_are_followed_but_not_for_ever_and_not_to_files(serve, tmp_pat
     assert (tmp_path / "b").read_bytes() == b""
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(serve, tmp_path):
+def test_a_broken_connection_is_taken_up_where_it_broke(serve: Serve, tmp_path: Path) -> None:
     server = serve(lambda path, headers: part(headers, sent=30_000))
     download(server.url, tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == CONTENT
@@ -118,7 +122,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(serve, tmp_path):
     assert server.requests[1][1]["if-range"] == '"v1"'
 
 
-def test_a_file_that_changed_meanwhile_is_fetched_anew(serve, tmp_path):
+def test_a_file_that_changed_meanwhile_is_fetched_anew(serve: Serve, tmp_path: Path) -> None:
     def answer(path: str, headers: dict[str, str]) -> Answer:
         first = len(server.requests) == 1
         return part(headers, CONTENT if first else b"new" * 100, 1_000 if first else None, '"v1"' if first else '"v2"')
@@ -129,7 +133,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(serve, tmp_path):
 
 
 @pytest.mark.parametrize("tag", ["", 'W/"v1"'])
-def test_without_a_version_nothing_is_put_together(tag, serve, tmp_path):
+def test_without_a_version_nothing_is_put_together(tag: str, serve: Serve, tmp_path: Path) -> None:
     def answer(path: str, headers: dict[str, str]) -> Answer:
         assert "range" not in headers
         return Answer(200, {"ETag": tag} if tag else {}, CONTENT, 5_000 if len(server.requests) < 3 else None)
@@ -139,7 +143,7 @@ def test_without_a_version_nothing_is_put_together(tag, serve, tmp_path):
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
-def test_a_part_that_was_not_asked_for_is_not_taken(serve, tmp_path):
+def test_a_part_that_was_not_asked_for_is_not_taken(serve: Serve, tmp_path: Path) -> None:
     def answer(path: str, headers: dict[str, str]) -> Answer:
         if "range" in headers:
             return Answer(206, {"ETag": '"v1"', "Content-Range": "bytes 5-9/10"}, b"wrong")
@@ -150,8 +154,8 @@ def test_a_part_that_was_not_asked_for_is_not_taken(serve, tmp_path):
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
-def test_a_busy_server_is_asked_again_but_not_for_ever(serve, tmp_path):
-    server = serve(lambda path, headers: Answer(503) if len(server.requests) < 3 else part(headers))
+def test_a_busy_server_is_asked_again_but_not_for_ever(serve: Serve, tmp_path: Path) -> None:
+    server: Server = serve(lambda path, headers: Answer(503) if len(server.requests) < 3 else part(headers))
     download(server.url, tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == CONTENT
     busy = serve(lambda path, headers: Answer(503))
@@ -161,7 +165,7 @@ def test_a_busy_server_is_asked_again_but_not_for_ever(serve, tmp_path):
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 204])
-def test_a_refusal_is_final_and_says_so(status, serve, tmp_path):
+def test_a_refusal_is_final_and_says_so(status: int, serve: Serve, tmp_path: Path) -> None:
     server = serve(lambda path, headers: Answer(status))
     with pytest.raises(FileDownloadError) as caught:
         download(f"{server.url}/a.zip?token=secret", tmp_path / "a")
@@ -170,7 +174,7 @@ def test_a_refusal_is_final_and_says_so(status, serve, tmp_path):
     assert caught.value.type == "file_download_error"
 
 
-def test_nobody_there(tmp_path, serve):
+def test_nobody_there(tmp_path: Path, serve: Serve) -> None:
     server = serve(lambda path, headers: Answer())
     dead = server.url.rpartition(":")[0] + ":1"
     with pytest.raises(FileDownloadError, match="tried 4 times, ConnectError"):
@@ -180,7 +184,9 @@ def test_nobody_there(tmp_path, serve):
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": "5"}, {"Content-Length": ""}])
-def test_the_size_is_limited_whatever_the_server_announces(headers, serve, tmp_path):
+def test_the_size_is_limited_whatever_the_server_announces(
+    headers: dict[str, str], serve: Serve, tmp_path: Path
+) -> None:
     def answer(path: str, _: dict[str, str]) -> Answer:
         return Answer(200, headers, CONTENT)
 
@@ -196,14 +202,14 @@ def test_the_size_is_limited_whatever_the_server_announces(headers, serve, tmp_p
     assert (tmp_path / "a").stat().st_size <= 1_000
 
 
-def test_a_packed_answer_is_refused(serve, tmp_path):
+def test_a_packed_answer_is_refused(serve: Serve, tmp_path: Path) -> None:
     server = serve(lambda path, headers: Answer(200, {"Content-Encoding": "gzip"}, CONTENT))
     with pytest.raises(FileDownloadError, match="packs its answer"):
         download(server.url, tmp_path / "a")
     assert server.requests[0][1]["accept-encoding"] == "identity"
 
 
-def test_a_drip_is_given_up(serve, tmp_path, monkeypatch):
+def test_a_drip_is_given_up(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("soundlora.net.download.TOTAL_SECONDS", -1.0)
     server = serve(lambda path, headers: part(headers))
     with pytest.raises(FileDownloadError, match="it takes longer than"):
@@ -219,12 +225,12 @@ def test_a_drip_is_given_up(serve, tmp_path, monkeypatch):
     ],
     ids=["base64", "lines", "percent"],
 )
-def test_data_uris(uri):
+def test_data_uris(uri: str) -> None:
     with local_source(uri) as path:
         assert path.read_bytes() == CONTENT
 
 
-def test_data_uris_that_are_none_or_too_large():
+def test_data_uris_that_are_none_or_too_large() -> None:
     for uri in ("data:application/zip", "data:;base64,a", "data:;base64,ab$="):
         with pytest.raises(FileDownloadError, match=r"The data: URI (has no comma|is not Base64)"), local_source(uri):
             pass
@@ -233,13 +239,13 @@ def test_data_uris_that_are_none_or_too_large():
             pass
 
 
-def test_secrets_and_megabytes_are_not_shown():
+def test_secrets_and_megabytes_are_not_shown() -> None:
     assert shown("https://me:pass@host/a.zip?X-Signature=abc#x") == "https://host/a.zip"
     assert shown("data:application/zip;base64,QUJD") == "data: URI"
     assert shown("clips/a.zip") == "clips/a.zip"
 
 
-def test_the_caller_may_bring_a_client_of_its_own(tmp_path: Path):
+def test_the_caller_may_bring_a_client_of_its_own(tmp_path: Path) -> None:
     import httpx2
 
     def refuse(request: httpx2.Request) -> httpx2.Response:
