@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ from soundlora.errors import InputError
 URL = {"training_data_url": "set.zip"}
 
 
-def test_the_defaults_are_those_of_the_endpoint():
+def test_the_defaults_are_those_of_the_endpoint() -> None:
     assert parse_request(URL).model_dump() == {
         "training_data_url": "set.zip",
         "rank": 32,
@@ -52,23 +53,23 @@ def test_the_defaults_are_those_of_the_endpoint():
     }
 
 
-def test_the_negative_prompt_is_the_exact_one():
+def test_the_negative_prompt_is_the_exact_one() -> None:
     digest = hashlib.sha256(DEFAULT_NEGATIVE_PROMPT.encode()).hexdigest()
     assert digest == "3b57a0df38897410505431c481fdc9b8e4b6e86d18b1c425a1bc26ab96067379"
 
 
-def test_null_means_the_default_and_unknown_fields_are_ignored():
+def test_null_means_the_default_and_unknown_fields_are_ignored() -> None:
     nulls = dict.fromkeys(TrainingRequest.model_fields) | URL | {"seed": 7, "unheard_of": None}
     assert parse_request(nulls) == parse_request(URL)
 
 
 @pytest.mark.parametrize("rank", [8, 16, 32, 64, 128])
-def test_ranks_may_be_strings(rank):
+def test_ranks_may_be_strings(rank: int) -> None:
     assert parse_request(URL | {"rank": rank}).rank == rank
     assert parse_request(URL | {"rank": str(rank)}).rank == rank
 
 
-def test_video_fields_take_anything():
+def test_video_fields_take_anything() -> None:
     loose = {"number_of_frames": "many", "resolution": 7, "auto_scale_input": [1], "frame_rate": -3}
     assert parse_request(URL | loose).number_of_frames == "many"
 
@@ -83,7 +84,7 @@ def test_video_fields_take_anything():
         ("stg_scale", 0, 3),
     ],
 )
-def test_ranges_hold_at_both_ends(field, low, high):
+def test_ranges_hold_at_both_ends(field: str, low: float, high: float) -> None:
     step = 1 if isinstance(low, int) and high > 3 else 1e-9
     assert getattr(parse_request(URL | {field: low}), field) == low
     assert getattr(parse_request(URL | {field: high}), field) == high
@@ -117,13 +118,13 @@ def test_ranges_hold_at_both_ends(field, low, high):
         (URL | {"validation": [{"prompt": 4}]}, "validation[0].prompt is 4, but it must be text."),
     ],
 )
-def test_each_mistake_has_one_plain_sentence(data, sentence):
+def test_each_mistake_has_one_plain_sentence(data: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_request(data)
     assert str(caught.value) == sentence
 
 
-def test_the_sentence_names_what_the_user_typed():
+def test_the_sentence_names_what_the_user_typed() -> None:
     names = {"number_of_steps": "--steps", "training_data_url": "DATA", "validation": "--validation-prompt"}
     with pytest.raises(InputError, match=r"^--steps is 1, but"):
         parse_request(URL | {"number_of_steps": 1}, names)
@@ -133,13 +134,13 @@ def test_the_sentence_names_what_the_user_typed():
         parse_request(URL | {"validation": [{"prompt": ""}] * 3}, names)
 
 
-def test_a_long_value_is_shortened_in_the_sentence():
+def test_a_long_value_is_shortened_in_the_sentence() -> None:
     with pytest.raises(InputError) as caught:
         parse_request(URL | {"trigger_phrase": ["x" * 10_000]})
     assert len(str(caught.value)) < 130
 
 
-def test_a_request_that_is_no_object_is_refused():
+def test_a_request_that_is_no_object_is_refused() -> None:
     with pytest.raises(InputError, match="must be a JSON object"):
         parse_request(["training_data_url"])  # type: ignore[arg-type]
 
@@ -149,19 +150,19 @@ def test_a_request_that_is_no_object_is_refused():
         st.sampled_from(sorted(TrainingRequest.model_fields)), st.from_type(object) | st.floats() | st.text()
     )
 )
-def test_any_values_give_a_request_or_a_sentence(data):
+def test_any_values_give_a_request_or_a_sentence(data: dict[str, Any]) -> None:
     with contextlib.suppress(InputError):
         assert 100 <= parse_request(data).number_of_steps <= 20_000
 
 
-def test_absent_files_of_the_result_are_null():
+def test_absent_files_of_the_result_are_null() -> None:
     result = TrainingResult(lora_file=File(url="a"), config_file=File(url="b", file_size=3)).model_dump()
     assert list(result) == ["lora_file", "config_file", "audio", "video", "debug_dataset"]
     assert result["audio"] is result["video"] is result["debug_dataset"] is None
     assert result["config_file"]["file_size"] == 3
 
 
-def test_billing():
+def test_billing() -> None:
     assert billable_units(2000, succeeded=True) == 2000
     assert billable_units(20, succeeded=True) == 100
     assert billable_units(2000, succeeded=False) == 0
@@ -183,13 +184,13 @@ def test_billing():
         (2.1, 10, 25),
     ],
 )
-def test_preview_frames(duration, rate, frames):
+def test_preview_frames(duration: float, rate: int, frames: int) -> None:
     assert preview_frames(duration, rate) == frames
     assert preview_seconds(duration, rate) == frames / rate
 
 
 @given(st.floats(0.5, 60), st.integers(8, 60))
-def test_no_other_frame_count_is_nearer(duration, rate):
+def test_no_other_frame_count_is_nearer(duration: float, rate: int) -> None:
     frames = preview_frames(duration, rate)
     assert frames % 8 == 1
     for other in (frames - 8, frames + 8):
