@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from soundlora.model.config import parse_config
+from soundlora.model.transformer import AudioTransformer, Block
 from soundlora.model.vocoder import Vocoder
 from soundlora.training.trainer import Example
 from soundlora.weights.base import Base, open_base
@@ -195,6 +196,17 @@ def write_clip(path: Path, samples: np.ndarray, caption: str | None = None, rate
     if caption is not None:
         path.with_suffix(".txt").write_text(caption, encoding="utf-8")
     return path
+
+
+def block_of(model: AudioTransformer, number: int) -> Block:
+    block = model.transformer_blocks[number]
+    assert isinstance(block, Block)
+    return block
+
+
+def gradient_of(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 def examples(count: int = 3, frames: int = 6) -> list[Example]:

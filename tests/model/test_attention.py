@@ -46,7 +46,7 @@ def test_a_gate_of_zero_logits_changes_nothing_and_a_closed_one_silences_its_hea
         closed = attention(x)
         head = slice(HEAD_DIM, 2 * HEAD_DIM)
         attention.to_gate_logits.bias.zero_()
-        attention.to_out[0].weight[:, head] = 0
+        attention.get_parameter("to_out.0.weight")[:, head] = 0
         torch.testing.assert_close(closed, attention(x))
     assert not torch.allclose(opened, closed)
 
@@ -90,7 +90,7 @@ def test_rms_norm_has_unit_mean_square() -> None:
 def test_the_feed_forward_uses_the_tanh_form_of_gelu() -> None:
     layer = FeedForward(WIDTH)
     x = torch.randn(3, WIDTH)
-    expected = layer.net[2](F.gelu(layer.net[0].proj(x), approximate="tanh"))
+    expected = layer.net[2](F.gelu(layer.get_submodule("net.0.proj")(x), approximate="tanh"))
     assert torch.equal(layer(x), expected)
 
 

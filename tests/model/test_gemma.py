@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3Tex
 
 from soundlora.errors import InputError
 from soundlora.model.gemma import Gemma, parse_gemma_config
+from soundlora.model.tensor_file import TensorFile
 
 SMALL: dict[str, Any] = {
     "vocab_size": 60,
@@ -32,7 +34,7 @@ IDS = [[2, 5, 9, 33, 7, 7, 21, 40, 3, 11, 59], [2], [2, 17, 5]]
 def write(directory: Path, **changes: Any) -> Gemma3TextModel:
     """A random text model saved as transformers saves it."""
     torch.manual_seed(0)
-    model = Gemma3TextModel(Gemma3TextConfig(**SMALL | changes)).eval()
+    model: Gemma3TextModel = Gemma3TextModel(Gemma3TextConfig(**SMALL | changes)).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     model.save_pretrained(directory)
@@ -74,7 +76,7 @@ def test_every_state_is_that_of_transformers(tmp_path: Path, changes: dict[str, 
 
 
 def test_bf16_states_are_those_of_transformers_in_bf16(tmp_path: Path) -> None:
-    model = write(tmp_path).to(torch.bfloat16)
+    model = write(tmp_path).to(torch.bfloat16)  # type: ignore[arg-type]
     ours = torch.stack([states[0] for states in Gemma(tmp_path, CPU, torch.bfloat16).stream(IDS[:1])], dim=-1)
     theirs = states_of(model, IDS[0])
     assert ours.dtype == torch.bfloat16
@@ -106,18 +108,21 @@ def test_a_multimodal_model_in_shards_gives_its_text_model_alone(tmp_path: Path)
 def test_a_layer_is_read_when_it_is_needed_and_no_row_of_unused_tokens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from soundlora.model import gemma as module
-
     write(tmp_path)
     read: list[str] = []
-    original, rows = module.TensorFile.read, module.TensorFile.read_rows
-    monkeypatch.setattr(module.TensorFile, "read", lambda self, names: (read.extend(names), original(self, names))[1])
     counts: list[int] = []
-    monkeypatch.setattr(
-        module.TensorFile,
-        "read_rows",
-        lambda self, name, wanted: (counts.append(len(wanted)), rows(self, name, wanted))[1],
-    )
+    original, rows = TensorFile.read, TensorFile.read_rows
+
+    def noted(self: TensorFile, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        read.extend(names)
+        return original(self, names)
+
+    def counted(self: TensorFile, name: str, wanted: Sequence[int]) -> Tensor:
+        counts.append(len(wanted))
+        return rows(self, name, wanted)
+
+    monkeypatch.setattr(TensorFile, "read", noted)
+    monkeypatch.setattr(TensorFile, "read_rows", counted)
     stream = Gemma(tmp_path, CPU, torch.float32).stream([[2, 5, 5], [2]])
     next(stream)
     assert (read, counts) == ([], [2])
@@ -128,7 +133,7 @@ def test_a_layer_is_read_when_it_is_needed_and_no_row_of_unused_tokens(
 
 def test_the_published_config_leaves_out_what_is_usual() -> None:
     """The text part of Gemma-3-12B's config.json, as published."""
-    published = {
+    published: dict[str, Any] = {
         "hidden_size": 3840,
         "intermediate_size": 15360,
         "model_type": "gemma3_text",
@@ -142,10 +147,12 @@ def test_the_published_config_leaves_out_what_is_usual() -> None:
     theirs = Gemma3TextConfig(**published)
     assert config.layers == 48
     assert [n for n, local in enumerate(config.is_local) if not local] == [5, 11, 17, 23, 29, 35, 41, 47]
+    assert theirs.layer_types is not None
     assert config.is_local == tuple(kind == "sliding_attention" for kind in theirs.layer_types)
     assert (config.head_dim, config.eps) == (theirs.head_dim, theirs.rms_norm_eps)
     assert config.scale == theirs.query_pre_attn_scalar**-0.5
     ropes = theirs.rope_parameters
+    assert ropes is not None
     assert config.theta == (ropes["full_attention"]["rope_theta"], ropes["sliding_attention"]["rope_theta"])
     assert config.stretch == (8.0, 1.0)
 

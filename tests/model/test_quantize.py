@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 import pytest
 import torch
 from parity.cases import checkpoint, manifest
 from parity.runners import fresh_transformer
-from support import CPU, TINY_CHECKPOINT, TINY_ENCODER
+from support import CPU, TINY_CHECKPOINT, TINY_ENCODER, gradient_of
 from torch import Tensor
 
 from soundlora.errors import InputError
@@ -56,7 +57,7 @@ def test_every_matrix_of_the_blocks_is_a_byte_a_number_and_nothing_else_is() -> 
     assert len(quantized) == 10 * model.config.layers
     assert not any("gate" in name or "adaln" in name for name in quantized)
     for name in quantized:
-        weight = model.get_submodule(name).weight
+        weight: Any = model.get_parameter(f"{name}.weight")
         assert (weight.qdata.dtype, weight.requires_grad) == (torch.int8, False)
 
 
@@ -144,7 +145,7 @@ def test_products_in_bf16_stay_within_its_rounding(monkeypatch: pytest.MonkeyPat
                 layer.lora_B.fill_(0.01)
         out = velocity(model)
         out.square().sum().backward()
-        results[narrow] = [out.detach(), *(p.grad for p in adapter.parameters())]
-    for wide, narrow in zip(results[False], results[True], strict=True):
-        error = float((narrow - wide).norm() / wide.norm())
+        results[narrow] = [out.detach(), *map(gradient_of, adapter.parameters())]
+    for wide, rounded in zip(results[False], results[True], strict=True):
+        error = float((rounded - wide).norm() / wide.norm())
         assert 1e-5 < error < 0.05

@@ -56,7 +56,8 @@ def test_rotation_keeps_lengths_and_pairs_the_halves() -> None:
     turned = rotate(x, rope)
 
     def pair_lengths(t: torch.Tensor) -> torch.Tensor:
-        return t.unflatten(-1, (2, -1)).square().sum(-2)
+        lengths: torch.Tensor = t.unflatten(-1, (2, -1)).square().sum(-2)
+        return lengths
 
     torch.testing.assert_close(pair_lengths(turned), pair_lengths(x))
     quarter = (torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1))

@@ -8,7 +8,7 @@ from support import assert_matches, parity_cases
 from torch import Tensor
 
 from soundlora.model.latents import positions
-from soundlora.model.transformer import AudioTransformer, bypass_blocks, denoised
+from soundlora.model.transformer import AudioTransformer, Bypass, bypass_blocks, denoised
 
 TOKENS = 7
 
@@ -32,7 +32,7 @@ def inputs(model: AudioTransformer, batch: int = 1) -> tuple[Tensor, Tensor, Ten
 
 @torch.no_grad()
 def velocity(
-    model: AudioTransformer, x: Tensor, sigma: Tensor, context: Tensor, bypass: dict[int, Tensor | bool] | None = None
+    model: AudioTransformer, x: Tensor, sigma: Tensor, context: Tensor, bypass: Bypass | None = None
 ) -> Tensor:
     rope = model.rope(positions(x.shape[1], checkpoint().config.audio))
     result: Tensor = model(x, sigma[:, None], sigma, context, rope, bypass=bypass)
