@@ -25,7 +25,7 @@ def random_pairs(rank: int = RANK, seed: int = 0) -> dict[str, Pair]:
     generator = torch.Generator().manual_seed(seed)
     pairs = {}
     for name in target_names(model):
-        outputs, inputs = model.get_submodule(name).weight.shape
+        outputs, inputs = model.get_parameter(f"{name}.weight").shape
         a, b = (0.1 * torch.randn(shape, generator=generator) for shape in ((rank, inputs), (outputs, rank)))
         pairs[name] = (a.bfloat16().float(), b.bfloat16().float())
     return pairs
@@ -41,13 +41,15 @@ def assert_same_updates(found: dict[str, Pair], expected: dict[str, Pair], facto
         torch.testing.assert_close(update(found[name]), factor * update(pair), atol=1e-6, rtol=1e-5)
 
 
-def foreign(path: Path, a: str, b: str, *, extra: dict[str, Tensor] | None = None, metadata: object = None) -> Path:
+def foreign(
+    path: Path, a: str, b: str, *, extra: dict[str, Tensor] | None = None, metadata: dict[str, str] | None = None
+) -> Path:
     """A file with the random pairs under names made of {module}, or {flat}, its name without dots."""
     tensors = dict(extra or {})
     for name, pair in random_pairs().items():
         for template, tensor in zip((a, b), pair, strict=True):
             tensors[template.format(module=name, flat=name.replace(".", "_"))] = tensor
-    save_file(tensors, path, metadata)  # type: ignore[arg-type]
+    save_file(tensors, path, metadata)
     return path
 
 
@@ -211,7 +213,7 @@ def test_what_is_around_the_blocks_is_read_under_diffusers_names_too(path: Path)
     }
     model, tensors = fresh_transformer(), {}
     for theirs, ours in outer.items():
-        outputs, inputs = model.get_submodule(ours).weight.shape
+        outputs, inputs = model.get_parameter(f"{ours}.weight").shape
         tensors[f"transformer.{theirs}.lora_A.weight"] = torch.ones(1, inputs)
         tensors[f"transformer.{theirs}.lora_B.weight"] = torch.ones(outputs, 1)
     save_file(tensors, path)

@@ -10,6 +10,7 @@ from parity.runners import fresh_transformer
 from torch import Tensor
 
 from soundlora.lora.adapter import Adapter
+from soundlora.lora.file import Pair
 from soundlora.model.latents import positions
 from soundlora.model.quantize import quantize
 from soundlora.model.transformer import AudioTransformer
@@ -35,7 +36,8 @@ def velocity(model: AudioTransformer) -> Tensor:
     x = torch.randn(2, TOKENS, c.in_channels, generator=generator)
     context = torch.randn(2, CONFIG.text.context_length, c.context_dim, generator=generator)
     sigma = torch.tensor([0.3, 0.8])
-    return model(x, sigma[:, None], sigma, context, model.rope(positions(TOKENS, CONFIG.audio)))
+    result: Tensor = model(x, sigma[:, None], sigma, context, model.rope(positions(TOKENS, CONFIG.audio)))
+    return result
 
 
 def trained(adapter: Adapter) -> tuple[Tensor, list[Tensor]]:
@@ -100,7 +102,7 @@ def test_quantised_layers_stay_by_themselves() -> None:
 
 def test_layers_whose_rank_differs_by_block_stay_by_themselves() -> None:
     made = adapter()
-    pairs = {name: (layer.lora_A, layer.lora_B) for name, layer in made.layers.items()}
+    pairs: dict[str, Pair] = {name: (layer.lora_A, layer.lora_B) for name, layer in made.layers.items()}
     a, b = pairs["transformer_blocks.1.audio_attn1.to_k"]
     pairs["transformer_blocks.1.audio_attn1.to_k"] = a[:2], b[:, :2]
     made.detach()
@@ -112,12 +114,13 @@ def test_layers_whose_rank_differs_by_block_stay_by_themselves() -> None:
 
 def test_weights_are_moved_and_not_kept_twice() -> None:
     joined = adapter()
-    weights = {name: layer.base.weight.clone() for name, layer in joined.layers.items()}  # type: ignore[operator,union-attr]
+    weights = {name: layer.base.get_parameter("weight").clone() for name, layer in joined.layers.items()}
     joined.join()
     held = {joints.matrices.untyped_storage().data_ptr() for joints in joined.joints}
     for name, layer in joined.layers.items():
-        assert torch.equal(layer.base.weight, weights[name])  # type: ignore[arg-type]
-        assert layer.base.weight.untyped_storage().data_ptr() in held  # type: ignore[operator,union-attr]
+        weight = layer.base.get_parameter("weight")
+        assert torch.equal(weight, weights[name])
+        assert weight.untyped_storage().data_ptr() in held
 
 
 def test_detached_the_base_is_what_it_was() -> None:

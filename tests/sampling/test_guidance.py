@@ -8,7 +8,7 @@ import pytest
 import torch
 from parity.cases import checkpoint
 from parity.runners import transformer
-from support import assert_matches, parity_cases
+from support import assert_matches, block_of, parity_cases
 from torch import Tensor
 
 from soundlora.errors import InputError
@@ -70,7 +70,7 @@ def test_a_step_is_one_call_with_only_the_passes_that_guidance_needs(
 @pytest.mark.parametrize(("cfg", "stg", "prompts"), [(7.0, 0.0, 2), (1.0, 1.0, 1), (7.0, 1.0, 2)])
 def test_keys_and_values_of_a_prompt_are_computed_once_a_step(cfg: float, stg: float, prompts: int) -> None:
     computed: list[int] = []
-    attention = transformer().transformer_blocks[0].audio_attn2
+    attention = block_of(transformer(), 0).audio_attn2
     hooks = [
         layer.register_forward_pre_hook(lambda _, args: computed.append(len(args[0])))
         for layer in (attention.to_k, attention.to_v)

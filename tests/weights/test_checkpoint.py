@@ -18,6 +18,7 @@ from support import (
     BaseNames,
     Metadata,
     Tensors,
+    block_of,
     edited_config,
     rewrite,
     sparse_checkpoint,
@@ -175,7 +176,7 @@ def test_weights_arrive_as_stored_in_the_wanted_type_and_frozen() -> None:
     stored = load_file(TINY_CHECKPOINT)[TO_Q]
     for dtype in (torch.float32, torch.bfloat16):
         model = Checkpoint(TINY_CHECKPOINT).load_transformer(CPU, dtype)
-        weight = model.transformer_blocks[1].audio_attn1.to_q.weight
+        weight = block_of(model, 1).audio_attn1.to_q.weight
         assert weight.dtype == dtype
         assert torch.equal(weight, stored.to(dtype))
         assert not any(p.requires_grad for p in model.parameters())
