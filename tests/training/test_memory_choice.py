@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -63,7 +64,7 @@ def test_a_batch_is_named_as_all_processes_have_it() -> None:
 def test_what_no_single_setting_brings_is_brought_by_several() -> None:
     chosen, memory = plan(LTX_2_3, Settings(rank=128, seconds=20.0)), 9 * GIB
     said = what_to_lower(LTX_2_3, chosen, GEMMA_3_12B, memory)
-    named = {"checkpointing": True, "optimizer": "adamw8bit", "quantize": "int8", "rank": 64}
+    named: dict[str, Any] = {"checkpointing": True, "optimizer": "adamw8bit", "quantize": "int8", "rank": 64}
     peak = plan(LTX_2_3, replace(chosen.settings, **named), GEMMA_3_12B).peak
     assert peak <= SHARE * memory
     flags = "--checkpoint-activations --optimizer adamw8bit --quantize int8 --rank 64"

@@ -137,7 +137,7 @@ def test_the_copies_of_joined_layers_are_counted_to_the_number(rank: int, target
     config = sized(2)
     model = AudioTransformer(config.transformer).requires_grad_(False)
     adapter = Adapter.create(model, rank, targets=targets)
-    weights = {name: model.get_submodule(name).base.weight.numel() for name in target_names(model, targets)}
+    weights = {name: model.get_parameter(f"{name}.base.weight").numel() for name in target_names(model, targets)}
     adapter.join()
     on_gpu = Settings(rank=rank, targets=targets, dtype=torch.float32)
     alone = replace(on_gpu, fused_attention=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import CPU, BaseNames
+from support import CPU, BaseNames, block_of
 
 from soundlora.audio.wav import read_wav, write_wav
 from soundlora.lora.adapter import Adapter
@@ -50,7 +50,7 @@ def test_the_seed_is_the_same_every_time_so_that_only_the_adapter_is_heard(
     folder: RunFolder, base: Base, settings: PreviewSettings
 ) -> None:
     model = base.transformer(CPU)
-    weights = model.transformer_blocks[0].audio_attn1.to_q.weight.clone()
+    weights = block_of(model, 0).audio_attn1.to_q.weight.clone()
     paths = {step: write_previews(folder, step, base, model, settings)[0] for step in (0, 1)}
     adapter = Adapter.create(model, 8)
     paths[2] = write_previews(folder, 2, base, model, settings)[0]
@@ -63,7 +63,7 @@ def test_the_seed_is_the_same_every_time_so_that_only_the_adapter_is_heard(
     torch.testing.assert_close(sounds[2], sounds[0], atol=2 / 32767, rtol=0)
     assert not torch.allclose(sounds[3], sounds[0], atol=1e-2)
     adapter.detach()
-    assert torch.equal(model.transformer_blocks[0].audio_attn1.to_q.weight, weights)
+    assert torch.equal(block_of(model, 0).audio_attn1.to_q.weight, weights)
 
 
 def test_the_combined_preview_has_half_a_second_of_silence_between(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ def fresh(seed: int) -> tuple[Adapter, Optimizer]:
 
 
 def train(adapter: Adapter, optimizer: Optimizer) -> None:
-    sum((p * torch.arange(p.numel()).view_as(p)).sum() for p in adapter.parameters()).backward()
+    parts = [(p * torch.arange(p.numel()).view_as(p)).sum() for p in adapter.parameters()]
+    sum(parts, torch.zeros(())).backward()
     optimizer.step()
 
 

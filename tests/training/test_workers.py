@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -12,11 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed
 from safetensors.torch import load_file
 from support import BaseNames
 
 from soundlora import train
 from soundlora.errors import InputError
+from soundlora.training import workers
+from soundlora.training.workers import Workers
 
 RUN = """
 import atexit, os, signal, sys
@@ -105,9 +109,9 @@ def test_two_processes_train_what_one_does_with_the_same_batch(
         torch.testing.assert_close(tensor.float(), theirs[name].float(), atol=2e-5, rtol=2e-2)
     lines = [(path / "metrics.jsonl").read_text().splitlines() for path in (tmp_path / "one", folder)]
     assert len(lines[0]) == len(lines[1]) == 6
-    for alone, shared in zip(*lines, strict=True):
-        assert json.loads(alone)["clip"] == json.loads(shared)["clip"]
-        assert json.loads(alone)["loss"] == pytest.approx(json.loads(shared)["loss"], rel=1e-4)
+    for alone, both in zip(*lines, strict=True):
+        assert json.loads(alone)["clip"] == json.loads(both)["clip"]
+        assert json.loads(alone)["loss"] == pytest.approx(json.loads(both)["loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize("how", ["interrupted", "killed"])
@@ -131,30 +135,25 @@ def test_stopped_in_the_middle_they_go_on(
 def test_a_batch_that_two_processes_cannot_share_is_refused(
     quick_base: BaseNames, clips_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from soundlora.pipeline import train as run
-    from soundlora.training.workers import Workers
-
-    monkeypatch.setattr(run.Workers, "from_environment", lambda: Workers(0, 2))
+    monkeypatch.setattr(Workers, "from_environment", lambda: Workers(0, 2))
     with pytest.raises(InputError, match="batch_size is 3, but 2 processes need a multiple"):
         train(clips_zip, tmp_path / "run", **quick_base.arguments, batch_size=3)
     assert not (tmp_path / "run").exists()
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from soundlora.training import workers
-
     called: list[object] = []
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", called.append)
-    monkeypatch.setattr(workers.dist, "init_process_group", lambda *a, **k: called.append((*a, k)))
-    monkeypatch.setattr(workers.dist, "get_rank", lambda: 1)
-    monkeypatch.setattr(workers.atexit, "register", lambda _: None)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *a, **k: called.append((*a, k)))
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(atexit, "register", lambda _: None)
     gpu = torch.device("cuda", 1)
-    made = workers.Workers.from_environment()
-    assert (made, made.device()) == (workers.Workers(1, 2), gpu)
+    made = Workers.from_environment()
+    assert (made, made.device()) == (Workers(1, 2), gpu)
     # The GPU is chosen before the processes meet: two that talk from the same one never do.
     assert called == [gpu, ("nccl", {"device_id": gpu, "timeout": workers._PATIENCE})]
 
