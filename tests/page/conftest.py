@@ -10,9 +10,10 @@ import pytest
 
 from soundlora.server.http.page import is_built
 
-sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 
-from browsing import Server, Visit  # noqa: E402
+from browsing import Server, Visit
+from playwright import sync_api
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

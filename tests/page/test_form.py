@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from browsing import Visit
@@ -87,7 +88,9 @@ def test_a_changed_caption_is_what_is_uploaded(visit: Visit) -> None:
     page.locator("#field-number_of_steps").fill("100")
     with page.expect_request(lambda call: call.url.endswith("/v1/datasets/inspect")) as checked:
         visit.button("Start training").click()
-    report = checked.value.response().json()
+    answer = checked.value.response()
+    assert answer is not None
+    report = answer.json()
     assert "a very small dog" in report["clips"][0]["caption"]
     page.wait_for_url("**/#/run/*")
     visit.button("Cancel").click()
@@ -95,7 +98,7 @@ def test_a_changed_caption_is_what_is_uploaded(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("look", ["light", "dark"])
-def test_every_screen_is_accessible_and_fits_a_phone(visit: Visit, look: str) -> None:
+def test_every_screen_is_accessible_and_fits_a_phone(visit: Visit, look: Literal["light", "dark"]) -> None:
     visit.page.emulate_media(color_scheme=look)
     visit.page.set_viewport_size({"width": 360, "height": 740})
     for screen, heading in (("train", "Teach"), ("try", "Try"), ("history", "History"), ("settings", "Settings")):

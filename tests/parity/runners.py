@@ -16,7 +16,7 @@ from soundlora.model.latents import initial_noise, positions
 from soundlora.model.mel import log_mel, resample, to_stereo
 from soundlora.model.text_encoder import TextEncoder
 from soundlora.model.transformer import AudioTransformer, bypass_blocks, denoised
-from soundlora.model.vocoder import Vocoder, hann_sinc_filter, kaiser_sinc_filter
+from soundlora.model.vocoder import AliasFreeActivation, Vocoder, hann_sinc_filter, kaiser_sinc_filter
 from soundlora.sampling.guidance import Guidance, denoise
 from soundlora.sampling.schedule import sigmas
 from soundlora.training.flow import loss_per_sample, noisy, sample_sigma, shape_sigma
@@ -82,7 +82,7 @@ def run_transformer(case: Case) -> Outputs:
     rope = model.rope(x["positions"], x["latent"].dtype)
 
     def run(model: AudioTransformer, latent: Tensor) -> Tensor:
-        return model(
+        result: Tensor = model(
             latent,
             timesteps,
             x["sigma"],
@@ -92,6 +92,7 @@ def run_transformer(case: Case) -> Outputs:
             attention_mask=x.get("attention_mask"),
             bypass=bypass,
         )
+        return result
 
     velocity = run(model, x["latent"])
     for hook in hooks:
@@ -248,7 +249,8 @@ def run_mel(case: Case) -> Outputs:
 def run_vocoder(case: Case) -> Outputs:
     x, model = case.inputs, vocoder()
     if case.name == "activation1d":
-        act = model.vocoder.resblocks[0].acts1[0]
+        act = model.vocoder.get_submodule("resblocks.0.acts1.0")
+        assert isinstance(act, AliasFreeActivation)
         return {"y": act(x["x"]), "up": act.upsample(x["x"])}
     if case.name == "ampblock":
         return {"y": model.vocoder.resblocks[1](x["x"])}
@@ -286,11 +288,13 @@ def run_text(case: Case) -> Outputs:
 
 def run_tokenize(case: Case) -> Outputs:
     length = case.params["max_length"]
+    padding = text_encoder().tokenizer.token_to_id("<pad>")
+    assert padding is not None
     rows, masks = [], []
     for prompt in case.params["prompts"]:
         ids = text_encoder().tokenize(prompt)
         pad = length - len(ids)
-        rows.append([text_encoder().tokenizer.token_to_id("<pad>")] * pad + ids)
+        rows.append([padding] * pad + ids)
         masks.append([0] * pad + [1] * len(ids))
     return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(masks)}
 
