@@ -34,7 +34,7 @@ ABOVE = {
     "server.settings": ["errors", "contract"],
     "server.storage": ["errors"],
     "server.endpoints": ["contract", "pipeline", "server.settings"],
-    "server.store": ["errors", "server.settings", "server.storage", "server.endpoints"],
+    "server.store": ["errors", "server.settings", "server.storage"],
     "server.work": [
         "errors", "wording", "progress", "system", "net", "contract", "dataset", "pipeline", "server.settings",
         "server.storage", "server.endpoints", "server.store",

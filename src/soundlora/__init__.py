@@ -5,21 +5,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from soundlora.errors import DivergedError, InputError, Interrupted, MachineError
+from soundlora.progress import Progress
 from soundlora.version import __version__
 
 if TYPE_CHECKING:
     from soundlora.dataset import inspect_dataset
-    from soundlora.errors import InputError
     from soundlora.pipeline.generate import Generation, Generator, generate
     from soundlora.pipeline.train import TrainingResult, train, train_request
-    from soundlora.progress import Progress
 
 # Imported at first use: the command line answers --help before torch is loaded.
 _HOMES = {
     "Generation": "soundlora.pipeline.generate",
     "Generator": "soundlora.pipeline.generate",
-    "InputError": "soundlora.errors",
-    "Progress": "soundlora.progress",
     "TrainingResult": "soundlora.pipeline.train",
     "generate": "soundlora.pipeline.generate",
     "inspect_dataset": "soundlora.dataset",
@@ -28,9 +26,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "DivergedError",
     "Generation",
     "Generator",
     "InputError",
+    "Interrupted",
+    "MachineError",
     "Progress",
     "TrainingResult",
     "__version__",
@@ -45,3 +46,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What the package offers, for completion in shells and notebooks."""
+    return list(__all__)

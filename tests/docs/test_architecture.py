@@ -22,21 +22,6 @@ _ENDINGS = ("json", "jsonl", "safetensors", "wav", "weight")
 _PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)+|\w+\.(?:py|md)")
 _NAME = re.compile(r"[a-z_]\w*(?:\.\w+)+")
 
-# Begun elsewhere and not here yet. A name that has come must leave this list.
-COMING = {
-    "cli/train.py",
-    "errors.DivergedError",
-    "net/download.py",
-    "net/guard.py",
-    "pipeline.train.build",
-    "pipeline.train.loop",
-    "pipeline.train.prepare",
-    "pipeline/options.py",
-    "server.http.enqueue.enqueue",
-    "training.recorder.RunRecorder",
-    "wording",
-}
-
 
 def paths(text: str) -> set[str]:
     """What looks like a file or a folder in code, commands included."""
@@ -93,8 +78,7 @@ def test_every_path_and_every_name_exists() -> None:
     missing |= {name for name in names(PAGE) if not exists(name)}
     missing |= set(ROOMS) - rooms_here()
 
-    assert missing - COMING == set(), "the page names what does not exist"
-    assert COMING - missing == set(), "these have come, or the page no longer names them: take them out of COMING"
+    assert missing == set(), "the page names what does not exist"
 
 
 def test_the_page_is_read_as_it_is_meant() -> None:
