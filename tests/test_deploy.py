@@ -165,8 +165,10 @@ def test_the_unit_is_what_systemd_understands(tmp_path: Path) -> None:
 def test_the_container_gets_all_that_the_package_is_built_from() -> None:
     lines = (ROOT / "deploy" / "Containerfile").read_text().replace("\\\n", " ").splitlines()
     copied = {name for line in lines if line.startswith("COPY ") for name in shlex.split(line)[1:-1]}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert copied >= {"pyproject.toml", "hatch_build.py", "src", project["readme"], *project["license-files"]}
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (readme,) = settings["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["fragments"]
+    license_files = settings["project"]["license-files"]
+    assert copied >= {"pyproject.toml", "hatch_build.py", "src", readme["path"], *license_files}
     (install,) = [line for line in lines if "pip install" in line]
     assert "--constraint constraints.txt" in install
     assert "constraints.txt" in copied

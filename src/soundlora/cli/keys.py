@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soundlora.cli.serve import DatabaseOption, DataDirOption, settings_of
+from soundlora.cli.serve import DatabaseOption, DataDirOption, need_server, settings_of
 
 if TYPE_CHECKING:
     from soundlora.server.store.keys import Keys
@@ -69,6 +69,7 @@ def revoke(
 
 
 def _keys(data_dir: Path | None, database_url: str | None) -> Keys:
+    need_server()
     from soundlora.server.store.database import Database
     from soundlora.server.store.keys import Keys
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,9 @@ from soundlora.errors import InputError
 if TYPE_CHECKING:
     from soundlora.server.settings import Settings
     from soundlora.server.store.keys import Keys
+
+SERVER_PACKAGES = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "obstore", "cryptography")
+"""What the extra `serve` brings: nothing but the server imports it."""
 
 DataDirOption = Annotated[
     Path | None, typer.Option(help="Folder of database, files and runs. [default: soundlora-data]")
@@ -46,6 +50,7 @@ def serve(
     ] = None,
 ) -> None:
     """Answer the hosted endpoint's queue protocol. Every option is an environment variable too: SOUNDLORA_PORT."""
+    need_server()
     settings = settings_of(
         host=host,
         port=port,
@@ -88,6 +93,15 @@ def serve(
             print(f"  page      {page.MISSING}", flush=True)
 
     serve_app(app, opened, say_ready)
+
+
+def need_server() -> None:
+    """Raises InputError when packages of the extra `serve` are missing."""
+    # Looked for and not imported: only some of them are used by every command.
+    missing = [name for name in SERVER_PACKAGES if find_spec(name) is None]
+    if missing:
+        found = f"The server is not installed ({', '.join(missing)} missing)"
+        raise InputError(f'{found}; install it with pip install "soundlora[serve]".')
 
 
 def settings_of(**given: Any) -> Settings:
