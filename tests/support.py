@@ -221,3 +221,17 @@ def examples(count: int = 3, frames: int = 6) -> list[Example]:
         )
         for i in range(count)
     ]
+
+
+def routes_of(app: Any) -> list[Any]:
+    """Every route of an app, those of included routers as their own."""
+
+    def walk(found: list[Any]) -> Iterator[Any]:
+        for route in found:
+            inner = getattr(route, "original_router", None)
+            if inner is None:
+                yield route
+            else:
+                yield from walk(inner.routes)
+
+    return list(walk(app.routes))

@@ -152,7 +152,7 @@ def test_no_run_takes_less_than_no_time(requests: Requests, jump: Jump, seconds:
 def test_an_upload_goes_on_after_a_jump(tmp_path: Path, jump: Jump, seconds: float) -> None:
     app = create_app(Settings(data_dir=tmp_path), executor=False)
     files = app.state.service.files
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
         given = {"file_name": "clips.zip", "content_type": "application/zip"}
         whole = client.post("/files/upload", content=b"before").json()["access_url"]
         begun = client.post("/storage/upload/initiate", json=given).json()

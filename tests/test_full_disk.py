@@ -112,7 +112,7 @@ def test_a_run_on_a_full_disk_is_tried_again_and_then_ends_with_the_reason(disk:
 def test_an_upload_without_room_is_refused_and_leaves_nothing(disk: Path, tmp_path: Path, how: str) -> None:
     app = create_app(Settings(data_dir=tmp_path / "data", storage_url=str(disk / "files")), executor=False)
     service = app.state.service
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
 
         def send(content: bytes) -> int:
             if how == "one piece":

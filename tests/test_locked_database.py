@@ -64,7 +64,7 @@ def locked(tmp_path: Path) -> Iterator[Callable[[], None]]:
 
 def test_a_submit_waits(tmp_path: Path) -> None:
     app = create_app(Settings(data_dir=tmp_path), executor=False)
-    with TestClient(app, raise_server_exceptions=False) as client, locked(tmp_path) as free:
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client, locked(tmp_path) as free:
         timer = threading.Timer(HELD_SECONDS, free)
         timer.start()
         answer = client.post(f"/{GENERATION}", json={"prompt": "rain"})

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from documentation import PAGES, page, rows, section, spans
+from support import routes_of
 
 from soundlora.server.http.app import create_app
 from soundlora.server.http.middleware import PROXY_PATH
@@ -24,15 +24,7 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     app = create_app(Settings(data_dir=tmp_path_factory.mktemp("data")), executor=False)
     app.state.service.database.close()
 
-    def walk(found: list[Any]) -> Iterator[Any]:
-        for route in found:
-            inner = getattr(route, "original_router", None)
-            if inner is None:
-                yield route
-            else:
-                yield from walk(inner.routes)
-
-    return list(walk(app.routes))
+    return routes_of(app)
 
 
 def documented(text: str) -> set[tuple[str, str]]:

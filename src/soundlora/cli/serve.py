@@ -48,6 +48,10 @@ def serve(
         list[str] | None,
         typer.Option(help="A name, address or network that users' URLs may lead to although it is not public."),
     ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="Address or network of a reverse proxy whose X-Forwarded-Host and -Proto count."),
+    ] = None,
 ) -> None:
     """Answer the hosted endpoint's queue protocol. Every option is an environment variable too: SOUNDLORA_PORT."""
     need_server()
@@ -65,6 +69,7 @@ def serve(
         price_per_step=price_per_step,
         max_queue=max_queue,
         private_hosts=tuple(private_host) if private_host else None,
+        trusted_proxies=tuple(trusted_proxy) if trusted_proxy else None,
     )
     from soundlora.server.http import page
     from soundlora.server.http.app import create_app

@@ -18,6 +18,7 @@ from soundlora.net.download import CONNECT_SECONDS, MAX_REDIRECTS, READ_SECONDS,
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_PRIVATE_HOSTS = "SOUNDLORA_PRIVATE_HOSTS"
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -74,32 +75,53 @@ class _GuardedTransport(httpx2.BaseTransport):
         self._transport.close()
 
 
+class Networks:
+    """Addresses and networks that somebody has named, such as 10.0.0.5 or 10.0.0.0/8."""
+
+    def __init__(self, entries: Sequence[str], setting: str = "SOUNDLORA_TRUSTED_PROXIES") -> None:
+        """setting: where they were named. Raises InputError for what is neither an address nor a network."""
+        self._networks = []
+        for entry in entries:
+            try:
+                self._networks.append(ipaddress.ip_network(entry.strip("[]"), strict=False))
+            except ValueError:
+                raise InputError(
+                    f"{setting} names {entry!r}; write addresses, or networks such as 10.0.0.0/8, without scheme and "
+                    "port."
+                ) from None
+
+    def __contains__(self, host: str) -> bool:
+        """Whether a host, as a connection gives it, is an address in one of them."""
+        try:
+            address = _innermost(ipaddress.ip_address(host))
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)
+
+
 class _Allowed:
     """Whether a name may lead to an address."""
 
     def __init__(self, private_hosts: Sequence[str]) -> None:
         """Raises InputError for what is neither a name nor an address nor a network."""
         self._everything = "*" in private_hosts
-        self._names: set[str] = set()
-        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
-        for entry in private_hosts:
-            try:
-                self._networks.append(ipaddress.ip_network(entry.strip("[]"), strict=False))
-            except ValueError:
-                if "/" in entry or ":" in entry:
-                    raise InputError(
-                        f"SOUNDLORA_PRIVATE_HOSTS names {entry!r}; write names, addresses, or networks such as "
-                        "10.0.0.0/8, without scheme and port."
-                    ) from None
-                self._names.add(entry.lower().rstrip("."))
+        names = [entry for entry in private_hosts if not _is_network(entry) and "/" not in entry and ":" not in entry]
+        self._names = {name.lower().rstrip(".") for name in names}
+        self._networks = Networks([entry for entry in private_hosts if entry not in names], _PRIVATE_HOSTS)
 
     def __call__(self, host: str, address: Address) -> bool:
-        if self._everything or host.lower().rstrip(".") in self._names:
+        if self._everything or host.lower().rstrip(".") in self._names or str(address) in self._networks:
             return True
         real = _innermost(address)
-        if any(real in network for network in self._networks):
-            return True
         return real.is_global and not real.is_multicast
+
+
+def _is_network(entry: str) -> bool:
+    try:
+        ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _innermost(address: Address) -> Address:

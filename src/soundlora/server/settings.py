@@ -32,6 +32,8 @@ class Settings:
     max_queue, max_queue_per_key: waiting requests, 0 is without limit.
     lease_seconds: a run whose worker is silent for so long is given to another one.
     private_hosts: names, addresses or networks that users' URLs may lead to although they are not public; "*" is all.
+    trusted_proxies: addresses or networks of reverse proxies whose X-Forwarded-Host and -Proto tell how clients reach
+    the server; none is trusted by itself, and none decides who is let in.
     """
 
     data_dir: Path = Path("soundlora-data")
@@ -51,6 +53,7 @@ class Settings:
     max_upload_bytes: int = 20 * 1024**3
     lease_seconds: float = 20
     private_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
 
     @property
     def database(self) -> str:
@@ -88,7 +91,8 @@ class Settings:
     @classmethod
     def from_json(cls, text: str) -> Settings:
         values = json.loads(text)
-        return cls(**values | {"data_dir": Path(values["data_dir"]), "private_hosts": tuple(values["private_hosts"])})
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**values | lists | {"data_dir": Path(values["data_dir"])})
 
 
 def _parsed(name: str, text: str, default: Any) -> Any:

@@ -34,5 +34,5 @@ def service(app: FastAPI) -> Service:
 @pytest.fixture
 def client(app: FastAPI) -> Iterator[TestClient]:
     """Talks to the app; an error of the server is an answer, as it is to clients."""
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
         yield client

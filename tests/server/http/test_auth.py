@@ -82,5 +82,5 @@ def test_without_keys_this_machine_alone_may_ask(client: TestClient, headers: di
 def test_others_are_let_in_when_the_settings_say_so(settings: Settings) -> None:
     for allowed, code in ((False, 403), (True, 200)):
         app: FastAPI = create_app(replace(settings, host="0.0.0.0", allow_anonymous=allowed), executor=False)
-        with TestClient(app, client=("203.0.113.9", 5000)) as client:
+        with TestClient(app, "http://localhost", client=("203.0.113.9", 5000)) as client:
             assert client.post(f"/{TRAINING}", json=INPUT).status_code == code

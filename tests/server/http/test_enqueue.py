@@ -78,7 +78,7 @@ def test_a_run_that_goes_on_is_treated_as_it_was_at_first(client: TestClient, se
         "X-Fal-No-Retry": "1",
         "X-Fal-Request-Timeout": "3600",
         "X-Fal-Object-Lifecycle-Preference": '{"expiration_duration_seconds": 60}',
-        "X-Forwarded-Host": "studio",
+        "Host": "studio.localhost",
     }
     first = submit(client, headers=headers, params={"fal_webhook": "https://example.com/hook"})
     stop(service, first)
@@ -86,7 +86,7 @@ def test_a_run_that_goes_on_is_treated_as_it_was_at_first(client: TestClient, se
     before, after = row(service, first), row(service, again)
     assert {name: getattr(after, name) for name in KEPT} == {name: getattr(before, name) for name in KEPT}
     assert (after.keep_payloads, after.priority, after.file_seconds) == (False, 1, 60.0)
-    assert (after.webhook_url, after.base_url) == ("https://example.com/hook", "http://studio")
+    assert (after.webhook_url, after.base_url) == ("https://example.com/hook", "http://studio.localhost")
     assert (before.start_before is None, after.start_before) == (False, None)  # it had begun in time
 
 
@@ -119,7 +119,7 @@ def test_limits_hold_for_it_too(settings: Settings, limit: str) -> None:
     app = create_app(settings if limit == "of the key" else replace(settings, **{limit: 1}), executor=False)
     service: Service = app.state.service
     _, secret = service.keys.create("studio", int(limit == "of the key"))
-    with TestClient(app, headers={"Authorization": f"Key {secret}"}) as client:
+    with TestClient(app, "http://localhost", headers={"Authorization": f"Key {secret}"}) as client:
         first = submit(client)
         folder = stop(service, first)
         before = contents(folder)

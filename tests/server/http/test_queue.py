@@ -46,7 +46,7 @@ def test_a_submit_is_answered_with_where_to_ask(client: TestClient) -> None:
     answer = client.post(f"/{TRAINING}", json=INPUT)
     body = answer.json()
     id = body["request_id"]
-    request = f"http://testserver/fal-ai/ltx23-trainer-v2/requests/{id}"
+    request = f"http://localhost/fal-ai/ltx23-trainer-v2/requests/{id}"
     assert body == {
         "status": "IN_QUEUE",
         "request_id": id,
@@ -82,8 +82,8 @@ def test_a_result_replays_what_the_run_answered(client: TestClient, service: Ser
     answer = client.get(url)
     assert answer.status_code == 200
     assert answer.json() == {
-        "lora_file": {"url": "http://testserver/files/0a/lora.safetensors", "file_name": "lora.safetensors"},
-        "previews": [{"url": "http://testserver/files/0b/preview.wav"}],
+        "lora_file": {"url": "http://localhost/files/0a/lora.safetensors", "file_name": "lora.safetensors"},
+        "previews": [{"url": "http://localhost/files/0b/preview.wav"}],
         "prompt": "/files/ is no address here",
     }
     assert answer.headers["x-fal-billable-units"] == "100"
@@ -232,7 +232,7 @@ def test_wishes_reach_the_table(client: TestClient, service: Service) -> None:
 
 
 def test_a_full_queue_is_429_for_the_time_being(settings: Settings) -> None:
-    with TestClient(create_app(replace(settings, max_queue=2), executor=False)) as client:
+    with TestClient(create_app(replace(settings, max_queue=2), executor=False), "http://localhost") as client:
         first = submit(client)
         submit(client)
         answer = client.post(f"/{TRAINING}", json=INPUT)
@@ -247,7 +247,7 @@ def test_a_key_has_its_own_limit(settings: Settings) -> None:
     app = create_app(replace(settings, max_queue_per_key=1), executor=False)
     keys = app.state.service.keys
     secrets = {name: keys.create(name, most)[1] for name, most in (("small", 0), ("large", 2))}
-    with TestClient(app) as client:
+    with TestClient(app, "http://localhost") as client:
         for name, most in (("small", 1), ("large", 2)):
             headers = {"Authorization": f"Key {secrets[name]}"}
             codes = [client.post(f"/{TRAINING}", json=INPUT, headers=headers).status_code for _ in range(most + 1)]
@@ -266,7 +266,7 @@ def test_a_client_may_refuse_to_wait_in_a_long_queue(client: TestClient) -> None
 def test_limits_hold_when_many_submit_at_once(settings: Settings) -> None:
     app = create_app(replace(settings, max_queue=5), executor=False)
     codes: list[int] = []
-    with TestClient(app) as client:
+    with TestClient(app, "http://localhost") as client:
         threads = [
             threading.Thread(target=lambda: codes.append(client.post(f"/{TRAINING}", json=INPUT).status_code))
             for _ in range(12)
@@ -278,7 +278,7 @@ def test_limits_hold_when_many_submit_at_once(settings: Settings) -> None:
     assert sorted(codes) == [200] * 5 + [429] * 7
 
 
-@pytest.mark.parametrize("host", ["testserver", "fal.run"])
+@pytest.mark.parametrize("host", ["localhost", "fal.run"])
 def test_run_answers_with_the_result(app: FastAPI, service: Service, host: str) -> None:
     path = f"/{TRAINING}" if host == "fal.run" else f"/run/{TRAINING}"
     with (
@@ -309,7 +309,7 @@ def test_deleted_payloads_are_gone(client: TestClient, service: Service) -> None
 
 def test_the_public_address_is_in_every_answer(settings: Settings) -> None:
     app = create_app(replace(settings, public_url="https://sound.example/"), executor=False)
-    with TestClient(app) as client:
+    with TestClient(app, "http://localhost") as client:
         body = submit(client)
         assert body["status_url"].startswith("https://sound.example/fal-ai/ltx23-trainer-v2/requests/")
         finish(app.state.service.requests, Outcome(200, RESULT))

@@ -31,7 +31,7 @@ def test_a_run_is_shown_with_what_it_has_made_so_far(client: TestClient, service
     run = client.get(f"/v1/runs/{id}").json()
     assert (run["state"], run["outcome"], run["progress"]["step"]) == ("running", None, 5)
     assert run["curves"] == {"loss": [[1, 0.5]], "held_out": []}
-    assert run["previews"][0]["file"]["url"].startswith("http://testserver/files/")
+    assert run["previews"][0]["file"]["url"].startswith("http://localhost/files/")
     assert run["logs"][0]["message"] == "hello"
     assert len(run["input"]["training_data_url"]) < 70
     listed = client.get("/v1/runs", params={"kind": "training"}).json()["runs"]

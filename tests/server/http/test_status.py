@@ -54,7 +54,7 @@ def test_a_status_follows_the_request(client: TestClient, service: Service, path
     id = submit(client)
     url = f"{path}/requests/{id}/status"
     answer = client.get(url)
-    base = f"http://testserver{URL}/{id}"
+    base = f"http://localhost{URL}/{id}"
     assert answer.status_code == 202
     assert answer.headers["x-fal-request-id"] == id
     assert answer.json() == {
@@ -197,7 +197,7 @@ def test_many_polls_are_a_few_queries(app: FastAPI, service: Service, monkeypatc
 
     monkeypatch.setattr(board, "read_states", counted)
     monkeypatch.setattr(board, "FRESH_SECONDS", 60.0)
-    with TestClient(app) as client:
+    with TestClient(app, "http://localhost") as client:
         ids = [submit(client) for _ in range(3)]
         for _ in range(20):
             for id in ids:

@@ -58,7 +58,7 @@ def no_rows(service: Service) -> bool:
 def test_a_token_is_what_the_python_client_expects(client: TestClient) -> None:
     found = client.post("/storage/auth/token?storage_type=fal-cdn-v3", json={}).json()
     assert found["token_type"] == "Bearer"
-    assert found["base_url"] == "http://testserver"
+    assert found["base_url"] == "http://localhost"
     until = datetime.datetime.fromisoformat(found["expires_at"])
     assert until > datetime.datetime.now(datetime.UTC)
 
@@ -251,7 +251,8 @@ def test_a_part_that_is_missing_is_named(client: TestClient, service: Service) -
 
 def test_the_addresses_are_those_the_client_used(settings: Settings) -> None:
     for public, expected in (("", "https://outside.example"), ("https://sound.example/", "https://sound.example")):
-        with TestClient(create_app(replace(settings, public_url=public, allow_anonymous=True), executor=False)) as to:
+        proxied = replace(settings, public_url=public, allow_anonymous=True, trusted_proxies=("10.0.0.0/8",))
+        with TestClient(create_app(proxied, executor=False), client=("10.1.2.3", 5000)) as to:
             headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "outside.example"}
             found = to.post("/files/upload", content=b"x", headers=headers).json()
             assert found["access_url"].startswith(f"{expected}/files/")
@@ -309,7 +310,7 @@ def test_a_client_that_asks_to_complete_twice_at_once_gets_one_file(app: FastAPI
 def test_everything_works_on_s3_too(settings: Settings) -> None:
     with serving_s3() as url, bucket(url) as objects:
         app = create_app(replace(settings, storage_url=f"s3://{BUCKET}/x", max_upload_bytes=10**8), executor=False)
-        with TestClient(app, raise_server_exceptions=False) as client:
+        with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
             sent = client.post("/files/upload", content=b"whole").json()["access_url"]
             upload, file = initiate(client, "initiate-multipart")
             address, _, token = upload.partition("?")

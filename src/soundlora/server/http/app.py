@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
+from soundlora.net.guard import Networks
 from soundlora.server.endpoints import endpoints, unit_prices
 from soundlora.server.http import (
     billing,
@@ -69,6 +70,7 @@ def create_app(settings: Settings, *, database: Database | None = None, executor
     """
     service = _service(settings, database or Database(settings.database), executor)
     sender = webhooks.Webhooks(settings, service.database)
+    proxies = Networks(settings.trusted_proxies)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -86,13 +88,14 @@ def create_app(settings: Settings, *, database: Database | None = None, executor
             await asyncio.to_thread(sender.stop)
             service.database.close()
 
-    app = FastAPI(title="soundlora", version=__version__, lifespan=lifespan)
+    # Its own pages of the API would load scripts from elsewhere; /openapi.json and llms.txt stay.
+    app = FastAPI(title="soundlora", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     app.state.totals = Totals(service.database)
     errors.install(app)
     for routes in _IN_ORDER:
         app.include_router(routes.router)
-    app.add_middleware(EdgeMiddleware)
+    app.add_middleware(EdgeMiddleware, authenticator=service.authenticator, proxies=proxies)
     return app
 
 

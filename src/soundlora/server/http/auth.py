@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import time
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
+from starlette.types import Scope
 
-from soundlora.server.http.headers import header, outside_url
+from soundlora.server.http.headers import header
+from soundlora.server.http.local import LocalCalls
 from soundlora.server.settings import Settings
 from soundlora.server.store.keys import Key, Keys, hash_of
 
 _FRESH_SECONDS = 1.0
 """A key that was revoked elsewhere may come in for so long."""
 
-OFFICIAL_HOSTS = (".fal.run", ".fal.ai", ".fal.media", ".falrun.com")
-"""Names under which the official clients reach this machine when they were redirected to it."""
+
+NO_KEYS = (
+    "This server has no keys, so it answers programs and pages of its own machine only; make a key with soundlora keys "
+    "create NAME."
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Authenticator:
 
     def __init__(self, keys: Keys, settings: Settings) -> None:
         self._keys, self._settings = keys, settings
+        self._local = LocalCalls(settings.public_url)
         self._by_hash: dict[str, Key] = {}
         self._read_at = -_FRESH_SECONDS
         self._reading: asyncio.Task[None] | None = None
@@ -46,9 +50,7 @@ class Authenticator:
         authorization = header(request.scope, "authorization")
         if self._by_hash:
             return self._holder(authorization)
-        if not self._settings.allow_anonymous:
-            self._refuse_strangers(request)
-        return Caller("", "anonymous")
+        return Caller("", "anonymous")  # `turns_away` has let only those in who may
 
     async def welcomes(self, key_id: str) -> bool:
         """Whether what was given out to the holder of a key, or to anybody while there was none, is still good."""
@@ -83,36 +85,17 @@ class Authenticator:
             raise HTTPException(401, "The key is unknown, or it was revoked.", {"WWW-Authenticate": "Key"})
         return Caller(key.id, key.name, key.max_queue)
 
-    def _refuse_strangers(self, request: Request) -> None:
-        """Without keys only this machine may ask: neither others, nor pages that somebody's browser has open here."""
-        forwarded = header(request.scope, "x-forwarded-for").split(",")[0].strip()
-        client = forwarded or (request.client.host if request.client else "")
-        origin = header(request.scope, "origin")
-        at = urlsplit(outside_url(request.scope)).hostname or ""
-        strange = (
-            (_is_address(client) and not _is_local(client))
-            or not (_is_local(at) or _is_address(at) or at.endswith(OFFICIAL_HOSTS) or at in ("fal.run", "fal.ai"))
-            or (origin and not _is_local(urlsplit(origin).hostname or "") and urlsplit(origin).hostname != at)
-        )
-        if strange:
-            raise HTTPException(
-                403,
-                "This server has no keys, so it answers programs and pages of its own machine only; make a key with "
-                "soundlora keys create NAME.",
-            )
+    async def turns_away(self, scope: Scope) -> bool:
+        """Whether a call is refused whatever it asks: while there are no keys, only this machine may ask."""
+        await self._refresh()
+        return not self._by_hash and not self._settings.allow_anonymous and scope not in self._local
 
+    @property
+    def anonymous_allowed(self) -> bool:
+        """Whether the operator lets everybody in as long as there is no key."""
+        return self._settings.allow_anonymous
 
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_local(host: str) -> bool:
-    """This machine, or a name without a dot, which nobody in the internet can own."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return bool(host) and ("." not in host or host.endswith(".localhost"))
+    @property
+    def has_keys(self) -> bool:
+        """Whether a key was ever made; as of the last call."""
+        return bool(self._by_hash)

@@ -7,8 +7,11 @@ from urllib.parse import unquote, urlsplit
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from soundlora.server.http.auth import OFFICIAL_HOSTS
-from soundlora.server.http.headers import header, remember_outside
+from soundlora.net.guard import Networks
+from soundlora.server.http.auth import NO_KEYS, Authenticator
+from soundlora.server.http.headers import header, remember_outside, without_forwarding
+from soundlora.server.http.local import OFFICIAL_HOSTS
+from soundlora.server.http.platform import platform_error
 
 PROXY_PATH = "/api/fal/proxy"
 _RUN_HOSTS = ("fal.run", "falrun.com")
@@ -18,20 +21,25 @@ _BODY_METHODS = ("POST", "PUT")
 
 
 class EdgeMiddleware:
-    """Sends a call that came through the proxy, or under an official name, to the route that it means."""
+    """Turns strangers away, and sends a call that came through the proxy, or under an official name, to its route."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, proxies: Networks) -> None:
+        """proxies: whose X-Forwarded-* count."""
+        self.app, self._authenticator, self._proxies = app, authenticator, proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        answer = _open_to_all(send)
+        peer = scope["client"][0] if scope.get("client") else ""
+        scope = dict(scope) if peer in self._proxies else dict(without_forwarding(scope))
+        if await self._authenticator.turns_away(scope):
+            await _turn_away(scope)(scope, receive, send)
+            return
+        answer = self._open(scope, send)
         if scope["method"] == "OPTIONS":
             await _preflight(scope, answer)
             return
-        scope = dict(scope)
         remember_outside(scope)
         if scope["path"].rstrip("/") == PROXY_PATH:
             refusal = _aim(scope)
@@ -43,18 +51,28 @@ class EdgeMiddleware:
             _go_to(scope, "/run" + scope["path"])
         await self.app(scope, receive, answer)
 
+    def _open(self, scope: Scope, send: Send) -> Send:
+        """CORS: pages of all the world where a key or the operator lets people in, else the one page that may ask."""
+        origin = header(scope, "origin").encode("latin-1")
+        headers = [(b"access-control-expose-headers", b"*")]
+        if self._authenticator.has_keys or self._authenticator.anonymous_allowed:
+            headers.append((b"access-control-allow-origin", b"*"))
+        elif origin:
+            headers += [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
 
-def _open_to_all(send: Send) -> Send:
-    async def answer(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [
-                *message["headers"],
-                (b"access-control-allow-origin", b"*"),
-                (b"access-control-expose-headers", b"*"),
-            ]
-        await send(message)
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *headers]
+            await send(message)
 
-    return answer
+        return answer
+
+
+def _turn_away(scope: Scope) -> JSONResponse:
+    """In the shape of the routes that were asked."""
+    if scope["path"].startswith("/v1/"):
+        return platform_error(403, NO_KEYS)
+    return JSONResponse({"detail": NO_KEYS}, 403)
 
 
 async def _preflight(scope: Scope, send: Send) -> None:

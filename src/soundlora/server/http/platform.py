@@ -67,15 +67,15 @@ class PlatformRoute(APIRoute):
             try:
                 return await handler(request)
             except RequestValidationError as error:
-                return _error(400, _sentence(error))
+                return platform_error(400, _sentence(error))
             except InputError as error:
-                return _error(400, str(error))
+                return platform_error(400, str(error))
             except HTTPException as error:
-                return _error(error.status_code, str(error.detail), error.headers)
+                return platform_error(error.status_code, str(error.detail), error.headers)
             except Refusal as error:
-                return _error(error.status_code, error.sentence, error.headers)
+                return platform_error(error.status_code, error.sentence, error.headers)
             except (sa.exc.OperationalError, StorageError):
-                return _error(503, "Database or storage can't be reached; try again.", {"Retry-After": "2"})
+                return platform_error(503, "Database or storage can't be reached; try again.", {"Retry-After": "2"})
 
         return handle
 
@@ -118,7 +118,8 @@ def time_of(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _error(status_code: int, message: str, headers: Any = None) -> JSONResponse:
+def platform_error(status_code: int, message: str, headers: Any = None) -> JSONResponse:
+    """An error in the shape that every route below /v1 has."""
     request_id = str(uuid.uuid4())
     kind = _TYPES.get(status_code, "server_error" if status_code >= 500 else "validation_error")
     body = {"type": kind, "message": clean(message), "docs_url": _DOCS_URL, "request_id": request_id}

@@ -52,6 +52,7 @@ def serve(app: FastAPI, opened: socket.socket, on_ready: Callable[[], None]) -> 
         access_log=False,
         server_header=False,
         lifespan="on",
+        proxy_headers=False,  # whom to believe is a setting, see EdgeMiddleware
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_PATIENCE_SECONDS,
     )
