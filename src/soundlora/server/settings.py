@@ -34,6 +34,7 @@ class Settings:
     private_hosts: names, addresses or networks that users' URLs may lead to although they are not public; "*" is all.
     trusted_proxies: addresses or networks of reverse proxies whose X-Forwarded-Host and -Proto tell how clients reach
     the server; none is trusted by itself, and none decides who is let in.
+    max_connections: of one address at a time, 0 is without limit; trusted proxies have none.
     """
 
     data_dir: Path = Path("soundlora-data")
@@ -54,6 +55,7 @@ class Settings:
     lease_seconds: float = 20
     private_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    max_connections: int = 512
 
     @property
     def database(self) -> str:

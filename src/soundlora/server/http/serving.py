@@ -14,6 +14,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from soundlora.errors import InputError
+from soundlora.net.guard import Networks
+from soundlora.server.http.limits import ConnectionLimits, limited
 from soundlora.server.http.state import Service
 
 _KEEP_ALIVE_SECONDS = 65
@@ -44,10 +46,20 @@ def open_port(host: str, port: int) -> socket.socket:
     return opened
 
 
-def serve(app: FastAPI, opened: socket.socket, on_ready: Callable[[], None]) -> None:
-    """Answer until Ctrl-C or SIGTERM; a second one doesn't wait for answers under way. Raises SystemExit on failure."""
+def serve(
+    app: FastAPI, opened: socket.socket, on_ready: Callable[[], None], limits: ConnectionLimits | None = None
+) -> None:
+    """Answer until Ctrl-C or SIGTERM; a second one doesn't wait for answers under way. Raises SystemExit on failure.
+
+    limits: of connections; None takes those of the app's settings.
+    """
+    if limits is None:
+        settings = app.state.service.settings
+        proxies = Networks(settings.trusted_proxies)
+        limits = ConnectionLimits(per_address=settings.max_connections, proxies=proxies)
     config = uvicorn.Config(
         app,
+        http=limited(limits),
         log_level="warning",
         access_log=False,
         server_header=False,
