@@ -106,7 +106,7 @@ def test_a_cancelled_run_goes_on_in_the_folder_of_a_new_request(app, url):
         found = requests.find(again)
         assert (found.status_code, found.keep_payloads, found.error) == (200, False, None)
         assert "Going on with the run of an earlier worker" in said(again)
-        assert min(step for step, _ in requests.curve(again, "loss")) == 1
+        assert min(point.step for point in requests.points(again) if point.name == "loss") == 1
 
 
 def test_javascript_trains(app, url, node):  # noqa: F811

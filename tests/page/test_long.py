@@ -38,6 +38,7 @@ def test_a_cancelled_run_is_resumed_and_watched_in_two_tabs(visit: Visit, clips:
     page.wait_for_url(lambda url: "#/run/" in url and url != first)
     expect(page.get_by_text("Going on with the run")).to_be_visible(timeout=60_000)
     expect(page.get_by_role("heading", name="Files")).to_be_visible(timeout=240_000)
+    expect(page.get_by_role("img", name=re.compile(r"^Loss from \S+ at step 1 to \S+ at step 300\b"))).to_be_visible()
 
 
 def test_a_run_outlives_its_server(visit: Visit, server: Server, clips: Path) -> None:

@@ -32,6 +32,8 @@ def test_from_a_zip_to_a_lora_that_is_tried(visit: Visit, clips: Path, tmp_path:
     expect(page).to_have_title(re.compile(r"zapgun · soundlora"))
     expect(page.get_by_role("heading", name="Files")).to_be_visible(timeout=120_000)
     expect(page).to_have_title("Done · zapgun · soundlora")
+    # Told whole after the reload, and a few points at a time from then on.
+    expect(page.get_by_role("img", name=re.compile(r"^Loss from \S+ at step 1 to \S+ at step 100\b"))).to_be_visible()
     expect(page.get_by_role("slider", name=re.compile("Step 100, "))).to_be_visible()
     visit.button("Play both in step").click()
     page.keyboard.press("x")

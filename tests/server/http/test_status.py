@@ -203,3 +203,38 @@ def test_many_polls_are_a_few_queries(app: FastAPI, service: Service, monkeypatc
             for id in ids:
                 assert client.get(f"{URL}/{id}/status").status_code == 202
     assert len(asked) <= 3
+
+
+def test_who_asks_while_the_database_is_slow_is_answered(
+    service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes while another question takes its time has waited long when it is their turn."""
+    ids = [submit(client) for _ in range(2)]
+    read_states = board.read_states
+    asked: list[Sequence[str]] = []
+
+    def slow(database: Database, wanted: Sequence[str]) -> dict[str, State]:
+        asked.append(wanted)
+        if len(asked) == 1:
+            time.sleep(2 * board.FRESH_SECONDS + 1.5)
+        return read_states(database, wanted)
+
+    monkeypatch.setattr(board, "read_states", slow)
+
+    async def both() -> list[State | None]:
+        first = asyncio.create_task(service.status_cache.state(ids[0]))
+        await asyncio.sleep(0.1)
+        return list(await asyncio.wait_for(asyncio.gather(first, service.status_cache.state(ids[1])), 20))
+
+    states = asyncio.run(both())
+    assert [state.id for state in states if state is not None] == ids
+    assert len(asked) == 2
+
+
+def test_made_up_ids_are_answered_and_leave_nothing(service: Service, client: TestClient) -> None:
+    async def ask() -> list[State | None]:
+        wanted = [service.status_cache.state("00000000-0000-0000-0000-000000000000") for _ in range(3)]
+        return list(await asyncio.wait_for(asyncio.gather(*wanted), 20))
+
+    assert asyncio.run(ask()) == [None] * 3
+    assert service.status_cache._entries == {}

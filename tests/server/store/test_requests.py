@@ -13,6 +13,7 @@ from rows import claimed, found
 
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome, cancelled
+from soundlora.server.store.listing import curves
 from soundlora.server.store.requests import MAX_ATTEMPTS, LostLeaseError, Requests
 from soundlora.server.store.tables import deliveries, ledger
 from soundlora.server.store.tables import requests as table
@@ -126,7 +127,11 @@ def test_beats_pass_on_progress_lines_and_curves(requests: Requests) -> None:
     assert (first.at, first.level, first.message) == (1.0, "INFO", "one")
     assert requests.log_lines(id, after=first.number) == [second]
     assert requests.log_lines(id, after=second.number) == []
-    assert requests.curve(id, "loss") == [(1, 0.4), (2, 0.25)]
+    assert curves(requests.points(id))["loss"] == [(1, 0.4), (2, 0.25)]
+    first_point, *later = requests.points(id)
+    assert (first_point.step, first_point.name, first_point.value) == (1, "loss", 0.5)
+    assert requests.points(id, after=first_point.number) == later
+    assert requests.progress(id) == {"step": 1}
 
 
 def test_a_worker_stopped_in_good_order_costs_no_attempt(requests: Requests) -> None:
@@ -347,7 +352,7 @@ def test_deleted_payloads_leave_the_ledger(database: Database, requests: Request
     requests.delete_payloads(id)
     gone = found(requests, id)
     assert (gone.input, gone.response, gone.progress, gone.units) == (None, None, None, 2000)
-    assert (requests.log_lines(id), requests.curve(id, "loss")) == ([], [])
+    assert (requests.log_lines(id), requests.points(id)) == ([], [])
     assert len(rows(database, ledger)) == 1
 
 

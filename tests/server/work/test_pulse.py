@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from rows import claimed, found
 
 from soundlora.server.store.finish import Outcome
+from soundlora.server.store.listing import curves
 from soundlora.server.store.requests import Request, Requests
 from soundlora.server.work.pulse import Pulse
 
@@ -38,7 +39,7 @@ def test_what_is_said_reaches_the_table(requests: Requests, taken: Request) -> N
     assert row.progress == {"step": 7}
     assert row.beat > taken.beat
     assert [(line.level, line.message) for line in requests.log_lines(taken.id)] == [("INFO", "one"), ("WARN", "two")]
-    assert requests.curve(taken.id, "loss") == [(5, 0.5)]
+    assert curves(requests.points(taken.id))["loss"] == [(5, 0.5)]
     assert pulse.reason is None
 
 

@@ -153,6 +153,7 @@ def delete_payloads(request: Request, caller: Asks, request_id: uuid.UUID) -> De
         if folder.exists():
             shutil.rmtree(folder)
         service.files.remove_objects(service.requests.delete_payloads(found.id))
+        service.status_cache.forget(found.id)
     return Deletions(cdn_delete_results=results)
 
 

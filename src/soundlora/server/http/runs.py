@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
+import functools
 import json
 import re
 from collections.abc import AsyncIterator
@@ -17,11 +19,14 @@ from soundlora.server.http.auth import Caller
 from soundlora.server.http.depends import Asks, caller, service_of
 from soundlora.server.http.enqueue import enqueue, wishes_of
 from soundlora.server.http.platform import ERRORS, PlatformRoute
+from soundlora.server.http.run_view import log, snapshot, summary, whole
 from soundlora.server.http.state import Service
-from soundlora.server.store import listing as runs
+from soundlora.server.store.listing import curves, page, resumable
 from soundlora.server.store.requests import Request as QueuedRequest
+from soundlora.server.store.states import State
 
 _NO_CHECKPOINT = "This run can't be resumed: it left no checkpoint on this machine; run it again."
+_ID = re.compile(r"[0-9a-f-]{36}")
 _LOOK_SECONDS = 0.4
 _PING_SECONDS = 15.0
 
@@ -42,7 +47,7 @@ def all_runs(
     service = service_of(request)
     work = {"training": "training", "sound": "generation"}.get(kind)
     ids = None if work is None else [id for id, endpoint in service.endpoints.items() if endpoint.work == work]
-    found = runs.page(
+    found = page(
         service.database,
         service.requests,
         asker.key_id,
@@ -53,27 +58,27 @@ def all_runs(
         limit=limit,
     )
     address = base_url(request)
-    return {"runs": [absolute(_summary(service, each), address) for each in found.found], "next": found.next}
+    return {"runs": [absolute(summary(service, each), address) for each in found.found], "next": found.next}
 
 
 @router.get("/runs/{run_id}")
 def one_run(request: Request, asker: Asks, run_id: str) -> dict[str, Any]:
     """Everything about a run, its log included."""
     service = service_of(request)
-    view: dict[str, Any] = absolute(_view(service, _own(service, asker, run_id)), base_url(request))
-    return view | {"logs": _lines(service, run_id, 0)}
+    view: dict[str, Any] = absolute(whole(service, _own(service, asker, run_id)), base_url(request))
+    return view
 
 
 @router.get("/runs/{run_id}/events")
 async def events(request: Request, run_id: str, after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
     """The run as server-sent events: whole at first, then what has changed; log lines numbered above `after`.
 
+    `logs` and `curves` hold what is new since the event before. Of a step that is said again the later value counts.
     It ends with the run.
     """
     service = service_of(request)
-    asker = await caller(request)
-    await asyncio.to_thread(_own, service, asker, run_id)
-    stream = _changes(service, asker, run_id, after, base_url(request))
+    state = await _state(service, await caller(request), run_id)
+    stream = _changes(service, state, after, base_url(request))
     return StreamingResponse(
         stream, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
@@ -85,7 +90,7 @@ async def resume(request: Request, asker: Asks, run_id: str) -> dict[str, str]:
     service = service_of(request)
     found = await asyncio.to_thread(_own, service, asker, run_id)
     endpoint = service.endpoints.get(found.endpoint)
-    if endpoint is None or not await asyncio.to_thread(runs.resumable, found, service.settings):
+    if endpoint is None or not await asyncio.to_thread(resumable, found, service.settings):
         raise HTTPException(400, _NO_CHECKPOINT)
     try:
         accepted, _ = await enqueue(service, endpoint, found.input, asker, wishes_of(found), goes_on=found)
@@ -94,95 +99,58 @@ async def resume(request: Request, asker: Asks, run_id: str) -> dict[str, str]:
     return {"request_id": accepted.id}
 
 
-async def _changes(service: Service, asker: Caller, run_id: str, after: int, address: str) -> AsyncIterator[str]:
+async def _changes(service: Service, state: State, after: int, address: str) -> AsyncIterator[str]:
+    """However many watch a run, it is read for all of them at once, and only when it has changed."""
+    cache = service.status_cache
     said: dict[str, Any] = {}
+    points = 0
     silent = 0.0
     while not service.closing:
-        view, lines = await asyncio.to_thread(_look, service, asker, run_id, after)
-        news = {name: value for name, value in view.items() if name not in said or said[name] != value}
-        said = view
-        if lines:
-            news["logs"] = lines
-            after = lines[-1]["number"]
-        if news:
-            # The state always: whoever reads one event knows whether it is the last.
-            yield f"data: {json.dumps(absolute(news, address) | {'state': view['state']})}\n\n"
-            silent = 0.0
-        if view["state"] == "completed":
+        seen = await cache.view(state, functools.partial(snapshot, service, state))
+        if seen.behind:
+            cache.changed(state.id)
+        else:
+            lines = await cache.log(state)
+            new = lines[bisect.bisect_right(lines, after, key=lambda line: line.number) :]
+            place = cache.position(state) if state.state == "queued" else None
+            shown = seen.fields | {"position": place}
+            news = {name: value for name, value in shown.items() if name not in said or said[name] != value}
+            if not said or len(seen.points) > points:
+                news["curves"] = curves(seen.points[points:])
+            if new:
+                news["logs"] = log(new)
+                after = new[-1].number
+            said, points = shown, len(seen.points)
+            if news:
+                # The state always: whoever reads one event knows whether it is the last.
+                yield f"data: {json.dumps(absolute(news, address) | {'state': state.state})}\n\n"
+                silent = 0.0
+            if state.state == "completed":
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+            silent += _LOOK_SECONDS
+            if silent >= _PING_SECONDS:
+                yield ": ping\n\n"
+                silent = 0.0
+        found = await cache.state(state.id, within=_LOOK_SECONDS)
+        if found is None:
             return
-        await asyncio.sleep(_LOOK_SECONDS)
-        silent += _LOOK_SECONDS
-        if silent >= _PING_SECONDS:
-            yield ": ping\n\n"
-            silent = 0.0
+        state = found
 
 
-def _look(service: Service, asker: Caller, run_id: str, after: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    # The state first: lines that come while it is read belong to what it says, or to the next look.
-    view = _view(service, _own(service, asker, run_id))
-    return view, _lines(service, run_id, after)
+async def _state(service: Service, asker: Caller, run_id: str) -> State:
+    state = await service.status_cache.state(run_id) if _ID.fullmatch(run_id) else None
+    if state is None or state.key_id != asker.key_id:
+        raise _unknown(run_id)
+    return state
 
 
 def _own(service: Service, asker: Caller, run_id: str) -> QueuedRequest:
-    found = service.requests.find(run_id) if re.fullmatch(r"[0-9a-f-]{36}", run_id) else None
+    found = service.requests.find(run_id) if _ID.fullmatch(run_id) else None
     if found is None or found.key_id != asker.key_id:
-        raise HTTPException(404, f"There is no run {run_id[:40]}.")
+        raise _unknown(run_id)
     return found
 
 
-def _lines(service: Service, run_id: str, after: int) -> list[dict[str, Any]]:
-    return [
-        {"number": line.number, "at": line.at, "level": line.level, "message": line.message}
-        for line in service.requests.log_lines(run_id, after)
-    ]
-
-
-def _summary(service: Service, request: QueuedRequest) -> dict[str, Any]:
-    files = service.files.of_request(request.id)
-    previews = runs.previews(files)
-    sounds = [row.to_file() for row in files if row.role == "audio"]
-    ended = request.state == "completed"
-    unit = service.endpoints[request.endpoint].unit_price if request.endpoint in service.endpoints else 0.0
-    sound = previews[-1]["file"] if previews else sounds[-1] if sounds else None
-    return {
-        "id": request.id,
-        "endpoint": request.endpoint,
-        "state": request.state,
-        "outcome": runs.outcome(request),
-        "position": service.requests.ahead(request.id) if request.state == "queued" else None,
-        "cancel_asked": request.cancel_asked,
-        "created_at": request.created_at,
-        "started_at": request.started_at,
-        "ended_at": request.ended_at,
-        "input": _short(request.input),
-        "progress": None if ended else request.progress,
-        "status_code": request.status_code,
-        "error": request.error,
-        "error_type": request.error_type,
-        "units": request.units,
-        "cost": None if request.units is None else round(request.units * unit, 9),
-        "sound": sound,
-        "lora": next((row.to_file() for row in files if row.role == "lora"), None),
-        "resumable": runs.resumable(request, service.settings),
-    }
-
-
-def _view(service: Service, request: QueuedRequest) -> dict[str, Any]:
-    files = service.files.of_request(request.id)
-    return _summary(service, request) | {
-        "result": request.response,
-        "previews": runs.previews(files),
-        "checkpoints": runs.checkpoints(files),
-        "files": [row.to_file() | {"role": row.role} for row in files],
-        "curves": {name: service.requests.curve(request.id, name) for name in ("loss", "held_out")},
-    }
-
-
-def _short(payload: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The input without megabytes: a data: URI is cut to its beginning."""
-    if payload is None:
-        return None
-    return {
-        name: value[:60] + "…" if isinstance(value, str) and value[:5].lower() == "data:" else value
-        for name, value in payload.items()
-    }
+def _unknown(run_id: str) -> HTTPException:
+    return HTTPException(404, f"There is no run {run_id[:40]}.")

@@ -6,8 +6,9 @@ import asyncio
 import bisect
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from soundlora.server.store.database import Database
 from soundlora.server.store.requests import LogLine, Requests
@@ -22,6 +23,8 @@ _FEW = 8
 """Places that are counted one by one; for more of them the whole queue is read, once for all."""
 _LINES_AT_A_TIME = 10_000
 
+V = TypeVar("V")
+
 
 class _Entry:
     """One request that is asked for."""
@@ -32,16 +35,18 @@ class _Entry:
         self.read_at = -1.0  # monotonic, when the query began
         self.changed_at = -1.0  # by this process: what was read before is stale
         self.asked_at = 0.0
-        self.lines: list[str] = []  # JSON
-        self.last_line = 0
-        self.lines_of: tuple[str, int] | None = None  # state and beat of which the lines are
-        self.reading_lines = asyncio.Lock()
+        self.log: list[LogLine] = []
+        self.lines: list[str] = []  # the same as JSON, as far as somebody has asked for it
+        self.log_of: tuple[str, int] | None = None  # state and beat of which the log is
+        self.view: Any = None
+        self.view_of: tuple[str, int, bool] | None = None
+        self.reading_log, self.reading_view = asyncio.Lock(), asyncio.Lock()
 
-    def fresh(self, now: float) -> bool:
+    def fresh(self, now: float, within: float) -> bool:
         if self.read_at <= self.changed_at:
             return False
         over = self.state is not None and self.state.state == "completed"
-        return over or now - self.read_at < FRESH_SECONDS
+        return over or now - self.read_at < within
 
 
 class StatusCache:
@@ -55,21 +60,24 @@ class StatusCache:
         self._queue_due = 0.0
         self._swept_at = 0.0
 
-    async def state(self, id: str) -> State | None:
-        """None when there is no such request."""
-        now = time.monotonic()
-        self._sweep(now)
-        entry = self._entries.get(id)
-        if entry is None:
-            entry = self._entries[id] = _Entry()
-        entry.asked_at = now
-        while not entry.fresh(time.monotonic()):
+    async def state(self, id: str, within: float | None = None) -> State | None:
+        """None when there is no such request. within: seconds that it may be old, FRESH_SECONDS where none are given.
+
+        What this process has changed is never old.
+        """
+        asked_at = time.monotonic()
+        self._sweep(asked_at)
+        while True:
+            # Looked up anew each time: it may have been forgotten while this waited.
+            entry = self._entries.setdefault(id, _Entry())
+            entry.asked_at = time.monotonic()
+            if entry.fresh(entry.asked_at, FRESH_SECONDS if within is None else within):
+                return entry.state
             if self._refreshing is None or self._refreshing.done():
                 self._refreshing = asyncio.ensure_future(self._refresh())
             await asyncio.shield(self._refreshing)
-            if entry.read_at >= now and entry.read_at > entry.changed_at:
-                break  # read since it was asked for, however slow the database is
-        return entry.state
+            if entry.read_at >= asked_at and entry.read_at > entry.changed_at:
+                return entry.state  # read since it was asked for, however slow the database is
 
     def position(self, state: State) -> int:
         """How many wait before this one."""
@@ -77,29 +85,57 @@ class StatusCache:
         return 0 if entry is None else entry.ahead
 
     def changed(self, id: str) -> None:
-        """This process has just written to the request, or it is new."""
+        """This process has just written to the request, or it is new. From any thread."""
         self._entries.setdefault(id, _Entry()).changed_at = time.monotonic()
         self._queue_due = 0.0
 
+    def forget(self, id: str) -> None:
+        """What was read of the request is not to be told any more. From any thread."""
+        self._entries.pop(id, None)
+
     async def lines(self, state: State) -> Sequence[str]:
         """All lines of the log so far, each as JSON; there are only ever more of them."""
+        entry = await self._with_log(state)
+        entry.lines += [log_entry(line) for line in entry.log[len(entry.lines) :]]
+        return entry.lines
+
+    async def log(self, state: State) -> Sequence[LogLine]:
+        """All lines of the log so far."""
+        return (await self._with_log(state)).log
+
+    async def view(self, state: State, read: Callable[[V | None], V]) -> V:
+        """What `read` makes of the request: the same for all who ask, until it has another state or beat.
+
+        read: called in a thread with what it returned before, None at first; everybody must give the same one.
+        """
         entry = self._entries.setdefault(state.id, _Entry())
         entry.asked_at = time.monotonic()
-        async with entry.reading_lines:
-            while entry.lines_of != (state.state, state.beat):
-                found = await asyncio.to_thread(self._requests.log_lines, state.id, entry.last_line, _LINES_AT_A_TIME)
-                entry.lines += [log_entry(line) for line in found]
-                entry.last_line = found[-1].number if found else entry.last_line
+        wanted = (state.state, state.beat, state.cancel_asked)
+        async with entry.reading_view:
+            if entry.view_of != wanted:
+                entry.view = await asyncio.to_thread(read, entry.view)
+                entry.view_of = wanted
+            view: V = entry.view
+        return view
+
+    async def _with_log(self, state: State) -> _Entry:
+        entry = self._entries.setdefault(state.id, _Entry())
+        entry.asked_at = time.monotonic()
+        async with entry.reading_log:
+            while entry.log_of != (state.state, state.beat):
+                last = entry.log[-1].number if entry.log else 0
+                found = await asyncio.to_thread(self._requests.log_lines, state.id, last, _LINES_AT_A_TIME)
+                entry.log += found
                 if len(found) < _LINES_AT_A_TIME:
-                    entry.lines_of = (state.state, state.beat)
-        return entry.lines
+                    entry.log_of = (state.state, state.beat)
+        return entry
 
     async def _refresh(self) -> None:
         started = time.monotonic()
         due = {
             id: entry
-            for id, entry in self._entries.items()
-            if started - entry.asked_at < 2 * FRESH_SECONDS + 1 and not entry.fresh(started)
+            for id, entry in list(self._entries.items())
+            if started - entry.asked_at < 2 * FRESH_SECONDS + 1 and not entry.fresh(started, FRESH_SECONDS)
         }
         found = await asyncio.to_thread(read_states, self._database, list(due))
         for id, entry in due.items():
@@ -131,8 +167,8 @@ class StatusCache:
         if now - self._swept_at < 1:
             return
         self._swept_at = now
-        for id in [id for id, entry in self._entries.items() if now - entry.asked_at > _KEPT_SECONDS]:
-            del self._entries[id]
+        for id in [id for id, entry in list(self._entries.items()) if now - entry.asked_at > _KEPT_SECONDS]:
+            self._entries.pop(id, None)
 
 
 def log_entry(line: LogLine) -> str:

@@ -15,13 +15,14 @@ from soundlora.server.settings import Settings
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import FileRow
 from soundlora.server.store.finish import is_error
-from soundlora.server.store.requests import Request, Requests
+from soundlora.server.store.requests import Point, Request, Requests
 from soundlora.server.store.tables import requests
 
 _PREVIEW = re.compile(r"step_(\d+)_prompt_(\d+)\.wav")
 _CHECKPOINT = re.compile(r"step_(\d+)\.safetensors")
 
 OUTCOMES = ("succeeded", "failed", "cancelled")
+CURVES = ("loss", "held_out")
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,14 @@ def checkpoints(files: Sequence[FileRow]) -> list[dict[str, Any]]:
         int(match[1]): row for row in files if row.role == "checkpoint" and (match := _CHECKPOINT.fullmatch(row.name))
     }
     return [{"step": step, "file": found[step].to_file()} for step in sorted(found)]
+
+
+def curves(points: Iterable[Point]) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) by curve and step; of a step that was said again, the value that came later."""
+    found: dict[str, dict[int, float]] = {name: {} for name in CURVES}
+    for point in points:
+        found.setdefault(point.name, {})[point.step] = point.value
+    return {name: sorted(values.items()) for name, values in found.items()}
 
 
 def resumable(request: Request, settings: Settings) -> bool:

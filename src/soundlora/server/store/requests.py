@@ -70,6 +70,16 @@ class LogLine:
     message: str
 
 
+@dataclass(frozen=True)
+class Point:
+    """A point of a curve. A run that goes on says some steps again: what comes later counts."""
+
+    number: int  # grows, as that of a line
+    step: int
+    name: str  # loss, held_out
+    value: float
+
+
 class Requests:
     """The request table of `database`. `unit_nano_usd`: price of a unit of each endpoint, 0 where none is given."""
 
@@ -187,16 +197,22 @@ class Requests:
         with self.database.read() as connection:
             return [LogLine(*row) for row in connection.execute(statement)]
 
-    def curve(self, request_id: str, name: str) -> list[tuple[int, float]]:
-        """(step, value) of a curve, thinned out: "loss" or "held_out"."""
+    def points(self, request_id: str, after: int = 0) -> list[Point]:
+        """Points of all curves as they came, those numbered above `after`; thinned out to what a picture needs."""
         statement = (
-            sa.select(points.c.step, points.c.value)
-            .where(points.c.request_id == request_id, points.c.name == name)
+            sa.select(points.c.number, points.c.step, points.c.name, points.c.value)
+            .where(points.c.request_id == request_id, points.c.number > after)
             .order_by(points.c.number)
         )
         with self.database.read() as connection:
-            # A resumed run says some steps again.
-            return sorted({step: value for step, value in connection.execute(statement)}.items())
+            return [Point(*row) for row in connection.execute(statement)]
+
+    def progress(self, request_id: str) -> dict[str, Any] | None:
+        """The live state of a run, without the rest of its row, which may be megabytes."""
+        statement = sa.select(requests.c.progress).where(requests.c.id == request_id)
+        with self.database.read() as connection:
+            text = connection.execute(statement).scalar_one_or_none()
+        return None if text is None else dict(json.loads(text))
 
     # ------------------------------------------------------------------------------------------------------------------
     # what workers do

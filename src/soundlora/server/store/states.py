@@ -28,6 +28,7 @@ class State:
     started_at: float | None
     ended_at: float | None
     beat: int  # grows with every word of the worker: the log is as it was while this is
+    cancel_asked: bool
     error: str | None
     error_type: str | None
 

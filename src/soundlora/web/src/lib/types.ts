@@ -1,6 +1,6 @@
 // What the server says, as the page reads it.
 
-import type { Point } from './curves'
+import type { Curves } from './curves'
 import type { Values } from './schema'
 
 export const TRAINING = 'fal-ai/ltx23-trainer-v2/t2a'
@@ -60,7 +60,8 @@ export interface Run extends RunSummary {
   previews: { step: number; prompt: number; file: File }[]
   checkpoints: { step: number; file: File }[]
   files: (File & { role: string })[]
-  curves: { loss: Point[]; held_out: Point[] }
+  /** Whole in an answer; in an event what is new, as are the lines of the log. */
+  curves: Curves
   logs: LogLine[]
 }
 

@@ -1,0 +1,123 @@
+"""What the page is shown of a run: in a list, whole, and as those see it who watch it together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from soundlora.server.http.state import Service
+from soundlora.server.store import listing as runs
+from soundlora.server.store.files import FileRow
+from soundlora.server.store.requests import LogLine, Point
+from soundlora.server.store.requests import Request as QueuedRequest
+from soundlora.server.store.states import State
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run at one beat. `fields` are those of `whole` without place, curves and log; `points` are all so far.
+
+    The row was read for `state`, and may have gone on since then.
+    """
+
+    state: State
+    fields: Fields
+    points: Sequence[Point]
+
+    @property
+    def behind(self) -> bool:
+        """Whether the row says already what `state` does not."""
+        return bool(self.fields["state"] != self.state.state)
+
+
+def snapshot(service: Service, state: State, before: Snapshot | None) -> Snapshot:
+    """The run as it is now. While it only runs on, no more is read than what is new since `before`.
+
+    The row is read first: files and points that come meanwhile belong to what it says, or to the next look.
+    """
+    if before is None or before.behind or before.state.state != state.state:
+        found = service.requests.find(state.id)
+        assert found is not None, "rows are never deleted"
+        fields = _row(service, found) | {"result": found.response}
+    else:
+        progress = None if state.state == "completed" else service.requests.progress(state.id)
+        fields = before.fields | {"progress": progress, "cancel_asked": state.cancel_asked}
+    points = [] if before is None else before.points
+    new = service.requests.points(state.id, points[-1].number if points else 0)
+    return Snapshot(state, fields | _made(service.files.of_request(state.id)), [*points, *new])
+
+
+def summary(service: Service, request: QueuedRequest) -> Fields:
+    """A run in a list."""
+    made = _made(service.files.of_request(request.id))
+    return _row(service, request) | _place(service, request) | {name: made[name] for name in ("sound", "lora")}
+
+
+def whole(service: Service, request: QueuedRequest) -> Fields:
+    """Everything about a run, its log included."""
+    return {
+        **_row(service, request),
+        **_place(service, request),
+        **_made(service.files.of_request(request.id)),
+        "result": request.response,
+        "curves": runs.curves(service.requests.points(request.id)),
+        "logs": log(service.requests.log_lines(request.id)),
+    }
+
+
+def log(lines: Iterable[LogLine]) -> list[Fields]:
+    """Lines of the log as the page reads them."""
+    return [{"number": each.number, "at": each.at, "level": each.level, "message": each.message} for each in lines]
+
+
+def _row(service: Service, request: QueuedRequest) -> Fields:
+    ended = request.state == "completed"
+    unit = service.endpoints[request.endpoint].unit_price if request.endpoint in service.endpoints else 0.0
+    return {
+        "id": request.id,
+        "endpoint": request.endpoint,
+        "state": request.state,
+        "outcome": runs.outcome(request),
+        "cancel_asked": request.cancel_asked,
+        "created_at": request.created_at,
+        "started_at": request.started_at,
+        "ended_at": request.ended_at,
+        "input": _short(request.input),
+        "progress": None if ended else request.progress,
+        "status_code": request.status_code,
+        "error": request.error,
+        "error_type": request.error_type,
+        "units": request.units,
+        "cost": None if request.units is None else round(request.units * unit, 9),
+        "resumable": runs.resumable(request, service.settings),
+    }
+
+
+def _place(service: Service, request: QueuedRequest) -> Fields:
+    return {"position": service.requests.ahead(request.id) if request.state == "queued" else None}
+
+
+def _made(files: Sequence[FileRow]) -> Fields:
+    """What has come out of a run so far. `sound`: its last preview, or the sound itself."""
+    previews = runs.previews(files)
+    sounds = [row.to_file() for row in files if row.role == "audio"]
+    return {
+        "sound": previews[-1]["file"] if previews else sounds[-1] if sounds else None,
+        "lora": next((row.to_file() for row in files if row.role == "lora"), None),
+        "previews": previews,
+        "checkpoints": runs.checkpoints(files),
+        "files": [row.to_file() | {"role": row.role} for row in files],
+    }
+
+
+def _short(payload: Any) -> Any:
+    """The input without megabytes: a data: URI is cut to its beginning."""
+    if not isinstance(payload, dict):
+        return payload
+    return {
+        name: value[:60] + "…" if isinstance(value, str) and value[:5].lower() == "data:" else value
+        for name, value in payload.items()
+    }
