@@ -25,7 +25,8 @@ def front() -> Front:
 def heard(front: Front, mel: Tensor) -> Tensor:
     """Log of what the mel's bands hear of lines with these amplitudes."""
     with torch.no_grad():
-        return (mel_of_lines() @ front(mel)[0].abs()).log()
+        logs: Tensor = (mel_of_lines() @ front(mel)[0].abs()).log()
+        return logs
 
 
 def test_an_even_mel_comes_out_even_at_any_level(front: Front) -> None:

@@ -21,7 +21,7 @@ from lines import (
     spilt,
 )
 from sizes import AUDIO
-from torch import Tensor
+from torch import Tensor, nn
 
 from soundlora.model.vocoder import Generator
 
@@ -55,7 +55,9 @@ def test_each_channel_plays_from_its_own_half(player: Generator) -> None:
 
 
 def test_the_residual_blocks_above_the_mels_rate_change_nothing_yet(player: Generator) -> None:
-    x = torch.randn(1, player.ups[FRAME_STAGES].out_channels, 50)
+    above = player.ups[FRAME_STAGES]
+    assert isinstance(above, nn.ConvTranspose1d)
+    x = torch.randn(1, above.out_channels, 50)
     assert torch.equal(player.resblocks[FRAME_STAGES](x), x)
 
 
@@ -65,7 +67,7 @@ def test_a_player_is_linear_whatever_its_blocks_learn() -> None:
     with torch.no_grad():
         for block in line_blocks(player):
             for conv in block.convs2:
-                torch.nn.init.normal_(conv.weight, std=0.05)
+                nn.init.normal_(conv.get_parameter("weight"), std=0.05)
         a, b = random_lines(1)[:1], random_lines(2)[:1]
         rest = play(player, silence)
         sum_of_parts = play(player, a) + play(player, b) - rest

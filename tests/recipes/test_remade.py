@@ -18,7 +18,8 @@ class Perfect:
     config = SimpleNamespace(layers=4)
 
     def __init__(self, clean: Tensor) -> None:
-        self.clean, self.levels = clean, []  # type: ignore[var-annotated]
+        self.clean = clean
+        self.levels: list[float] = []
 
     def rope(self, positions: Tensor) -> None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from response import FACTOR, TEXT_FACTOR, strengthen
 from sizes import AUDIO, MODEL
-from torch import Tensor
+from torch import Tensor, nn
 
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.targets import target_names
@@ -26,7 +26,8 @@ def velocity(model: AudioTransformer) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     x, context = (torch.randn(2, n, w, generator=generator) for n, w in ((20, 128), (30, model.config.context_dim)))
     sigma = torch.tensor([0.3, 0.9])
-    return model(x, sigma[:, None], sigma, context, model.rope(positions(20, AUDIO)))
+    result: Tensor = model(x, sigma[:, None], sigma, context, model.rope(positions(20, AUDIO)))
+    return result
 
 
 def test_the_base_computes_what_it_did_and_can_be_taken_back() -> None:
@@ -46,6 +47,7 @@ def test_a_lora_does_what_one_larger_by_its_layers_factor_did() -> None:
         strengthen(model, *factors)
         plain = velocity(model)
         linear = model.get_submodule(name)
+        assert isinstance(linear, nn.Linear)
         generator = torch.Generator().manual_seed(2)
         a, b = (torch.randn(s, generator=generator) for s in ((4, linear.in_features), (linear.out_features, 4)))
         Adapter.attach(model, {name: (a, size * b)})

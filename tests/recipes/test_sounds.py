@@ -13,6 +13,7 @@ pytest.importorskip("scipy")
 
 import material
 import sounds
+from sounds.registry import REGISTRY
 
 SAMPLE_RATE = 48_000
 UNSEEN = ("laser", "coin", "frog", "typewriter", "whistle", "metal", "sonar", "thumb piano", "kalimba")
@@ -155,8 +156,8 @@ def test_captions_vary_and_stay_short(family: str) -> None:
 def test_every_attribute_value_has_words_and_every_family_phrases() -> None:
     rng = np.random.default_rng(0)
     for family in sounds.FAMILIES:
-        named = {name: 0 for name in sounds.REGISTRY[family].choices}
-        for name, values in sounds.REGISTRY[family].choices.items():
+        named = {name: 0 for name in REGISTRY[family].choices}
+        for name, values in REGISTRY[family].choices.items():
             texts = [{sounds.caption(family, {name: value}, rng) for _ in range(60)} for value in values]
             named[name] = len(texts[0] ^ texts[1])
         assert 1 <= len(named) <= 3
@@ -189,7 +190,7 @@ def test_midi_is_a_well_formed_single_track_file() -> None:
 
 
 def test_missing_tools_are_named_with_their_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(material.shutil, "which", lambda program: None)
+    monkeypatch.setattr(shutil, "which", lambda program: None)
     with pytest.raises(RuntimeError, match=r"apt-get install .*fluidsynth"):
         material.render_instruments(tmp_path, 0.1, 0)
     with pytest.raises(RuntimeError, match=r"apt-get install .*espeak-ng"):
