@@ -15,7 +15,7 @@ class TensorMemory(TorchDispatchMode):
     """Counts the storages made while it is entered: `live` bytes now, and the most there ever were, `peak`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self._seen: set[int] = set()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from other_device import DEVICE, Reads, other_device  # before what it changes is imported
 
@@ -25,6 +26,7 @@ from soundlora.lora.adapter import Adapter
 from soundlora.pipeline import cache
 from soundlora.pipeline import train as run
 from soundlora.training.gradient import Gradient
+from soundlora.training.memory_choice import choose
 from soundlora.training.memory_plan import Plan
 from soundlora.training.trainer import StepFigures, Trainer
 from soundlora.weights import base
@@ -112,7 +114,7 @@ def sound(device: str) -> Tensor:
 
 
 torch.set_num_threads(1)
-Trainer.step = count_reads(Trainer.step)  # type: ignore[method-assign]
+patch.object(Trainer, "step", count_reads(Trainer.step)).start()
 run_on("cpu", "cpu")
 run_on("cpu", "cpu, other options", **OTHERS)
 heard = sound("cpu")
@@ -122,10 +124,10 @@ with other_device():
     stop_in_the_middle("resumed")
     run_on(DEVICE, "resumed", resume=True)
     apart = (sound(DEVICE) - heard).abs().max().item()
-    plain, Gradient.__init__ = Gradient.__init__, joined(Gradient.__init__)  # type: ignore[method-assign]
-    run.choose = two_at_once(run.choose)
+    patch.object(Gradient, "__init__", joined(Gradient.__init__)).start()
+    patch.object(run, "choose", two_at_once(choose)).start()
     for module in (base, cache, run):
-        module.compute_dtype = lambda _: torch.bfloat16  # type: ignore[attr-defined]
+        patch.object(module, "compute_dtype", lambda _: torch.bfloat16).start()
     run_on(DEVICE, "as on a GPU")
     refused = mixing_is_refused()
 print(json.dumps({"reads": reads_of_steps, "apart": apart, "mixing is refused": refused}), flush=True)

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 DEVICE = "other:0"
-_setup_privateuseone_for_python_backend("other")  # type: ignore[no-untyped-call]
+_setup_privateuseone_for_python_backend("other")
 # A tensor of inference mode can't be wrapped. It only saves time, so let it be what it is made from.
 torch.inference_mode = torch.no_grad  # type: ignore[assignment, misc]
 
@@ -29,7 +29,7 @@ class Reads:
 
 
 class _OtherTensor(torch.Tensor):
-    values: Tensor  # on the CPU
+    host: Tensor  # the values, on the CPU
 
     @staticmethod
     def __new__(cls, values: Tensor) -> _OtherTensor:
@@ -39,31 +39,33 @@ class _OtherTensor(torch.Tensor):
             strides=values.stride(),
             storage_offset=values.storage_offset(),
             dtype=values.dtype,
-            device=DEVICE,
+            device=torch.device(DEVICE),
         )
         return made
 
     def __init__(self, values: Tensor) -> None:
-        self.values = values
+        self.host = values
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _call(func, args, kwargs or {})
 
     @property
-    def data(self) -> Tensor:  # type: ignore[override]
+    def data(self) -> Tensor:
         return self.detach()
 
-    @data.setter
+    @data.setter  # type: ignore[override]
     def data(self, value: _OtherTensor) -> None:
         torch.Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
-        self.values = value.values
+        self.host = value.host
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Saved as if on the CPU, where files are loaded to."""
-        return self.values.detach().__reduce_ex__(protocol)
+        return self.host.detach().__reduce_ex__(protocol)
 
 
 class _Mode(TorchDispatchMode):
@@ -77,7 +79,7 @@ class _Mode(TorchDispatchMode):
 def other_device() -> Iterator[None]:
     """While it lasts tensors can be made on `DEVICE`."""
     torch._C._set_only_lift_cpu_tensors(True)  # so that the mode sees where `torch.tensor` puts a new one
-    with _Mode():
+    with _Mode():  # type: ignore[no-untyped-call]
         yield
 
 
@@ -88,7 +90,7 @@ def _call(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     copies = func is torch.ops.aten.copy_.default
     if others and func is torch.ops.aten._local_scalar_dense.default:
         Reads.count += 1
-        return func(others[0].values)
+        return func(others[0].host)
     if others and target is None and not copies and any(t.dim() > 0 and t.device.type == "cpu" for t in tensors):
         raise RuntimeError(f"{func} was called with tensors on both devices: {[(t.device, t.shape) for t in tensors]}")
     if target is not None:
@@ -105,13 +107,13 @@ def _call(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         result = func(*plain_args, **plain_kwargs)
     if not there:
         return result
-    known = {id(tensor.values): tensor for tensor in others}  # what is computed in place stays the same tensor
+    known = {id(tensor.host): tensor for tensor in others}  # what is computed in place stays the same tensor
     result = tree_map(lambda t: known.get(id(t), _OtherTensor(t)) if isinstance(t, Tensor) else t, result)
     return return_and_correct_aliasing(func, args, kwargs, result) if others else result
 
 
 def _values(leaf: Any) -> Any:
-    return leaf.values if isinstance(leaf, _OtherTensor) else leaf
+    return leaf.host if isinstance(leaf, _OtherTensor) else leaf
 
 
 def _add_widened(to: Tensor, a: Tensor, b: Tensor, dtype: torch.dtype, *, alpha: float, out: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def cluster() -> Iterator[str]:
         data = folder / "data"
         _run([*become, programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"])
         options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c shared_buffers=16MB"
-        control = [*become, programs / "pg_ctl", "-D", data, "-w"]
+        control: list[str | Path] = [*become, programs / "pg_ctl", "-D", data, "-w"]
         _run([*control, "-l", folder / "log", "-o", options, "start"])
         try:
             yield f"postgresql://postgres@/postgres?host={folder}"

@@ -40,9 +40,12 @@ def url(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     # The client itself leaves the connections of its uploads open.
     opened: list[Any] = []
     open_client = fal_client.SyncClient._get_cdn_client
-    monkeypatch.setattr(
-        fal_client.SyncClient, "_get_cdn_client", lambda self: opened.append(open_client(self)) or opened[-1]
-    )
+
+    def remembered(self: fal_client.SyncClient) -> Any:
+        opened.append(open_client(self))
+        return opened[-1]
+
+    monkeypatch.setattr(fal_client.SyncClient, "_get_cdn_client", remembered)
     with live(app) as found:
         yield found
     for client in opened:
@@ -127,7 +130,12 @@ def test_more_than_a_hundred_mebibytes_go_in_parts_by_themselves(
 ) -> None:
     saved: list[Any] = []
     save = MultipartUpload.save_file
-    monkeypatch.setattr(MultipartUpload, "save_file", lambda **given: saved.append(given) or save(**given))
+
+    def noted(**given: Any) -> Any:
+        saved.append(given)
+        return save(**given)
+
+    monkeypatch.setattr(MultipartUpload, "save_file", noted)
     path = tmp_path / "large.zip"
     with path.open("wb") as file:
         for number in range(101):

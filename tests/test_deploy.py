@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
@@ -32,10 +32,13 @@ ROOT = Path(__file__).parents[1]
 PAUSE = 1.0  # seconds between two events of a run
 UPLOAD = 8_000_000  # bytes, above what nginx lets through by itself
 
+Proxy = Callable[[Path, str], contextlib.AbstractContextManager[str]]
+
 
 def documented(start: str) -> str:
     """The code block of docs/server.md that begins so."""
     blocks = re.findall(r"```\w*\n(.*?)```", (ROOT / "docs" / "server.md").read_text(), re.DOTALL)
+    found: str
     (found,) = [block for block in blocks if block.startswith(start)]
     return found
 
@@ -104,7 +107,7 @@ def running(command: list[str], port: int) -> Iterator[None]:
         process.communicate()
 
 
-def slow_work(request: object, beat) -> Outcome:  # type: ignore[no-untyped-def]
+def slow_work(request: object, beat: Callable[..., bool]) -> Outcome:
     beat(lines=[(1.0, "INFO", "begun")])
     time.sleep(PAUSE)
     beat(lines=[(2.0, "INFO", "going on")])
@@ -113,7 +116,7 @@ def slow_work(request: object, beat) -> Outcome:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("proxy", [nginx, caddy])
-def test_the_documented_proxy_lets_everything_through(proxy, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_documented_proxy_lets_everything_through(proxy: Proxy, tmp_path: Path) -> None:
     public = "https://sound.example"
     app = create_app(Settings(data_dir=tmp_path / "data", public_url=public), executor=False)
     service: Service = app.state.service

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
-from workplace import Place
+from workplace import Place, hang_up
 
 from soundlora.server.endpoints import GENERATION
 from soundlora.server.http.app import create_app
@@ -40,12 +41,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def fill(disk: Path) -> Path:
     """Leave no room; returns the file to delete for some."""
     ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(4096)):
-                pass
-        except OSError:
-            return ballast
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    return ballast
 
 
 def objects(disk: Path) -> list[Path]:
@@ -58,15 +57,15 @@ def test_a_result_waits_for_room(disk: Path, tmp_path: Path) -> None:
     request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 25, "seed": 3})
     _, process = place.start()
     place.wait_for_line(request.id, process, "can't be stored yet")
-    beat = place.requests.find(request.id).beat
+    beat = place.find(request.id).beat
     time.sleep(1)
-    assert place.requests.find(request.id).beat > beat
+    assert place.find(request.id).beat > beat
     assert objects(disk) == []
     assert (place.settings.runs / request.id / "audio.wav").exists()
     ballast.unlink()
     assert process.wait(60) == 0
-    process.stdin.close()
-    found = place.requests.find(request.id)
+    hang_up(process)
+    found = place.find(request.id)
     assert (found.status_code, found.attempts) == (200, 1)
     (row,) = place.files.of_request(request.id)
     assert place.files.storage.size(row.key) == row.size
@@ -102,6 +101,7 @@ def test_a_run_on_a_full_disk_is_tried_again_and_then_ends_with_the_reason(disk:
         assert (found.state, found.attempts) == ("queued", attempt)
     ended = place.work()
     assert (ended.status_code, ended.error_type) == (503, "runner_disconnected")
+    assert ended.error is not None
     assert ended.error.startswith("The server's disk is full")
     assert str(tmp_path) not in ended.error
     ballast.unlink()

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -31,7 +32,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
-        self.process: subprocess.Popen | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "SOUNDLORA_LEASE_SECONDS": "5"}
@@ -49,13 +50,14 @@ class Server:
                 assert time.monotonic() < deadline, (self.folder / "serve.log").read_text()
                 time.sleep(0.1)
 
-    def submit(self, endpoint: str, body: dict) -> str | None:
+    def submit(self, endpoint: str, body: dict[str, Any]) -> str | None:
         """The id, None when the server could not be asked: then nothing was accepted, as far as the client knows."""
         address = f"http://127.0.0.1:{self.port}/{endpoint}"
         request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
-                return json.load(answer)["request_id"]
+                request_id: str = json.load(answer)["request_id"]
+                return request_id
         except (OSError, ValueError):
             return None
 
@@ -63,6 +65,11 @@ class Server:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
 
 
 def workers(folder: Path) -> list[int]:
@@ -81,7 +88,9 @@ def workers(folder: Path) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="workers are found by /proc")
-def test_no_request_is_lost_or_ends_twice_however_often_processes_are_killed(tmp_path, monkeypatch):
+def test_no_request_is_lost_or_ends_twice_however_often_processes_are_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOUNDLORA_CACHE", str(tmp_path / "cache"))
     random.seed(7)
     folder = tmp_path / "data"
@@ -89,7 +98,12 @@ def test_no_request_is_lost_or_ends_twice_however_often_processes_are_killed(tmp
     server = Server(folder)
     server.start()
     accepted: dict[str, str] = {}
-    train = {"training_data_url": some_clips(), "number_of_steps": 100, "rank": 8, "audio_duration_seconds": 1}
+    train: dict[str, Any] = {
+        "training_data_url": some_clips(),
+        "number_of_steps": 100,
+        "rank": 8,
+        "audio_duration_seconds": 1,
+    }
     for number in range(KILLS):
         endpoint = TRAINING if number % 5 == 0 else GENERATION
         body = train if endpoint == TRAINING else {"prompt": "rain", "num_frames": 9, "seed": number}
@@ -113,8 +127,7 @@ def test_no_request_is_lost_or_ends_twice_however_often_processes_are_killed(tmp
     while any(found.state != "completed" for found in requests.find_many(accepted)):
         assert time.monotonic() < deadline, "requests are stuck"
         time.sleep(1)
-    server.process.send_signal(signal.SIGTERM)
-    server.process.wait(60)
+    server.stop()
     with database.read() as connection:
         lines = list(connection.execute(sa.select(ledger.c.request_id, ledger.c.units)))
     billed = dict(lines)

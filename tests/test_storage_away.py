@@ -11,7 +11,7 @@ import pytest
 from example_zip import some_clips
 from moto.server import ThreadedMotoServer
 from s3_server import BUCKET, bucket
-from workplace import Place
+from workplace import Place, hang_up
 
 from soundlora.server.endpoints import GENERATION, TRAINING
 
@@ -55,13 +55,13 @@ def test_a_result_waits_for_the_storage(s3: S3, tmp_path: Path) -> None:
     request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 9, "seed": 3})
     _, process = place.start()
     place.wait_for_line(request.id, process, "can't be stored yet")
-    beat = place.requests.find(request.id).beat
+    beat = place.find(request.id).beat
     time.sleep(1)
-    assert place.requests.find(request.id).beat > beat
+    assert place.find(request.id).beat > beat
     s3.restart()
     assert process.wait(120) == 0
-    process.stdin.close()
-    found = place.requests.find(request.id)
+    hang_up(process)
+    found = place.find(request.id)
     assert (found.status_code, found.attempts) == (200, 1)
     (row,) = place.files.of_request(request.id)
     assert place.files.storage.size(row.key) == row.size
@@ -77,8 +77,8 @@ def test_cancelling_ends_the_waiting(s3: S3, tmp_path: Path) -> None:
     place.wait_for_line(request.id, process, "can't be stored yet")
     place.requests.cancel(request.id)
     assert process.wait(60) == 0
-    process.stdin.close()
-    assert place.requests.find(request.id).error_type == "client_cancelled"
+    hang_up(process)
+    assert place.find(request.id).error_type == "client_cancelled"
     place.database.close()
 
 

@@ -5,6 +5,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fal_client
 import httpx2
@@ -12,6 +13,7 @@ import pytest
 from example_zip import some_clips
 from fastapi import FastAPI
 from live_server import live
+from rows import found
 from safetensors.torch import load
 from test_node_client import FOLDER, node  # noqa: F401  (a fixture)
 from waiting import wait_until
@@ -21,7 +23,7 @@ from soundlora.server.endpoints import GENERATION_WITH_LORA, TRAINING
 from soundlora.server.http.app import create_app
 from soundlora.server.settings import Settings
 
-FIELDS = {"number_of_steps": 100, "rank": 8, "audio_duration_seconds": 1}
+FIELDS: dict[str, Any] = {"number_of_steps": 100, "rank": 8, "audio_duration_seconds": 1}
 
 
 @pytest.fixture
@@ -49,13 +51,14 @@ def connected(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def fetched(url: str) -> bytes:
     with urllib.request.urlopen(url) as answer:
-        return answer.read()
+        content: bytes = answer.read()
+    return content
 
 
 # fal_client leaves the connections of its uploads open.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_python_trains_hears_previews_and_generates(app, connected, tmp_path):
+def test_python_trains_hears_previews_and_generates(app: FastAPI, connected: str, tmp_path: Path) -> None:
     archive = tmp_path / "clips.zip"
     archive.write_bytes(fetched(some_clips()))
     fields = FIELDS | {
@@ -63,7 +66,7 @@ def test_python_trains_hears_previews_and_generates(app, connected, tmp_path):
         "trigger_phrase": "zapgun",
         "validation": [{"prompt": "zapgun fast high laser zaps"}],
     }
-    told = []
+    told: list[Any] = []
     result = fal_client.subscribe(TRAINING, fields, with_logs=True, on_queue_update=told.append)
     assert any(line["message"].startswith("Step 100 of 100") for line in told[-1].logs)
     assert len(load(fetched(result["lora_file"]["url"]))) == 2 * 10 * 4
@@ -88,28 +91,28 @@ def test_python_trains_hears_previews_and_generates(app, connected, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cancelled_run_goes_on_in_the_folder_of_a_new_request(app, url):
+def test_a_cancelled_run_goes_on_in_the_folder_of_a_new_request(app: FastAPI, url: str) -> None:
     """Its data lie in that folder, and have moved along."""
     with httpx2.Client(base_url=url) as client:
         fields = FIELDS | {"number_of_steps": 200, "training_data_url": some_clips()}
         requests = app.state.service.requests
         first = client.post(f"/{TRAINING}", json=fields, headers={"X-Fal-Store-IO": "0"}).json()["request_id"]
 
-        def said(request_id):
+        def said(request_id: str) -> list[str]:
             return [line.message for line in requests.log_lines(request_id)]
 
         wait_until(lambda: any(line.startswith("Step ") for line in said(first)), 120)
         client.put(f"/fal-ai/ltx23-trainer-v2/requests/{first}/cancel")
-        wait_until(lambda: requests.find(first).state == "completed", 60)
+        wait_until(lambda: found(requests, first).state == "completed", 60)
         again = client.post(f"/v1/runs/{first}/resume").json()["request_id"]
-        wait_until(lambda: requests.find(again).state == "completed", 240)
-        found = requests.find(again)
-        assert (found.status_code, found.keep_payloads, found.error) == (200, False, None)
+        wait_until(lambda: found(requests, again).state == "completed", 240)
+        ended = found(requests, again)
+        assert (ended.status_code, ended.keep_payloads, ended.error) == (200, False, None)
         assert "Going on with the run of an earlier worker" in said(again)
         assert min(point.step for point in requests.points(again) if point.name == "loss") == 1
 
 
-def test_javascript_trains(app, url, node):  # noqa: F811
+def test_javascript_trains(app: FastAPI, url: str, node: Path) -> None:  # noqa: F811
     done = subprocess.run(
         [node, "scenes.mjs", "training", url, "middleware"],
         cwd=FOLDER,
