@@ -19,6 +19,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def write(path: Path, samples: np.ndarray, rate: int, codec: str) -> Path:
         rate = 48_000  # it knows no other near; the sound is a little higher and shorter
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=rate, layout="stereo", options={"strict": "experimental"})
+        assert isinstance(stream, av.AudioStream)
         packed = np.ascontiguousarray(samples.T).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(packed, format="flt", layout="stereo")
         frame.sample_rate, frame.pts = rate, 0
@@ -104,8 +106,8 @@ def measure_formats(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
             mel(fit(decode(path, BUCKET), BUCKET).samples)
 
         figures[name] = {
-            "decode": per_core(lambda path=path: decode(path, BUCKET), BUCKET, repeats),
-            "fit": per_core(lambda decoded=decoded: fit(decoded, BUCKET), BUCKET, repeats),
+            "decode": per_core(partial(decode, path, BUCKET), BUCKET, repeats),
+            "fit": per_core(partial(fit, decoded, BUCKET), BUCKET, repeats),
             "mel": per_core(mel, BUCKET, repeats),
             "all": per_core(everything, BUCKET, repeats),
         }

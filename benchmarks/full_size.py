@@ -18,8 +18,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import torch
 from table import peak_resident, report, resident, verdict
@@ -70,7 +72,7 @@ def make_checkpoint(path: Path, layers: int) -> None:
     start = write_sparse(path, shapes, metadata)
     audio = Layout(str(path), header_of(path)).audio
     noise = (torch.randn(1 << 25, generator=torch.Generator().manual_seed(0)) * 0.02).bfloat16()
-    content = memoryview(noise.view(torch.uint8).numpy())
+    content = noise.view(torch.uint8).numpy().data
     with path.open("r+b") as file:
         for name in audio:
             begin, end = start[name]
@@ -137,7 +139,7 @@ class Reads:
                 self.bytes[file.path.name] = self.bytes.get(file.path.name, 0) + tensor.nbytes
                 yield name, tensor
 
-        TensorFile.read = counting  # type: ignore[method-assign]
+        patch.object(TensorFile, "read", counting).start()
 
 
 def gpu_peak() -> float:
@@ -168,7 +170,12 @@ def rehearse(folder: Path, layers: int) -> None:
     imports = resident()
     stages, reads = Stages(), Reads()
     checkpoint, encoder = folder / "ltx-2.3-22b-dev.safetensors", folder / "text_encoder"
-    stages("make the files", lambda: (make_checkpoint(checkpoint, layers), make_encoder(encoder, layers)))
+
+    def make_files() -> None:
+        make_checkpoint(checkpoint, layers)
+        make_encoder(encoder, layers)
+
+    stages("make the files", make_files)
     base = Base("full size", checkpoint, encoder)
     contexts = stages("contexts of two captions", lambda: base.contexts(CAPTIONS, DEVICE))
     assert [context.shape for context in contexts] == [(1024, 2048)] * 2
@@ -191,7 +198,11 @@ def rehearse(folder: Path, layers: int) -> None:
 
     def until_checkpoint() -> tuple[list[float], Path, dict[str, Tensor]]:
         first = trainer()
-        losses = [stages(f"training step {step + 1}", lambda step=step: first.step(step).loss) for step in (0, 1)]
+
+        def loss_of(step: int) -> float:
+            return first.step(step).loss
+
+        losses = [stages(f"training step {step + 1}", partial(loss_of, step)) for step in (0, 1)]
         run.checkpoints.mkdir(parents=True)
         path = stages("write a checkpoint", lambda: run.save_checkpoint(2, first.adapter, first.optimizer, {}))
         first.adapter.detach()

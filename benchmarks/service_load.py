@@ -184,7 +184,9 @@ def measure_queue(arguments: argparse.Namespace) -> dict[str, Any]:
     silent = socket.create_server(("127.0.0.1", 0))
     server = Server("--slots", "1")
     try:
-        submits, early, late = [], [], []
+        submits = []
+        early: list[float] = []
+        late: list[float] = []
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/clips.zip"
         body = {"training_data_url": url, "number_of_steps": 100}
         ask(ENDPOINT, body)

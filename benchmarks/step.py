@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -177,7 +178,7 @@ def measure_times(size: str, steps: int, batch: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {way: [] for way in WAYS}
     for number in range(steps + 3):
         for way, step in built.items():
-            taken = seconds_of(lambda step=step, number=number: step(number))  # type: ignore[misc]
+            taken = seconds_of(partial(step, number))
             if number >= 3:
                 times[way].append(taken)
         for rate in rates.values():
