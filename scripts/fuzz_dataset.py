@@ -86,6 +86,7 @@ def make_media(folder: Path) -> dict[str, bytes]:
         target = folder / "media"
         with av.open(str(target), "w", format=container, options=options) as file:
             stream = file.add_stream(codec, rate=rate, layout=layout, options={"strict": "experimental"})
+            assert isinstance(stream, av.AudioStream)
             frame = av.AudioFrame.from_ndarray(noise.reshape(1, -1), format="flt", layout=layout)
             frame.sample_rate, frame.pts = rate, 0
             converter = av.AudioResampler(stream.format, layout, rate, frame_size=stream.frame_size or None)

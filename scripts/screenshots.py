@@ -9,12 +9,14 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 MINUTES = 10
-LOOKS = ("light", "dark")
+Look = Literal["light", "dark"]
+LOOKS: tuple[Look, ...] = ("light", "dark")
 WIDTH, HEIGHT = 1200, 860
 COLOURS = 128
 STEPS = "240"
@@ -68,7 +70,7 @@ def wait_for(url: str) -> None:
             time.sleep(0.3)
 
 
-def tab(browser: Browser, url: str, look: str) -> Page:
+def tab(browser: Browser, url: str, look: Look) -> Page:
     page = browser.new_page(color_scheme=look, reduced_motion="reduce")
     page.set_default_timeout(MINUTES * 60_000)
     page.goto(url)
