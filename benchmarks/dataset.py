@@ -1,6 +1,6 @@
 """How fast data sets are read, and in how much memory.
 
-    .venv/bin/python benchmarks/dataset.py [--base nano] [--repeats 3]
+    .venv/bin/python benchmarks/dataset.py [--base nano] [--repeats 3] [--record]
 
 Decoding, fitting with all measurements, and the mel front end, for each format, in seconds of sound per second of one
 core; encoding by the audio VAE; `soundlora inspect` as a command, on 50 clips of 10 s; memory at 10 and 1,000 clips.
@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from table import MB, report, verdict
+from history import Figure
+from table import MB, add_record, report
 
 RATE, SECONDS = 44_100, 20.0
 BUCKET = 18.0
-INSPECTED, INSPECTED_SECONDS, INSPECT_GOAL = 50, 10.0, 1.0
-MEMORY_GOAL = 300 * MB
+INSPECTED, INSPECTED_SECONDS, INSPECT_GOAL = 50, 10.0, 1
+MEMORY_GOAL = 300  # MB
 FORMATS = {
     "wav, 16 bits": ("a.wav", "pcm_s16le"),
     "wav, float": ("a.wav", "pcm_f32le"),
@@ -179,6 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="nano")
     parser.add_argument("--repeats", type=int, default=3)
+    add_record(parser)
     arguments = parser.parse_args()
     # For the processes that are started here too.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -188,42 +190,22 @@ def main() -> None:
         encoding = measure_encoding(arguments.base, arguments.repeats)
         inspected = measure_inspect(folder, arguments.repeats)
         memory = measure_memory(folder)
-    rows: list[tuple[str, str, str, str]] = [
-        (
-            f"{name}: decode + fit + mel",
-            f"{speeds['all']:.0f} × real time",
-            "",
-            f"{speeds['decode']:.0f} × decode, {speeds['fit']:.0f} × fit, {speeds['mel']:.0f} × mel",
-        )
-        for name, speeds in formats.items()
+    speeds = [
+        Figure(f"{name} | {column}", each[part], "× real time")
+        for name, each in formats.items()
+        for column, part in (("all of it", "all"), ("decoding", "decode"), ("fitting", "fit"), ("mel", "mel"))
     ]
-    rows.append((f"audio VAE of {arguments.base}, mel included", f"{encoding:.1f} × real time", "", ""))
+    speeds.append(Figure(f"{arguments.base}'s audio VAE, mel included | all of it", encoding, "× real time"))
+    title = f"Data sets: clips of {BUCKET:g} s, stereo, {RATE} Hz, one core"
+    details: dict[str, Any] = {"base": arguments.base, "per_core": formats, "encoding": encoding}
+    report("dataset", title, speeds, details, arguments.record)
+    figures = []
     for what, times in inspected.items():
-        rows.append(
-            (
-                f"inspect, {INSPECTED} clips of {INSPECTED_SECONDS:g} s, {what}",
-                f"{times['wall']:.2f} s, {times['processor']:.2f} s of processor time",
-                f"{INSPECT_GOAL:g} s",
-                verdict(times["wall"], INSPECT_GOAL),
-            )
-        )
-    for count, held in memory.items():
-        rows.append(
-            (
-                f"memory, {count:,} clips",
-                f"{held / MB:.0f} MB",
-                f"{MEMORY_GOAL / MB:.0f} MB",
-                verdict(held, MEMORY_GOAL),
-            )
-        )
-    figures: dict[str, Any] = {
-        "base": arguments.base,
-        "times_real_time_per_core": formats,
-        "encoding_times_real_time": encoding,
-        "inspect_seconds": inspected,
-        "memory_bytes": memory,
-    }
-    report("dataset", f"Data sets: clips of {BUCKET:g} s, stereo, {RATE} Hz, one core", rows, figures)
+        figures.append(Figure(f"a {what}", times["wall"], "s", INSPECT_GOAL))
+        figures.append(Figure(f"a {what}, processor time", times["processor"], "s"))
+    figures += [Figure(f"memory, {count:,} clips", held / MB, "MB", MEMORY_GOAL) for count, held in memory.items()]
+    title = f"soundlora inspect: {INSPECTED} clips of {INSPECTED_SECONDS:g} s"
+    report("inspect", title, figures, {"seconds": inspected, "memory_bytes": memory}, arguments.record)
 
 
 if __name__ == "__main__":

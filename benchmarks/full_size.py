@@ -1,6 +1,6 @@
 """A rehearsal of LTX 2.3's full size on a GPU or a CPU, with files of its layout and without its weights.
 
-    .venv/bin/python benchmarks/full_size.py [--layers 48] [--folder FOLDER]
+    .venv/bin/python benchmarks/full_size.py [--layers 48] [--folder FOLDER] [--record]
 
 Makes a checkpoint of 46 GB, of which the video tensors are holes and the audio tensors small random values (8.5 GB on
 the disk), and a Gemma directory of 24 GB that is all holes. Then, as `soundlora train` does it: contexts of two
@@ -20,11 +20,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from unittest.mock import patch
 
 import torch
-from table import peak_resident, report, resident, verdict
+from history import Figure
+from table import add_record, peak_resident, report, resident
 from torch import Tensor
 
 from soundlora.lora.adapter import Adapter
@@ -44,7 +45,7 @@ from soundlora.weights.full_size import GEMMA_3_12B_CONFIG, LTX_2_3
 
 SECONDS, RANK = 5.0, 32
 GIB, GB = 1 << 30, 1e9
-GOAL_GIB, GOAL_GPU_GIB, GOAL_GB = 12.0, 11.0, 10.0
+GOAL_GIB, GOAL_GPU_GIB, GOAL_GB = 12, 11, 10
 LAYOUT = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "full_size_layout.json.gz"
 CAPTIONS = ("a laser zaps twice, then a low hum", "noise, hiss, clipping")
 DEVICE = pick_device()
@@ -151,22 +152,21 @@ class Stages:
     """Seconds of every stage, and the most memory held by its end."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[str, str, str, str]] = []
-        self.figures: dict[str, Any] = {}
+        self.figures: list[Figure] = []
 
     def __call__(self, what: str, action: Callable[[], T]) -> T:
         began = time.perf_counter()
         result = action()
-        taken = time.perf_counter() - began
-        peak, on_gpu = peak_resident() / GIB, gpu_peak()
-        gpu = f", on the GPU {on_gpu:.2f}" if DEVICE.type == "cuda" else ""
-        self.rows.append((what, f"{taken:.1f} s", "", f"{peak:.2f} GiB at most so far{gpu}"))
-        self.figures[what] = {"seconds": taken, "peak_gib": peak, "gpu_peak_gib": on_gpu}
-        print(*self.rows[-1], file=sys.stderr, flush=True)
+        new = [Figure(what, time.perf_counter() - began, "s")]
+        new.append(Figure(f"{what}, memory at most so far", peak_resident() / GIB, "GiB"))
+        if DEVICE.type == "cuda":
+            new.append(Figure(f"{what}, GPU memory at most so far", gpu_peak(), "GiB"))
+        print(*(f"{each.name}: {each.value:.2f} {each.unit}" for each in new), sep="\n", file=sys.stderr, flush=True)
+        self.figures += new
         return result
 
 
-def rehearse(folder: Path, layers: int) -> None:
+def rehearse(folder: Path, layers: int, record: str | None) -> None:
     imports = resident()
     stages, reads = Stages(), Reads()
     checkpoint, encoder = folder / "ltx-2.3-22b-dev.safetensors", folder / "text_encoder"
@@ -232,31 +232,33 @@ def rehearse(folder: Path, layers: int) -> None:
     peak, read = peak_resident() / GIB, reads.bytes[checkpoint.name] / GB
     gemma_read = reads.bytes[gemma.SINGLE_FILE] / GB
     whole = layers == LTX_2_3.transformer.layers
-    rows = stages.rows
+    figures = stages.figures
+
+    def add(name: str, value: float, unit: str, goal: float | None = None) -> None:
+        figures.append(Figure(name, value, unit, goal if whole else None))
+
     if DEVICE.type == "cuda":
-        on_gpu = gpu_peak()
-        reached = verdict(on_gpu, GOAL_GPU_GIB) if whole else ""
-        rows.append(("GPU memory", f"{on_gpu:.2f} GiB", f"{GOAL_GPU_GIB:g} GiB", reached))
-    rows += [
-        ("memory, imports included", f"{peak:.2f} GiB", f"{GOAL_GIB:g} GiB", verdict(peak, GOAL_GIB) if whole else ""),
-        ("planned, without the imports", f"{plan.peak / GIB:.2f} GiB", "", why),
-        ("read of the checkpoint", f"{read:.2f} GB", f"{GOAL_GB:g} GB", verdict(read, GOAL_GB) if whole else ""),
-        ("read of Gemma", f"{gemma_read:.1f} GB", "", "holes"),
-        ("LoRA", f"{len(pairs)} pairs", f"{10 * LTX_2_3.transformer.layers} pairs", "reached" if whole else ""),
-        ("the checkpoint's length", f"{checkpoint.stat().st_size / GB:.2f} GB", "", ""),
-    ]
-    title = f"Full size: {layers} of 48 blocks, clips of {SECONDS:g} s, rank {RANK}, base held in bf16"
-    figures = {"layers": layers, "losses": losses, "peak_gib": peak, "read": reads.bytes, "stages": stages.figures}
-    report("full_size", title, rows, figures)
+        add("GPU memory", gpu_peak(), "GiB", GOAL_GPU_GIB)
+    add("memory, imports included", peak, "GiB", GOAL_GIB)
+    add("planned, without the imports", plan.peak / GIB, "GiB")
+    add("read of the checkpoint", read, "GB", GOAL_GB)
+    add("read of Gemma, which is all holes", gemma_read, "GB")
+    add("the LoRA", len(pairs), "pairs", 10 * LTX_2_3.transformer.layers)
+    add("the checkpoint's length", checkpoint.stat().st_size / GB, "GB")
+    title = f"Full size: {layers} of 48 blocks, clips of {SECONDS:g} s, rank {RANK}, base held in bf16; {why}"
+    details = {"layers": layers, "losses": losses, "read": reads.bytes, "figures": [vars(each) for each in figures]}
+    # Fewer blocks are another benchmark.
+    report("full_size" if whole else f"full_size_{layers}_blocks", title, figures, details, record)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=48, help="of transformer and text encoder; fewer are a quick try")
     parser.add_argument("--folder", type=Path, help="for the files, 10 GB; they are deleted afterwards")
+    add_record(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        rehearse(Path(folder), arguments.layers)
+        rehearse(Path(folder), arguments.layers, arguments.record)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How long a sound of 5 s takes with 30 steps, classifier-free and spatio-temporal guidance.
 
-    .venv/bin/python benchmarks/generation.py [--base nano] [--repeats 3]
+    .venv/bin/python benchmarks/generation.py [--base nano] [--repeats 3] [--record]
 
 Wall clock of `soundlora generate` as a command, imports included: for a new prompt, and for one whose context is in the
 cache. And where that time goes, within one process.
@@ -20,10 +20,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from table import report, verdict
+from history import Figure
+from table import add_record, report
 
 SECONDS, STEPS, CFG, STG = 5.0, 30, 3.0, 1.0
-GOAL = 10.0
+GOAL = 10
 PROMPT, NEGATIVE = "rain on a tin roof", "silence"
 
 
@@ -68,7 +69,7 @@ def measure_parts(arguments: argparse.Namespace) -> dict[str, float]:
     mark()
     codec.decode(latents)
     mark()
-    names = ("import torch and soundlora", "load", "contexts", "sampling", "decode")
+    names = ("imports of torch and soundlora", "loading", "contexts", "sampling", "decoding")
     return {name: end - start for name, (start, end) in zip(names, pairwise(marks), strict=True)}
 
 
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--base", default="nano")
     parser.add_argument("--text-encoder", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
+    add_record(parser)
     parser.add_argument("--parts", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.parts:
@@ -96,19 +98,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         again = [measure_command(arguments, cache) for _ in range(arguments.repeats + 1)][1:]
     parts = parts_in_fresh_process()
-    middle = statistics.median(times)
-    rows: list[tuple[str, str, str, str]] = [
-        (f"a new prompt, median of {len(times)}", f"{middle:.1f} s", f"{GOAL:g} s", verdict(middle, GOAL)),
-        ("a new prompt, best", f"{min(times):.1f} s", "", ""),
-        (
-            f"the same prompt again, median of {len(again)}",
-            f"{statistics.median(again):.1f} s",
-            f"{GOAL:g} s",
-            verdict(statistics.median(again), GOAL),
-        ),
-        *((f"of one run: {name}", f"{seconds:.2f} s", "", "") for name, seconds in parts.items()),
+    figures = [
+        Figure("a new prompt, median", statistics.median(times), "s", GOAL),
+        Figure("a new prompt, best", min(times), "s"),
+        Figure("the same prompt again, median", statistics.median(again), "s", GOAL),
+        *(Figure(f"of one run: {name}", seconds, "s") for name, seconds in parts.items()),
     ]
-    figures: dict[str, Any] = {
+    details: dict[str, Any] = {
         "base": arguments.base,
         "new_prompt_seconds": times,
         "again_seconds": again,
@@ -117,8 +113,9 @@ def main() -> None:
     report(
         "generation",
         f"Generating {SECONDS:g} s with {arguments.base}: {STEPS} steps, CFG {CFG:g}, STG {STG:g}",
-        rows,
         figures,
+        details,
+        arguments.record,
     )
 
 

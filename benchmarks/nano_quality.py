@@ -1,6 +1,6 @@
 """How good nano is, and what a LoRA learns on it. Takes an hour and a half.
 
-    .venv/bin/python benchmarks/nano_quality.py --recordings FOLDER [--base nano] [--parts codec families …]
+    .venv/bin/python benchmarks/nano_quality.py --recordings FOLDER [--base nano] [--parts codec families …] [--record]
 
 FOLDER holds the unpacked Debian packages sonic-pi-samples and sound-theme-freedesktop, which no training has heard:
 see recipes/nano/unseen.py. All judging is of finished sound, as a user hears it, from its log-mel at 16 kHz.
@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from table import report
+from history import Figure
+from table import add_record, report
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "nano"))
 
@@ -197,47 +198,43 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--prompts", type=int, default=4, help="of each family")
     parser.add_argument("--sounds", nargs="+", help="names of the unseen sounds to learn; all by default")
+    add_record(parser)
     parser.add_argument("--keep", type=Path, help="folder for the LoRA runs; finished ones in it are used again")
     arguments = parser.parse_args()
     # Contexts of prompts are cached; a benchmark must not leave its own in the user's cache.
     os.environ["SOUNDLORA_CACHE"] = tempfile.mkdtemp()
-    figures: dict[str, Any] = {"load_seconds": load_time(arguments.base)}
-    rows = [("nano: all parts loaded", f"{figures['load_seconds']:.2f} s", "2 s", "")]
+    details: dict[str, Any] = {"load_seconds": load_time(arguments.base)}
+    figures = [Figure("all parts loaded", details["load_seconds"], "s", 2)]
 
-    def add(what: str, value: float, goal: float, share: bool = True) -> None:
-        shown, wanted = (f"{value:.0%}", f"{goal:.0%}") if share else (f"{value:.2f}", f"{goal:g}")
-        reached = value >= goal if share else value <= goal
-        rows.append((what, shown, ("≥ " if share else "≤ ") + wanted, "reached" if reached else "missed"))
+    def add(name: str, value: float, unit: str, goal: float) -> None:
+        figures.append(Figure(name, 100 * value if unit == "% right" else value, unit, goal))
 
     if "codec" in arguments.parts:
-        codec = figures["codec"] = measure_codec(arguments.base, arguments.recordings)
-        add(f"codec, log-mel L1, {codec['recordings']} unseen recordings, nats", codec["codec"], 0.8, share=False)
-        add("VAE alone, nats", codec["vae"], 0.25, share=False)
+        codec = details["codec"] = measure_codec(arguments.base, arguments.recordings)
+        add(f"codec, log-mel L1, {codec['recordings']} unseen recordings", codec["codec"], "nats", 0.8)
+        add("VAE alone", codec["vae"], "nats", 0.25)
     if set(arguments.parts) - {"codec"}:
         sounds = Sounds()
-        figures["judge"] = sounds.accuracy
-        add("judge on held-out real renderings", sounds.accuracy, 0.97)
+        details["judge"] = sounds.accuracy
+        add("judge on held-out real renderings", sounds.accuracy, "% right", 97)
     if "families" in arguments.parts:
-        families = figures["families"] = measure_families(Generator(arguments.base), sounds, arguments.prompts)
-        add(f"prompts judged their family, {len(FAMILIES)} families × {arguments.prompts}", families["right"], 0.85)
+        families = details["families"] = measure_families(Generator(arguments.base), sounds, arguments.prompts)
+        of = f"{len(FAMILIES)} families × {arguments.prompts}"
+        add(f"prompts judged their family, {of}", families["right"], "% right", 85)
     if "attributes" in arguments.parts:
-        attributes = figures["attributes"] = measure_attributes(Generator(arguments.base), 4)
-        add("attribute obeyed, in pairs", attributes["right"], 0.8)
+        attributes = details["attributes"] = measure_attributes(Generator(arguments.base), 4)
+        add("attribute obeyed, in pairs", attributes["right"], "% right", 80)
     if "learning" in arguments.parts:
         every = synthesised() + recorded(arguments.recordings)
         targets = [target for target in every if not arguments.sounds or target.name in arguments.sounds]
-        learning = figures["learning"] = measure_learning(arguments.base, sounds, targets, arguments.keep)
-        add(
-            f"LoRA, {STEPS} steps: distance to the sound ÷ the base's, mean of {len(targets)}",
-            learning["ratio"],
-            0.35,
-            False,
-        )
-        add("LoRA: nearer to its sound than to any family, share of seeds", learning["nearest"], 0.8)
-        add("LoRA: prompts of other families still judged theirs", learning["others_kept"], 0.7)
+        learning = details["learning"] = measure_learning(arguments.base, sounds, targets, arguments.keep)
+        of = f"LoRA, {STEPS} steps, mean of {len(targets)}"
+        add(f"{of}: distance to the sound", learning["ratio"], "of the base's", 0.35)
+        add("LoRA: nearer to its sound than to any family, share of seeds", learning["nearest"], "% right", 80)
+        add("LoRA: prompts of other families still judged theirs", learning["others_kept"], "% right", 70)
         if learning["slowest_seconds"] is not None:
-            add("LoRA: slowest whole run, seconds", learning["slowest_seconds"], 180, share=False)
-    report("nano_quality", "The quality of nano, judged on finished sound.", rows, figures)
+            add("LoRA: slowest whole run", learning["slowest_seconds"], "s", 180)
+    report("nano_quality", "The quality of nano, judged on finished sound.", figures, details, arguments.record)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the server costs and stands, on loopback: polling beside a training, a long queue, and rest.
 
-    .venv/bin/python benchmarks/service_load.py [--clients 100] [--seconds 30] [--queue 1000]
+    .venv/bin/python benchmarks/service_load.py [--clients 100] [--seconds 30] [--queue 1000] [--record]
 
 The clients are bare sockets in one process beside the server, so that they cost as little as clients can.
 """
@@ -24,7 +24,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from table import MB, report
+from history import Figure
+from table import MB, add_record, report
 
 ROOT = Path(__file__).resolve().parents[1]
 ENDPOINT = "fal-ai/ltx23-trainer-v2/t2a"
@@ -228,26 +229,28 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--queue", type=int, default=1000)
+    add_record(parser)
     arguments = parser.parse_args()
     rest, queue, polling = measure_rest(), measure_queue(arguments), measure_polling(arguments)
-    rows: list[tuple[str, str, str, str]] = []
-
-    def add(what: str, value: float, shown: str, goal: float | None, wanted: str = "") -> None:
-        rows.append((what, shown, wanted, "" if goal is None else "reached" if value <= goal else "missed"))
-
-    add("start to the first answer", rest["start_seconds"], f"{rest['start_seconds']:.2f} s", 2, "2 s")
-    add("memory at rest", rest["memory_bytes"], f"{rest['memory_bytes'] / MB:.0f} MB", 150 * MB, "150 MB")
-    add("share of a core at rest", rest["share_of_core"], f"{rest['share_of_core']:.2%}", 0.01, "1 %")
-    add(f"{arguments.queue} submits, p99", queue["submit_p99_ms"], f"{queue['submit_p99_ms']:.0f} ms", 100, "100 ms")
-    add("status, first fifth of the queue", 0, f"{queue['status_first_fifth_ms']:.1f} ms", None)
-    flat = queue["status_last_fifth_ms"] / queue["status_first_fifth_ms"]
-    add("status, last fifth of the queue", flat, f"{queue['status_last_fifth_ms']:.1f} ms", 1.5, "flat")
     who = f"{arguments.clients} clients, {arguments.seconds:g} s beside a training"
-    add(f"{who}: wrong answers of {polling['polls']}", polling["errors"], str(polling["errors"]), 0, "0")
-    add(f"{who}: p99", polling["p99_ms"], f"{polling['p99_ms']:.0f} ms", 300, "300 ms")
-    add("the training slowed by", polling["slowed"], f"{polling['slowed']:.0%}", 0.15, "15 %")
-    add("the server's share of a core meanwhile", 0, f"{polling['server_share_of_core']:.0%}", None)
-    report("service_load", "The server under load, on loopback", rows, {"rest": rest, "queue": queue, **polling})
+    first, last = queue["status_first_fifth_ms"], queue["status_last_fifth_ms"]
+    figures = [
+        Figure("start to the first answer", rest["start_seconds"], "s", 2),
+        Figure("memory at rest", rest["memory_bytes"] / MB, "MB", 150),
+        Figure("share of a core at rest", 100 * rest["share_of_core"], "% of a core", 1),
+        Figure(f"{arguments.queue:,} submits, p99", queue["submit_p99_ms"], "ms", 100),
+        Figure("a status, first fifth of the queue", first, "ms"),
+        Figure("a status, last fifth of the queue", last, "ms"),
+        # Up to there it is called flat.
+        Figure("the last fifth against the first", last / first, "times the first fifth", 1.5),
+        Figure(f"{who}: answers", polling["polls"], "answers"),
+        Figure(f"{who}: wrong ones", polling["errors"], "wrong answers", 0),
+        Figure(f"{who}: p99", polling["p99_ms"], "ms", 300),
+        Figure("the training slowed by", 100 * polling["slowed"], "%", 15),
+        Figure("the server's share of a core meanwhile", 100 * polling["server_share_of_core"], "% of a core"),
+    ]
+    details = {"rest": rest, "queue": queue, **polling}
+    report("service_load", "The server under load, on loopback", figures, details, arguments.record)
 
 
 if __name__ == "__main__":

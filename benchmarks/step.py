@@ -1,6 +1,6 @@
 """A training step on whatever device there is: its work, its share of the device's matrix rate, its memory.
 
-    .venv/bin/python benchmarks/step.py [--sizes nano mid full] [--steps 20] [--batch-size 1]
+    .venv/bin/python benchmarks/step.py [--sizes nano mid full] [--steps 20] [--batch-size 1] [--record]
 
 Some ways of running the same transformer with random weights take turns in one process:
 
@@ -27,7 +27,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from table import MB, peak_resident, report, resident
+from history import Figure
+from table import MB, add_record, peak_resident, report, resident
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -45,7 +46,7 @@ from soundlora.weights.full_size import LTX_2_3
 
 SECONDS, RANK = 5.0, 32
 STEPS = 2000  # of the run whose steps are measured: on a GPU a run is compiled if it is long enough
-GOAL_RATIO, GOAL_SHARE = 6.0, 0.45
+GOAL_RATIO, GOAL_PERCENT = 6, 45
 NARROW = ("ours, bf16",) if pick_device().type == "cpu" and multiplies_in_bf16() else ()
 WAYS = ("ours", *NARROW, "usual", "usual, both")
 
@@ -208,34 +209,28 @@ def in_fresh_process(*arguments: str) -> dict[str, Any]:
     return result
 
 
-def rows_of(size: str, times: dict[str, Any], memory: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    rows = []
+def figures_of(size: str, batch: int, times: dict[str, Any], memory: dict[str, Any]) -> list[Figure]:
+    # At full size a table has a column a batch.
+    column = f" | batch {batch}" if size == "full" or batch > 1 else ""
     medians = {way: statistics.median(times["seconds"][way]) for way in WAYS}
+    figures = []
+
+    def add(name: str, value: float, unit: str, goal: float | None = None) -> None:
+        figures.append(Figure(name + column, value, unit, goal if size == "mid" and batch == 1 else None))
+
     for way in WAYS:
-        median, flop = medians[way], times["flop"][way]
-        rows.append((
-            f"{size}, {way}",
-            f"{median * 1000:.0f} ms, best {min(times['seconds'][way]) * 1000:.0f}",
-            "",
-            f"{flop / 1e12:.4f} TFLOP, {flop / median / times['rates'][way]:.0%} of the matrix rate, "
-            f"{memory[way]['bytes'] / MB:.0f} MB",
-        ))  # fmt: skip
-    share = times["flop"]["ours"] / medians["ours"] / times["rates"]["ours"]
-    held = size == "mid"
+        flop, rate = times["flop"][way], times["rates"][way]
+        add(way, medians[way] * 1000, "ms")
+        add(f"{way}, best", min(times["seconds"][way]) * 1000, "ms")
+        add(f"{way}, work", flop / 1e12, "TFLOP")
+        goal = GOAL_PERCENT if way == "ours" else None
+        add(f"{way}, share of the matrix rate", 100 * flop / medians[way] / rate, "% of the matrix rate", goal)
+        add(f"{way}, memory", memory[way]["bytes"] / MB, "MB")
     for way in ("ours", *NARROW):
-        ratio, more = medians["usual"] / medians[way], medians["usual, both"] / medians[way]
-        rows.append((f"{size}: usual / {way}", f"{ratio:.1f} times", *judged(ratio, GOAL_RATIO, "{:g} times", held)))
-        rows.append((f"{size}: usual, both / {way}", f"{more:.1f} times", "", ""))
-    rows.append((f"{size}: share of the matrix rate", f"{share:.0%}", *judged(share, GOAL_SHARE, "{:.0%}", held)))
-    for way in ("ours", *NARROW):
-        rows.append((f"{size}: matrix rate, {way}", f"{times['rates'][way] / 1e12:.3f} TFLOP/s", "", ""))
-    return rows
-
-
-def judged(value: float, goal: float, form: str, held: bool) -> tuple[str, str]:
-    if not held:
-        return "", ""
-    return form.format(goal), "reached" if value >= goal else "missed"
+        add(f"usual / {way}", medians["usual"] / medians[way], "times", GOAL_RATIO)
+        add(f"usual, both / {way}", medians["usual, both"] / medians[way], "times")
+        add(f"matrix rate, {way}", times["rates"][way] / 1e12, "TFLOP/s")
+    return figures
 
 
 def main() -> None:
@@ -243,6 +238,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=("nano", "mid", "full"), help="full needs a GPU")
     parser.add_argument("--steps", type=int, default=20, help="that are measured, after three that are not")
     parser.add_argument("--batch-size", type=int, default=1)
+    add_record(parser)
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     batch = arguments.batch_size
@@ -253,17 +249,13 @@ def main() -> None:
         return
     sizes = arguments.sizes or ["nano", "mid", *(["full"] if torch.cuda.is_available() else [])]
     flags = ["--batch-size", str(batch), "--steps", str(arguments.steps)]
-    rows, figures = [], {}
+    dtype = str(compute_dtype(pick_device())).removeprefix("torch.")
     for size in sizes:
         times = in_fresh_process(*flags, "--part", "times", size)
         memory = {way: in_fresh_process(*flags, "--part", way, size) for way in WAYS}
-        of_size = rows_of(size, times, memory)
-        print(*map(" ".join, of_size), sep="\n", file=sys.stderr, flush=True)  # should a later size be cut off
-        rows += of_size
-        figures[size] = {"times": times, "memory": memory}
-    dtype = str(compute_dtype(pick_device())).removeprefix("torch.")
-    title = f"A training step: batch {batch}, clips of {SECONDS:g} s, rank {RANK}, {dtype}, {arguments.steps} each"
-    report("step", title, rows, {"batch_size": batch, "dtype": dtype, "sizes": figures})
+        title = f"A step, {size}: batch {batch}, clips of {SECONDS:g} s, rank {RANK}, {dtype}, {arguments.steps} each"
+        details = {"batch_size": batch, "dtype": dtype, "times": times, "memory": memory}
+        report(f"step_{size}", title, figures_of(size, batch, times, memory), details, arguments.record)
 
 
 if __name__ == "__main__":

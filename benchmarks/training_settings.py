@@ -1,6 +1,6 @@
 """What settings do to the loss on clips kept out: short runs on examples/clips that differ in one thing each.
 
-    .venv/bin/python benchmarks/training_settings.py [--steps 200] [--base nano] [--seed 42]
+    .venv/bin/python benchmarks/training_settings.py [--steps 200] [--base nano] [--seed 42] [--record]
 
 The loss tells how well clips that were not trained on are predicted; how a LoRA sounds it does not tell.
 """
@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from table import report
+from history import Figure
+from table import add_record, report
 
 from soundlora import train
 
@@ -40,20 +41,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--base", default="nano")
     parser.add_argument("--seed", type=int, default=42)
+    add_record(parser)
     options = parser.parse_args()
 
-    rows, figures = [], {}
+    figures, details = [], {}
     for name, change in variants(options.steps).items():
         began = time.time()
         with tempfile.TemporaryDirectory() as folder:
             settings = {"steps": options.steps, "base": options.base, "seed": options.seed} | change
             fit = train(CLIPS, Path(folder, "run"), hold_out=HOLD_OUT, validation_prompts=[], **settings).fit
-        figures[name] = {**fit.to_json(), "seconds": time.time() - began}
+        details[name] = {**fit.to_json(), "seconds": time.time() - began}
         base, final = fit.base_loss or 0.0, fit.final_loss or 0.0
-        print(f"{name}: {base:.3f} → {final:.3f}", flush=True)
-        rows.append((name, f"{1 - final / base:.1%}, from {base:.3f} to {final:.3f}", "", f"lowest at {fit.best_step}"))
+        print(f"{name}: {base:.3f} → {final:.3f}, lowest at {fit.best_step}", flush=True)
+        figures.append(Figure(name, 100 * (1 - final / base), "% lower"))
     title = f"Fall of the loss on {HOLD_OUT} clips kept out of {CLIPS.name}; {options.base}, {options.steps} steps."
-    report("training_settings", title, rows, figures)
+    report("training_settings", title, figures, details, options.record)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How fast a LoRA trains and how much memory that takes: batch 1, clips of 5 s, rank 32.
 
-    .venv/bin/python benchmarks/training_step.py [--base nano] [--steps 300]
+    .venv/bin/python benchmarks/training_step.py [--base nano] [--steps 300] [--record]
 
 Measured in fresh processes: the steps alone, and a whole run on examples/clips with encoding and previews.
 """
@@ -17,10 +17,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from table import MB, peak_resident, report, resident, verdict
+from history import Figure
+from table import MB, add_record, peak_resident, report, resident
 
 SECONDS, RANK, RUN_STEPS = 5.0, 32, 2000
-GOAL_MS, GOAL_MB, GOAL_RUN = 50.0, 300.0, 120.0
+GOAL_MS, GOAL_MB, GOAL_RUN = 50, 300, 120
 CLIPS = Path(__file__).resolve().parents[1] / "examples" / "clips"
 
 
@@ -107,26 +108,28 @@ def main() -> None:
     parser.add_argument("--text-encoder", type=Path)
     parser.add_argument("--steps", type=int, default=300, help="that are measured")
     parser.add_argument("--warmup", type=int, default=30, help="steps before them that are not")
+    add_record(parser)
     parser.add_argument("--part", choices=("steps", "run"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:
         print(json.dumps(measure_steps(arguments) if arguments.part == "steps" else measure_run(arguments)))
         return
     steps, run = in_fresh_process("steps"), in_fresh_process("run")
-    median, whole, memory = steps["median_ms"], steps["mean_ms"] * RUN_STEPS / 1000, steps["memory_bytes"] / MB
+    whole = steps["mean_ms"] * RUN_STEPS / 1000
     report(
         "training_step",
         f"Training {arguments.base}: batch 1, clips of {SECONDS:g} s, rank {RANK}, {arguments.steps} steps",
         [
-            ("a step, median", f"{median:.1f} ms", f"{GOAL_MS:g} ms", verdict(median, GOAL_MS)),
-            ("a step, 90th percentile", f"{steps['p90_ms']:.1f} ms", "", ""),
-            ("speed", f"{1000 / steps['mean_ms']:.1f} steps/s", "", ""),
-            (f"{RUN_STEPS:,} steps, from the mean", f"{whole:.0f} s", f"{GOAL_RUN:g} s", verdict(whole, GOAL_RUN)),
-            ("memory of the steps above the imports", f"{memory:.0f} MB", f"{GOAL_MB:g} MB", verdict(memory, GOAL_MB)),
-            ("memory of a whole run above the imports", f"{run['memory_bytes'] / MB:.0f} MB", "", ""),
-            (f"a whole run of {arguments.steps} steps with previews", f"{run['seconds']:.1f} s", "", ""),
+            Figure("a step, median", steps["median_ms"], "ms", GOAL_MS),
+            Figure("a step, 90th percentile", steps["p90_ms"], "ms"),
+            Figure("speed", 1000 / steps["mean_ms"], "steps/s"),
+            Figure(f"{RUN_STEPS:,} steps, from the mean", whole, "s", GOAL_RUN),
+            Figure("memory of the steps above the imports", steps["memory_bytes"] / MB, "MB", GOAL_MB),
+            Figure("memory of a whole run above the imports", run["memory_bytes"] / MB, "MB"),
+            Figure(f"a whole run of {arguments.steps} steps with previews", run["seconds"], "s"),
         ],
         {"base": arguments.base, "steps_measured": arguments.steps, "steps": steps, "run": run},
+        arguments.record,
     )
 
 
