@@ -52,7 +52,7 @@ class MachineError(RuntimeError):
 
 _PUBLIC: dict[Lack, str] = {
     "memory": "The server has too little memory for this request; try again later, or ask for less.",
-    "disk": "The server has no room left on its disk; try again later.",
+    "disk": "The server's disk is full; try again later.",
     "network": "The server can't reach another server that it needs; try again later.",
     "files": "The server can't use its base or one of its folders; whoever runs it finds the reason in its log.",
     "processes": "The server has lost one of the processes of this run; try again.",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import wave
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from soundlora.audio.wav import read_wav, write_wav
+from soundlora.errors import MachineError
 
 
 def written(path: Path) -> np.ndarray:
@@ -42,9 +44,9 @@ def test_channels_stay_apart_and_reading_undoes_writing(tmp_path: Path) -> None:
 
 def test_a_half_written_file_never_has_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: wave.Wave_write, data: bytes) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(wave.Wave_write, "writeframes", broken)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(MachineError, match="no space"):
         write_wav(tmp_path / "sound.wav", torch.zeros(2, 10), 48_000)
     assert not (tmp_path / "sound.wav").exists()

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,14 @@ from soundlora.dataset.decode import Audio
 from soundlora.dataset.report import DatasetReport
 from soundlora.errors import InputError
 from soundlora.net.download import FileDownloadError
+from soundlora.wording import command_line_words, wording
+
+
+@pytest.fixture(autouse=True)
+def _on_the_command_line() -> Iterator[None]:
+    """Whose words the sentences are in."""
+    with wording(command_line_words):
+        yield
 
 
 def clips_of(source: str | Path, **settings: Any) -> tuple[list[Clip], DatasetReport]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,14 @@ from support import CPU, TINY_ENCODER, assert_matches, parity_cases
 
 from soundlora.errors import InputError
 from soundlora.model.text_encoder import TextEncoder, check_directory, fingerprint
+from soundlora.wording import command_line_words, wording
+
+
+@pytest.fixture(autouse=True)
+def _on_the_command_line() -> Iterator[None]:
+    """Whose words the sentences are in."""
+    with wording(command_line_words):
+        yield
 
 
 @parity_cases("tokenize", "gemma_")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,18 @@ from soundlora.training.evaluation import (
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example, Trainer
+from soundlora.wording import command_line_words, wording
 
 AUDIO = checkpoint().config.audio
 WIDTH = checkpoint().config.transformer.context_dim
 CHANNELS = checkpoint().config.transformer.in_channels
+
+
+@pytest.fixture(autouse=True)
+def _on_the_command_line() -> Iterator[None]:
+    """Whose words the sentences are in."""
+    with wording(command_line_words):
+        yield
 
 
 @pytest.mark.parametrize(("clips", "kept_out"), [(1, 0), (9, 0), (10, 1), (19, 1), (20, 2), (200, 20)])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,14 @@ from soundlora.system.gpu_memory import GIB
 from soundlora.training.memory_choice import choose, out_of_memory, what_to_lower
 from soundlora.training.memory_plan import SHARE, Settings, plan
 from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
+from soundlora.wording import command_line_words, wording
+
+
+@pytest.fixture(autouse=True)
+def _on_the_command_line() -> Iterator[None]:
+    """Whose words the sentences are in."""
+    with wording(command_line_words):
+        yield
 
 
 def test_the_choice_is_explained(gpu: Gpu) -> None:

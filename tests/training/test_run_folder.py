@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,22 @@ import pytest
 import torch
 from parity.runners import fresh_transformer
 
-from soundlora.errors import InputError
+from soundlora.errors import InputError, MachineError
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import read_lora
+from soundlora.pipeline.options import check_same
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.run_folder import RunFolder, write_json
+from soundlora.wording import command_line_words, wording
 
 REQUEST: dict[str, Any] = {"rank": 8, "learning_rate": 2e-4, "clips": {"a.wav": "hash"}, "trigger_phrase": "Ünï"}
+
+
+@pytest.fixture(autouse=True)
+def _on_the_command_line() -> Iterator[None]:
+    """Whose words the sentences are in."""
+    with wording(command_line_words):
+        yield
 
 
 @pytest.fixture
@@ -59,23 +70,24 @@ def test_a_folder_with_other_things_or_a_file_is_not_free(folder: RunFolder, tmp
 
 def test_only_the_same_request_can_be_resumed(folder: RunFolder) -> None:
     with pytest.raises(InputError, match="holds no run to resume"):
-        folder.check_resumable(REQUEST)
+        folder.check_resumable()
     folder.create(REQUEST, {})
-    folder.check_resumable(REQUEST)
-    with pytest.raises(InputError, match=r"started with rank = 8, not 16"):
-        folder.check_resumable(REQUEST | {"rank": 16})
+    folder.check_resumable()
+    check_same(folder.path, folder.read_request(), REQUEST)
+    with pytest.raises(InputError, match=r"started with --rank = 8, not 16"):
+        check_same(folder.path, folder.read_request(), REQUEST | {"rank": 16})
     with pytest.raises(InputError, match="clips"):
-        folder.check_resumable(REQUEST | {"clips": {"a.wav": "another hash"}})
-    with pytest.raises(InputError, match="started with seed = None, not 1"):
-        folder.check_resumable(REQUEST | {"seed": 1})
+        check_same(folder.path, folder.read_request(), REQUEST | {"clips": {"a.wav": "another hash"}})
+    with pytest.raises(InputError, match="started with --seed = 42, not 1"):
+        check_same(folder.path, folder.read_request(), REQUEST | {"seed": 1})
 
 
 def test_data_that_lie_elsewhere_are_the_same_by_their_hashes(folder: RunFolder) -> None:
     folder.create(REQUEST | {"training_data_url": "/old/place/clips.zip"}, {})
     moved = REQUEST | {"training_data_url": "/new/place/clips.zip"}
-    folder.check_resumable(moved)
+    check_same(folder.path, folder.read_request(), moved)
     with pytest.raises(InputError, match="clips"):
-        folder.check_resumable(moved | {"clips": {"a.wav": "another hash"}})
+        check_same(folder.path, folder.read_request(), moved | {"clips": {"a.wav": "another hash"}})
 
 
 def test_a_new_run_has_its_request_report_and_folders(folder: RunFolder) -> None:
@@ -179,7 +191,7 @@ def test_a_request_that_was_damaged_is_refused_in_a_sentence(folder: RunFolder, 
     folder.create(REQUEST, {})
     folder.request.write_bytes(content)
     with pytest.raises(InputError, match=rf"request\.json is no JSON object any more.*{words}"):
-        folder.check_resumable(REQUEST)
+        folder.read_request()
 
 
 def test_a_file_whose_writing_fails_is_not_there(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,10 +201,10 @@ def test_a_file_whose_writing_fails_is_not_there(folder: RunFolder, monkeypatch:
     whole = folder.lora.read_bytes()
 
     def broken(*args: object, **kwargs: object) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr("soundlora.training.run_folder.torch.save", broken)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(MachineError, match="no space"):
         folder.save_checkpoint(1, adapter, optimizer, {})
     assert folder.latest_checkpoint() is None
     monkeypatch.setattr(adapter, "save", broken)
