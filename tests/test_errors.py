@@ -26,7 +26,7 @@ def test_other_errors_pass_unchanged() -> None:
 def test_what_others_are_told_of_a_machine_is_a_sentence_without_its_folders(lack: Lack) -> None:
     error = MachineError("/srv/runs/1 can't be written.", lack)
     assert str(error) == "/srv/runs/1 can't be written."
-    assert re.fullmatch(r"The server\\b[^/]+\\.", error.public)
+    assert re.fullmatch(r"The server\b[^/]+\.", error.public)
 
 
 def test_nobody_catches_one_owners_errors_for_anothers() -> None:
