@@ -9,8 +9,8 @@ from torch import Tensor
 
 from soundlora.errors import InputError
 from soundlora.lora.adapter import Adapter, load_lora
-from soundlora.lora.file import Lora, Pair, read_lora, write_lora
-from soundlora.lora.rank import energy, load_into_adapter, percent, resize, resize_all
+from soundlora.lora.file import Lora, Pair, energy, read_lora, write_lora
+from soundlora.lora.rank import load_into_adapter, percent, resize, resize_all
 
 MODULE = "transformer_blocks.0.audio_ff.net.2"
 

@@ -73,8 +73,9 @@ def generate(
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file in it with --out.")
     from soundlora.cli.console import spinner
-    from soundlora.pipeline.generate import Generator
+    from soundlora.pipeline.generate import Generator, check_sampling
 
+    check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     with spinner("loading") as show:
         loras = [(lora, strength)] if lora else []
         generator = Generator(base, loras, text_encoder=text_encoder, on_progress=show)

@@ -129,15 +129,15 @@ def merge(
 
 
 def _facts(lora: Lora, base: str | None) -> dict[str, Any]:
+    from soundlora.lora.file import energy
     from soundlora.lora.merge import relative_norm
-    from soundlora.lora.rank import energy
     from soundlora.weights.base import checkpoint_path
     from soundlora.weights.checkpoint import Checkpoint
 
     return {
         "file": str(lora.path),
         "bytes": lora.path.stat().st_size,
-        "dtype": str(lora.dtype).removeprefix("torch."),
+        "dtype": lora.stored,
         "naming": lora.naming,
         "pairs": len(lora.pairs),
         "ranks": lora.ranks,

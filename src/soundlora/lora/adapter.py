@@ -15,12 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from soundlora.errors import InputError
-from soundlora.lora.file import Pair, read_lora, write_lora
+from soundlora.lora.file import Pair, energy, read_lora, write_lora
 from soundlora.lora.joint import Aside, Joints
 from soundlora.lora.layer import LoRALinear
 from soundlora.lora.targets import GROUPS, target_names
 from soundlora.model.attention import Attention
 from soundlora.model.transformer import AudioTransformer
+
+_LARGE = 1.0
+"""Times the size of the weights: a LoRA that was trained stays far below, and nano's lie between 0.01 and 0.3."""
 
 
 class Adapter:
@@ -138,6 +141,24 @@ class Adapter:
         for name, layer in self.layers.items():
             parent_name, _, child = name.rpartition(".")
             setattr(self.model.get_submodule(parent_name), child, layer.base)
+
+    def doubts(self) -> list[str]:
+        """Sentences on an update that is so large that noise is likelier than sound."""
+        updates = weights = 0.0
+        for layer in self.layers.values():
+            inner = layer.base
+            while isinstance(inner, LoRALinear):
+                inner = inner.base
+            assert isinstance(inner, nn.Linear)
+            updates += layer.scale**2 * energy((layer.lora_A.detach().cpu(), layer.lora_B.detach().cpu()))
+            weights += float(inner.weight.detach().float().square().sum())
+        times = math.sqrt(updates / weights) if weights else 0.0
+        if times <= _LARGE:
+            return []
+        return [
+            f"The LoRA's update is {times:,.1f} times as large as the weights that it changes, so that noise comes "
+            "out; it may be damaged, or meant for a much smaller strength."
+        ]
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the LoRA file in bf16 with the scale folded into B."""

@@ -26,8 +26,9 @@ from soundlora.system.whole_files import write_whole
 
 Pair = tuple[Tensor, Tensor]  # A (rank, inputs) and B (outputs, rank)
 
-_ADVICE = "give a LoRA .safetensors file that was trained for LTX 2.3 audio"
+_ADVICE = "give a LoRA .safetensors file that was trained for LTX 2.3 audio, or for nano"
 _PEFT_METADATA = "lora_adapter_metadata"
+_PEFT_FILE = "adapter_model.safetensors"
 # What says how to scale; it is folded in, and a reader that heeds it would do so twice.
 _SCALES = (_PEFT_METADATA, "ss_network_alpha", "ss_network_dim")
 
@@ -43,7 +44,8 @@ class Lora:
     pairs: dict[str, Pair]
     metadata: dict[str, str]
     naming: Naming
-    dtype: torch.dtype  # of the file: bfloat16, float16 or float32
+    dtype: torch.dtype  # to write it in again: bfloat16, float16 or float32
+    stored: str  # the file's own type, such as "float8_e4m3fn"
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -60,10 +62,12 @@ class Lora:
 
 
 def read_lora(path: Path) -> Lora:
-    """The audio stream's pairs of a LoRA file, whoever wrote it.
+    """The audio stream's pairs of a LoRA file, whoever wrote it; of a folder that PEFT wrote, too.
 
     Raises InputError when it is no plain LoRA, or changes nothing of the audio stream.
     """
+    if (path / _PEFT_FILE).is_file():
+        path = path / _PEFT_FILE
     if not path.is_file():
         raise InputError(f"There is no LoRA at {path}; {_ADVICE}.")
     try:
@@ -73,7 +77,8 @@ def read_lora(path: Path) -> Lora:
             _refuse_others(path, keys)
             tensors = {key: file.get_tensor(key) for key, parsed in keys.items() if parsed.audio}
     except SafetensorError:
-        raise InputError(f"{path} is not a safetensors file; {_ADVICE}.") from None
+        raise InputError(f"{path} is {what_it_is(path)}; {_ADVICE}.") from None
+    _refuse_integers(path, {key: tensor for key, tensor in tensors.items() if keys[key].part != "alpha"})
 
     modules: dict[str, dict[str, str]] = {}  # the keys of A, B and alpha
     for key in tensors:
@@ -99,9 +104,16 @@ def read_lora(path: Path) -> Lora:
         if scale is None:
             scale = 1.0 if config is None else _peft_scale(path, config, keys[here["A"]].written, a.shape[0])
         pairs[module] = (a, b) if scale == 1 else (a, b.float() * scale)
-    dtype = next(iter(pairs.values()))[0].dtype
+    dtype = next(tensor.dtype for key, tensor in tensors.items() if keys[key].part == "A")
     known = dtype in (torch.float32, torch.float16)
-    return Lora(path, pairs, metadata, naming, dtype if known else torch.bfloat16, warnings)
+    stored = str(dtype).removeprefix("torch.")
+    return Lora(path, pairs, metadata, naming, dtype if known else torch.bfloat16, stored, warnings)
+
+
+def energy(pair: Pair) -> float:
+    """‖B·A‖², the sum of the squares of what is added to a weight, from two matrices of rank × rank."""
+    a, b = (tensor.double() for tensor in pair)
+    return float(((b.T @ b) * (a @ a.T)).sum().clamp_min(0))
 
 
 def write_lora(
@@ -133,9 +145,47 @@ def _refuse_others(path: Path, keys: Mapping[str, LoraKey]) -> None:
         raise InputError(
             f"{path} changes nothing in the audio stream, but {_few({p.module for p in lora})}; {_ADVICE}."
         )
+    adapters = sorted({parsed.adapter for parsed in lora if parsed.audio})
+    if len(adapters) > 1:
+        raise InputError(
+            f"{path} holds several adapters ({', '.join(name or 'one without a name' for name in adapters)}); save the "
+            "one that is meant in a file of its own."
+        )
     for key, parsed in keys.items():
         if parsed.audio and parsed.part is None:
             raise InputError(f"{path} holds {key}, so it is no plain LoRA (but a DoRA, LoKr or the like); {_ADVICE}.")
+
+
+def _refuse_integers(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    for key, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise InputError(
+                f"{path} holds {key} as {kind} without scales, so how large it is nobody knows; save it as float16 or "
+                "bfloat16."
+            )
+
+
+def what_it_is(path: Path) -> str:
+    """A clause on a file that is no safetensors file: what it is by its first bytes. A pickle is never opened."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(512)
+    text = start.lstrip().lower()
+    if not start:
+        return "empty"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page, such as one for logging in, and no safetensors file; download the file itself"
+    if start.startswith(b"version https://git-lfs"):
+        return "only a pointer of Git LFS, and no safetensors file; fetch the file itself with git lfs pull"
+    if start.startswith((b"PK\x03\x04", b"\x80")):
+        return "a file of torch.save (a pickle, which can run programs) or a zip, and no safetensors file; convert it"
+    length = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and length + 8 > size:
+        return f"cut off: its header alone takes {length + 8:,} bytes, and {size:,} are there; download it again"
+    if start[8:9] == b"{":
+        return f"damaged or cut off ({size:,} bytes), and no whole safetensors file; download it again"
+    return "not a safetensors file"
 
 
 def _outside_warning(path: Path, keys: Mapping[str, LoraKey]) -> list[str]:

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from soundlora.errors import InputError
 from soundlora.lora.adapter import check_shapes
-from soundlora.lora.file import Lora, Pair
-from soundlora.lora.rank import energy
+from soundlora.lora.file import Lora, Pair, energy
 from soundlora.model.tensor_file import pack_header
 from soundlora.system.whole_files import whole
 from soundlora.weights.checkpoint import Checkpoint
@@ -35,6 +34,11 @@ def relative_norm(checkpoint: Checkpoint, lora: Lora) -> float:
     pairs = _pairs_by_tensor(checkpoint, lora)
     weights = sum(float(weight.double().square().sum()) for _, weight in checkpoint.file.read(pairs))
     return math.sqrt(sum(map(energy, pairs.values())) / weights)
+
+
+def check_fits(checkpoint: Checkpoint, lora: Lora) -> None:
+    """Raises InputError when the base has other modules or shapes than the LoRA. No weight is read for that."""
+    _pairs_by_tensor(checkpoint, lora)
 
 
 def merge(checkpoint: Checkpoint, lora: Lora, strength: float, path: Path) -> Merged:

@@ -49,32 +49,12 @@ _BLOCK_BY_FLAT_NAME = {name.replace(".", "_"): name for name in _OF_A_BLOCK}
 _AROUND_BY_FLAT_NAME = {
     spelling.replace(".", "_"): name for name in _AROUND for spelling in (name, _in_diffusers(name))
 }
-_PREFIX = re.compile(r"(base_model\.model\.)?(diffusion_model\.|transformer\.|lora_unet_)?")
-_PARTS = {
-    suffix: part
-    for part, suffixes in {
-        "A": (
-            ".lora_A.weight",
-            ".lora_A.default.weight",
-            ".lora_A",
-            ".lora_down.weight",
-            ".lora.down.weight",
-            "_lora.down.weight",
-            ".lora_linear_layer.down.weight",
-        ),
-        "B": (
-            ".lora_B.weight",
-            ".lora_B.default.weight",
-            ".lora_B",
-            ".lora_up.weight",
-            ".lora.up.weight",
-            "_lora.up.weight",
-            ".lora_linear_layer.up.weight",
-        ),
-        "alpha": (".alpha",),
-    }.items()
-    for suffix in suffixes
-}
+# `<module>.lora_A.weight`, `.lora.down.weight`, `_lora.up.weight`; PEFT puts an adapter's name before `weight`.
+_MATRIX = re.compile(
+    r"(?P<module>.+?)[._]lora(?:_linear_layer)?[._](?P<half>A|B|down|up)(?:(?:\.(?P<adapter>[^.]+))?\.weight)?"
+)
+_KNOWN_PREFIXES = ("base_model.model.diffusion_model.", "base_model.model.", "diffusion_model.", "transformer.")
+_HALVES = {"A": "A", "down": "A", "B": "B", "up": "B"}
 
 
 @dataclass(frozen=True)
@@ -86,26 +66,48 @@ class LoraKey:
     part: str | None  # "A", "B", "alpha", or None: nothing that a plain LoRA has
     naming: Naming
     written: str  # the module as the file calls it, without the prefix
+    adapter: str = ""  # as PEFT names several of them
 
 
 def parse_key(key: str) -> LoraKey:
-    """'lora_unet_transformer_blocks_3_audio_ff_net_2.lora_up.weight' → B of transformer_blocks.3.audio_ff.net.2."""
-    found = _PREFIX.match(key)
-    assert found is not None  # both halves are optional
-    rest = key[found.end() :]
-    suffix = next((suffix for suffix in _PARTS if rest.endswith(suffix)), "")
-    naming = _naming(found[1], found[2], suffix)
-    written = rest.removesuffix(suffix)
-    if suffix:
-        module = _official(written)
-        return LoraKey(module or written, module is not None, _PARTS[suffix], naming, written)
+    """'lora_unet_transformer_blocks_3_audio_ff_net_2.lora_up.weight' → B of transformer_blocks.3.audio_ff.net.2.
+
+    Programs put all kinds of prefixes before a module, one after the other: what stands before a module of the audio
+    stream is taken away, whatever it is.
+    """
+    matrix = _MATRIX.fullmatch(key)
+    if matrix is not None:
+        part, adapter = _HALVES[matrix["half"]], matrix["adapter"] or ""
+        plain = key.endswith((".lora_A.weight", ".lora_B.weight"))
+        prefix, written, module = _peeled(matrix["module"])
+        return LoraKey(module or written, module is not None, part, _naming(prefix, plain), written, adapter)
+    if key.endswith(".alpha"):
+        prefix, written, module = _peeled(key.removesuffix(".alpha"))
+        return LoraKey(module or written, module is not None, "alpha", _naming(prefix, False), written)
     # Such as `<module>.dora_scale`: the module is what is left of the key when enough is taken away.
-    while written:
-        written = written.rpartition(".")[0]
+    rest = key
+    while rest:
+        rest = rest.rpartition(".")[0]
+        prefix, written, module = _peeled(rest)
+        if module is not None:
+            return LoraKey(module, True, None, _naming(prefix, False), written)
+    prefix, written, _ = _peeled(key)
+    return LoraKey(written, False, None, _naming(prefix, False), written)
+
+
+def _peeled(name: str) -> tuple[str, str, str | None]:
+    """(what stands before it, the module as the file calls it, as the checkpoint does or None where it is none)."""
+    parts = name.split(".")
+    for first in range(len(parts)):
+        written = ".".join(parts[first:])
         module = _official(written)
         if module is not None:
-            return LoraKey(module, True, None, naming, written)
-    return LoraKey(rest, False, None, naming, rest)
+            return ".".join(parts[:first]), written, module
+    flat = name.removeprefix("lora_unet_").removeprefix("lora_transformer_")
+    if flat != name:
+        return name[: len(name) - len(flat)], flat, _official(flat)
+    known = next((prefix for prefix in _KNOWN_PREFIXES if name.startswith(prefix)), "")
+    return known.removesuffix("."), name.removeprefix(known), None
 
 
 def written_keys(module: str, naming: WrittenNaming) -> tuple[str, str, str | None]:
@@ -121,12 +123,15 @@ def written_keys(module: str, naming: WrittenNaming) -> tuple[str, str, str | No
     return f"{name}.lora_down.weight", f"{name}.lora_up.weight", f"{name}.alpha"
 
 
-def _naming(peft: str | None, prefix: str | None, suffix: str) -> Naming:
-    if peft:
+def _naming(prefix: str, plain: bool) -> Naming:
+    """By what stands before the module. plain: the matrices are called lora_A and lora_B."""
+    if "base_model.model" in prefix:
         return "peft"
-    if prefix == "diffusion_model.":
-        return "official" if suffix in (".lora_A.weight", ".lora_B.weight") else "comfyui"
-    return {None: "bare", "transformer.": "diffusers", "lora_unet_": "kohya"}[prefix]  # type: ignore[return-value]
+    if prefix.endswith("diffusion_model"):
+        return "official" if plain else "comfyui"
+    if prefix.startswith("lora_"):
+        return "kohya"
+    return "diffusers" if prefix.endswith("transformer") else "bare"
 
 
 def _official(written: str) -> str | None:

@@ -11,13 +11,7 @@ from torch.nn.functional import pad
 
 from soundlora.errors import InputError
 from soundlora.lora.adapter import Adapter, check_shapes
-from soundlora.lora.file import Lora, Pair
-
-
-def energy(pair: Pair) -> float:
-    """‖B·A‖², the sum of the squares of what is added to a weight, from two matrices of rank × rank."""
-    a, b = (tensor.double() for tensor in pair)
-    return float(((b.T @ b) * (a @ a.T)).sum().clamp_min(0))
+from soundlora.lora.file import Lora, Pair, energy
 
 
 def resize(pair: Pair, rank: int) -> tuple[Pair, float]:

@@ -15,12 +15,14 @@ from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT
 from soundlora.errors import InputError, about
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import read_lora
+from soundlora.lora.merge import check_fits
 from soundlora.pipeline.cache import Cache, cached_contexts
 from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
 from soundlora.system.cache_root import default_root
 from soundlora.system.gpu_memory import shortage_told
 from soundlora.weights.base import open_base, pick_device
+from soundlora.wording import setting
 
 MAX_SECONDS = 60.0
 _TRAINED_SECONDS = 20.0  # longer than the base has ever heard
@@ -61,18 +63,24 @@ class Generator:
         on_progress: OnProgress | None = None,
     ) -> None:
         self.device = torch.device(device) if device is not None else pick_device()
+        # The small files first: what is wrong with them is found before a base is fetched or loaded.
+        read = []
+        for number, (path, strength) in enumerate(loras):
+            with about(f"loras.{number}.path"):
+                read.append((read_lora(Path(path).expanduser()), strength))
         on_bytes = None if on_progress is None else fetch_news(on_progress)
         with about("base"):
             self.base = open_base(base, Path(text_encoder) if text_encoder else None, on_bytes)
+        for number, (lora, _) in enumerate(read):
+            with about(f"loras.{number}.path"):
+                check_fits(self.base.checkpoint, lora)
         self.warnings: list[str] = []
         self.trigger_phrases: list[str] = []
         with about("base"):
             self.model = self.base.transformer(self.device)
-        for number, (path, strength) in enumerate(loras):
-            with about(f"loras.{number}.path"):
-                lora = read_lora(Path(path))
-                Adapter.attach(self.model, lora.pairs, scale=strength)
-            self.warnings += lora.doubts(self.base.hash)
+        for lora, strength in read:
+            adapter = Adapter.attach(self.model, lora.pairs, scale=strength)
+            self.warnings += lora.doubts(self.base.hash) + adapter.doubts()
             if lora.metadata.get("trigger_phrase"):
                 self.trigger_phrases.append(lora.metadata["trigger_phrase"])
         with about("base"):
@@ -97,10 +105,7 @@ class Generator:
 
         steps, cfg, stg, negative_prompt: None takes the base's own. Raises InputError for values out of range.
         """
-        _check_range("duration", duration, 0.1, MAX_SECONDS)
-        _check_range("steps", steps, 1, 1000)
-        _check_range("cfg", cfg, 0, 100)
-        _check_range("stg", stg, 0, 100)
+        check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
         tell = on_progress or (lambda progress: None)
         defaults = self.base.config.sampling
         if negative_prompt is None:
@@ -151,6 +156,7 @@ def generate(
     on_progress: OnProgress | None = None,
 ) -> Generation:
     """One sound from a prompt. For several, keep a `Generator`, which loads the base once."""
+    check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     loras = [(lora, strength)] if lora is not None else []
     generator = Generator(base, loras, text_encoder=text_encoder, on_progress=on_progress)
     return generator(
@@ -165,6 +171,14 @@ def generate(
     )
 
 
+def check_sampling(*, duration: float, steps: int | None, cfg: float | None, stg: float | None) -> None:
+    """Raises InputError for values out of range; nothing has to be loaded for that."""
+    _check_range("duration", duration, 0.1, MAX_SECONDS)
+    _check_range("steps", steps, 1, 1000)
+    _check_range("cfg", cfg, 0, 100)
+    _check_range("stg", stg, 0, 100)
+
+
 def _check_range(name: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
-        raise InputError(f"{name} is {value}, but it must be from {low:g} to {high:g}.")
+        raise InputError(f"{setting(name)} is {value}, but it must be from {low:g} to {high:g}.", field=name)

@@ -236,6 +236,7 @@ def build(run: Run) -> Training:
     if run.first_lora is not None:
         with about("init_lora"):
             warnings = run.first_lora.doubts(run.base.hash) + load_into_adapter(adapter, run.first_lora)
+            warnings += adapter.doubts()
     for warning in warnings:
         recorder.note(warning)
 
