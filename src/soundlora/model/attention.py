@@ -1,4 +1,7 @@
-"""Gated multi-head attention and feed-forward, shared by the transformer and the text connector."""
+"""Gated multi-head attention and feed-forward, which the transformer and the text connector share.
+
+In shapes B is samples, T tokens, S tokens of the context, H heads, d channels of a head, and C = H·d.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from soundlora.model.rope import Rope, rotate
 
 
 def rms_norm(x: Tensor, eps: float, weight: Tensor | None = None) -> Tensor:
-    """x / sqrt(mean(x²) + eps) over the last axis, times `weight` where there is one."""
+    """Return x / sqrt(mean(x²) + eps) over the last axis of x (..., C), times `weight` (C,) where there is one.
+
+    This is root mean square layer normalization (Zhang & Sennrich 2019, arXiv:1910.07467).
+    """
     if x.device.type != "cpu":
         fused: Tensor = F.rms_norm(x, x.shape[-1:], weight, eps)
         return fused
@@ -22,13 +28,13 @@ def rms_norm(x: Tensor, eps: float, weight: Tensor | None = None) -> Tensor:
 
 
 class _RMSNorm(torch.autograd.Function):
-    """On CPU torch composes the norm of seven operations with a gradient each; this is four and four."""
+    """The norm for CPUs. Torch composes it of seven operations with a gradient each; this takes four and four."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        scale = (norm.square_() / x.shape[-1] + eps).rsqrt_().to(x.dtype)
-        normed: Tensor = x * scale
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)  # (..., 1), fp32
+        scale = (norm.square_() / x.shape[-1] + eps).rsqrt_().to(x.dtype)  # (..., 1)
+        normed: Tensor = x * scale  # (..., C)
         ctx.save_for_backward(normed, scale, weight)
         return normed if weight is None else normed * weight
 
@@ -37,14 +43,14 @@ class _RMSNorm(torch.autograd.Function):
         normed, scale, weight = ctx.saved_tensors
         g_weight = None
         if ctx.needs_input_grad[1]:
-            g_weight = (gradient * normed).flatten(0, -2).sum(0)
-        g = gradient if weight is None else gradient * weight
-        projection = (g * normed).mean(dim=-1, keepdim=True)
+            g_weight = (gradient * normed).flatten(0, -2).sum(0)  # (C,)
+        g = gradient if weight is None else gradient * weight  # (..., C)
+        projection = (g * normed).mean(dim=-1, keepdim=True)  # (..., 1)
         return torch.addcmul(g, normed, projection, value=-1).mul_(scale), g_weight, None
 
 
 class RMSNorm(nn.Module):
-    """`rms_norm` with a weight."""
+    """`rms_norm` with a learnt weight (width,)."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -56,22 +62,23 @@ class RMSNorm(nn.Module):
 
 
 def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q kᵀ / sqrt(d) + mask) v for (B, H, T, d) tensors; `mask` is additive and broadcastable.
+    """Return softmax(q kᵀ / sqrt(d) + mask) v (B, H, T, d) for q (B, H, T, d) and k and v (B, H, S, d).
 
-    On CPU the plain products are used: at these lengths the backward of the fused kernel takes 40 % of a training step.
+    `mask` is added, and broadcasts against (B, H, T, S). CPUs take the plain products: at these lengths the backward
+    pass of the fused kernel takes 40 % of a training step.
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     shape, d = q.shape, q.shape[-1]
-    q, k, v = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
-    scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=d**-0.5)
+    q, k, v = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)  # (B·H, T, d), k and v (B·H, S, d)
+    scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=d**-0.5)  # (B·H, T, S)
     if mask is not None:
         scores = (scores.unflatten(0, shape[:2]) + mask).flatten(0, 1)
     return torch.bmm(scores.softmax(-1), v).view(shape)
 
 
 class Attention(nn.Module):
-    """Attention with RMS-normalised queries and keys and a gate per head.
+    """LTX 2.3's attention, with RMS-normalised queries and keys and a gate per head.
 
     q and k are normalised over all channels before the split into heads. The gate 2·sigmoid(to_gate_logits(x)) comes
     from the attention's own input x and scales each head before the output projection.
@@ -88,7 +95,8 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(inner, eps)
         self.k_norm = RMSNorm(inner, eps)
         self.to_gate_logits = nn.Linear(width, heads)
-        self.joint: Callable[[Tensor], Tensor] | None = None  # in training: q, k and v, or of a text k and v, at once
+        # In training it makes q, k and v of x by one product, or k and v of a context; see `Adapter.join`.
+        self.joint: Callable[[Tensor], Tensor] | None = None
 
     def forward(
         self,
@@ -100,42 +108,46 @@ class Attention(nn.Module):
         bypass: Tensor | bool = False,
         context_of: Tensor | None = None,
     ) -> Tensor:
-        """x (B, T, width), context (B, S, context_dim), None for self-attention → (B, T, width).
+        """Return what x (B, T, width) attends to in the context, (B, T, width).
 
-        `bypass` is the spatio-temporal-guidance perturbation: True (or a (B,) bool tensor, per sample) puts to_v(x) in
-        the place of the attention result; the gate and the output projection still apply. `context_of` (B,) names the
-        context of each sample where several have the same: its keys and values are computed once.
+        context: (B, S, context_dim); None makes it self-attention.
+        rope: tables that rotate q and k. mask: added to the scores, broadcasts against (B, H, T, S).
+        bypass: spatio-temporal guidance's perturbation, True for all samples or a bool tensor (B,). to_v(x) takes the
+            place of the attention's result; the gate and the output projection still apply.
+        context_of: (B,), the number of each sample's context where several share one, whose keys and values are then
+            computed once.
         """
         source = x if context is None else context
         if bypass is True:
-            out = v = self._heads(self.to_v(source))
+            out = v = self._heads(self.to_v(source))  # (B, H, T, d)
         else:
-            q, k, v = self._projections(x, source)
+            q, k, v = self._projections(x, source)  # (B, T, C), k and v (B, S, C)
+            # (B, H, T, d), k and v (B, H, S, d)
             q, k, v = self._heads(self.q_norm(q)), self._heads(self.k_norm(k)), self._heads(v)
             if context_of is not None:
-                k, v = k[context_of], v[context_of]
+                k, v = k[context_of], v[context_of]  # one a context before, one a sample now
             if rope is not None:
                 q, k = rotate(q, rope), rotate(k, rope)
-            # fp32 tables beside bf16 weights, as the reference trains: rotate in fp32, attend in bf16.
-            out = scaled_dot_product(q.to(v.dtype), k.to(v.dtype), v, mask)
+            # The reference keeps fp32 tables beside bf16 weights: it rotates in fp32 and attends in bf16.
+            out = scaled_dot_product(q.to(v.dtype), k.to(v.dtype), v, mask)  # (B, H, T, d)
             if isinstance(bypass, Tensor):
                 out = torch.where(bypass[:, None, None, None], v, out)
         gate = 2 * torch.sigmoid(self.to_gate_logits(x))  # (B, T, H)
-        out = out.transpose(1, 2) * gate.unsqueeze(-1)
-        result: Tensor = self.to_out[0](out.flatten(2))
+        out = out.transpose(1, 2) * gate.unsqueeze(-1)  # (B, T, H, d)
+        result: Tensor = self.to_out[0](out.flatten(2))  # (B, T, width)
         return result
 
     def _projections(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.joint is None or not torch.is_grad_enabled():
             return self.to_q(x), self.to_k(source), self.to_v(source)
         if source is x:
-            q, k, v = self.joint(x).chunk(3, dim=-1)
+            q, k, v = self.joint(x).chunk(3, dim=-1)  # (B, T, 3C) → (B, T, C) each
             return q, k, v
-        k, v = self.joint(source).chunk(2, dim=-1)
+        k, v = self.joint(source).chunk(2, dim=-1)  # (B, S, 2C) → (B, S, C) each
         return self.to_q(x), k, v
 
     def _heads(self, x: Tensor) -> Tensor:
-        heads: Tensor = x.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
+        heads: Tensor = x.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)  # (B, T, C) → (B, H, T, d)
         return heads
 
 
@@ -149,15 +161,15 @@ class _Projection(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """width → 4·width → width with the tanh form of GELU."""
+    """Two linear layers, width → 4·width → width, with the tanh form of GELU between them."""
 
     def __init__(self, width: int, bias: bool = True) -> None:
         super().__init__()
-        # The middle entry is the reference's dropout, which is always 0 but counts in the tensor names.
+        # The middle entry stands for the reference's dropout, which is always 0 but counts in the tensor names.
         self.net = nn.ModuleList(
             [_Projection(width, 4 * width, bias), nn.Identity(), nn.Linear(4 * width, width, bias=bias)]
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.net[2](self.net[0](x))
+        result: Tensor = self.net[2](self.net[0](x))  # (B, T, width) → (B, T, 4·width) → (B, T, width)
         return result

@@ -16,12 +16,12 @@ _PIXEL_NORM_EPS = 1e-6
 
 
 def patchify(latents: Tensor) -> Tensor:
-    """(B, C, T, bins) → tokens (B, T, C·bins), the bin running fastest."""
+    """Return latents (B, C, T, bins) as tokens (B, T, C·bins), in which the bin runs fastest."""
     return latents.transpose(1, 2).flatten(2)
 
 
 def unpatchify(tokens: Tensor, channels: int) -> Tensor:
-    """(B, T, C·bins) → (B, C, T, bins)."""
+    """Return tokens (B, T, C·bins) as latents (B, C, T, bins), C = `channels`."""
     return tokens.reshape(*tokens.shape[:2], channels, -1).transpose(1, 2)
 
 
@@ -30,7 +30,7 @@ def _pixel_norm(x: Tensor) -> Tensor:
 
 
 class CausalConv(nn.Module):
-    """k×k convolution that sees no later frame: time is padded in front only, mel on both sides."""
+    """A k×k convolution that sees no later frame: time is padded in front only, mel on both sides."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3) -> None:
         super().__init__()
@@ -43,6 +43,8 @@ class CausalConv(nn.Module):
 
 
 class ResBlock(nn.Module):
+    """Two convolutions behind pixel norm and SiLU, and a shortcut: (B, inputs, T, mel) → (B, outputs, T, mel)."""
+
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv1 = CausalConv(inputs, outputs)
@@ -111,6 +113,8 @@ class _Level(nn.Module):
 
 
 class AudioEncoder(nn.Module):
+    """The half of the VAE that turns a log-mel into latents."""
+
     def __init__(self, c: AudioConfig) -> None:
         super().__init__()
         widths = [c.base_channels * m for m in c.multipliers]
@@ -124,11 +128,11 @@ class AudioEncoder(nn.Module):
         self.conv_out = CausalConv(widths[-1], 2 * c.latent_channels)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Log-mel (B, 2, frames, bins) → posterior mean, not normalised, (B, C, ⌈frames/4⌉, bins/4)."""
+        """Return the posterior mean (B, C, ⌈frames/4⌉, bins/4), not normalised, of a log-mel (B, 2, frames, bins)."""
         return self.moments(mel)[0]
 
     def moments(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance; only pretraining a base needs the second."""
+        """Return mean and log-variance, in the shape of `forward`; only pretraining a base needs the second."""
         h = self.conv_in(mel)
         for level in self.down:
             h = level(h)
@@ -137,6 +141,8 @@ class AudioEncoder(nn.Module):
 
 
 class AudioDecoder(nn.Module):
+    """The half of the VAE that turns latents into a log-mel."""
+
     def __init__(self, c: AudioConfig) -> None:
         super().__init__()
         widths = [c.base_channels * m for m in c.multipliers]
@@ -149,7 +155,7 @@ class AudioDecoder(nn.Module):
         self.conv_out = CausalConv(c.base_channels * c.multipliers[0], c.channels)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Latents, not normalised, (B, C, T, bins) → log-mel (B, 2, 4T − 3, 4·bins)."""
+        """Return the log-mel (B, 2, 4T − 3, 4·bins) of latents (B, C, T, bins) that are not normalised."""
         h = self.mid(self.conv_in(latents))
         for level in reversed(self.up):
             h = level(h)
@@ -166,14 +172,16 @@ class Statistics(nn.Module):
         self.register_buffer("mean-of-means", torch.zeros(channels))
 
     def normalize(self, tokens: Tensor) -> Tensor:
+        """Return tokens (B, T, C·bins) less the mean, over the deviation."""
         return (tokens - self.get_buffer("mean-of-means")) / self.get_buffer("std-of-means")
 
     def denormalize(self, tokens: Tensor) -> Tensor:
+        """Undo `normalize`."""
         return tokens * self.get_buffer("std-of-means") + self.get_buffer("mean-of-means")
 
 
 class AudioVAE(nn.Module):
-    """Encoder and decoder with the statistics they share. Leave one half out where it is not needed."""
+    """Encoder and decoder with the statistics they share. Either half may be left out where it is not needed."""
 
     def __init__(self, config: AudioConfig, *, encoder: bool = True, decoder: bool = True) -> None:
         super().__init__()
@@ -185,11 +193,11 @@ class AudioVAE(nn.Module):
         self.per_channel_statistics = Statistics(config.latent_channels * config.latent_bins)
 
     def encode(self, mel: Tensor) -> Tensor:
-        """Log-mel (B, 2, frames, mel bins) → normalised tokens (B, ⌈frames/4⌉, C·bins)."""
+        """Return the normalised tokens (B, ⌈frames/4⌉, C·bins) of a log-mel (B, 2, frames, mel bins)."""
         return self.per_channel_statistics.normalize(patchify(self.encoder(mel)))
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """Normalised tokens (B, T, C·bins) → log-mel (B, 2, 4T − 3, mel bins)."""
+        """Return the log-mel (B, 2, 4T − 3, mel bins) of normalised tokens (B, T, C·bins)."""
         raw = self.per_channel_statistics.denormalize(tokens)
         result: Tensor = self.decoder(unpatchify(raw, self.config.latent_channels))
         return result

@@ -16,7 +16,7 @@ from soundlora.errors import InputError
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """Audio stream of the diffusion transformer."""
+    """Sizes of the diffusion transformer's audio stream."""
 
     layers: int
     heads: int
@@ -37,7 +37,7 @@ class TransformerConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """Feature projection and audio connector."""
+    """Sizes of the feature projection and the audio connector."""
 
     encoder_dim: int  # width of the text encoder's hidden states
     layers: int
@@ -55,7 +55,7 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """Mel front end and audio VAE."""
+    """Sizes of the mel front end and the audio VAE."""
 
     sample_rate: int  # Hz, of the waveform that the mel is taken from
     n_fft: int
@@ -69,7 +69,7 @@ class AudioConfig:
 
     @property
     def downsample(self) -> int:
-        """Mel frames per latent frame (and mel bins per latent bin)."""
+        """Mel frames per latent frame, and mel bins per latent bin."""
         return int(2 ** (len(self.multipliers) - 1))
 
     @property
@@ -84,7 +84,7 @@ class AudioConfig:
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """One BigVGAN-style generator of the vocoder."""
+    """Sizes of one BigVGAN-style generator of the vocoder."""
 
     channels: int
     upsample_rates: tuple[int, ...]
@@ -101,7 +101,7 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class VocoderConfig:
-    """Stage-1 generator, bandwidth-extension generator and the mel front end between them."""
+    """Sizes of the stage-1 generator, the bandwidth-extension generator and the mel front end between them."""
 
     stage1: GeneratorConfig
     bwe: GeneratorConfig
@@ -118,7 +118,7 @@ class VocoderConfig:
 
 @dataclass(frozen=True)
 class SamplingDefaults:
-    """How previews and generations are sampled when nobody says otherwise."""
+    """The settings by which previews and generations are sampled when nobody says otherwise."""
 
     steps: int = 30
     cfg: float = 7.0
@@ -137,7 +137,8 @@ class ModelConfig:
     sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
 
 
-# Keys whose other values would change the network; (key, value when absent, the one value that is supported).
+# Any other value of these keys would change the network. Each row has the key, the value that its absence means, and
+# the one value that is supported.
 _TRANSFORMER_MUST_BE: tuple[tuple[str, Any, Any], ...] = (
     ("rope_type", "interleaved", "split"),
     ("frequencies_precision", None, "float64"),
@@ -175,7 +176,7 @@ _GENERATOR_MUST_BE: tuple[tuple[str, Any, Any], ...] = (
 
 
 def parse_config(config: Mapping[str, Any], extras: Mapping[str, Any] | None = None) -> ModelConfig:
-    """Read the checkpoint's `config` (five blocks) and soundlora's own optional block.
+    """Read the checkpoint's `config` and soundlora's own optional block.
 
     `extras` may hold `context_length` (tokens, default 1,024) and `sampling` (keys of `SamplingDefaults`).
     Raises InputError naming the key when a block or key is missing or has a value that is not supported.
@@ -307,7 +308,7 @@ def _sampling(values: Mapping[str, Any], layers: int) -> SamplingDefaults:
                 "some of those."
             )
     elif blocks is not None and any(b >= layers for b in blocks):
-        # A smaller network without defaults of its own: the block at the same relative depth (28 of 48).
+        # A smaller network that names no blocks takes the one at the same relative depth as block 28 of 0 to 47.
         blocks = (round(28 / 47 * (layers - 1)),)
     return SamplingDefaults(
         steps=int(values.get("steps", standard.steps)),

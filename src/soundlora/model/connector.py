@@ -1,4 +1,4 @@
-"""From the text encoder's hidden states to the context that the transformer attends to."""
+"""The way from the text encoder's hidden states to the context that the transformer attends to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROPE_THETA = 10000.0
 
 
 class FeatureProjection(nn.Module):
-    """All hidden states of a token, each RMS-normalised, concatenated and projected to the audio width."""
+    """Normalises every hidden state of a token by its RMS, and projects all of them together to the audio width."""
 
     def __init__(self, config: TextConfig, encoder_layers: int) -> None:
         super().__init__()
@@ -23,20 +23,23 @@ class FeatureProjection(nn.Module):
         self.audio_aggregate_embed = nn.Linear(config.encoder_dim * encoder_layers, config.width)
 
     def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
-        """hidden (..., S, d, L) with L = encoder layers + 1 → features (..., S, width). mask (..., S): 0 is padding."""
-        flat = _unit_rms(hidden, -2).flatten(-2)  # the layer runs fastest: index = d·L + l
+        """Return features (..., S, width) of hidden states (..., S, d, L), where L is the encoder's layers + 1.
+
+        mask: (..., S), 0 at padding.
+        """
+        flat = _unit_rms(hidden, -2).flatten(-2)  # (..., S, d·L), the layer runs fastest
         if mask is not None:
             flat = flat * mask.unsqueeze(-1).to(flat.dtype)
         result: Tensor = self.audio_aggregate_embed(flat * self.scale)
         return result
 
     def layer_weight(self, layer: int) -> Tensor:
-        """(width, d) fp32: what multiplies the states of one layer. See `layer`."""
+        """Return the weight (width, d), fp32, that multiplies the states of one layer; see `layer`."""
         linear = self.audio_aggregate_embed
         return linear.weight.view(linear.out_features, -1, self.layers)[..., layer].float()
 
     def layer(self, states: Tensor, weight: Tensor) -> Tensor:
-        """One layer's states (S, d) → its share of the features (S, width), fp32.
+        """Return the share of the features (S, width), fp32, that one layer's states (S, d) have.
 
         The sum over layers, plus the bias, is `forward` without the states of all layers in memory.
         """
@@ -60,7 +63,7 @@ class _ConnectorBlock(nn.Module):
 
 
 class AudioConnector(nn.Module):
-    """A small transformer over the caption's features, padded with learnable registers instead of nothing."""
+    """A small transformer over the caption's features, which learnable registers fill up to the context's length."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -69,14 +72,15 @@ class AudioConnector(nn.Module):
         self.transformer_1d_blocks = nn.ModuleList(_ConnectorBlock(config) for _ in range(config.layers))
 
     def forward(self, features: Tensor, length: int | None = None) -> Tensor:
-        """Features (n, width) of one caption's true tokens → context (length, width); default the config's length.
+        """Return the context (length, width) of one caption, from the features (n, width) of its true tokens.
 
-        The tokens come first; position s ≥ n takes register s mod 128. Every position is attended to.
+        length: None takes the config's. The tokens come first; position s ≥ n takes register s mod 128. Every position
+        is attended to. Raises ValueError when the length is no multiple of the number of registers.
         """
         return self.run(self.with_registers(features, length)[None])[0]
 
     def with_registers(self, features: Tensor, length: int | None = None) -> Tensor:
-        """(n, width) → (length, width), filled up with registers by absolute position."""
+        """Fill (n, width) up to (length, width) with registers by absolute position. Raises as `forward` does."""
         length = length or self.config.context_length
         if length % self.config.registers:
             raise ValueError(f"the context length must be a multiple of {self.config.registers}, not {length}")
@@ -85,7 +89,7 @@ class AudioConnector(nn.Module):
         return torch.cat((features, registers[len(features) :]))
 
     def run(self, h: Tensor) -> Tensor:
-        """(B, S, width) → (B, S, width), registers already in place."""
+        """Return the context (B, S, width) of features (B, S, width) that have their registers already."""
         c = self.config
         position = torch.arange(h.shape[1], device=h.device, dtype=torch.float32)[None]
         cos, sin = rope_table(position, c.max_position, _ROPE_THETA, c.heads, c.head_dim)

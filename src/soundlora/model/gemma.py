@@ -1,7 +1,8 @@
 """Gemma 3's text model, a layer at a time.
 
-A LoRA run needs the hidden states of some dozens of captions, once. So no model is built: each layer is read from disk,
-takes all captions one step up, and is dropped. Gemma-3-12B's 24 GB then need the memory of one layer.
+A LoRA run needs the hidden states of some dozens of captions, once. So no model is built: each layer is read from the
+disk, takes all captions one step up, and is dropped. Gemma-3-12B's 24 GB then need the memory of one layer. In shapes
+S is tokens.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from soundlora.model.tensor_file import READABLE, TensorFile
 INDEX, SINGLE_FILE = "model.safetensors.index.json", "model.safetensors"
 _EMBEDDING = "embed_tokens.weight"
 _AGAIN = "download the text encoder again"
-# What Gemma 3's own configs leave out (transformers' Gemma3TextConfig).
+# Gemma 3's own configs leave these out; the values are those of transformers' Gemma3TextConfig.
 _DEFAULTS: dict[str, Any] = {
     "hidden_size": 2304,
     "intermediate_size": 9216,
@@ -38,7 +39,7 @@ _DEFAULTS: dict[str, Any] = {
     "rope_theta": 1e6,
     "rope_local_base_freq": 1e4,
 }
-# What no Gemma 3 has, and what this file therefore does not compute.
+# Every Gemma 3 has these values, so this file computes nothing else.
 _FIXED: dict[str, Any] = {
     "hidden_activation": "gelu_pytorch_tanh",
     "attention_bias": False,
@@ -49,6 +50,8 @@ _FIXED: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class GemmaConfig:
+    """Sizes of a Gemma 3 text model."""
+
     width: int
     hidden: int  # of the feed-forward
     heads: int
@@ -67,7 +70,7 @@ class GemmaConfig:
 
 
 def parse_gemma_config(config: dict[str, Any]) -> GemmaConfig:
-    """From config.json of a Gemma 3 text or multimodal model. Raises InputError for what no Gemma 3 is."""
+    """Read the config.json of a Gemma 3 text or multimodal model. Raises InputError for a config of anything else."""
     text: dict[str, Any] = _DEFAULTS | config.get("text_config", config)
     for key, value in _FIXED.items():
         if text.get(key, value) != value:
@@ -104,7 +107,7 @@ def _stretch(rope: dict[str, Any]) -> float:
 
 
 class Gemma:
-    """The weights of a Gemma 3 directory in Hugging Face layout, opened and checked, none of them read yet."""
+    """The weights of a Gemma 3 directory in Hugging Face layout. They are checked at once and read when needed."""
 
     def __init__(self, directory: Path, device: torch.device, dtype: torch.dtype) -> None:
         """Raises InputError when a tensor is missing or of another shape than the config says."""
@@ -115,16 +118,17 @@ class Gemma:
 
     @torch.inference_mode()
     def stream(self, captions: Sequence[Sequence[int]]) -> Iterator[list[Tensor]]:
-        """First the embeddings of every caption's token ids, then every layer's output, (S, width) each.
+        """Yield the embeddings of all captions' token ids, then the output of every layer, (S, width) a caption.
 
-        The last layer's come after the final norm, as in transformers' `output_hidden_states`. S is each caption's own.
+        The last layer's output has gone through the final norm, as in transformers' `output_hidden_states`. S is each
+        caption's own length.
         """
         c = self.config
         vocabulary = sorted({token for ids in captions for token in ids})
         row = {token: number for number, token in enumerate(vocabulary)}
         rows = self._files[self._prefix + _EMBEDDING].read_rows(self._prefix + _EMBEDDING, vocabulary)
-        # The factor is rounded to the weights' own type, as Gemma was trained.
-        table = rows.to(self.device, self.dtype) * torch.tensor(c.width**0.5, dtype=self.dtype)
+        # Gemma was trained with the factor rounded to the weights' own type.
+        table = rows.to(self.device, self.dtype) * torch.tensor(c.width**0.5, dtype=self.dtype)  # (vocabulary, width)
         states = [table[torch.tensor([row[token] for token in ids], device=self.device)] for ids in captions]
         yield states
         lengths = {len(ids) for ids in captions}
@@ -134,14 +138,14 @@ class Gemma:
             weights = self._read(f"layers.{layer}.")
             rope = ropes[local]
             states = [self._layer(x, weights, rope[len(x)], masks[len(x)] if local else None) for x in states]
-            del weights  # before the next layer's are read
+            del weights  # two layers at once would be too much
             if layer < c.layers - 1:
                 yield states
         weights = self._read("norm.")
         yield [_norm(x, weights["weight"], c.eps) for x in states]
 
     def _layer(self, x: Tensor, w: dict[str, Tensor], rope: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        """(S, width) → (S, width): attention, then feed-forward, each between two norms."""
+        """Return (S, width) after attention and feed-forward, each of which stands between two norms."""
         c = self.config
         h = _norm(x, w["input_layernorm.weight"], c.eps)
         q, k, v = (
@@ -162,14 +166,14 @@ class Gemma:
         return x + _norm(h, w["post_feedforward_layernorm.weight"], c.eps)
 
     def _rope(self, length: int, theta: float, stretch: float) -> tuple[Tensor, Tensor]:
-        """cos and sin, (S, head_dim) each, the half's angles twice."""
+        """Return cos and sin, (S, head_dim) each, in which both halves have the same angles."""
         exponent = torch.arange(0, self.config.head_dim, 2, dtype=torch.float32) / self.config.head_dim
         angles = torch.arange(length, dtype=torch.float32)[:, None] * (1.0 / theta**exponent / stretch)
         angles = torch.cat((angles, angles), dim=-1).to(self.device)
         return angles.cos().to(self.dtype), angles.sin().to(self.dtype)
 
     def _window_mask(self, length: int) -> Tensor | None:
-        """True where a token of a local layer may look; None where the window takes in all that came before."""
+        """Return (S, S), True where a token of a local layer may look; None where the window takes in all tokens."""
         if length <= self.config.window:
             return None
         index = torch.arange(length, device=self.device)
@@ -204,7 +208,7 @@ class Gemma:
     def _check(self) -> None:
         missing = [name for name in self._expected if name not in self._files]
         if missing:
-            # Made up, they would be noise in every context.
+            # Weights that are made up would be noise in every context.
             raise InputError(
                 f"The text encoder in {self.directory} lacks {len(missing)} tensors ({missing[0]}, …); {_AGAIN}."
             )
@@ -239,7 +243,10 @@ def _rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def weight_files(directory: Path) -> list[str]:
-    """Names of the safetensors files that hold the weights: one, or those of an index."""
+    """Return the names of the safetensors files that hold the weights: one, or those that an index lists.
+
+    Raises InputError when the index can't be read or names anything outside of `directory`.
+    """
     index = directory / INDEX
     if not index.is_file():
         return [SINGLE_FILE]
@@ -254,6 +261,6 @@ def weight_files(directory: Path) -> list[str]:
 
 
 def _tensor_files(directory: Path) -> dict[str, TensorFile]:
-    """Every tensor's file."""
+    """Return the file of every tensor by its name."""
     files = [TensorFile(directory / name, _AGAIN) for name in weight_files(directory)]
     return {name: file for file in files for name in file.tensors}

@@ -1,4 +1,4 @@
-"""From a waveform to the log-mel spectrogram that the audio VAE encodes.
+"""The way from a waveform to the log-mel spectrogram that the audio VAE encodes.
 
 The resampler and the mel filters follow torchaudio's defaults to the digit, since the VAE was trained on their output.
 """
@@ -25,10 +25,10 @@ _MINUS_3_DB = 0.707
 
 
 def to_stereo(waveform: Tensor) -> Tensor:
-    """(channels, samples) → (2, samples), at the original rate.
+    """Return stereo (2, samples) of a waveform (channels, samples), at its own rate.
 
-    Mono is doubled; 5.1 (L R C LFE Ls Rs) and 7.1 (L R C LFE Ls Rs Lb Rb) are mixed down without the LFE; any other
-    count above two is averaged.
+    Mono is doubled. 5.1 (L R C LFE Ls Rs) and 7.1 (L R C LFE Ls Rs Lb Rb) are mixed down without the LFE. Any other
+    number of channels is averaged.
     """
     channels = waveform.shape[0]
     if channels == 2:
@@ -47,9 +47,9 @@ def to_stereo(waveform: Tensor) -> Tensor:
 
 
 def resample(waveform: Tensor, rate: int, target_rate: int) -> Tensor:
-    """Windowed-sinc resampling of (..., samples) from `rate` to `target_rate` Hz → (..., ⌈samples·target/rate⌉).
+    """Resample (..., samples) from `rate` to `target_rate` Hz → (..., ⌈samples·target/rate⌉), by a windowed sinc.
 
-    Raises InputError for rates no sound has, and for those that share no large factor with the target's.
+    Raises InputError for rates that no sound has, and for those that share no large factor with the target's.
     """
     if rate == target_rate:
         return waveform
@@ -60,7 +60,7 @@ def resample(waveform: Tensor, rate: int, target_rate: int) -> Tensor:
         )
     divisor = math.gcd(rate, target_rate)
     orig, new = rate // divisor, target_rate // divisor
-    # A filter of about this length is kept for each of `new` phases: 44,101 Hz would take gigabytes.
+    # Each of `new` phases keeps a filter whose length grows with `orig`: 44,101 Hz would take gigabytes.
     if orig * new > _MOST_TAPS:
         raise InputError(
             f"Sound of {rate} Hz can't be brought to {target_rate} Hz, as the two rates share no large factor; give "
@@ -68,7 +68,7 @@ def resample(waveform: Tensor, rate: int, target_rate: int) -> Tensor:
         )
     kernel, width = _resampling_kernel(orig, new)
     shape = waveform.shape
-    flat = F.pad(waveform.reshape(-1, 1, shape[-1]), (width, width + orig))
+    flat = F.pad(waveform.reshape(-1, 1, shape[-1]), (width, width + orig))  # (N, 1, padded samples)
     phases = F.conv1d(flat, kernel.to(waveform.device, waveform.dtype), stride=orig)  # (N, new, blocks)
     length = math.ceil(new * shape[-1] / orig)
     return phases.transpose(1, 2).reshape(*shape[:-1], -1)[..., :length]
@@ -86,9 +86,9 @@ def _resampling_kernel(orig: int, new: int) -> tuple[Tensor, int]:
 
 
 def log_mel(waveform: Tensor, config: AudioConfig) -> Tensor:
-    """(B, 2, samples) at the VAE's rate → natural-log mel magnitudes (B, 2, frames, mel bins), frames = 1 + ⌊n/hop⌋.
+    """Return natural-log mel magnitudes (B, 2, frames, mel bins) of a waveform (B, 2, samples) at the VAE's rate.
 
-    Raises ValueError below n_fft/2 + 1 samples, the least that reflect padding can pad.
+    frames is 1 + ⌊samples/hop⌋. Raises ValueError below n_fft/2 + 1 samples, the least that reflect padding can pad.
     """
     least = config.n_fft // 2 + 1
     if waveform.shape[-1] < least:
@@ -104,13 +104,13 @@ def log_mel(waveform: Tensor, config: AudioConfig) -> Tensor:
         return_complex=True,
     ).abs()
     filters = _mel_filters(config.n_fft // 2 + 1, config.mel_bins, config.sample_rate).to(waveform.device)
-    mel = torch.matmul(spectrum.transpose(1, 2), filters)
+    mel = torch.matmul(spectrum.transpose(1, 2), filters)  # (2B, frames, mel bins)
     return mel.clamp_min(LOG_FLOOR).log().reshape(*waveform.shape[:-1], *mel.shape[1:])
 
 
 @lru_cache(maxsize=4)
 def _mel_filters(bins: int, mels: int, sample_rate: int) -> Tensor:
-    """Slaney filters from 0 Hz to the Nyquist frequency with Slaney's area normalisation → (bins, mels)."""
+    """Return Slaney's mel filters (bins, mels), from 0 Hz to the Nyquist frequency, each normalised by its area."""
     nyquist = sample_rate / 2
     frequencies = torch.linspace(0, sample_rate // 2, bins)
     edges = _mel_to_hz(torch.linspace(_hz_to_mel(0.0), _hz_to_mel(nyquist), mels + 2))

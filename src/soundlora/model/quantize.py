@@ -3,9 +3,9 @@
 torchao makes the weights of eight bits; the products are ours. Its own layers would keep every weight's wide copy for
 the backward pass, and the memory saved would be gone. Here a weight is widened for a product and dropped, twice a step.
 
-bf16 is what the checkpoints hold, so no weight is lost by it. A CPU that multiplies in bf16 takes the products so, as a
-GPU does: sums are fp32, inputs and results are rounded to bf16. One that can't computes the very numbers of a base in
-fp32, in half the memory.
+The checkpoints hold bf16, so it loses nothing of a weight. A CPU that multiplies in bf16 takes the products as a GPU
+does: sums are fp32, inputs and results are rounded to bf16. Any other CPU computes the very numbers of a base in fp32,
+in half the memory.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ QUANTIZATIONS = ("int8", "fp8", "bf16")
 
 
 def is_quantized(name: str) -> bool:
-    """Whether a parameter of the transformer is: the blocks' matrices are nearly all of it; gates are not worth it."""
+    """Say whether the parameter `name` of the transformer is quantised. The blocks' matrices are nearly all of it."""
     return name.startswith("transformer_blocks.") and name.endswith(".weight") and not _stays(name)
 
 
 def _stays(name: str) -> bool:
-    return "_norm." in name or "to_gate_logits" in name
+    return "_norm." in name or "to_gate_logits" in name  # they are too small to be worth it
 
 
 class QuantizedLinear(nn.Linear):
-    """x Wᵀ + bias with a frozen, narrow W; the gradient is x's alone."""
+    """x Wᵀ + bias with a frozen, narrow W (outputs, inputs). Only x gets a gradient."""
 
     def __init__(self, linear: nn.Linear) -> None:
         nn.Module.__init__(self)
@@ -59,19 +59,19 @@ class _Product(torch.autograd.Function):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x Wᵀ + bias in x's type, for a narrow or a wide W."""
+    """Return x Wᵀ + bias (..., outputs) in x's type, for x (..., inputs) and a narrow or wide W (outputs, inputs)."""
     if _multiplied_narrow(x, weight):
         out = (x.to(weight.dtype) @ weight.T).to(x.dtype)
     elif _in_eight_bits(weight):
         values, scale = _parts(weight, x.dtype)
-        out = (x @ values.T).mul_(scale.T)  # a result to scale is much less than a weight
+        out = (x @ values.T).mul_(scale.T)  # scaling the result is much less work than scaling the weight
     else:
         return nn.functional.linear(x, weight.to(x.dtype), bias)
     return out if bias is None else out.add_(bias)
 
 
 def linear_backward(gradient: Tensor, weight: Tensor) -> Tensor:
-    """The gradient of `linear` by x."""
+    """Return the gradient of `linear` by x, (..., inputs), from that of its result, (..., outputs)."""
     if _multiplied_narrow(gradient, weight):
         return (gradient.to(weight.dtype) @ weight).to(gradient.dtype)
     if _in_eight_bits(weight):
@@ -85,7 +85,10 @@ def _in_eight_bits(weight: Tensor) -> bool:
 
 
 def _parts(weight: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Of a weight (outputs, inputs) in eight bits its values, which are exact in any type, and scale (outputs, 1)."""
+    """Return the values (outputs, inputs) of a weight in eight bits, and its scale (outputs, 1).
+
+    Every float type that is computed in holds the values exactly.
+    """
     return weight.qdata.to(dtype), weight.scale
 
 
@@ -96,12 +99,12 @@ def _multiplied_narrow(x: Tensor, weight: Tensor) -> bool:
 
 @cache
 def multiplies_in_bf16() -> bool:
-    """Whether this processor does: one that has to convert is slower by far."""
+    """Say whether this processor multiplies in bf16. One that has to convert is slower by far."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def check_quantization(kind: str) -> None:
-    """Raises InputError when `kind` is none of `QUANTIZATIONS`, or torchao is missing where it is needed."""
+    """Raise InputError when `kind` is none of `QUANTIZATIONS`, or torchao is missing where it is needed."""
     if kind not in QUANTIZATIONS:
         raise InputError(f"quantize is {kind!r}, but it must be one of {', '.join(QUANTIZATIONS)}.")
     if kind != "bf16" and importlib.util.find_spec("torchao") is None:
@@ -130,7 +133,7 @@ def _to_bf16(linear: nn.Linear) -> None:
 
 
 def _to_eight_bits(kind: str) -> Callable[[nn.Linear], None]:
-    # Slow to import, and an extra.
+    # torchao is an extra, and slow to import.
     from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
 
     config = Int8WeightOnlyConfig() if kind == "int8" else Float8WeightOnlyConfig()

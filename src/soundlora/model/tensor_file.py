@@ -1,7 +1,7 @@
 """A safetensors file of which only the tensors, or the rows, that are asked for are read.
 
-By plain reads: safetensors would map the whole file, for which a machine with less memory than it has bytes finds no
-room.
+Plain reads fetch them. The safetensors library would map the whole file, which fails on a machine with less memory than
+the file has bytes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _HEADER_LIMIT = 100 * 1024 * 1024  # bytes; safetensors' own limit
 
 @dataclass(frozen=True)
 class TensorInfo:
+    """The type, shape and place of one tensor in its file."""
+
     dtype: str  # safetensors name, such as "BF16"
     shape: tuple[int, ...]
     start: int  # bytes from the start of the file
@@ -32,12 +34,12 @@ class TensorInfo:
 
 
 class TensorHeader:
-    """What a safetensors file says of itself: `tensors` by name, and `metadata`."""
+    """The header of a safetensors file: `tensors` by name, `metadata`, and `file_size`, the bytes of the whole file."""
 
     def __init__(self, content: bytes, source: str, advice: str) -> None:
-        """content: the JSON between the length and the first tensor; source: path or URL of the file.
+        """Parse the JSON `content` that stands between the length and the first tensor.
 
-        Raises InputError, which ends with `advice`, when it is no such header.
+        source: path or URL of the file. Raises InputError, which ends with `advice`, when it is no such header.
         """
         begin = len(content) + 8
         try:
@@ -56,12 +58,14 @@ class TensorHeader:
             }
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
             raise no_safetensors(source, advice) from None
-        # Bytes of the whole file.
         self.file_size = max((info.end for info in self.tensors.values()), default=begin)
 
 
 def header_length(first: bytes, file_size: int, source: str, advice: str) -> int:
-    """Bytes of the header, from the first 8 of the file. Raises InputError, which ends with `advice`."""
+    """Return the bytes of the header, from the first 8 of the file.
+
+    Raises InputError, which ends with `advice`, when they can't be those of a safetensors file.
+    """
     length: int = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
     if not 2 <= length <= min(_HEADER_LIMIT, file_size - 8):
         raise no_safetensors(source, advice)
@@ -69,11 +73,12 @@ def header_length(first: bytes, file_size: int, source: str, advice: str) -> int
 
 
 def no_safetensors(source: str, advice: str) -> InputError:
+    """Return the error for a `source` that is no safetensors file."""
     return InputError(f"{source} is not a safetensors file; {advice}.")
 
 
 def pack_header(tensors: dict[str, TensorInfo], metadata: dict[str, str]) -> bytes:
-    """The beginning of a file, length included, that holds these tensors one after another in this order."""
+    """Return the beginning of a file, length included, that holds these tensors one after another in this order."""
     entries: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name, info in tensors.items():
@@ -88,7 +93,7 @@ class TensorFile:
     """A file with its header: `tensors` by name, and `metadata`."""
 
     def __init__(self, path: Path, advice: str) -> None:
-        """Raises InputError, which ends with `advice`, unless there is a whole safetensors file at `path`."""
+        """Read the header. Raises InputError, which ends with `advice`, unless `path` is a whole safetensors file."""
         self.path = path
         if not path.is_file():
             raise InputError(f"There is no file at {path}; {advice}.")
@@ -104,7 +109,7 @@ class TensorFile:
             )
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        """The named tensors as stored, on the CPU, one at a time."""
+        """Yield the named tensors as they are stored, on the CPU, one at a time."""
         with self.path.open("rb") as file:
             for name in names:
                 info = self.tensors[name]
@@ -114,7 +119,7 @@ class TensorFile:
                 yield name, torch.frombuffer(content, dtype=READABLE[info.dtype]).view(info.shape)
 
     def pieces(self, name: str, size: int) -> Iterator[Tensor]:
-        """The tensor as stored, flat and on the CPU, at most `size` bytes at a time."""
+        """Yield the tensor as it is stored, flat and on the CPU, at most `size` bytes at a time."""
         info = self.tensors[name]
         with self.path.open("rb") as file:
             file.seek(info.start)
@@ -124,7 +129,7 @@ class TensorFile:
                 yield torch.frombuffer(content, dtype=READABLE[info.dtype])
 
     def read_rows(self, name: str, rows: Sequence[int]) -> Tensor:
-        """(len(rows), …) of the tensor `name`, as stored, on the CPU."""
+        """Return the rows (len(rows), …) of the tensor `name`, as they are stored, on the CPU."""
         info = self.tensors[name]
         dtype = READABLE[info.dtype]
         size = prod(info.shape[1:]) * dtype.itemsize

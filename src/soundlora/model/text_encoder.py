@@ -1,7 +1,7 @@
-"""Captions to the hidden states of Gemma 3.
+"""The way from captions to the hidden states of Gemma 3.
 
-Captions run one by one at their true length: hidden states of padding are never used, and Gemma's positions are
-relative, so the result equals that of the padded run (6e-6 at tiny size) at a fraction of the cost.
+Captions run one by one at their true length. Hidden states of padding are never used, and Gemma's positions are
+relative, so the result equals that of the padded run (to 6e-6 at tiny size) at a fraction of the cost.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class TextEncoder:
     """Tokenizer and Gemma 3 text model from a directory in Hugging Face layout."""
 
     def __init__(self, directory: Path, device: torch.device, dtype: torch.dtype, max_length: int) -> None:
+        """max_length: tokens a caption, beyond which it is cut. Raises InputError when the directory can't be used."""
         check_directory(directory)
         self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         self.tokenizer.no_padding()
@@ -43,25 +44,25 @@ class TextEncoder:
 
     @property
     def states(self) -> int:
-        """Hidden states of a token: the embedding and each layer's output."""
+        """Number of a token's hidden states: the embedding and each layer's output."""
         return self.gemma.config.layers + 1
 
     def tokenize(self, text: str) -> list[int]:
-        """Token ids with the tokenizer's own BOS, at most `max_length`. No chat template, no system prompt."""
+        """Return at most `max_length` token ids, with the tokenizer's own BOS. There is no chat template."""
         ids: list[int] = self.tokenizer.encode(text.strip()).ids
         return ids
 
     def stream(self, texts: Sequence[str]) -> Iterator[list[Tensor]]:
-        """The states of every text, (S, d) each: embeddings first, then layer by layer, the last after the norm."""
+        """Yield the states of all texts, (S, d) each: the embeddings, then each layer's, the last after the norm."""
         return self.gemma.stream([self.tokenize(text) for text in texts])
 
     def hidden_states(self, text: str) -> Tensor:
-        """All states of one text, (S, d, layers + 1)."""
+        """Return all states of one text, (S, d, layers + 1)."""
         return torch.stack([states for (states,) in self.stream([text])], dim=-1)
 
 
 def check_directory(directory: Path) -> None:
-    """Raises InputError unless `directory` looks like a Gemma 3 model."""
+    """Raise InputError unless `directory` looks like a Gemma 3 model."""
     for name in SMALL_FILES:
         if not (directory / name).is_file():
             raise InputError(f"There is no {name} of a text encoder in {directory}; {_advice()}.")
@@ -71,9 +72,9 @@ def check_directory(directory: Path) -> None:
 
 
 def fingerprint(directory: Path) -> str:
-    """Hex SHA-256 over the names and sizes of the files that are read, and the content of the small ones.
+    """Return a hex SHA-256 over the names, sizes and first megabytes of the files that are read.
 
-    Weights are told apart by name, size and their first megabyte. Whatever else lies in the folder doesn't count.
+    Whatever else lies in the folder doesn't count. Raises InputError when one of the files is missing.
     """
     digest = hashlib.sha256()
     for name in (*SMALL_FILES, *weight_files(directory)):

@@ -1,7 +1,8 @@
 """The audio stream of the LTX 2.3 diffusion transformer.
 
 The video stream and the cross-modal attention between the two are left out: with no video they contribute nothing
-(the reference gives bit-equal results either way). Module names are those of the checkpoint.
+(the reference gives bit-equal results either way). Module names are those of the checkpoint. In shapes B is samples,
+T tokens, C latent channels, S tokens of the context.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from soundlora.model.attention import Attention, FeedForward, rms_norm
 from soundlora.model.config import TransformerConfig
 from soundlora.model.rope import Rope, rope_table
 
-# Spatio-temporal guidance: which blocks skip their self-attention, for all samples (True) or some ((B,) bool tensor).
+# The blocks that skip their self-attention in spatio-temporal guidance, for all samples (True) or some (bool, (B,)).
 Bypass = Mapping[int, "Tensor | bool"]
 
 _SINUSOID_CHANNELS = 256
@@ -33,8 +34,8 @@ class _TimestepEmbedder(nn.Module):
     def forward(self, t: Tensor, dtype: torch.dtype) -> Tensor:
         half = _SINUSOID_CHANNELS // 2
         frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, device=t.device, dtype=torch.float32))
-        angles = t.float().unsqueeze(-1) * frequencies
-        sinusoid = torch.cat((angles.cos(), angles.sin()), dim=-1).to(dtype)  # cosine first
+        angles = t.float().unsqueeze(-1) * frequencies  # (B, T, 128)
+        sinusoid = torch.cat((angles.cos(), angles.sin()), dim=-1).to(dtype)  # (B, T, 256), cosine first
         result: Tensor = self.linear_2(F.silu(self.linear_1(sinusoid)))
         return result
 
@@ -46,7 +47,7 @@ class _Embedding(nn.Module):
 
 
 class AdaLayerNormSingle(nn.Module):
-    """Timestep → (rows of shift, scale and gate shared by all blocks, the embedded timestep)."""
+    """Turns timesteps into rows of shift, scale and gate that all blocks share (PixArt-α's adaLN-single)."""
 
     def __init__(self, width: int, rows: int) -> None:
         super().__init__()
@@ -55,7 +56,7 @@ class AdaLayerNormSingle(nn.Module):
         self.linear = nn.Linear(width, rows * width)
 
     def forward(self, t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """t (B, T), already scaled → modulation (B, T, rows·width), embedding (B, T, width)."""
+        """Return modulation (B, T, rows·width) and embedding (B, T, width) of timesteps t (B, T), already scaled."""
         embedded: Tensor = self.emb.timestep_embedder(t, dtype)
         return self.linear(F.silu(embedded)), embedded
 
@@ -69,7 +70,7 @@ class Block(nn.Module):
         self.audio_attn1 = Attention(c.width, c.width, c.heads, c.head_dim, c.norm_eps)
         self.audio_attn2 = Attention(c.width, c.context_dim, c.heads, c.head_dim, c.norm_eps)
         self.audio_ff = FeedForward(c.width, c.ff_bias)
-        # Rows: shift, scale, gate of self-attention; of the feed-forward; of the attention to text (queries).
+        # The nine rows are shift, scale and gate of self-attention, of the feed-forward and of attention to the text.
         self.audio_scale_shift_table = nn.Parameter(torch.zeros(9, c.width))
         self.audio_prompt_scale_shift_table = nn.Parameter(torch.zeros(2, c.context_dim))
 
@@ -85,6 +86,7 @@ class Block(nn.Module):
         bypass: Tensor | bool,
         context_of: Tensor | None = None,
     ) -> Tensor:
+        """Return h (B, T, width) after the block. The arguments are those that `AudioTransformer.forward` prepares."""
         rows = (modulation.unflatten(-1, (9, -1)) + self.audio_scale_shift_table).unbind(-2)
         shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff, shift_q, scale_q, gate_ca = rows
         prompt_rows = prompt_modulation.unflatten(-1, (2, -1)) + self.audio_prompt_scale_shift_table
@@ -102,8 +104,8 @@ class Block(nn.Module):
 class AudioTransformer(nn.Module):
     """Predicts the velocity (noise − clean) of noisy audio latents.
 
-    With `checkpointing` a block's activations are computed again in the backward pass instead of being kept: the same
-    gradients for much less memory and half as much work again. `compiled` are functions that take the blocks' places
+    With `checkpointing` a block's activations are computed again in the backward pass instead of being kept. Gradients
+    stay the same; memory is much less, work half as much again. The functions in `compiled` take the blocks' places
     wherever gradients are recorded, see `training/gradient.py`.
     """
 
@@ -120,9 +122,9 @@ class AudioTransformer(nn.Module):
         self.audio_proj_out = nn.Linear(c.width, c.out_channels)
 
     def rope(self, positions: Tensor, dtype: torch.dtype = torch.float32) -> Rope:
-        """Tables for positions (B, 1, T, 2): start and end of every token in seconds. Constant over a run."""
+        """Return tables for `positions` (B, 1, T, 2), start and end of every token in seconds; see `rope_table`."""
         c = self.config
-        middle = positions[:, 0].mean(dim=-1)
+        middle = positions[:, 0].mean(dim=-1)  # (B, T)
         cos, sin = rope_table(middle, c.max_seconds, c.rope_theta, c.heads, c.head_dim)
         return cos.to(dtype), sin.to(dtype)
 
@@ -139,7 +141,7 @@ class AudioTransformer(nn.Module):
         bypass: Bypass | None = None,
         context_of: Tensor | None = None,
     ) -> Tensor:
-        """Velocity (B, T, C) of noisy latents x (B, T, C).
+        """Return the velocity (B, T, C) of noisy latents x (B, T, C).
 
         timesteps: (B, T), or (B, 1) when all tokens of a sample share one, in [0, 1].
         sigma: (B,), noise level of the sample; it modulates the text context.
@@ -148,12 +150,12 @@ class AudioTransformer(nn.Module):
         context_mask: None, (B, S) of 1 and 0, or an additive float mask (B, 1, 1, S).
         attention_mask: None, or (B, T, T) or (B, 1, T) in [0, 1]; its logarithm is added to the scores.
         bypass: blocks (counted from 0) whose self-attention is bypassed, see `Attention.forward`.
-        context_of: (B,), for each sample the context that it attends to; then there may be fewer contexts than samples,
-            and sigma and context_mask are those of the contexts. None: every sample has its own.
+        context_of: (B,), the number of the context that each sample attends to; there may then be fewer contexts than
+            samples, and sigma and context_mask are those of the contexts. None: every sample has its own.
         """
         c = self.config
-        dtype = self.audio_scale_shift_table.dtype  # weights, and so the computation, are in this type
-        h = self.audio_patchify_proj(x.to(dtype))
+        dtype = self.audio_scale_shift_table.dtype  # that of the weights, and so of the computation
+        h = self.audio_patchify_proj(x.to(dtype))  # (B, T, width)
         context = context.to(dtype)
         modulation, embedded = self.audio_adaln_single(timesteps * c.timestep_scale, dtype)
         prompt_modulation, _ = self.audio_prompt_adaln_single(sigma[:, None] * c.timestep_scale, dtype)
@@ -167,7 +169,7 @@ class AudioTransformer(nn.Module):
             perturbed = bypass.get(index, False)
             inputs = (h, modulation, context, prompt_modulation, rope, text_mask, self_mask, perturbed, context_of)
             if self.checkpointing and torch.is_grad_enabled():
-                # Nothing in a block is random, so no random state needs to be kept for the second time.
+                # Nothing in a block is random, so the second pass needs no random state of the first.
                 h = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
             else:
                 h = block(*inputs)
@@ -178,12 +180,15 @@ class AudioTransformer(nn.Module):
 
 
 def bypass_blocks(blocks: Collection[int] | None, layers: int, samples: Tensor | bool = True) -> Bypass:
-    """The perturbation for the given blocks; None means all of them."""
+    """Return the perturbation of `samples` (True, or a bool tensor (B,)) in the given blocks; None means all blocks."""
     return {index: samples for index in (range(layers) if blocks is None else blocks)}
 
 
 def denoised(x: Tensor, velocity: Tensor, timesteps: Tensor) -> Tensor:
-    """Clean latents predicted from x (B, T, C), its velocity and per-token timesteps (B, T) or (B, 1); fp32 inside."""
+    """Return the clean latents (B, T, C) predicted from x, its velocity and its timesteps (B, T) or (B, 1).
+
+    The sum is taken in fp32; the result has x's type.
+    """
     return (x.float() - velocity.float() * timesteps.float().unsqueeze(-1)).to(x.dtype)
 
 

@@ -1,7 +1,8 @@
-"""Log-mel → 48 kHz stereo: a 16 kHz generator, then a second one that adds the band above 8 kHz.
+"""The vocoder, from log-mel to 48 kHz stereo: a 16 kHz generator, then a second one that adds the band above 8 kHz.
 
-Both generators are of the BigVGAN kind: transposed convolutions, and residual blocks whose periodic activation runs at
-twice the rate between anti-aliasing filters. Everything runs in fp32. Filters and STFT bases are the checkpoint's own.
+Both generators are of the BigVGAN kind (Lee et al. 2022, arXiv:2206.04658): transposed convolutions, and residual
+blocks whose periodic activation runs at twice the rate between anti-aliasing filters. Everything runs in fp32. Filters
+and STFT bases are the checkpoint's own. In shapes F is mel frames.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ _TAPS = 12  # length of the anti-aliasing filters
 
 
 def kaiser_sinc_filter(cutoff: float = 0.25, half_width: float = 0.3, taps: int = _TAPS) -> Tensor:
-    """Low-pass (1, 1, taps) with sum 1, for initialising a vocoder; a loaded one keeps the checkpoint's filters.
+    """Return a low-pass filter (1, 1, taps) with sum 1: a sinc in a Kaiser window, whose β follows Kaiser's formula.
 
-    cutoff and half_width (of the transition band) are in cycles per sample.
+    It initialises a new vocoder; a loaded one has the checkpoint's filters. cutoff and half_width, which is that of the
+    transition band, are in cycles per sample.
     """
     attenuation = 2.285 * (taps // 2 - 1) * math.pi * 4 * half_width + 7.95
     if attenuation > 50:
@@ -39,13 +41,13 @@ def kaiser_sinc_filter(cutoff: float = 0.25, half_width: float = 0.3, taps: int 
 
 @cache
 def _default_filter() -> Tensor:
-    # Every activation asks for it, and building it is most of the time that opening a checkpoint takes.
+    # Every activation asks for it, and building it anew each time would take most of the time of opening a checkpoint.
     with torch.device("cpu"):
         return kaiser_sinc_filter()
 
 
 def hann_sinc_filter(ratio: int) -> Tensor:
-    """Interpolation filter (1, 1, 2·7·ratio + 1) of the ×ratio resampler between the two stages."""
+    """Return the interpolation filter (1, 1, 2·7·ratio + 1) of the ×ratio resampler between the two stages."""
     zeros, rolloff = 6, 0.99
     width = math.ceil(zeros / rolloff)
     t = (torch.arange(2 * width * ratio + 1) / ratio - width) * rolloff
@@ -54,7 +56,7 @@ def hann_sinc_filter(ratio: int) -> Tensor:
 
 
 class _SnakeBeta(nn.Module):
-    """x + sin²(x·e^α) / e^β, with α and β per channel."""
+    """BigVGAN's activation x + sin²(x·e^α) / e^β of x (B, channels, n), with α and β per channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -96,7 +98,7 @@ class _Downsample2(nn.Module):
 
 
 class AliasFreeActivation(nn.Module):
-    """Upsample ×2, SnakeBeta, downsample ×2, so that the harmonics it makes do not fold back."""
+    """SnakeBeta at twice the rate, so that the harmonics it makes do not fold back: (B, channels, n) → the same."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -110,7 +112,10 @@ class AliasFreeActivation(nn.Module):
 
 
 class AMPBlock(nn.Module):
-    """Residual rounds of a dilated and a plain convolution, each behind an alias-free activation."""
+    """Residual rounds of a dilated and a plain convolution, each behind an alias-free activation.
+
+    (B, channels, n) → (B, channels, n).
+    """
 
     def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
@@ -128,7 +133,7 @@ class AMPBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """Log-mel (B, 2, F, bins) → stereo waveform (B, 2, F·factor)."""
+    """Turns a log-mel (B, 2, F, bins) into a stereo waveform (B, 2, F·factor)."""
 
     def __init__(self, c: GeneratorConfig, mel_bins: int) -> None:
         super().__init__()
@@ -153,7 +158,8 @@ class Generator(nn.Module):
         return result.clamp(-1, 1) if self.clamp else result
 
     def unclamped(self, mel: Tensor) -> Tensor:
-        x = self.conv_pre(mel.transpose(2, 3).flatten(1, 2))  # channel = stereo·bins + bin, left first
+        """Return the waveform of `forward` before it is clamped to [−1, 1]."""
+        x = self.conv_pre(mel.transpose(2, 3).flatten(1, 2))  # (B, channels, F) of (B, 2·bins, F), left first
         for i, up in enumerate(self.ups):
             x = up(x)
             blocks = self.resblocks[i * self.kernels : (i + 1) * self.kernels]
@@ -167,12 +173,12 @@ class _STFTBasis(nn.Module):
         super().__init__()
         bins = n_fft // 2 + 1
         self.register_buffer("forward_basis", torch.zeros(2 * bins, 1, n_fft))
-        # Part of the file layout; nothing inverts the transform.
+        # The file has this tensor, so the module does; nothing inverts the transform.
         self.register_buffer("inverse_basis", torch.zeros(2 * bins, 1, n_fft))
 
 
 class MelSTFT(nn.Module):
-    """The second mel front end: causal, with window, bases and filters from the checkpoint."""
+    """The second mel front end. It is causal, and has window, bases and filters from the checkpoint."""
 
     def __init__(self, c: VocoderConfig) -> None:
         super().__init__()
@@ -181,8 +187,9 @@ class MelSTFT(nn.Module):
         self.stft_fn = _STFTBasis(c.n_fft)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """(B, 2, samples) → log-mel (B, 2, bins, samples/hop)."""
-        padded = F.pad(waveform.flatten(0, 1).unsqueeze(1), (self.n_fft - self.hop, 0))
+        """Return the log-mel (B, 2, bins, samples/hop) of a waveform (B, 2, samples)."""
+        padded = F.pad(waveform.flatten(0, 1).unsqueeze(1), (self.n_fft - self.hop, 0))  # (2B, 1, samples + padding)
+        # (2B, n_fft + 2, frames), the real half first
         spectrum = F.conv1d(padded, self.stft_fn.get_buffer("forward_basis"), stride=self.hop)
         real, imaginary = spectrum.chunk(2, dim=1)
         mel = torch.matmul(self.get_buffer("mel_basis"), torch.sqrt(real.square() + imaginary.square()))
@@ -190,7 +197,7 @@ class MelSTFT(nn.Module):
 
 
 class Vocoder(nn.Module):
-    """Log-mel (B, 2, F, bins) → waveform (B, 2, F·factor·ratio) in [-1, 1] at `config.output_rate` Hz."""
+    """Turns a log-mel (B, 2, F, bins) into sound (B, 2, F·factor·ratio) in [−1, 1] at `config.output_rate` Hz."""
 
     def __init__(self, config: VocoderConfig, mel_bins: int) -> None:
         super().__init__()
@@ -203,7 +210,7 @@ class Vocoder(nn.Module):
         return self.extend(self.vocoder(mel.float()))
 
     def extend(self, low: Tensor) -> Tensor:
-        """Bandwidth extension of (B, 2, n) at the input rate → (B, 2, n·ratio) at the output rate."""
+        """Extend the band of sound (B, 2, n) at the input rate → (B, 2, n·ratio) at the output rate, in [−1, 1]."""
         length = low.shape[-1]
         padded = F.pad(low, (0, -length % self.config.hop))
         residual = self.bwe_generator(self.mel_stft(padded).transpose(2, 3))
@@ -211,7 +218,7 @@ class Vocoder(nn.Module):
         return waveform[..., : length * self.config.ratio]
 
     def skip(self, low: Tensor) -> Tensor:
-        """Plain ×ratio interpolation of (B, 2, n), to which the second generator adds."""
+        """Return the plain interpolation (B, 2, n·ratio) of (B, 2, n), to which the second generator adds."""
         ratio = self.config.ratio
         kernel = hann_sinc_filter(ratio).to(low.device)
         pad = (kernel.shape[-1] - 1) // (2 * ratio)
