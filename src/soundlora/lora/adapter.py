@@ -1,6 +1,6 @@
-"""Low-rank adapters: put around linear layers, saved so that they load everywhere.
+"""Low-rank adapters, which are put around linear layers and saved so that they load everywhere.
 
-They are saved under the official names, which ComfyUI, diffusers and LTX's own pipelines share, and without an alpha,
+They are saved under the official names, which ComfyUI, diffusers and LTX's own pipelines share. They have no alpha,
 which two of the three ignore or refuse; the scale alpha/rank is folded into B.
 """
 
@@ -44,9 +44,9 @@ class Adapter:
         alpha: float | None = None,
         seed: int = 0,
     ) -> Adapter:
-        """A fresh adapter that leaves the output unchanged: A Kaiming-uniform, B zero. alpha defaults to rank.
+        """Put a fresh adapter into the model. It leaves the output unchanged: A is Kaiming-uniform, B is zero.
 
-        targets: a key of `PRESETS`. Raises InputError when it is none.
+        targets: a key of `PRESETS`. alpha: None takes the rank. Raises InputError when there is no such preset.
         """
         generator = torch.Generator().manual_seed(seed)
         weights = {}
@@ -60,7 +60,10 @@ class Adapter:
 
     @classmethod
     def attach(cls, model: AudioTransformer, weights: Mapping[str, Pair], scale: float = 1.0) -> Adapter:
-        """Wrap the named modules with (A, B) pairs. Raises InputError when a name or shape does not fit the model."""
+        """Wrap the named modules with pairs of A (rank, inputs) and B (outputs, rank).
+
+        Raises InputError when a name or shape does not fit the model.
+        """
         layers = {}
         for name, (a, b) in weights.items():
             parent_name, _, child = name.rpartition(".")
@@ -81,10 +84,11 @@ class Adapter:
         return cls(model, layers)
 
     def parameters(self) -> list[nn.Parameter]:
+        """Return A and B of every layer."""
         return [p for layer in self.layers.values() for p in (layer.lora_A, layer.lora_B)]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """A and B by file key, fp32 and unscaled: what a checkpoint of the training needs."""
+        """Return A and B by file key, fp32 and unscaled, for a checkpoint of the training."""
         return {
             f"diffusion_model.{name}.{part}.weight": getattr(layer, part).detach()
             for name, layer in self.layers.items()
@@ -92,6 +96,7 @@ class Adapter:
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over A and B from what `state_dict` returned."""
         with torch.no_grad():
             for key, tensor in self.state_dict().items():
                 tensor.copy_(state[key])
@@ -100,7 +105,8 @@ class Adapter:
         """Compute layers with one input together wherever gradients are recorded, see `Joint`.
 
         From then on A and B get their gradients straight, without autograd. Call `refresh` after every change of them,
-        and `settle` after a backward pass. Quantised layers stay by themselves, and those whose rank differs by block.
+        and `settle` after a backward pass. Quantised layers stay by themselves, and so do those whose rank differs from
+        block to block.
         """
         if self.joints:
             return
@@ -128,7 +134,7 @@ class Adapter:
             joints.refresh()
 
     def settle(self) -> None:
-        """Call it after a backward pass: only then do A and B have their gradients."""
+        """Call it after a backward pass: A and B have their gradients only then."""
         if self.joints:
             self.aside.join()
 
@@ -170,12 +176,12 @@ class Adapter:
 
 
 def _is_plain(layer: nn.Module) -> TypeGuard[LoRALinear]:
-    """Whether it is a LoRA layer on an ordinary matrix."""
+    """Say whether it is a LoRA layer on an ordinary matrix."""
     return isinstance(layer, LoRALinear) and type(layer.base) is nn.Linear
 
 
 def check_shapes(name: str, pair: Pair, shape: tuple[int, ...]) -> None:
-    """Raises InputError unless B·A has the shape of the weight that the base has there."""
+    """Raise InputError unless B·A has the shape (outputs, inputs) of the weight that the base has there."""
     a, b = pair
     if (b.shape[0], a.shape[1]) != tuple(shape) or a.shape[0] != b.shape[1]:
         raise InputError(
@@ -185,6 +191,9 @@ def check_shapes(name: str, pair: Pair, shape: tuple[int, ...]) -> None:
 
 
 def load_lora(model: AudioTransformer, path: Path, strength: float = 1.0) -> tuple[Adapter, dict[str, str]]:
-    """Attach the LoRA at `path`, unmerged, at the given strength; returns it with the file's metadata."""
+    """Attach the LoRA at `path`, unmerged, at the given strength. Return it with the file's metadata.
+
+    Raises InputError when the file is no LoRA, or does not fit the model.
+    """
     lora = read_lora(path)
     return Adapter.attach(model, lora.pairs, scale=strength), lora.metadata

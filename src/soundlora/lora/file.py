@@ -1,7 +1,7 @@
-"""LoRA files: read under all the names they go by, written under one of them.
+"""LoRA files, which are read under all the names they go by, and written under one of them.
 
-A pair of matrices (A, B) changes a weight by B·A. Files that scale it, by alpha/rank, are read with the scale folded
-into B, and none is written but where the naming asks for one; then it is 1.
+A pair of matrices (A, B) changes a weight by B·A. Some files scale it, by alpha/rank: such a scale is folded into B as
+it is read. A scale is written only where the naming asks for one, and is 1 then.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ Pair = tuple[Tensor, Tensor]  # A (rank, inputs) and B (outputs, rank)
 _ADVICE = "give a LoRA .safetensors file that was trained for LTX 2.3 audio, or for nano"
 _PEFT_METADATA = "lora_adapter_metadata"
 _PEFT_FILE = "adapter_model.safetensors"
-# What says how to scale; it is folded in, and a reader that heeds it would do so twice.
+# These metadata say how to scale. The scale has been folded in, so a reader that heeds them would scale twice.
 _SCALES = (_PEFT_METADATA, "ss_network_alpha", "ss_network_dim")
 
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA file, read: weight += B·A for every pair.
+    """A LoRA file that has been read. Every pair changes a weight by B·A.
 
     pairs: by the module's name in the checkpoint. warnings: sentences about what could not be taken as it stands.
     """
@@ -50,11 +50,11 @@ class Lora:
 
     @property
     def ranks(self) -> list[int]:
-        """All that occur, in order."""
+        """All ranks that occur, in order."""
         return sorted({a.shape[0] for a, _ in self.pairs.values()})
 
     def doubts(self, base_hash: str) -> list[str]:
-        """Sentences for whoever uses it on a base: the warnings, and whether it was made for another one."""
+        """Return sentences for whoever uses it on a base: the warnings, and one more if that is another base."""
         if self.metadata.get("base_hash", base_hash) == base_hash:
             return self.warnings
         other = self.metadata.get("base", "unknown")
@@ -62,7 +62,7 @@ class Lora:
 
 
 def read_lora(path: Path) -> Lora:
-    """The audio stream's pairs of a LoRA file, whoever wrote it; of a folder that PEFT wrote, too.
+    """Read the audio stream's pairs of a LoRA file, whichever program wrote it, or of a folder that PEFT wrote.
 
     Raises InputError when it is no plain LoRA, or changes nothing of the audio stream.
     """
@@ -124,7 +124,7 @@ def write_lora(
     naming: WrittenNaming = "official",
     dtype: torch.dtype = torch.bfloat16,
 ) -> None:
-    """Write pairs by module, and the metadata less what they say of scales. The same input makes the same bytes."""
+    """Write pairs by their module, and the metadata without scales. The same input makes the same bytes."""
     tensors = {}
     for module, (a, b) in pairs.items():
         a_key, b_key, alpha_key = written_keys(module, naming)
@@ -137,7 +137,7 @@ def write_lora(
 
 
 def _refuse_others(path: Path, keys: Mapping[str, LoraKey]) -> None:
-    """What is no LoRA, none of the audio stream, or more than two matrices a layer."""
+    """Raise InputError for no LoRA, for one of another stream, and for one of more than two matrices a layer."""
     lora = [parsed for parsed in keys.values() if parsed.part in ("A", "B")]
     if not lora:
         raise InputError(f"{path} holds no lora_A and lora_B tensors; {_ADVICE}.")
@@ -220,7 +220,7 @@ def _alpha_scale(path: Path, key: str, tensors: Mapping[str, Tensor], rank: int)
 
 
 def _peft_config(path: Path, naming: Naming, metadata: Mapping[str, str]) -> dict[str, Any] | None:
-    """The LoraConfig that peft keeps beside its files, and diffusers in its metadata."""
+    """Return the LoraConfig that peft keeps beside its files, and diffusers in their metadata; None without one."""
     if naming == "peft":
         beside = path.with_name("adapter_config.json")
         return _json_object(beside, beside.read_text(encoding="utf-8")) if beside.is_file() else None
@@ -232,7 +232,7 @@ def _peft_config(path: Path, naming: Naming, metadata: Mapping[str, str]) -> dic
 
 
 def _peft_scale(path: Path, config: Mapping[str, Any], written: str, rank: int) -> float:
-    """alpha/rank, or alpha/√rank for rank-stabilised LoRA, by the rules of peft.LoraConfig."""
+    """Return alpha/rank, or alpha/√rank for rank-stabilised LoRA, by the rules of peft.LoraConfig."""
     try:
         alpha = float(config.get("lora_alpha", 8))
         for pattern, value in config.get("alpha_pattern", {}).items():
@@ -260,7 +260,7 @@ def _few(modules: set[str]) -> str:
 
 
 def _in_order(file: bytes) -> bytes:
-    """The same safetensors file with its metadata sorted: the library writes them in another order every time."""
+    """Return the safetensors file with its metadata sorted, which the library writes in another order every time."""
     length = int.from_bytes(file[:8], "little")
     header = json.loads(file[8 : 8 + length])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))

@@ -1,7 +1,10 @@
 """Adapted layers with one input as one matrix, so that a GPU's training step is fewer and larger products.
 
 A step of one clip is made of thousands of small products, and most of the time goes into starting and ending them. q, k
-and v, each with its A and B, take 24; joined they take four, and beside these six that nothing waits for.
+and v, each with its A and B, take 24 products. Joined they take four, and six more that nothing waits for.
+
+In shapes N is the rows of the input (clips times tokens), I its columns, O the outputs of all joined layers, and R
+their ranks together, rounded up to a multiple of 8; o and r are those of one layer.
 """
 
 from __future__ import annotations
@@ -15,16 +18,17 @@ from torch import Tensor, nn
 
 from soundlora.lora.layer import LoRALinear
 
-_ALIGNED = 8  # numbers: kernels read rows of q, k and v in pieces of 16 bytes, and don't ask where they begin
+# Numbers. Kernels read rows of q, k and v in pieces of 16 bytes, and don't ask where they begin.
+_ALIGNED = 8
 
 
 def aligned(rank: int) -> int:
-    """Rows and columns that a joint matrix has for layers whose ranks add up to `rank`."""
+    """Return the rows and columns R that a joint matrix has for layers whose ranks add up to `rank`."""
     return -(-rank // _ALIGNED) * _ALIGNED
 
 
 class Aside:
-    """A GPU's second stream, for what the next product does not wait for. Elsewhere everything is done in turn."""
+    """A GPU's second stream, for work that the next product does not wait for. Other devices do everything in turn."""
 
     def __init__(self, device: torch.device) -> None:
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -32,7 +36,7 @@ class Aside:
 
     @contextmanager
     def doing(self, *read: Tensor) -> Iterator[None]:
-        """What is called within reads these tensors, whose memory stays theirs until `join`."""
+        """Put the work that is called within onto the stream. The tensors it reads keep their memory until `join`."""
         if self.stream is None:
             yield
             return
@@ -42,78 +46,84 @@ class Aside:
             yield
 
     def join(self) -> None:
-        """Let what follows wait for it."""
+        """Let the work that follows wait for the stream."""
         if self.stream is not None and self._read:  # a stream without work is no part of a recording
             torch.cuda.current_stream().wait_stream(self.stream)
             self._read = ()
 
 
 class Joint:
-    """[[W, B], [A, 0]] of LoRA layers: W and A one above the other, the Bs beside their own rows of W.
+    """The matrix [[W, B], [A, 0]] of LoRA layers with one input.
 
-    With its first columns one product makes x Wᵀ and x Aᵀ of an input; with its first rows one makes g W and g B of a
-    gradient. A and B are copies in W's type, up to date after `Joints.refresh`; the gradients of A and B are added to
-    theirs, in fp32.
+    W (O, I) and A (R, I) have the layers one above the other. B (O, R) has each layer's scale · B at its own rows and
+    ranks, and zeros elsewhere. So one product with the first I columns makes x Wᵀ and x Aᵀ of an input, and one with
+    the first O rows makes g W and g B of a gradient. A and B are copies in W's type, up to date after `Joints.refresh`.
+    The gradients of A and B are added to those of the layers, in fp32.
     """
 
     def __init__(self, layers: Sequence[LoRALinear], matrix: Tensor, aside: Aside) -> None:
-        """matrix: (outputs + ranks or more, inputs + as many) of zeros. The layers' weights move into it."""
-        # Not the layers, which have this joint: in a circle they would outlive their run.
+        """matrix: (O + R, I + R) of zeros, into which the layers' weights move."""
+        # The layers hold this joint. If it held them, the circle would let them outlive their run.
         self.updates = [layer.update for layer in layers]
         self.matrix, self.aside = matrix, aside
         self.inputs, self.rows, self.ranks = _places(layers)
         self.outputs = self.rows[-1].stop
-        self.bias = matrix.new_zeros(len(matrix))
+        self.bias = matrix.new_zeros(len(matrix))  # (O + R,)
+        # (R, I) and (O, R)
         self._a, self._b = matrix[self.outputs :, : self.inputs], matrix[: self.outputs, self.inputs :]
         for layer, rows in zip(layers, self.rows, strict=True):
             linear = _linear(layer)
-            matrix[rows, : self.inputs] = linear.weight
+            matrix[rows, : self.inputs] = linear.weight  # (o, I)
             linear.weight.data = matrix[rows, : self.inputs]
             if linear.bias is not None:
                 self.bias[rows] = linear.bias
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x (..., inputs) → the layers' outputs side by side (..., outputs)."""
-        # A is there for autograd, which would leave a product of frozen tensors alone.
+        """Return the layers' outputs of x (..., I) side by side, (..., O)."""
+        # Autograd would leave a product of frozen tensors alone, so an A is passed to it.
         result: Tensor = _Product.apply(x, self.updates[0].a, self)  # type: ignore[no-untyped-call]
         return result
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (n, inputs) → (n, outputs + ranks or more): the outputs, then x Aᵀ."""
-        both = torch.addmm(self.bias, x, self.matrix[:, : self.inputs].T)
-        both[:, : self.outputs].addmm_(both[:, self.outputs :], self._b.T)
+        """Return the outputs of x (N, I) and, beside them, x Aᵀ: (N, O + R)."""
+        both = torch.addmm(self.bias, x, self.matrix[:, : self.inputs].T)  # (N, I) (I, O + R) → (N, O + R)
+        both[:, : self.outputs].addmm_(both[:, self.outputs :], self._b.T)  # (N, O) += (N, R) (R, O)
         return both
 
     def backward(self, x: Tensor, low: Tensor, gradient: Tensor, needs_x: bool) -> Tensor | None:
-        """Adds to the gradients of A and B; returns x's."""
+        """Add to the gradients of A and B, and return that of x, (N, I), if it is needed.
+
+        x: (N, I). low: x Aᵀ, (N, R). gradient: that of the outputs, (N, O).
+        """
         self.aside.join()
-        both = gradient @ self.matrix[: self.outputs, 0 if needs_x else self.inputs :]
-        g_low = both[:, self.inputs if needs_x else 0 :]
+        both = gradient @ self.matrix[: self.outputs, 0 if needs_x else self.inputs :]  # (N, I + R), else (N, R)
+        g_low = both[:, self.inputs if needs_x else 0 :]  # (N, R)
         with self.aside.doing(x, low, gradient, both):
             for update, rows, ranks in zip(self.updates, self.rows, self.ranks, strict=True):
-                _accumulate(update.a, g_low[:, ranks].T, x, 1.0)
-                _accumulate(update.b, gradient[:, rows].T, low[:, ranks], update.scale)
-        return torch.addmm(both[:, : self.inputs], g_low, self._a) if needs_x else None
+                _accumulate(update.a, g_low[:, ranks].T, x, 1.0)  # (r, N) (N, I); the scale is in the matrix's B
+                _accumulate(update.b, gradient[:, rows].T, low[:, ranks], update.scale)  # (o, N) (N, r)
+        return torch.addmm(both[:, : self.inputs], g_low, self._a) if needs_x else None  # (N, I) + (N, R) (R, I)
 
 
 class Joints:
     """The same layers of every block, joined block by block; their matrices are parts of one tensor."""
 
     def __init__(self, blocks: Sequence[Sequence[LoRALinear]], aside: Aside) -> None:
-        """blocks: for each the layers with one input. Those of all blocks have the same shapes."""
+        """blocks: the layers with one input, block by block. Those of all blocks have the same shapes."""
         inputs, rows, ranks = _places(blocks[0])
         weight = _linear(blocks[0][0]).weight
         rank = aligned(ranks[-1].stop)
-        self.matrices = weight.new_zeros(len(blocks), rows[-1].stop + rank, inputs + rank)
+        self.matrices = weight.new_zeros(len(blocks), rows[-1].stop + rank, inputs + rank)  # (blocks, O + R, I + R)
         self.of = [Joint(layers, matrix, aside) for layers, matrix in zip(blocks, self.matrices, strict=True)]
 
     def refresh(self) -> None:
-        """Take over A and B as they are now: for all blocks at once, since the calls are small."""
+        """Take over A and B as they are now. All blocks are done at once, since the calls are small."""
         first = self.of[0]
         for number, (rows, ranks) in enumerate(zip(first.rows, first.ranks, strict=True)):
             updates = [joint.updates[number] for joint in self.of]
             a = slice(first.outputs + ranks.start, first.outputs + ranks.stop)
             b = slice(first.inputs + ranks.start, first.inputs + ranks.stop)
+            # (blocks, r, I), then (blocks, o, r)
             self.matrices[:, a, : first.inputs] = torch.stack([update.a.detach() for update in updates])
             stacked = torch.stack([update.b.detach() for update in updates])
             scales = [update.scale for update in updates]
@@ -125,15 +135,15 @@ class Joints:
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, _: Tensor, joint: Joint) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1])
-        both = joint.forward(flat)
+        flat = x.reshape(-1, x.shape[-1])  # (N, I)
+        both = joint.forward(flat)  # (N, O + R)
         ctx.save_for_backward(flat, both[:, joint.outputs :])
         ctx.joint, ctx.shape = joint, x.shape
-        return both[:, : joint.outputs].view(*x.shape[:-1], -1)
+        return both[:, : joint.outputs].view(*x.shape[:-1], -1)  # (..., O)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
-        flat, low = ctx.saved_tensors
+        flat, low = ctx.saved_tensors  # (N, I), (N, R)
         joint: Joint = ctx.joint
         shape: torch.Size = ctx.shape
         g_x = joint.backward(flat, low, gradient.reshape(-1, joint.outputs), ctx.needs_input_grad[0])
@@ -141,7 +151,7 @@ class _Product(torch.autograd.Function):
 
 
 def _places(layers: Sequence[LoRALinear]) -> tuple[int, list[slice], list[slice]]:
-    """Inputs, and of each layer the place of its outputs and of its rank among all of them."""
+    """Return I, and where each layer's outputs lie among O and its ranks among R."""
     rows, ranks = [slice(0)], [slice(0)]
     for layer in layers:
         rows.append(slice(rows[-1].stop, rows[-1].stop + _linear(layer).out_features))
@@ -155,10 +165,10 @@ def _linear(layer: LoRALinear) -> nn.Linear:
 
 
 def _accumulate(parameter: nn.Parameter, a: Tensor, b: Tensor, scale: float) -> None:
-    """Add scale · a b to the parameter's gradient; in fp32."""
+    """Add scale · a b to the parameter's gradient, which is fp32."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     if a.dtype == parameter.dtype:
         parameter.grad.addmm_(a, b, alpha=scale)
-    else:  # of a narrower one, by a sum that only GPUs have
+    else:  # the factors are narrower, and only GPUs have such a sum in fp32
         torch.addmm(parameter.grad, a, b, out_dtype=torch.float32, alpha=scale, out=parameter.grad)

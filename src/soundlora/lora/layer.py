@@ -1,4 +1,4 @@
-"""A linear layer with a low-rank update beside it."""
+"""A linear layer with a low-rank update beside it (LoRA: Hu et al. 2021, arXiv:2106.09685)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from soundlora.model.quantize import linear, linear_backward
 
 @dataclass(eq=False)
 class Update:
-    """scale · B A, which is added to a frozen matrix. Whoever computes with it reads it here, so it stands once."""
+    """scale · B A, which is added to a frozen matrix (outputs, inputs). It stands here alone, for all that use it."""
 
     a: nn.Parameter  # (rank, inputs), fp32
     b: nn.Parameter  # (outputs, rank), fp32
@@ -23,7 +23,7 @@ class Update:
 
 
 class LoRALinear(nn.Module):
-    """y = base(x) + scale · B(A(x)); the base is frozen, A and B are fp32.
+    """y = base(x) + scale · B(A(x)) for x (..., inputs) and y (..., outputs). The base is frozen; A and B are fp32.
 
     `base` may itself be a LoRALinear: several adapters then add up.
     """
@@ -47,36 +47,36 @@ class LoRALinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.joint is not None and torch.is_grad_enabled():
             return self.joint(x)
-        a = self.lora_A.to(x.dtype)
-        b = (self.lora_B if self.scale == 1 else self.lora_B * self.scale).to(x.dtype)
+        a = self.lora_A.to(x.dtype)  # (rank, inputs)
+        b = (self.lora_B if self.scale == 1 else self.lora_B * self.scale).to(x.dtype)  # (outputs, rank)
         if isinstance(self.base, nn.Linear) and self.base.bias is not None:
             out: Tensor = _AdaptedLinear.apply(x, self.base.weight, self.base.bias, a, b)  # type: ignore[no-untyped-call]
             return out
-        result: Tensor = self.base(x) + F.linear(F.linear(x, a), b)
+        result: Tensor = self.base(x) + F.linear(F.linear(x, a), b)  # (..., inputs) → (..., rank) → (..., outputs)
         return result
 
 
 class _AdaptedLinear(torch.autograd.Function):
     """x Wᵀ + bias + (x Aᵀ) Bᵀ with frozen W and bias, in three products forward and five backward.
 
-    Left to autograd the same takes twice as many calls, and a small model's step is made of calls. A quantised W is
-    kept as it is, not as widened for a product.
+    Autograd would take twice as many calls, and a small model's step is made of calls. A quantised W is kept as it is
+    for the backward pass, not as it is widened for a product. In shapes N is the rows of x: clips times tokens.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1])
-        low = flat @ a.T
+        flat = x.reshape(-1, x.shape[-1])  # (N, inputs)
+        low = flat @ a.T  # (N, rank)
         ctx.save_for_backward(flat, weight, a, b, low)
         ctx.shape = x.shape
-        return linear(flat, weight, bias).addmm_(low, b.T).view(*x.shape[:-1], -1)
+        return linear(flat, weight, bias).addmm_(low, b.T).view(*x.shape[:-1], -1)  # (N, outputs) → (..., outputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor]:
         flat, weight, a, b, low = ctx.saved_tensors
-        g = gradient.reshape(-1, gradient.shape[-1])
-        g_low = g @ b
+        g = gradient.reshape(-1, gradient.shape[-1])  # (N, outputs)
+        g_low = g @ b  # (N, rank)
         g_x = None
         if ctx.needs_input_grad[0]:
-            g_x = linear_backward(g, weight).addmm_(g_low, a).view(ctx.shape)
-        return g_x, None, None, g_low.T @ flat, g.T @ low
+            g_x = linear_backward(g, weight).addmm_(g_low, a).view(ctx.shape)  # (N, inputs) → (..., inputs)
+        return g_x, None, None, g_low.T @ flat, g.T @ low  # A's is (rank, inputs), B's (outputs, rank)

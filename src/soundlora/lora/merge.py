@@ -1,4 +1,4 @@
-"""A LoRA and the weights of a base: how large its update is beside them, and a copy of them with it merged in."""
+"""A LoRA beside the weights of a base: the size of its update among them, and a copy of them with it merged in."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from soundlora.wording import setting
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge wrote: bytes, and the share of the update's energy that was lost to rounding."""
+    """The result of a merge: the file's bytes, and the share of the update's energy that was lost to rounding."""
 
     size: int
     lost: float
 
 
 def relative_norm(checkpoint: Checkpoint, lora: Lora) -> float:
-    """‖B·A‖ over ‖W‖, of all modules that the LoRA changes taken together.
+    """Return ‖B·A‖ over ‖W‖, for all modules that the LoRA changes taken together.
 
     Raises InputError when the base has other modules or shapes than the LoRA.
     """
@@ -44,7 +44,7 @@ def check_fits(checkpoint: Checkpoint, lora: Lora) -> None:
 def merge(checkpoint: Checkpoint, lora: Lora, strength: float, path: Path) -> Merged:
     """Write the checkpoint's audio tensors, with weight + strength·B·A where the LoRA has a pair, to `path`.
 
-    Metadata, names, types and order are the checkpoint's, sums are taken in fp32. One tensor is in memory at a time,
+    Metadata, names, types and order are the checkpoint's. Sums are taken in fp32. One tensor is in memory at a time,
     and the file appears under its name when it is whole.
 
     Raises InputError when the base has other modules or shapes, or when a sum is too large for its type.
@@ -59,7 +59,7 @@ def merge(checkpoint: Checkpoint, lora: Lora, strength: float, path: Path) -> Me
         for name, weight in checkpoint.file.read(tensors):
             if name in pairs:
                 a, b = pairs[name]
-                update = strength * (b.float() @ a.float())
+                update = strength * (b.float() @ a.float())  # (outputs, inputs)
                 merged = _stored(weight.float() + update, weight.dtype, name)
                 error += float((merged.float() - weight.float() - update).double().square().sum())
                 total += float(update.double().square().sum())
@@ -69,7 +69,7 @@ def merge(checkpoint: Checkpoint, lora: Lora, strength: float, path: Path) -> Me
 
 
 def _pairs_by_tensor(checkpoint: Checkpoint, lora: Lora) -> dict[str, Pair]:
-    """The pairs by the name of the tensor they change."""
+    """Return the pairs by the name of the tensor they change. Raises InputError when the base has no such tensor."""
     pairs = {}
     for module, pair in lora.pairs.items():
         name = f"model.diffusion_model.{module}.weight"

@@ -1,4 +1,4 @@
-"""What LoRA files call the linear layers of the audio stream.
+"""The names that LoRA files have for the linear layers of the audio stream.
 
 | naming | a file's key |
 |---|---|
@@ -20,7 +20,6 @@ WrittenNaming = Literal["official", "comfyui", "diffusers", "kohya"]
 Naming = Literal[WrittenNaming, "peft", "bare"]
 WRITTEN_NAMINGS: tuple[WrittenNaming, ...] = get_args(WrittenNaming)
 
-# Every linear layer of a block, and those around the blocks.
 _OF_A_BLOCK = (
     *(f"audio_attn{n}.{part}" for n in (1, 2) for part in ("to_q", "to_k", "to_v", "to_out.0", "to_gate_logits")),
     "audio_ff.net.0.proj",
@@ -44,7 +43,7 @@ def _in_diffusers(module: str) -> str:
     return _DIFFUSERS.get(first, first) + dot + rest
 
 
-# kohya's names have lost their dots, so everything is looked up without.
+# kohya's names have lost their dots, so everything is looked up without dots.
 _BLOCK_BY_FLAT_NAME = {name.replace(".", "_"): name for name in _OF_A_BLOCK}
 _AROUND_BY_FLAT_NAME = {
     spelling.replace(".", "_"): name for name in _AROUND for spelling in (name, _in_diffusers(name))
@@ -59,21 +58,29 @@ _HALVES = {"A": "A", "down": "A", "B": "B", "up": "B"}
 
 @dataclass(frozen=True)
 class LoraKey:
-    """A key of a file, taken apart."""
+    """The parts of a file's key.
 
-    module: str  # as the checkpoint calls it; as the file does where it is none of the audio stream
-    audio: bool  # a linear layer of the audio stream
-    part: str | None  # "A", "B", "alpha", or None: nothing that a plain LoRA has
+    module: the checkpoint's name of the layer, or the file's where it is no layer of the audio stream.
+    audio: whether it is a linear layer of the audio stream.
+    part: "A", "B" or "alpha"; None for anything that a plain LoRA does not have.
+    written: the file's name of the layer, without the prefix.
+    adapter: the name that PEFT puts into keys, "" where there is none.
+    """
+
+    module: str
+    audio: bool
+    part: str | None
     naming: Naming
-    written: str  # the module as the file calls it, without the prefix
-    adapter: str = ""  # as PEFT names several of them
+    written: str
+    adapter: str = ""
 
 
 def parse_key(key: str) -> LoraKey:
-    """'lora_unet_transformer_blocks_3_audio_ff_net_2.lora_up.weight' → B of transformer_blocks.3.audio_ff.net.2.
+    """Take a key apart.
 
-    Programs put all kinds of prefixes before a module, one after the other: what stands before a module of the audio
-    stream is taken away, whatever it is.
+    'lora_unet_transformer_blocks_3_audio_ff_net_2.lora_up.weight' is B of transformer_blocks.3.audio_ff.net.2. Programs
+    put all kinds of prefixes before a module, one after the other. Whatever stands before a module of the audio stream
+    is taken away.
     """
     matrix = _MATRIX.fullmatch(key)
     if matrix is not None:
@@ -84,7 +91,7 @@ def parse_key(key: str) -> LoraKey:
     if key.endswith(".alpha"):
         prefix, written, module = _peeled(key.removesuffix(".alpha"))
         return LoraKey(module or written, module is not None, "alpha", _naming(prefix, False), written)
-    # Such as `<module>.dora_scale`: the module is what is left of the key when enough is taken away.
+    # The key may be one like `<module>.dora_scale`, so its end is taken away until a module is left.
     rest = key
     while rest:
         rest = rest.rpartition(".")[0]
@@ -96,7 +103,7 @@ def parse_key(key: str) -> LoraKey:
 
 
 def _peeled(name: str) -> tuple[str, str, str | None]:
-    """(what stands before it, the module as the file calls it, as the checkpoint does or None where it is none)."""
+    """Return what stands before the module, the file's name of it, and the checkpoint's; None where it is none."""
     parts = name.split(".")
     for first in range(len(parts)):
         written = ".".join(parts[first:])
@@ -111,7 +118,7 @@ def _peeled(name: str) -> tuple[str, str, str | None]:
 
 
 def written_keys(module: str, naming: WrittenNaming) -> tuple[str, str, str | None]:
-    """Keys of A, of B and, where the naming has one, of alpha, for a module as the checkpoint calls it."""
+    """Return the keys of A, of B and, where the naming has one, of alpha. module: its name in the checkpoint."""
     if naming == "official":
         return f"diffusion_model.{module}.lora_A.weight", f"diffusion_model.{module}.lora_B.weight", None
     if naming == "comfyui":

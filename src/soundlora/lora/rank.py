@@ -1,4 +1,4 @@
-"""Updates B·A of one rank as good as they can be in another, and a new adapter that begins where a LoRA ended."""
+"""Updates B·A of one rank made as good as they can be in another, and a new adapter that begins where a LoRA ended."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from soundlora.lora.file import Lora, Pair, energy
 
 
 def resize(pair: Pair, rank: int) -> tuple[Pair, float]:
-    """The pair of rank `rank` that comes nearest to B·A in fp32, and the share of ‖B·A‖² that it keeps.
+    """Return the pair of rank `rank` that comes nearest to B·A, in fp32, and the share of ‖B·A‖² that it keeps.
 
-    A rank that is not smaller keeps all: B·A has no more to give, and the rest of A and B is zero.
+    The truncated singular value decomposition is the nearest (Eckart & Young 1936). A rank that is not smaller keeps
+    all; the rest of A and B is zero.
     """
     a, b = (tensor.float() for tensor in pair)
     if rank >= a.shape[0]:
         more = rank - a.shape[0]
         return (pad(a, (0, 0, 0, more)), pad(b, (0, more))), 1.0
-    # B·A = Q (R Sᵀ) Pᵀ, whose singular values are those of the small matrix between.
+    # B·A = Q (R Sᵀ) Pᵀ has the singular values of the small matrix R Sᵀ, as Q and P are orthonormal.
     q, r = torch.linalg.qr(b.double())
     p, s = torch.linalg.qr(a.double().T)
     u, values, vh = torch.linalg.svd(r @ s.T, full_matrices=False)
     root = values[:rank].sqrt()
     nearest = (root[:, None] * (vh[:rank] @ p.T)).float(), ((q @ u[:, :rank]) * root).float()
-    rows = nearest[0].shape[0]  # fewer than asked for when a side of the weight is
+    rows = nearest[0].shape[0]  # fewer than asked for where the weight has fewer rows or columns
     total = float(values.square().sum())
     kept = float(values[:rank].square().sum()) / total if total else 1.0
     return resize(nearest, rank)[0] if rows < rank else nearest, kept
 
 
 def resize_all(pairs: Mapping[str, Pair], rank: int) -> tuple[dict[str, Pair], float]:
-    """Every pair by `resize`, and the share of the sum of all ‖B·A‖² that is kept."""
+    """Return every pair in the rank `rank`, and the share of the sum of all ‖B·A‖² that is kept; see `resize`."""
     resized, kept, total = {}, 0.0, 0.0
     for name, pair in pairs.items():
         resized[name], share = resize(pair, rank)
@@ -46,10 +47,10 @@ def resize_all(pairs: Mapping[str, Pair], rank: int) -> tuple[dict[str, Pair], f
 
 
 def load_into_adapter(adapter: Adapter, lora: Lora) -> list[str]:
-    """Let a fresh adapter begin with the update of a LoRA of any rank; returns sentences about what was lost.
+    """Let a fresh adapter begin with the update of a LoRA of any rank. Return sentences about what was lost.
 
     A smaller rank keeps the adapter's own A in the rows it leaves free, and zeros in B there, so that B·A is the
-    LoRA's and the rest can still learn. A larger one is resized. Modules that the LoRA doesn't have stay fresh.
+    LoRA's and the rest can still learn. A larger rank is resized. Modules that the LoRA doesn't have stay fresh.
 
     Raises InputError when nothing fits: another base, or none of the adapter's modules.
     """
@@ -89,7 +90,7 @@ def load_into_adapter(adapter: Adapter, lora: Lora) -> list[str]:
 
 
 def percent(share: float) -> str:
-    """'99.97 %'; never '100 %' for less than all."""
+    """Return a share as text, such as '99.97 %', which is never '100 %' for less than all."""
     return f"{math.floor(share * 1e4) / 1e2:g} %"
 
 

@@ -1,12 +1,12 @@
-"""Which layers an adapter changes."""
+"""The layers that an adapter changes."""
 
 from __future__ import annotations
 
 from soundlora.errors import InputError
 from soundlora.model.transformer import AudioTransformer
 
-# Attention and feed-forward projections of the audio stream, those with one input together; gates, norms and modulation
-# stay as they are.
+# An adapter changes attention and feed-forward projections of the audio stream; gates, norms and modulation stay as
+# they are. A group has the layers with one input.
 GROUPS = (
     ("audio_attn1.to_q", "audio_attn1.to_k", "audio_attn1.to_v"),
     ("audio_attn1.to_out.0",),
@@ -18,7 +18,7 @@ GROUPS = (
 )
 TARGETS = tuple(target for group in GROUPS for target in group)
 
-# What `--targets` may say. Without the attention to the text a LoRA leaves the base's obedience to prompts alone.
+# The values of `--targets`. A LoRA without the attention to the text leaves the base's obedience to prompts alone.
 PRESETS = {
     "all": TARGETS,
     "attention": tuple(target for target in TARGETS if target.startswith("audio_attn")),
@@ -27,7 +27,7 @@ PRESETS = {
 
 
 def target_names(model: AudioTransformer, targets: str = "all") -> list[str]:
-    """The preset's modules of every block, in order. Raises InputError when there is no such preset."""
+    """Return the preset's modules of every block, in order. Raises InputError when there is no such preset."""
     if targets not in PRESETS:
         raise InputError(f"targets is {targets!r}, but it must be one of {', '.join(PRESETS)}.")
     return [f"transformer_blocks.{i}.{target}" for i in range(model.config.layers) for target in PRESETS[targets]]
