@@ -1,1 +1,1 @@
-"""Files of the frozen base: found, fetched, checked, read."""
+"""The files of the frozen base, which are found, fetched, checked and read here."""

@@ -1,7 +1,7 @@
 """The frozen model that a LoRA is trained on: a checkpoint and its text encoder, loaded part by part.
 
-Nothing stays in memory that the moment does not need: text parts are loaded to compute contexts and dropped again, the
-encoder to compute latents, the decoder and vocoder to make sound.
+Memory holds only what the moment needs: text parts are loaded to compute contexts and dropped again, the encoder to
+compute latents, the decoder and vocoder to make sound.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ _ENCODER_FOLDER = "text_encoder"
 
 
 class Base:
-    """An opened base. `name` is what the user called it, `hash` tells bases with other weights apart."""
+    """An opened base. `name` is the user's name for it; `hash` tells bases with other weights apart."""
 
     def __init__(self, name: str, checkpoint: Path, encoder: Path) -> None:
+        """Raises InputError when the checkpoint or the text encoder's folder can't be used."""
         self.name = name
         self.checkpoint = Checkpoint(checkpoint)
         text_encoder.check_directory(encoder)
@@ -57,24 +58,28 @@ class Base:
         return parse_gemma_config(json.loads((self.text_encoder_path / "config.json").read_text()))
 
     def transformer(self, device: torch.device, quantization: str | None = None) -> AudioTransformer:
-        """quantization: None, or one of `QUANTIZATIONS` for the blocks' matrices. Raises as `quantize` does."""
+        """Load the transformer. quantization: None, or one of `QUANTIZATIONS` for the blocks' matrices.
+
+        Raises as `quantize` does.
+        """
         dtype = compute_dtype(device)
         if quantization is None:
             return self.checkpoint.load_transformer(device, dtype)
-        # Read as stored: a wide copy of everything may be more than there is room for.
+        # The weights are read as stored, since there may be no room for a wide copy of them all.
         model = quantize(self.checkpoint.load_transformer(device, torch.bfloat16), quantization)
         for name, parameter in model.named_parameters():
             if not is_quantized(name):
                 parameter.data = parameter.data.to(dtype)
         return model
 
-    @torch.no_grad()  # not inference_mode: what is returned is trained on
+    @torch.no_grad()  # not inference_mode, as training reads the result
     def contexts(
         self, captions: Sequence[str], device: torch.device, on_layer: Callable[[int, int], None] | None = None
     ) -> list[Tensor]:
-        """What the transformer attends to for every caption: (context length, width) each, on the CPU.
+        """Return the context of every caption, (context length, width), on the CPU.
 
         on_layer(done, of how many) follows the text encoder, which takes all captions through one layer at a time.
+        Raises InputError when the text encoder has other layers than the base was made for.
         """
         dtype = compute_dtype(device)
         encoder = TextEncoder(self.text_encoder_path, device, dtype, self.config.text.context_length)
@@ -96,11 +101,12 @@ class Base:
         return [connector(f).cpu().clone() for f in features]
 
     def codec(self, device: torch.device, *, encoder: bool = False, decoder: bool = False) -> Codec:
+        """Load the VAE's encoder, or its decoder and the vocoder, or both."""
         return Codec(self, device, encoder=encoder, decoder=decoder)
 
 
 class Codec:
-    """Sound to latents and back."""
+    """The way from sound to latents and back."""
 
     def __init__(self, base: Base, device: torch.device, *, encoder: bool, decoder: bool) -> None:
         self.config, self.device = base.config, device
@@ -109,19 +115,22 @@ class Codec:
 
     @property
     def sample_rate(self) -> int:
-        """Hz of the sound that `decode` returns."""
+        """Rate in Hz of the sound that `decode` returns."""
         return self.config.vocoder.output_rate
 
-    @torch.no_grad()  # not inference_mode: what is returned is trained on
+    @torch.no_grad()  # not inference_mode, as training reads the result
     def encode(self, waveform: Tensor, sample_rate: int) -> Tensor:
-        """(channels, samples) in [−1, 1] → normalised latents (T, C) on the CPU, fp32. See `mel` for the shortest."""
+        """Return the normalised latents (T, C), fp32, on the CPU, of sound (channels, samples) in [−1, 1].
+
+        sample_rate: in Hz. Raises as `resample` does for the rate, and as `log_mel` does for too few samples.
+        """
         audio = self.config.audio
         stereo = resample(to_stereo(waveform.to(self.device)), sample_rate, audio.sample_rate)
         return self.vae.encode(log_mel(stereo[None], audio))[0].cpu().clone()
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """Normalised latents (T, C) → stereo (2, (4T − 3)·480) in [−1, 1] at `sample_rate`, on the CPU."""
+        """Return the stereo sound (2, (4T − 3)·480) in [−1, 1] at `sample_rate`, on the CPU, of latents (T, C)."""
         assert self.vocoder is not None
         mel = self.vae.decode(latents[None].to(self.device, torch.float32))
         waveform: Tensor = self.vocoder(mel)[0].cpu().clone()
@@ -129,12 +138,13 @@ class Codec:
 
 
 def open_base(name: str, encoder: Path | None = None, on_bytes: OnBytes | None = None) -> Base:
-    """`nano`, the path of a checkpoint, a folder that holds one and a `text_encoder` folder, or what can be fetched.
+    """Open a base and its text encoder.
 
-    That is owner/name on the Hugging Face hub, or the URL of a checkpoint; `encoder` may be owner/name too. What isn't
-    in the cache is fetched, which on_bytes(bytes that are there, of how many) follows.
+    name: `nano`, the path of a checkpoint, that of a folder with a checkpoint and a `text_encoder` folder, owner/name
+    on the Hugging Face hub, or the URL of a checkpoint. encoder: a folder or owner/name. Anything that isn't in the
+    cache is fetched, and on_bytes(bytes that are there, of how many) follows that.
 
-    Raises InputError when there is none or it can't be used, MachineError or Interrupted when a fetch of it
+    Raises InputError when there is no such base or it can't be used, MachineError or Interrupted when a fetch of it
     ended early.
     """
     checkpoint = checkpoint_path(name, on_bytes)
@@ -144,12 +154,12 @@ def open_base(name: str, encoder: Path | None = None, on_bytes: OnBytes | None =
 
 
 def checkpoint_path(name: str, on_bytes: OnBytes | None = None) -> Path:
-    """The checkpoint of a base, fetched where need be. Raises as `open_base` does."""
+    """Return the checkpoint of a base, which is fetched if need be. Raises as `open_base` does."""
     path = Path(name).expanduser()
     if name == "nano":
         return NANO / "nano.safetensors"
     if is_url(name) or (is_hub_name(name) and not path.exists()):
-        from soundlora.weights.fetch import fetch_base  # needs an HTTP client, which nothing else here does
+        from soundlora.weights.fetch import fetch_base  # only this needs an HTTP client
 
         return fetch_base(name, on_bytes)
     if path.is_dir():
@@ -169,7 +179,7 @@ def checkpoint_path(name: str, on_bytes: OnBytes | None = None) -> Path:
 
 
 def _encoder_folder(encoder: Path | None, checkpoint: Path, on_bytes: OnBytes | None) -> Path:
-    """The given one, the one beside the checkpoint, or LTX 2.3's when it has been fetched."""
+    """Return the given folder, the one beside the checkpoint, or LTX 2.3's when it has been fetched."""
     if encoder is not None:
         if not encoder.exists() and is_hub_name(encoder.as_posix()):
             from soundlora.weights.fetch import fetch_text_encoder
@@ -182,12 +192,12 @@ def _encoder_folder(encoder: Path | None, checkpoint: Path, on_bytes: OnBytes | 
 
 
 def pick_device() -> torch.device:
-    """The first GPU, or the CPU."""
+    """Return the first GPU, or the CPU where there is none."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("cpu")
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
-    """bf16 on GPUs, as the reference; fp32 on CPUs, where bf16 is slower unless the processor multiplies in it."""
+    """Return bf16 for GPUs, as the reference, and fp32 for CPUs, most of which are slower in bf16."""
     return torch.bfloat16 if device.type == "cuda" else torch.float32

@@ -1,7 +1,7 @@
 """The official single-file checkpoint, of which only the audio tensors are ever read.
 
-The list of wanted tensors is not a filter on names: it is built from the config, by asking each module for its state
-on the meta device. Every name and shape must be there, and nothing of the audio half may be left over.
+The list of wanted tensors is not a filter on names. It is built from the config, by asking each module for its state
+on the meta device. Every name and shape must be there, and no tensor of the audio half may be left over.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _VAE = "audio_vae."
 _VOCODER = "vocoder."
 _PROJECTION_WEIGHT = _PROJECTION + "audio_aggregate_embed.weight"
 
-# What the audio stream's own tensors are called inside the transformer. Cross-modal tensors such as
-# `audio_to_video_attn` or `av_ca_audio_scale_shift_adaln_single` contain none of these.
+# Every name of the audio stream's own tensors inside the transformer contains one of these. Names of cross-modal
+# tensors, such as `audio_to_video_attn` or `av_ca_audio_scale_shift_adaln_single`, contain none.
 _STREAM = (
     "audio_attn1",
     "audio_attn2",
@@ -52,7 +52,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Layout:
-    """What a checkpoint's header says: `config`, and `audio`, the shape of every audio tensor by name."""
+    """The content of a checkpoint's header: `config`, and `audio`, the shape of every audio tensor by name."""
 
     def __init__(self, source: str, header: TensorHeader) -> None:
         """source: path or URL of the file. Raises InputError when it is no LTX 2.3 base or lacks audio tensors."""
@@ -71,7 +71,7 @@ class Layout:
 
     @cached_property
     def encoder_layers(self) -> int:
-        """Hidden states a token that the text projection takes: the encoder's layers + 1."""
+        """Number of a token's hidden states that the text projection takes: the encoder's layers + 1."""
         columns = self.tensors[_PROJECTION_WEIGHT].shape[-1]
         layers, rest = divmod(columns, self.config.text.encoder_dim)
         if rest:
@@ -83,7 +83,7 @@ class Layout:
 
     @cached_property
     def audio(self) -> dict[str, tuple[int, ...]]:
-        """Shape by name of what the config asks for."""
+        """Shape by name of every tensor that the config asks for."""
         c = self.config
         with torch.device("meta"):
             parts: list[tuple[str, nn.Module]] = [
@@ -132,10 +132,10 @@ class Layout:
 
 
 class Checkpoint:
-    """An LTX 2.3 base file, opened and checked; tensors are read when a part is loaded."""
+    """An LTX 2.3 base file. It is checked when it is opened; tensors are read when a part is loaded."""
 
     def __init__(self, path: Path) -> None:
-        """Reads the header only. Raises InputError when the file is no LTX 2.3 base checkpoint or is incomplete."""
+        """Read the header only. Raises InputError when the file is no LTX 2.3 base checkpoint or is incomplete."""
         self.path = path
         self.file = TensorFile(path, CHECKPOINT_ADVICE)
         self.layout = Layout(str(path), self.file.header)
@@ -147,7 +147,7 @@ class Checkpoint:
         """Hex SHA-256 over the config and every audio tensor's name, type, shape and first 4 KiB.
 
         A hash of all bytes would read 8.5 GB for nothing but a name; retraining or repacking changes these samples.
-        The header itself doesn't count, so that the audio half alone and the whole file have the same.
+        The header itself doesn't count, so that the audio half alone and the whole file have the same fingerprint.
         """
         said = {key: _json(key, self.metadata.get(key, "{}"), str(self.path)) for key in ("config", "soundlora")}
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
@@ -169,7 +169,7 @@ class Checkpoint:
         return self._load(lambda: FeatureProjection(self.config.text, self.encoder_layers), _PROJECTION, device, dtype)
 
     def load_vae(self, device: torch.device, *, encoder: bool, decoder: bool) -> AudioVAE:
-        """In fp32, as the reference prepares its latents."""
+        """Load the wanted halves of the VAE in fp32, in which the reference prepares its latents."""
         vae = self._load(
             lambda: AudioVAE(self.config.audio, encoder=encoder, decoder=decoder), _VAE, device, torch.float32
         )
@@ -177,7 +177,7 @@ class Checkpoint:
         return vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def load_vocoder(self, device: torch.device) -> Vocoder:
-        """In fp32: bf16 costs 40 to 90 % in spectral error by the reference's own account."""
+        """Load the vocoder in fp32: bf16 costs 40 to 90 % in spectral error by the reference's own account."""
         return self._load(
             lambda: Vocoder(self.config.vocoder, self.config.audio.mel_bins), _VOCODER, device, torch.float32
         )
@@ -186,7 +186,7 @@ class Checkpoint:
         with torch.device("meta"):
             module = build()
         stored = self.file.read(prefix + name for name in module.state_dict())
-        # One tensor at a time, so that no second copy of the weights is held.
+        # Tensors are moved one at a time, so that no second copy of the weights is held.
         state = {name.removeprefix(prefix): tensor.to(device, dtype) for name, tensor in stored}
         module.load_state_dict(state, assign=True)
         return module.requires_grad_(False).eval()
@@ -232,7 +232,7 @@ def _refuse_other_generations(source: str, metadata: dict[str, str], tensors: di
 
 
 def _version(text: str) -> tuple[int, int] | None:
-    """'2.3.0' → (2, 3); None for anything else."""
+    """Return (2, 3) for '2.3.0', and None for text that is no version."""
     parts = text.strip().strip('"').split(".")
     if len(parts) < 2 or not (parts[0].isdigit() and parts[1].isdigit()):
         return None

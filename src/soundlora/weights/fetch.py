@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub or a web server into the cache: of a base, its audio tensors alone.
+"""The way of weights from the Hugging Face hub or a web server into the cache. A base comes as its audio tensors alone.
 
 A fetch that is stopped, by Ctrl-C, a dropped connection or SIGKILL, goes on where it was when it is asked for again.
 """
@@ -35,10 +35,10 @@ from soundlora.weights.fetched import (
 )
 from soundlora.wording import using
 
-# Repositories with more than one checkpoint.
+# These repositories hold more than one checkpoint.
 _CHECKPOINTS = {"Lightricks/LTX-2.3": "ltx-2.3-22b-dev.safetensors"}
-_GAP = 1024 * 1024  # bytes; to read and drop so many takes no longer than another request
-_SYNC = 16 * 1024 * 1024  # bytes; what a power cut may cost
+_GAP = 1024 * 1024  # bytes; reading and dropping so many takes no longer than another request
+_SYNC = 16 * 1024 * 1024  # bytes; a power cut costs no more
 _LOOK = 0.5  # seconds between looks at how far another process is
 _ROOM = 64 * 1024 * 1024  # bytes to leave free on the disk
 
@@ -46,10 +46,11 @@ Range = tuple[int, int]  # first byte, and the one after the last
 
 
 def fetch_base(name: str, on_bytes: OnBytes | None = None) -> Path:
-    """Path of a checkpoint with the audio tensors of `name`, owner/name on the hub or the URL of a file.
+    """Return the path of a checkpoint with the audio tensors of `name`, owner/name on the hub or the URL of a file.
 
-    Nothing is asked of a server when it is in the cache. Raises InputError for what the user can mend, MachineError
-    when the connection fails for good, Interrupted after Ctrl-C; what was fetched is kept.
+    No server is asked when the cache has it. on_bytes(bytes that are there, of how many) follows the fetch. Raises
+    InputError for what the user can mend, MachineError when the connection fails for good, Interrupted after Ctrl-C;
+    the bytes that were fetched are kept.
     """
     entry = fetched(name, "base")
     if not entry.complete:
@@ -60,7 +61,7 @@ def fetch_base(name: str, on_bytes: OnBytes | None = None) -> Path:
 
 
 def fetch_text_encoder(name: str, on_bytes: OnBytes | None = None) -> Path:
-    """Folder with the files of the Gemma 3 that is owner/name on the hub. Raises as `fetch_base` does."""
+    """Return the folder with the files of the Gemma 3 that is owner/name on the hub. Raises as `fetch_base` does."""
     if not is_hub_name(name):
         raise InputError(f"{name!r} is no text encoder; give a folder, or owner/name on the hub such as {GEMMA}.")
     entry = fetched(name, "text encoder")
@@ -84,7 +85,7 @@ def _fetch_checkpoint(client: httpx2.Client, name: str, entry: Fetched, on_bytes
             "not uploaded whole, use another copy."
         )
     audio = Layout(remote.shown, header).audio
-    # In the order of the file, so that it is read once from front to back.
+    # The tensors keep the file's order, so that it is read once from front to back.
     tensors = {name: info for name, info in sorted(header.tensors.items(), key=lambda t: t[1].start) if name in audio}
     front = pack_header(tensors, header.metadata)
     ranges = [(info.start, info.end) for info in tensors.values()]
@@ -96,7 +97,7 @@ def _fetch_checkpoint(client: httpx2.Client, name: str, entry: Fetched, on_bytes
 
 
 def _fetch_encoder(client: httpx2.Client, entry: Fetched, on_bytes: OnBytes | None) -> None:
-    """The small files first, which say what the weights are called, and whether it is a Gemma 3."""
+    """Fetch the small files, which name the weights' files and tell whether it is a Gemma 3, then the weights."""
     for name in (*SMALL_FILES, INDEX):
         if (entry.folder / name).exists():
             continue
@@ -112,7 +113,7 @@ def _fetch_encoder(client: httpx2.Client, entry: Fetched, on_bytes: OnBytes | No
     weights = weight_files(entry.folder)
     names = [*SMALL_FILES, *weights, *(name for name in (INDEX,) if (entry.folder / name).exists())]
     present = sum(path.stat().st_size for path in (entry.folder / name for name in names) if path.exists())
-    # Only what is not here is asked for.
+    # The server is asked only for files that are not here.
     remotes = [RemoteFile(client, _hub_url(entry, name)) for name in weights if not (entry.folder / name).exists()]
     entry.files, entry.size = names, present + sum(remote.size for remote in remotes)
     entry.save()
@@ -126,7 +127,7 @@ def _fetch_encoder(client: httpx2.Client, entry: Fetched, on_bytes: OnBytes | No
 def _fetch_ranges(
     remote: RemoteFile, target: Path, front: bytes, ranges: list[Range], on_done: Callable[[int], None]
 ) -> None:
-    """Write `front` and the bytes of the ascending ranges to the file; on_done(bytes of it that are there)."""
+    """Write `front` and the bytes of the ascending ranges to the file. on_done(bytes that are there) follows it."""
     size = len(front) + sum(end - start for start, end in ranges)
     with _Partial(remote, target, front) as file:
         on_done(file.done)
@@ -138,10 +139,10 @@ def _fetch_ranges(
 
 
 class _Partial:
-    """A file that grows to its end under another name, with a note beside it of how much is safely on the disk."""
+    """A file that grows to its end under another name. A note beside it says how much is safely on the disk."""
 
     def __init__(self, remote: RemoteFile, target: Path, front: bytes) -> None:
-        """Raises ChangedError when what is here came from another version of the remote file."""
+        """Open the file at its end. Raises ChangedError when its bytes came from another version of the remote file."""
         self.target = target
         self.path = partial(target)
         self._note_path = self.path.with_name(self.path.name + ".json")
@@ -156,7 +157,7 @@ class _Partial:
         self._sync()
 
     def _resumable(self, front: bytes) -> int:
-        """Bytes to go on from; 0 when there is nothing, or the file began otherwise in another version of soundlora."""
+        """Return the bytes to go on from: 0 without a file, or when another version of soundlora began it otherwise."""
         try:
             note = json.loads(self._note_path.read_bytes())
             there = (note["size"], note["version"])
@@ -202,7 +203,7 @@ class _Partial:
 
 
 def _after(ranges: Iterable[Range], done: int) -> Iterator[Range]:
-    """What is left of the ranges when their first `done` bytes are there."""
+    """Yield the rest of the ranges when their first `done` bytes are there."""
     for start, end in ranges:
         skipped = min(done, end - start)
         done -= skipped
@@ -211,7 +212,7 @@ def _after(ranges: Iterable[Range], done: int) -> Iterator[Range]:
 
 
 def _groups(ranges: Iterable[Range]) -> Iterator[list[Range]]:
-    """Ranges that one request fetches, since little lies between them."""
+    """Yield groups of ranges. One request fetches a group, since little lies between its ranges."""
     group: list[Range] = []
     for start, end in ranges:
         if group and start - group[-1][1] > _GAP:
@@ -223,7 +224,7 @@ def _groups(ranges: Iterable[Range]) -> Iterator[list[Range]]:
 
 
 def _wanted(pieces: Iterable[bytes], ranges: list[Range]) -> Iterator[bytes]:
-    """Of pieces that begin where the first range does, the bytes that lie in the ranges."""
+    """Yield the bytes that lie in the ranges, from pieces that begin where the first range does."""
     at, number = ranges[0][0], 0
     for piece in pieces:
         while number < len(ranges):
@@ -239,7 +240,7 @@ def _wanted(pieces: Iterable[bytes], ranges: list[Range]) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _turn(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[Fetched]:
-    """The entry, while no other process fetches the same, such as the other workers of a run. Tells how far that is."""
+    """Yield the entry once no other process fetches it, such as another worker of a run. Report its bytes till then."""
     lock = FileLock(entry.folder / ".lock", timeout=_LOOK)
     while not lock.is_locked:
         try:
@@ -256,7 +257,7 @@ def _turn(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[Fetched]:
 
 @contextlib.contextmanager
 def _session(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[tuple[httpx2.Client, Fetched]]:
-    """A client, and the entry as it is when it is this process's turn; what can go wrong becomes sentences."""
+    """Yield a client, and the entry as it is at this process's turn. Failures become errors with sentences."""
     try:
         entry.folder.mkdir(parents=True, exist_ok=True)
         with _turn(entry, on_bytes) as entry, open_client() as client:
@@ -300,7 +301,7 @@ def _check_room(entry: Fetched) -> None:
 
 
 def _checkpoint_name(client: httpx2.Client, name: str) -> str:
-    """Path of the checkpoint in the hub's repository `name`."""
+    """Return the path of the checkpoint in the hub's repository `name`. Raises InputError unless there is just one."""
     if name in _CHECKPOINTS:
         return _CHECKPOINTS[name]
     url = f"{hub()}/api/models/{name}"
@@ -321,7 +322,7 @@ def _hub_url(entry: Fetched, file: str) -> str:
 
 
 def _report(on_bytes: OnBytes | None, before: int, size: int) -> Callable[[int], None]:
-    """Takes the bytes of one file, and tells those of all."""
+    """Return a function that takes the bytes of one file and reports those of all files."""
 
     def report(done: int) -> None:
         if on_bytes is not None:

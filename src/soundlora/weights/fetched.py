@@ -1,4 +1,4 @@
-"""Bases and text encoders that were fetched, or are being fetched, each in its own folder of the cache."""
+"""Bases and text encoders that were fetched, or are being fetched. Each has its own folder in the cache."""
 
 from __future__ import annotations
 
@@ -24,13 +24,19 @@ _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 @dataclass
 class Fetched:
-    """What the note in a folder says. `name` is a hub name or a URL without password and query."""
+    """The content of the note in a folder.
+
+    name: a hub name, or a URL without password and query.
+    size: bytes when all is there; 0 until the server has said so.
+    files: the checkpoint of a base, or a text encoder's files; none until the server has named all.
+    revision: commit on the hub, so that a fetch taken up later doesn't mix two versions.
+    """
 
     name: str
     kind: Kind
-    size: int = 0  # bytes when all is there; 0 until the server has said so
-    files: list[str] = field(default_factory=list)  # a base's is its checkpoint; none until the server has named all
-    revision: str = ""  # commit on the hub, so that a fetch taken up later doesn't mix two versions
+    size: int = 0
+    files: list[str] = field(default_factory=list)
+    revision: str = ""
 
     @property
     def folder(self) -> Path:
@@ -46,7 +52,7 @@ class Fetched:
 
     @property
     def on_disk(self) -> int:
-        """Bytes that are there, of whole and partial files."""
+        """Bytes that are there, in whole and partial files."""
         return sum(there.stat().st_size for path in self.paths for there in (path, partial(path)) if there.exists())
 
     def save(self) -> None:
@@ -55,13 +61,13 @@ class Fetched:
 
 
 def fetched(name: str, kind: Kind) -> Fetched:
-    """What the cache knows of `name`; a new entry when it knows nothing."""
+    """Return the cache's entry of `name`, or a new one when it has none."""
     entry = Fetched(public_name(name), kind)
     return _read(entry.folder) or entry
 
 
 def all_fetched() -> Iterator[Fetched]:
-    """Everything in the cache: bases first, by name."""
+    """Yield every entry of the cache: bases first, each kind by name."""
     for part in _FOLDERS.values():
         for note in sorted((default_root() / part).glob(f"*/{_NOTE}")):
             entry = _read(note.parent)
@@ -70,17 +76,17 @@ def all_fetched() -> Iterator[Fetched]:
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether it has the form owner/name."""
+    """Say whether `name` has the form owner/name."""
     return _HUB_NAME.fullmatch(name) is not None and not name.endswith(".safetensors")
 
 
 def url_file_name(url: str) -> str:
-    """'https://host/a/b%20c.safetensors?x' → 'b c.safetensors'."""
+    """Return the file's name in a URL: 'b c.safetensors' of 'https://host/a/b%20c.safetensors?x'."""
     return PurePosixPath(unquote(urlsplit(url).path)).name
 
 
 def gigabytes(size: int) -> str:
-    """'8.5 GB', or '12.3 MB' for less than one."""
+    """Return bytes as text: '8.5 GB', or '12.3 MB' below one GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 

@@ -1,4 +1,4 @@
-"""Whether the weights of a base or of a text encoder are all there and are numbers."""
+"""A check that the weights of a base or of a text encoder are all there and are numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PIECE = 64 * 1024 * 1024  # bytes in memory at a time
 
 @dataclass(frozen=True)
 class Verified:
-    """What was checked: `tensors` of them, and the hash that tells their like apart."""
+    """The result of a check: the number of tensors, and the hash that tells such weights from others."""
 
     path: Path
     tensors: int
@@ -33,8 +33,8 @@ class Verified:
 def verify(name: str, full: bool = False) -> Verified:
     """Check a base, or the folder or hub name of a text encoder, that is on this machine.
 
-    full: read every weight, not the first 4 KiB of each tensor.
-    Raises InputError when something is missing, not a number or infinite, or not on this machine yet.
+    full: read every weight, not only the first 4 KiB of each tensor.
+    Raises InputError when something is missing, is no number or infinite, or is not on this machine yet.
     """
     encoder, base = fetched(name, "text encoder"), fetched(name, "base")
     for entry in (encoder, base):
@@ -56,7 +56,7 @@ def verify(name: str, full: bool = False) -> Verified:
 
 def _verify_text_encoder(folder: Path, full: bool) -> Verified:
     text_encoder.check_directory(folder)
-    Gemma(folder, torch.device("cpu"), torch.float32)  # which has every tensor it needs, or says so
+    Gemma(folder, torch.device("cpu"), torch.float32)  # raises when a tensor is missing
     files = [TensorFile(folder / name, "fetch the text encoder again") for name in weight_files(folder)]
     for file in files:
         _check_finite(file, file.tensors, full)
