@@ -1,1 +1,1 @@
-"""From noise to sound: schedule, guidance and generation."""
+"""The way from noise to sound: schedule, guidance and generation."""

@@ -1,4 +1,4 @@
-"""Sound from text: contexts in, waveform out."""
+"""Generation of sound from text: contexts go in, a waveform comes out."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from soundlora.weights.base import Codec
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """What a generation is made with. What is None is taken from the base."""
+    """The settings of a generation. The base's own take the place of None."""
 
     steps: int | None = None
     cfg: float | None = None
     stg: float | None = None
 
     def resolve(self, defaults: SamplingDefaults) -> tuple[int, Guidance]:
+        """Return the steps and the guidance, with `defaults` in the place of None."""
         guidance = Guidance(
             cfg=defaults.cfg if self.cfg is None else self.cfg,
             stg=defaults.stg if self.stg is None else self.stg,
@@ -45,10 +46,14 @@ def sample_latents(
     guidance: Guidance,
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Latents (T, C), T = round(25·seconds), for contexts (S, D). The same seed starts from the same noise anywhere."""
+    """Return latents (T, C), T = round(25·seconds), for contexts (S, D).
+
+    The same seed starts from the same noise on every device. on_step(step) is called after every step. Raises as
+    `denoise` does.
+    """
     device = model.audio_patchify_proj.weight.device
     frames = max(1, generation_latents(seconds, audio))
-    noise = initial_noise(frames, model.config.in_channels, seed).to(device)
+    noise = initial_noise(frames, model.config.in_channels, seed).to(device)  # (1, T, C)
     rope = model.rope(positions(frames, audio).to(device))
     latents = denoise(
         model,
@@ -75,7 +80,10 @@ def sample_waveform(
     guidance: Guidance,
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Stereo (2, samples) at `codec.sample_rate`; 4.97 s for seconds = 5, as the first latent is one mel frame."""
+    """Return stereo sound (2, samples) at `codec.sample_rate`. Arguments and errors are those of `sample_latents`.
+
+    It lasts 4.97 s for seconds = 5, as the first latent stands for one mel frame.
+    """
     latents = sample_latents(
         model,
         codec.config.audio,

@@ -1,4 +1,8 @@
-"""The denoising loop: Euler steps with classifier-free and spatio-temporal guidance."""
+"""The denoising loop: Euler steps with classifier-free and spatio-temporal guidance.
+
+In shapes T is latents, C their channels, S tokens of the context, D its width, P the forward passes of a step, and K
+the different contexts among them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,13 @@ from soundlora.model.transformer import AudioTransformer, bypass_blocks, denoise
 
 @dataclass(frozen=True)
 class Guidance:
-    """Scales of guidance. cfg = 1 and stg = 0 switch the two off and save their forward passes."""
+    """Scales of guidance. cfg = 1 and stg = 0 switch the two off and save their forward passes.
+
+    cfg: classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598), away from the negative prompt.
+    stg: spatio-temporal guidance (Hyung et al. 2024, arXiv:2411.18664), away from a pass in which `stg_blocks` skip
+        their self-attention.
+    rescale: how far the standard deviation is pulled back, from 0 to 1 (Lin et al. 2023, arXiv:2305.08891).
+    """
 
     cfg: float = 7.0
     stg: float = 1.0
@@ -23,9 +33,10 @@ class Guidance:
     rescale: float = 0.7
 
     def combine(self, conditional: Tensor, negative: Tensor | None, perturbed: Tensor | None) -> Tensor:
-        """Guided prediction from predictions of the clean latents, all (B, T, C), in fp32.
+        """Return the guided prediction, fp32, of predictions of the clean latents; all are (B, T, C).
 
-        `rescale` pulls the standard deviation, taken over the whole tensor, back to that of the conditional prediction.
+        c + (cfg − 1)·(c − negative) + stg·(c − perturbed) is the guided prediction. `rescale` pulls its standard
+        deviation, taken over the whole tensor, back to that of the conditional prediction c.
         """
         c = conditional.float()
         guided = c
@@ -49,14 +60,16 @@ def denoise(
     guidance: Guidance,
     on_step: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Tensor:
-    """From noise x (1, T, C) to clean latents of the same shape and type.
+    """Turn noise x (1, T, C) into clean latents of the same shape and type.
 
+    sigmas: (steps + 1,), falling noise levels, the last of which is 0.
+    rope: the model's tables for the latents' positions.
     context, negative_context: (1, S, D); the negative one may be None where cfg is 1.
     on_step(step, guided prediction, x after the step) is called after every step.
     Raises InputError when the guidance names blocks that the model doesn't have.
 
     The passes of a step run as one batch: the results are the same, and a small model is bound by its number of calls.
-    Those with the same prompt share its keys and values, which are half of a pass's work.
+    Passes with the same prompt share its keys and values, which are half of a pass's work.
     """
     use_negative = guidance.cfg != 1 and negative_context is not None
     use_perturbed = guidance.stg != 0
@@ -74,26 +87,27 @@ def denoise(
     if use_perturbed:
         rows.append(0)
     passes = len(rows)
-    shared = torch.cat(contexts)
-    context_of = torch.tensor(rows, device=x.device) if len(contexts) < passes else None
-    perturb = torch.zeros(passes, dtype=torch.bool, device=x.device)
+    shared = torch.cat(contexts)  # (K, S, D)
+    context_of = torch.tensor(rows, device=x.device) if len(contexts) < passes else None  # (P,)
+    perturb = torch.zeros(passes, dtype=torch.bool, device=x.device)  # (P,)
     perturb[-1] = True
     bypass = bypass_blocks(guidance.stg_blocks, layers, perturb) if use_perturbed else None
     sigmas = sigmas.to(x.device)
     for step in range(len(sigmas) - 1):
-        sigma = sigmas[step].expand(passes)
-        batch = x.expand(passes, -1, -1)
-        of_contexts = sigma[: len(contexts)]
+        sigma = sigmas[step].expand(passes)  # (P,)
+        batch = x.expand(passes, -1, -1)  # (P, T, C)
+        of_contexts = sigma[: len(contexts)]  # (K,)
+        # (P, T, C)
         velocity = model(batch, sigma[:, None], of_contexts, shared, rope, bypass=bypass, context_of=context_of)
-        predictions = denoised(batch, velocity, sigma[:, None]).chunk(passes)
+        predictions = denoised(batch, velocity, sigma[:, None]).chunk(passes)  # P times (1, T, C)
         conditional = predictions[0]
         guided = guidance.combine(
             conditional,
             predictions[1] if use_negative else None,
             predictions[-1] if use_perturbed else None,
         ).to(x.dtype)
-        slope = ((x.float() - guided.float()) / sigmas[step]).to(x.dtype)
-        x = (x.float() + slope.float() * (sigmas[step + 1] - sigmas[step])).to(x.dtype)
+        slope = ((x.float() - guided.float()) / sigmas[step]).to(x.dtype)  # (1, T, C)
+        x = (x.float() + slope.float() * (sigmas[step + 1] - sigmas[step])).to(x.dtype)  # (1, T, C)
         if on_step is not None:
             on_step(step, guided, x)
     return x
