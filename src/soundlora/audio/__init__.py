@@ -1,1 +1,1 @@
-"""Sound as files and figures: WAV, levels, spectrograms."""
+"""Sound in files and figures: WAV, levels, spectrograms."""

@@ -1,4 +1,4 @@
-"""Pictures of sound: log-frequency spectrograms as PNG, several side by side on the same scales."""
+"""Pictures of sound: log-frequency spectrograms as PNG, of which several stand side by side on the same scales."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FLOOR_DB = -100.0
 
 _GAP = 6
 _WINDOW_SECONDS = 0.043
-# From dark to bright, red, green and blue; evenly spaced along the levels.
+# Red, green and blue of colours from dark to bright, evenly spaced along the levels.
 _COLOURS = ((4, 4, 12), (42, 20, 84), (122, 28, 109), (205, 66, 71), (249, 142, 35), (252, 255, 190))
 
 
 def side_by_side(sounds: Sequence[tuple[np.ndarray, int]]) -> bytes:
     """Draw sounds, each (channels, n) with its rate in Hz, from left to right on the scales of the longest → PNG.
 
-    Time runs to the right, pitch rises by octaves from 40 Hz to 20 kHz; what a rate cannot hold stays dark.
+    Time runs to the right; pitch rises by octaves from 40 Hz to 20 kHz. Pitches that a rate cannot hold stay dark.
     """
     seconds = max(samples.shape[1] / rate for samples, rate in sounds)
     gap = np.full((HEIGHT, _GAP), 255, np.uint8)
@@ -34,20 +34,23 @@ def side_by_side(sounds: Sequence[tuple[np.ndarray, int]]) -> bytes:
 
 
 def levels(samples: np.ndarray, rate: int, seconds: float) -> np.ndarray:
-    """Return the picture of (channels, n) as bytes (HEIGHT, WIDTH), 0 at and below the floor, 255 at full scale."""
+    """Return the picture of (channels, n) as bytes (HEIGHT, WIDTH), 0 at and below the floor, 255 at full scale.
+
+    rate: in Hz. seconds: the time that the whole width stands for.
+    """
     size = 1 << round(np.log2(_WINDOW_SECONDS * rate))
     mono = np.zeros(max(round(seconds * rate), samples.shape[1]) + size, np.float32)
     mono[size // 2 : size // 2 + samples.shape[1]] = samples.mean(axis=0)
     starts = np.linspace(0, len(mono) - size, WIDTH).astype(int)
     window = np.hanning(size).astype(np.float32)
-    pieces = np.lib.stride_tricks.sliding_window_view(mono, size)[starts] * window
-    spectrum = np.abs(np.fft.rfft(pieces)) / (window.sum() / 2)
+    pieces = np.lib.stride_tricks.sliding_window_view(mono, size)[starts] * window  # (WIDTH, size)
+    spectrum = np.abs(np.fft.rfft(pieces)) / (window.sum() / 2)  # (WIDTH, size/2 + 1)
     decibels = 20 * np.log10(np.maximum(spectrum, 1e-9))
     pitches = np.geomspace(HIGHEST_HZ, LOWEST_HZ, HEIGHT)
     bins = pitches / rate * size
     low = np.minimum(bins.astype(int), size // 2 - 1)
     share = np.clip(bins - low, 0, 1)
-    rows = decibels[:, low] * (1 - share) + decibels[:, low + 1] * share
+    rows = decibels[:, low] * (1 - share) + decibels[:, low + 1] * share  # (WIDTH, HEIGHT)
     rows[:, pitches > rate / 2] = FLOOR_DB
     return np.asarray(np.clip((rows / -FLOOR_DB + 1) * 255, 0, 255).T.astype(np.uint8))
 

@@ -13,7 +13,7 @@ from soundlora.system.whole_files import whole
 
 
 def write_wav(path: Path, waveform: Tensor, sample_rate: int) -> None:
-    """(channels, samples) in [−1, 1] at `sample_rate` Hz. Appears under its name only when it is complete."""
+    """Write (channels, samples) in [−1, 1] at `sample_rate` Hz. The file appears under its name when it is complete."""
     pcm = (waveform.clamp(-1, 1) * 32767).to(torch.int16).T.contiguous().numpy()
     with whole(path) as unfinished, wave.open(str(unfinished), "wb") as file:
         file.setnchannels(pcm.shape[1])
@@ -23,7 +23,7 @@ def write_wav(path: Path, waveform: Tensor, sample_rate: int) -> None:
 
 
 def read_wav(path: Path) -> tuple[Tensor, int]:
-    """A 16-bit file as `write_wav` makes it → (channels, samples) in [−1, 1], Hz."""
+    """Read a 16-bit file as `write_wav` makes it. Return (channels, samples) in [−1, 1] and the rate in Hz."""
     with wave.open(str(path), "rb") as file:
         pcm = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").reshape(-1, file.getnchannels())
         return torch.from_numpy(pcm.T.astype(np.float32) / 32767), file.getframerate()
