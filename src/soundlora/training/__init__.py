@@ -1,1 +1,1 @@
-"""From clips to a LoRA."""
+"""The way from clips to a LoRA."""

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BLOCK = 256  # numbers that share a scale, the largest of them
-# Numbers that are stepped at once, so that only so many are ever held in fp32.
+BLOCK = 256  # numbers that share a scale, which is the largest of them
+# So many numbers are stepped at once, so that no more are ever held in fp32.
 _CHUNK = 1 << 20
-# A code c of at most n stands for (c / n) to this power of the scale: fine near zero, where most numbers are.
+# A code c of at most n stands for scale · (c / n)^power. Codes are dense near zero, where most numbers are.
 _FIRST_POWER, _FIRST_CODES = 3, 127
 _SECOND_POWER, _SECOND_CODES = 6, 255
 _GOLDEN, _PLASTIC = 0.6180339887, 0.7548776662
@@ -22,10 +22,10 @@ class AdamW8bit(torch.optim.Optimizer):
 
     A number whose gradients are a thousandth of the largest beside it is still stepped as far as by torch's.
 
-    A moment moves by less than the distance between two codes in most steps, and rounded to the nearest one it would
-    never move at all. So it is rounded up in as large a share of the steps as it lies above its code: by an offset
-    between 0 and 1 that is evenly spread over steps and places, and follows from the number of the step. A resumed run
-    goes on to the bit.
+    In most steps a moment moves by less than the distance between two codes, and would never move at all if it were
+    rounded to the nearest one. So it is rounded up in as large a share of the steps as it lies above its code. An
+    offset between 0 and 1 decides that: it is evenly spread over steps and places, and follows from the number of the
+    step, so that a resumed run goes on to the bit.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class AdamW8bit(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One update; nothing is done where there is no gradient. closure: not looked at."""
+        """Do one update, or nothing where there is no gradient. closure: it is ignored."""
         (group,) = self.param_groups
         (parameter,) = group["params"]
         if parameter.grad is None:
@@ -62,37 +62,38 @@ class AdamW8bit(torch.optim.Optimizer):
         beta1, beta2 = group["betas"]
         rate, bias1, bias2 = group["lr"], 1 - beta1 ** state["step"], 1 - beta2 ** state["step"]
         place = torch.arange(BLOCK, device=parameter.device)
-        offset = (state["step"] * _GOLDEN + place * _PLASTIC) % 1
+        offset = (state["step"] * _GOLDEN + place * _PLASTIC) % 1  # (BLOCK,)
         values, gradients = parameter.view(-1), parameter.grad.view(-1)
         for start in range(0, values.numel(), _CHUNK):
             value, gradient = values[start : start + _CHUNK], gradients[start : start + _CHUNK]
             rows = slice(start // BLOCK, start // BLOCK + -(-value.numel() // BLOCK))
             spare = -value.numel() % BLOCK
-            gradient = F.pad(gradient, (0, spare)).view(-1, BLOCK)
-            first, second = state["first"][rows], state["second"][rows]
-            first_scale, second_scale = state["first_scale"][rows], state["second_scale"][rows]
-            m = (first / _FIRST_CODES).pow_(_FIRST_POWER).mul_(first_scale)
-            v = (second / _SECOND_CODES).pow_(_SECOND_POWER).mul_(second_scale)
+            gradient = F.pad(gradient, (0, spare)).view(-1, BLOCK)  # (blocks, BLOCK)
+            first, second = state["first"][rows], state["second"][rows]  # (blocks, BLOCK)
+            first_scale, second_scale = state["first_scale"][rows], state["second_scale"][rows]  # (blocks, 1)
+            m = (first / _FIRST_CODES).pow_(_FIRST_POWER).mul_(first_scale)  # (blocks, BLOCK), fp32
+            v = (second / _SECOND_CODES).pow_(_SECOND_POWER).mul_(second_scale)  # (blocks, BLOCK), fp32
             m.lerp_(gradient, 1 - beta1)
             v.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            update = m / (v / bias2).sqrt_().add_(group["eps"])
+            update = m / (v / bias2).sqrt_().add_(group["eps"])  # (blocks, BLOCK)
             value.mul_(1 - rate * group["weight_decay"])
             value.sub_(update.flatten()[: value.numel()], alpha=rate / bias1)
             codes = _encode(m.abs(), first_scale, _FIRST_POWER, _FIRST_CODES, offset)
             first.copy_(codes.copysign_(m))
-            # Never zero, or a number of a small gradient would be stepped as far as its first moment says.
+            # A code of zero would let a number of a small gradient be stepped as far as its first moment says.
             second.copy_(_encode(v, second_scale, _SECOND_POWER, _SECOND_CODES, offset).clamp_min_(1))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the moments, whose codes keep their types."""
         super().load_state_dict(state_dict)
-        # torch makes every state as wide as its parameter.
+        # torch has made every state as wide as its parameter.
         for state in self.state.values():
             state["first"] = state["first"].to(torch.int8)
             state["second"] = state["second"].to(torch.uint8)
 
 
 def _encode(size: Tensor, scale: Tensor, power: int, codes: int, offset: Tensor) -> Tensor:
-    """Codes as floats for numbers ≥ 0, (blocks, BLOCK), by each block's largest, which is written to `scale`."""
+    """Return the codes, as floats, of numbers ≥ 0 (blocks, BLOCK). Each block's largest goes to `scale` (blocks, 1)."""
     torch.amax(size, dim=1, keepdim=True, out=scale)
     share = size / scale.clamp_min(torch.finfo(torch.float32).tiny)
     return share.pow_(1 / power).mul_(codes).add_(offset).floor_().clamp_(max=codes)

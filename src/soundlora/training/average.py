@@ -15,7 +15,7 @@ _PIECE = 1 << 22  # numbers
 
 
 class Average:
-    """Mean of a parameter's values after each step, in fp32 beside it; takes as much memory as the parameter.
+    """The mean of a parameter's values after each step. It is fp32 and takes as much memory as the parameter.
 
     A step counts by a power of its place among the steps so far, so that the mean's reach grows with the run and no
     length has to be chosen for it (Karras et al. 2023, https://arxiv.org/abs/2312.02696, section 3.1).
@@ -31,7 +31,7 @@ class Average:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """The parameter is the mean, while it lasts, and `values` are the parameter's own."""
+        """Let the parameter hold the mean within the block, and `values` the parameter's own numbers."""
         self._restore()
         try:
             self._swap()
@@ -40,12 +40,12 @@ class Average:
             self._restore()
 
     def _restore(self) -> None:
-        # Also when an interrupt came on the way out of `used`: a checkpoint of the state is then written through it.
+        # An interrupt on the way out of `used` may leave them swapped. The checkpoint that is then written comes here.
         if self._swapped:
             self._swap()
 
     def _swap(self) -> None:
-        """Piece by piece, which takes no memory worth counting; not broken off, since half of it would be a loss."""
+        """Swap the two piece by piece, which takes little memory. An interrupt waits: half a swap would be a loss."""
         with unbroken():
             for own, mean in zip(self.parameter.data.split(_PIECE), self.values.split(_PIECE), strict=True):
                 kept = own.clone()

@@ -1,4 +1,4 @@
-"""Does it learn? Loss on clips kept out of the training, and at the end an answer in plain words."""
+"""The judgement of a run: its loss on clips kept out of the training, and at the end an answer in plain words."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from soundlora.training.trainer import Example
 from soundlora.weights.base import Base
 from soundlora.wording import using
 
-FEWEST_CLIPS = 10  # with fewer, every clip is needed for training
+FEWEST_CLIPS = 10  # of fewer, every clip is needed for training
 _SHARE = 10  # one clip in ten is kept out
-_SEED = 20_25_01  # of the held-out noise: the same in every run, so that runs compare
-_BARELY = 0.05  # of the base's held-out loss: less was hardly learnt
-_TURNED = 0.03  # above the lowest held-out loss: more is past the best
+_SEED = 20_25_01  # of the held-out noise, which is the same in every run, so that runs compare
+_BARELY = 0.05  # share of the base's held-out loss; a run that lowers it by less has hardly learnt
+_TURNED = 0.03  # share above the lowest held-out loss; a run that ends higher is past its best
 _COPY = 0.9  # correlation with one clip at which a sound counts as a copy of it
 _LAG = 25  # latents, 1 s: how far a copy may be shifted
 _SILENCE_DBFS = -60.0
@@ -36,12 +36,12 @@ _WINDOW_SECONDS = 0.05
 
 
 def default_hold_out(clips: int) -> int:
-    """Clips to keep out of a training on `clips` of them."""
+    """Return the number of clips to keep out of a training on `clips` of them."""
     return clips // _SHARE if clips >= FEWEST_CLIPS else 0
 
 
 def split(examples: Sequence[Example], count: int, seed: int) -> tuple[list[Example], list[Example]]:
-    """(to train on, kept out), both in their order; the same ones for the same seed."""
+    """Return the examples to train on and the `count` kept out, both in their order. The seed decides which."""
     order = torch.randperm(len(examples), generator=step_generator(seed, _SEED)).tolist()
     out = set(order[:count])
     kept = [example for number, example in enumerate(examples) if number not in out]
@@ -49,19 +49,22 @@ def split(examples: Sequence[Example], count: int, seed: int) -> tuple[list[Exam
 
 
 class HeldOut:
-    """Flow-matching loss on the same clips, noise levels and noise every time."""
+    """The flow-matching loss on the same clips, noise levels and noise every time."""
 
     def __init__(self, adapter: Adapter, examples: Sequence[Example], audio: AudioConfig) -> None:
         self.adapter, self.examples, self.audio = adapter, list(examples), audio
 
     def base_loss(self) -> float:
-        """As `loss`, of the base alone."""
+        """Return the `loss` of the base alone."""
         with switched_off(self.adapter):
             return self.loss()
 
     @torch.no_grad()
     def loss(self) -> float:
-        """Mean over clips and `HELD_OUT_SIGMAS`, of the model as it is. The levels of a clip go through it at once."""
+        """Return the mean loss of the model as it is, over clips and the n `HELD_OUT_SIGMAS`.
+
+        All noise levels of a clip go through the model at once.
+        """
         model = self.adapter.model
         device = model.audio_patchify_proj.weight.device
         sigma, count = torch.tensor(HELD_OUT_SIGMAS, device=device), len(HELD_OUT_SIGMAS)
@@ -69,17 +72,17 @@ class HeldOut:
         for number, example in enumerate(self.examples):
             seeds = range(number * count, (number + 1) * count)
             noises = [torch.randn(example.latents.shape, generator=step_generator(_SEED, seed)) for seed in seeds]
-            noise, clean = torch.stack(noises).to(device), example.latents.to(device)
-            context = example.context.to(device).expand(count, -1, -1)
+            noise, clean = torch.stack(noises).to(device), example.latents.to(device)  # (n, T, C), (T, C)
+            context = example.context.to(device).expand(count, -1, -1)  # (n, S, D)
             rope = model.rope(positions(len(clean), self.audio).to(device))
-            velocity = model(noisy(clean, noise, sigma), sigma[:, None], sigma, context, rope)
+            velocity = model(noisy(clean, noise, sigma), sigma[:, None], sigma, context, rope)  # (n, T, C)
             total += loss_per_sample(velocity, clean, noise).sum(dtype=torch.float64).item()
         return total / (len(self.examples) * count)
 
 
 @contextmanager
 def switched_off(adapter: Adapter) -> Iterator[None]:
-    """The base alone, while it lasts."""
+    """Switch the adapter off within the block, so that the base computes alone."""
     scales = {name: layer.scale for name, layer in adapter.layers.items()}
     for layer in adapter.layers.values():
         layer.scale = 0.0
@@ -92,7 +95,7 @@ def switched_off(adapter: Adapter) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Fit:
-    """What a run came to. Losses and distances are None where no clip was kept out or nothing generated."""
+    """The outcome of a run. Losses and distances are None where no clip was kept out or nothing was generated."""
 
     verdict: str  # "learnt", "barely learnt", "overfitting" or "unknown"
     sentences: tuple[str, ...]
@@ -119,9 +122,13 @@ def judge(
     level: tuple[float, float] | None,
     checkpoints: Mapping[int, str] | None = None,
 ) -> Fit:
-    """The fit report. held_out: (step, loss), the first one being the base, and a second one of step 0 the LoRA that
-    the run began with; distances: (generated, base); level: (dBFS, share of silence) of the previews; checkpoints:
-    names of LoRA files by step.
+    """Judge a run by its figures.
+
+    held_out: (step, loss). The first is the base's; a second one of step 0 is that of the LoRA the run began with.
+    distances: of the generated sound and of the base's sound from the clips.
+    closest: the clip nearest to a generated sound, and their correlation.
+    level: (dBFS, share of silence) of the previews.
+    checkpoints: names of LoRA files by step.
     """
     verdict, sentences = "unknown", []
     base = start = final = best = None
@@ -187,7 +194,7 @@ def judge(
 
 
 def _best_kept(held_out: Sequence[tuple[int, float]], checkpoints: Mapping[int, str]) -> str:
-    """What to use instead of the last LoRA."""
+    """Say what to use instead of the last LoRA."""
     losses = {step: loss for step, loss in held_out if step in checkpoints}
     best = min(losses, key=losses.__getitem__, default=None)
     if best is None or losses[best] >= held_out[-1][1]:
@@ -203,7 +210,7 @@ def fit_report(
     settings: PreviewSettings,
     previews: Sequence[Path],
 ) -> Fit:
-    """Of a run at its end. A run without previews generates nothing for its report either."""
+    """Judge a run at its end. A run without previews generates nothing for its report either."""
     held_out = folder.read_held_out()
     checkpoints = {
         step: folder.checkpoint_lora(step).relative_to(folder.path).as_posix() for step in folder.checkpoint_steps()
@@ -217,10 +224,10 @@ def fit_report(
 def compare(
     adapter: Adapter, examples: Sequence[Example], sample: Callable[[Tensor], Tensor], prompts: int = 2
 ) -> tuple[tuple[float, float], tuple[str, float]]:
-    """Sound generated for the clips' own captions, against the clips.
+    """Compare sound generated for the clips' own captions with the clips.
 
-    sample: context (S, D) → latents (T, C) of the model as it is. Returns the distances (with the adapter, without)
-    and the clip that a generated sound is closest to, with their correlation.
+    sample: makes latents (T, C) of a context (S, D), by the model as it is. Return the distances (with the adapter,
+    without), and the clip that a generated sound is closest to with their correlation.
     """
     contexts = _different([example.context for example in examples], prompts)
     clips = [example.latents for example in examples]
@@ -240,7 +247,7 @@ def compare(
 
 
 def measure_level(previews: Sequence[Path]) -> tuple[float, float]:
-    """(RMS in dBFS, share of 50-ms windows below −60 dBFS) over WAV files."""
+    """Return the RMS in dBFS and the share of 50-ms windows below −60 dBFS, over WAV files."""
     powers = []
     for path in previews:
         waveform, rate = read_wav(path)
@@ -261,12 +268,12 @@ def _different(contexts: Sequence[Tensor], count: int) -> list[Tensor]:
 
 
 def _statistics(latents: Tensor) -> Tensor:
-    """(T, C) → (2C,): mean and deviation of each channel."""
+    """Return mean and deviation of each channel, (2C,), of latents (T, C)."""
     return torch.cat((latents.mean(dim=0), latents.std(dim=0, correction=0)))
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:
-    """Of two (T, C) latents at the shift, up to a second, that fits best."""
+    """Return the correlation of two latents (T, C) at the shift, of up to a second, that fits best."""
     a, b = a - a.mean(dim=0), b - b.mean(dim=0)
     best = 0.0
     for lag in range(-_LAG, _LAG + 1):

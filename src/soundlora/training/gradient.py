@@ -1,4 +1,7 @@
-"""The gradient of some clips: a function of fixed shapes, which a GPU records once and then replays."""
+"""The gradient of some clips: a function of fixed shapes, which a GPU records once and then replays.
+
+In shapes n is clips, T latents, C their channels, S tokens of the context, D its width.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ from soundlora.model.config import AudioConfig
 from soundlora.model.latents import positions
 from soundlora.training.flow import loss_per_sample, noisy
 
-_BEFORE_RECORDING = 3  # calls of a shape: libraries choose their kernels in the first ones
-# Blocks times steps from which compiling pays: it takes 25 s, or 4 where an earlier run left its kernels, and then
+_BEFORE_RECORDING = 3  # calls of a shape, in which libraries choose their kernels
+# Compiling pays from so many blocks times steps. It takes 25 s, or 4 s where an earlier run left its kernels, and then
 # saves 0.2 ms a block and step on an H200.
 _WORTH_COMPILING = 90_000
 
 
 class Samples(NamedTuple):
-    """What a gradient is computed from, all on one device."""
+    """The tensors that a gradient is computed from, all on one device."""
 
     clean: Tensor  # (n, T, C)
     noise: Tensor  # (n, T, C)
@@ -32,28 +35,29 @@ class Samples(NamedTuple):
     context: Tensor  # (n, S, D)
 
     def pinned(self) -> Samples:
-        """In memory that a GPU copies from while the host goes on."""
+        """Return the samples in memory that a GPU copies from while the host goes on."""
         return Samples(*(tensor.pin_memory() for tensor in self))
 
     def to(self, device: torch.device) -> Samples:
+        """Return the samples on a device. The host does not wait for pinned ones."""
         return Samples(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
 class Gradient:
-    """Adds the samples' share of a batch's gradient to the adapter's; nothing is read back from the device.
+    """Adds the samples' share of a batch's gradient to the adapter's. It reads nothing back from the device.
 
-    A full-size step is thousands of short calls, which take the host longer to make than the GPU to carry out. So on a
-    GPU layers with one input are joined, in long runs what lies between two products is compiled to one call, and then
-    all are recorded as a CUDA graph, one for each shape of samples, which a single call starts.
+    A full-size step is thousands of short calls, which take the host longer to make than the GPU to carry out. So a GPU
+    has layers with one input joined. In long runs the operations between two products are compiled to one call. All
+    calls are then recorded as a CUDA graph, one for each shape of samples, which a single call starts.
     """
 
     def __init__(self, adapter: Adapter, audio: AudioConfig, batch_size: int, steps: int = 1) -> None:
-        """steps: how many there will be."""
+        """batch_size: clips a step, over which the loss is averaged. steps: the number of steps that a run takes."""
         self.adapter, self.model, self.audio, self.batch_size = adapter, adapter.model, audio, batch_size
         self.device = self.model.audio_patchify_proj.weight.device
         if self.device.type == "cuda":  # on CPUs larger products are no faster
             adapter.join()
-            # A step of a quantised base is spent on widening it.
+            # A quantised base has no joints, and its steps are spent on widening it.
             long = adapter.joints and steps * len(self.model.transformer_blocks) >= _WORTH_COMPILING
             if long and compiles(self.device):
                 compile_blocks(adapter)
@@ -63,10 +67,10 @@ class Gradient:
         self._records = self.device.type == "cuda"
         # Streams and recordings are those of the current GPU, whichever the tensors are on.
         self._on_device = torch.cuda.device(self.device) if self._records else nullcontext()
-        self._pool: Any = None  # memory that recordings share: they run one after the other
+        self._pool: Any = None  # memory that recordings share, since they run one after the other
 
     def add(self, samples: Samples) -> Tensor:
-        """Losses (n,) of samples in the host's memory, on the device."""
+        """Add the gradient of samples in the host's memory, and return their losses (n,) on the device."""
         with self._on_device:
             return self._recorded(samples)
 
@@ -78,7 +82,7 @@ class Gradient:
             torch.cuda.empty_cache()
 
     def _recorded(self, samples: Samples) -> Tensor:
-        """By a recording, once there is one."""
+        """Do what `_add` does, by a recording once there is one."""
         shape = samples.clean.shape
         if shape in self._recordings:
             return self._recordings[shape].replay(samples)
@@ -87,7 +91,7 @@ class Gradient:
             try:
                 recording = _Recording(self._add, samples.to(self.device), self._pool)
             except RuntimeError as error:
-                # Only speed is lost: recording carries nothing out.
+                # Recording carries nothing out, so only speed is lost.
                 self._records = False
                 print(f"The training step could not be recorded, and runs call by call: {error}", file=sys.stderr)
             else:
@@ -96,21 +100,22 @@ class Gradient:
         return self._add(samples.to(self.device))
 
     def _add(self, samples: Samples) -> Tensor:
-        clean, noise, sigma, context = samples
+        clean, noise, sigma, context = samples  # (n, T, C), (n, T, C), (n,), (n, S, D)
         tokens = clean.shape[1]
         if tokens not in self._ropes:
+            # cos and sin, (1, H, T, head_dim/2) each
             self._ropes[tokens] = self.model.rope(positions(tokens, self.audio).to(self.device))
         self.adapter.refresh()
-        x = noisy(clean, noise, sigma)
-        velocity = self.model(x, sigma[:, None], sigma, context, self._ropes[tokens])
-        losses = loss_per_sample(velocity, clean, noise)
+        x = noisy(clean, noise, sigma)  # (n, T, C)
+        velocity = self.model(x, sigma[:, None], sigma, context, self._ropes[tokens])  # (n, T, C)
+        losses = loss_per_sample(velocity, clean, noise)  # (n,)
         (losses.sum() / self.batch_size).backward()
         self.adapter.settle()
         return losses.detach()
 
 
 def compile_blocks(adapter: Adapter) -> None:
-    """Let one kernel do what lies between two products. The products stay calls of the library that is best at them."""
+    """Let one kernel do all that lies between two products. The products stay calls of the library best at them."""
     for module in adapter.model.modules():
         if isinstance(module, Attention | LoRALinear) and module.joint is not None:
             module.joint = torch.compiler.disable(module.joint)
@@ -118,10 +123,10 @@ def compile_blocks(adapter: Adapter) -> None:
 
 
 def compiles(device: torch.device) -> bool:
-    """Whether it does here; if not, a sentence says why, and only speed is lost."""
+    """Say whether torch compiles on this device. If not, a sentence on stderr says why, and only speed is lost."""
     try:
         torch.compile(torch.nn.functional.silu)(torch.zeros(8, device=device))
-    except Exception as error:  # what is missing is found out by any of three libraries
+    except Exception as error:  # any of three libraries may find something missing, each with errors of its own
         reason = str(error).strip().partition("\n")[0]
         print(f"The training step could not be compiled, and takes half as long again: {reason}", file=sys.stderr)
         return False
@@ -132,13 +137,14 @@ class _Recording:
     """A CUDA graph, and the memory that it reads and writes."""
 
     def __init__(self, function: Callable[[Samples], Tensor], samples: Samples, pool: Any) -> None:
-        """samples: on the GPU; they become the graph's own."""
+        """Record `function`. samples: they are on the GPU, and become the graph's own."""
         self.samples = samples
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, pool=pool):
             self.losses = function(samples)
 
     def replay(self, samples: Samples) -> Tensor:
+        """Run the graph on new samples of the same shapes, and return their losses (n,)."""
         for mine, new in zip(self.samples, samples, strict=True):
             mine.copy_(new, non_blocking=True)
         self.graph.replay()

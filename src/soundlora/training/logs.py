@@ -1,4 +1,4 @@
-"""A run's figures for other programs: CSV, TensorBoard, W&B. Their packages are imported only where they are asked for.
+"""A run's figures for other programs: CSV, TensorBoard, W&B. Their packages are imported only for a run that uses them.
 
 `metrics.jsonl` and `held_out.jsonl` are the run's own record; these follow it.
 """
@@ -21,6 +21,8 @@ _FLUSH_SECONDS = 10
 
 
 class Log(Protocol):
+    """Another program's record of a run: figures of steps, and losses on clips kept out after `step` steps."""
+
     def step(self, figures: StepFigures) -> None: ...
 
     def held_out(self, step: int, loss: float) -> None: ...
@@ -29,7 +31,7 @@ class Log(Protocol):
 
 
 def check_logs(kinds: Sequence[str]) -> None:
-    """Raises InputError when there is no such log, or its package is missing."""
+    """Raise InputError when there is no such log, or its package is missing."""
     for kind in kinds:
         if kind not in KINDS:
             raise InputError(f"log is {kind!r}, but it must be one of {', '.join(KINDS)}.")
@@ -38,7 +40,7 @@ def check_logs(kinds: Sequence[str]) -> None:
 
 
 def open_logs(kinds: Sequence[str], folder: RunFolder, request: Mapping[str, Any], done: int) -> list[Log]:
-    """Logs of a run of which `done` steps are done and stand in its record."""
+    """Open the logs of a run. done: the steps that are done and stand in its record."""
     logs: list[Log] = []
     for kind in dict.fromkeys(kinds):
         if kind == "csv":
@@ -51,7 +53,7 @@ def open_logs(kinds: Sequence[str], folder: RunFolder, request: Mapping[str, Any
 
 
 class CsvLog:
-    """`metrics.csv` and `held_out.csv`, begun anew from the run's record, so that a resumed run has every line once."""
+    """`metrics.csv` and `held_out.csv`. They are begun anew from the run's record, so that each line is there once."""
 
     def __init__(self, folder: RunFolder) -> None:
         columns = [field.name for field in fields(StepFigures)]
@@ -76,7 +78,7 @@ class CsvLog:
 
 
 class TensorBoardLog:
-    """Event files in `tensorboard`. Of a resumed run, what came after its checkpoint is hidden there."""
+    """Event files in `tensorboard`, which hide the steps of a resumed run that came after its checkpoint."""
 
     def __init__(self, folder: RunFolder, done: int) -> None:
         from torch.utils.tensorboard import SummaryWriter

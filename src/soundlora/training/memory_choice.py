@@ -1,4 +1,4 @@
-"""What a run makes of the memory there is, and what to lower where that is too little."""
+"""The plan that a run chooses for the memory there is, and the settings to lower where that is too little."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ def choose(
     encoder: GemmaConfig | None = None,
     processes: int = 1,
 ) -> tuple[Plan, str]:
-    """The plan of a run on this device, and a sentence that says what was chosen and why.
+    """Return the plan of a run on this device, and a sentence that says what was chosen and why.
 
-    settings: of one process; processes: that share each batch.
+    settings: those of one process. checkpointing: None leaves it to the memory. processes: the number of them that
+    share each batch.
     """
     if device.type != "cuda":
-        # How much memory is free changes by the second there, and one clip at a time is no slower.
+        # The free memory of a CPU changes by the second, and one clip at a time is no slower there.
         settings = replace(settings, clips=1, fused_attention=False, checkpointing=bool(checkpointing))
         chosen = plan(config, settings, encoder, cuda=False)
         again = "as was asked for" if checkpointing else "which is faster"
@@ -52,7 +53,7 @@ def choose(
 def out_of_memory(
     config: ModelConfig, chosen: Plan, encoder: GemmaConfig | None, device: torch.device, processes: int = 1
 ) -> str:
-    """Sentences for a run whose training did not get what it needed."""
+    """Return sentences for a run whose training did not get the memory it needed."""
     text, memory = f"The memory ran out, though {gib(chosen.peak)} were planned", None
     if device.type == "cuda":
         memory, total = available(device)
@@ -65,7 +66,7 @@ def out_of_memory(
 def what_to_lower(
     config: ModelConfig, chosen: Plan, encoder: GemmaConfig | None, memory: int | None, processes: int = 1
 ) -> str:
-    """Says which settings bring the plan down to what a GPU with `memory` bytes has room for, and a tenth at least."""
+    """Say which settings bring the plan down to the room of a GPU with `memory` bytes, and by a tenth at least."""
     goal = round(min(0.9 * chosen.peak, SHARE * memory if memory is not None else chosen.peak))
     cuda = chosen.runtime > 0
 
@@ -95,7 +96,10 @@ def what_to_lower(
 
 
 def _alternatives(s: Settings, processes: int) -> list[dict[str, dict[str, Any]]]:
-    """Of each setting what it could be, by flag, the heaviest first; first those that the LoRA depends on least."""
+    """Return the smaller values of each setting by flag, the heaviest first.
+
+    The settings that the LoRA depends on least come first.
+    """
     found: list[dict[str, dict[str, Any]]] = [
         {using("batch_size", int(n * processes)): {"clips": int(n)} for n in _halves(s.clips, 1)},
         {} if s.checkpointing else {using("checkpoint_activations", True): {"checkpointing": True}},

@@ -1,7 +1,10 @@
-"""How much memory a training will take, from sizes alone: nothing is loaded or tried.
+"""The memory that a training will take, from sizes alone: nothing is loaded or tried.
 
-A step is counted tensor by tensor as `model` saves them for the backward pass; the tests hold it against what is really
-allocated. What a run does before and between its steps is estimated by its largest tensors.
+A step is counted tensor by tensor as `model` saves them for the backward pass; the tests hold the count against the
+memory that is really allocated. Work before and between the steps is estimated by its largest tensors.
+
+In shapes n is clips, T latents, S tokens of the context, C the audio stream's width, D the context's, H heads, d
+channels of a head, r the rank.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ _GUIDANCE_PASSES = 3
 
 @dataclass(frozen=True)
 class Settings:
-    """What a training's memory depends on, besides the base."""
+    """The settings that a training's memory depends on, besides the base."""
 
     rank: int = 32
     targets: str = "all"
@@ -60,7 +63,8 @@ class Plan:
     """Bytes by part. The base's weights, the adapter with gradients and moments, and `runtime` stay for the whole run.
 
     `saved` and `workspace` come on top in a step, `evaluation` while the loss on clips kept out is computed, `previews`
-    while one is made. `preparation` is before all of them.
+    while one is made. `preparation` comes before all of them; it includes loading, where the weights are quantised or
+    moved afterwards.
     """
 
     settings: Settings
@@ -70,7 +74,7 @@ class Plan:
     workspace: int
     evaluation: int
     previews: int
-    preparation: int  # and loading, where the weights are quantised or moved afterwards
+    preparation: int
     runtime: int
 
     @property
@@ -83,25 +87,27 @@ class Plan:
 
     @property
     def peak(self) -> int:
-        # A step that a GPU has recorded keeps its memory for the next one; before previews it is given back.
+        # A step that a GPU has recorded keeps its memory for the next one, and gives it back only before previews.
         between = self.step if self.runtime else self.held
         return max(self.step, between + self.evaluation, self.held + self.previews, self.preparation + self.runtime)
 
 
 def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = None, *, cuda: bool = True) -> Plan:
-    """The memory of a run. encoder: the text encoder's sizes; None leaves it out of the preparation."""
+    """Return the memory of a run. encoder: the text encoder's sizes; None leaves it out of the preparation."""
     c, s = config.transformer, settings
     tokens, context = training_latents(s.seconds, config.audio), config.text.context_length
     saved, workspace = _step(c, s, tokens, context)
-    # Of every number its value, its gradient and two moments: in fp32, or the moments in a byte and a scale a block.
+    # Each number has its value, its gradient and two moments, of 4 bytes each. 8-bit moments take a byte each, and an
+    # fp32 scale for each BLOCK of either.
     each = 16 if s.optimizer == "adamw" else 8 + 2 + 8 / BLOCK
-    each += 4 * s.average  # the weights' mean
+    each += 4 * s.average  # the weights' mean, fp32
     numbers = _adapter_numbers(c, s.rank, s.targets)
     weights = _transformer_weights(c, s.dtype, s.quantize)
     moving = copies = 0
     if s.joined:
         copies = s.dtype.itemsize * _joint_numbers(c, s.rank, s.targets)
-        # Beside the values and gradients of A and B, the widest layers of all blocks are there twice for a moment.
+        # Joining takes the values and gradients of A and B, fp32, and for a moment the widest layers (4C, C) of all
+        # blocks twice.
         moving = weights + 8 * numbers + copies + 4 * c.layers * c.width * c.width * s.dtype.itemsize
     stored = 0 if s.quantize is None else _transformer_weights(c, torch.bfloat16, None)
     return Plan(
@@ -124,7 +130,7 @@ def fitting(
     encoder: GemmaConfig | None = None,
     checkpointing: bool | None = None,
 ) -> tuple[Plan, bool]:
-    """The fastest plan for a GPU with `memory` bytes, and whether it fits.
+    """Return the fastest plan for a GPU with `memory` bytes, and whether it fits.
 
     First fewer clips go through at once, which costs little; then activations are computed again, which costs half as
     much work again. checkpointing: True or False if that is not to be chosen.
@@ -143,41 +149,45 @@ def fitting(
 
 
 def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple[int, int]:
-    """Bytes saved for the backward pass, and those that come on top while it begins."""
+    """Return the bytes saved for the backward pass, and those that come on top while it begins."""
     size = s.dtype.itemsize
-    audio = s.clips * tokens * c.width  # numbers in one activation of the audio stream
-    text = s.clips * context * c.width
-    scores = 0 if s.fused_attention else s.clips * c.heads * tokens
-    # One block. Self-attention: the norm, its modulated result, q and k before their norms and after the rotation, v,
-    # the result before and after the gate. Attention to the text: six of these, and of the text the modulated context,
-    # k before and after its norm, v. Feed-forward: the norm, its modulated result, and the wide one around the GELU.
+    audio = s.clips * tokens * c.width  # numbers in one activation of the audio stream, (n, T, C)
+    text = s.clips * context * c.width  # numbers in k or v of the text, (n, S, C)
+    scores = 0 if s.fused_attention else s.clips * c.heads * tokens  # rows of the attention's scores, (n, H, T)
+    # Self-attention saves nine of (n, T, C): the norm, its modulated result, q and k before their norms and after the
+    # rotation, v, the result before and after the gate. Attention to the text saves six: these without k and v. Of the
+    # text it saves k before and after its norm and v, (n, S, C), and the modulated context, (n, S, D). The feed-forward
+    # saves the norm and its modulated result, (n, T, C), and both sides of the GELU, (n, T, 4C). Scores are
+    # (n, H, T, T) and (n, H, T, S).
     block = (9 + 6 + 10) * audio + 3 * text + s.clips * context * c.context_dim + scores * (tokens + context)
-    block += s.clips * (4 * c.heads * tokens + s.rank * (8 * tokens + 2 * context))  # gates; x Aᵀ of every adapter
+    # Gates save four of (n, T, H); x Aᵀ is (n, T, r) in eight adapters and (n, S, r) in the two of the text.
+    block += s.clips * (4 * c.heads * tokens + s.rank * (8 * tokens + 2 * context))
     if s.joined:
-        block += 3 * audio  # results that lie in one tensor with an x Aᵀ
+        block += 3 * audio  # results (n, T, C) that lie in one tensor with an x Aᵀ
     elif size != 4:
         block += _adapter_numbers(c, s.rank, s.targets) // c.layers  # A and B as rounded for the product
     if s.fused_attention:
         workspace = max(6 * audio, 4 * text - 8 * audio)
-    else:  # the scores' gradients, when the last feed-forward's activations are gone
+    else:  # the scores' gradients (n, H, T, S), when the last feed-forward's activations are gone
         workspace = max(6 * audio, 2 * scores * context - 11 * audio)
     if s.quantize is not None:
-        workspace += 4 * c.width * c.width  # the widest layer's weight, as it is multiplied with
-    shared = size * s.clips * context * c.context_dim + 4 * audio  # the context on the device; the rotation's tables
-    if s.checkpointing:
+        workspace += 4 * c.width * c.width  # the widest layer's weight (4C, C), as it is multiplied with
+    # The context (n, S, D) is on the device; the rotation's cos and sin are fp32, at most (n, H, T, d/2) each.
+    shared = size * s.clips * context * c.context_dim + 4 * audio
+    if s.checkpointing:  # each block's input (n, T, C) is saved, and one block at a time is computed again
         return size * c.layers * audio + shared, size * (block + workspace)
     return size * c.layers * block + shared, size * workspace
 
 
 def _forward(config: ModelConfig, s: Settings, tokens: int) -> int:
-    """A sample's share of a pass without gradients."""
+    """Return the bytes of a sample's share of a pass without gradients."""
     c, length = config.transformer, config.text.context_length
-    scores = 0 if s.fused_attention else 2 * c.heads * tokens * length
-    return s.dtype.itemsize * (12 * tokens * c.width + 5 * length * c.width + scores)
+    scores = 0 if s.fused_attention else 2 * c.heads * tokens * length  # twice (H, T, S)
+    return s.dtype.itemsize * (12 * tokens * c.width + 5 * length * c.width + scores)  # 12 of (T, C), 5 of (S, C)
 
 
 def _previews(config: ModelConfig, s: Settings) -> int:
-    """The larger of a sampling step and the decoder's and vocoder's weights with their largest layer, in fp32."""
+    """Return the bytes of a sampling step, or of the decoder and vocoder in fp32 with their largest layer, if more."""
     audio = config.audio
     tokens = generation_latents(s.seconds, audio)
     sampling = _GUIDANCE_PASSES * _forward(config, s, tokens)
@@ -185,7 +195,7 @@ def _previews(config: ModelConfig, s: Settings) -> int:
     codec = 4 * (_numbers(lambda: AudioVAE(audio, encoder=False)) + vocoder)
     frames = audio.downsample * tokens
     layer = max(
-        audio.base_channels * frames * audio.mel_bins,
+        audio.base_channels * frames * audio.mel_bins,  # (base channels, frames, mel bins)
         _widest(config.vocoder.stage1, frames),
         _widest(config.vocoder.bwe, frames * config.vocoder.stage1.factor // config.vocoder.hop),
     )
@@ -193,7 +203,7 @@ def _previews(config: ModelConfig, s: Settings) -> int:
 
 
 def _preparation(config: ModelConfig, s: Settings, encoder: GemmaConfig | None) -> int:
-    """The largest of the VAE's encoder, one text encoder layer beside the projection, and the connector."""
+    """Return the bytes of the largest of the VAE's encoder, a text encoder layer with the projection, the connector."""
     audio, text, size = config.audio, config.text, s.dtype.itemsize
     frames = 1 + round(s.seconds * audio.sample_rate) // audio.hop
     encode = 4 * (_numbers(lambda: AudioVAE(audio, decoder=False)) + 5 * audio.base_channels * frames * audio.mel_bins)
@@ -202,16 +212,16 @@ def _preparation(config: ModelConfig, s: Settings, encoder: GemmaConfig | None) 
         return max(encode, connect)
     layer = encoder.width * (2 * encoder.head_dim * (encoder.heads + encoder.kv_heads) + 3 * encoder.hidden)
     projection = _numbers(lambda: FeatureProjection(text, encoder.layers + 1))
-    row = 4 * text.width * text.encoder_dim  # the projection's share of one layer, fp32
+    row = 4 * text.width * text.encoder_dim  # the projection's weight of one layer, (width, encoder_dim), fp32
     return max(encode, connect, size * (layer + projection) + row)
 
 
 def _widest(c: GeneratorConfig, frames: int) -> int:
-    """Numbers in a generator's largest activation, which is computed at twice its rate."""
+    """Return the numbers in a generator's largest activation, which is computed at twice its rate."""
     sizes, channels, length = [], c.channels, frames
     for rate in c.upsample_rates:
         channels, length = channels // 2, length * rate
-        sizes.append(2 * channels * length)
+        sizes.append(2 * channels * length)  # (channels, 2 · length)
     return max(sizes)
 
 
@@ -220,7 +230,7 @@ def _transformer_weights(c: TransformerConfig, dtype: torch.dtype, quantize: str
     total = 0
     for name, parameter in _on_meta(lambda: AudioTransformer(c)).named_parameters():
         if quantize is not None and is_quantized(name):
-            # A byte each, and a scale a row; in bf16 just two bytes.
+            # A weight takes two bytes in bf16, else a byte, and two for each row's scale.
             total += 2 * parameter.numel() if quantize == "bf16" else parameter.numel() + 2 * parameter.shape[0]
         else:
             total += parameter.numel() * dtype.itemsize
@@ -235,14 +245,14 @@ def _adapter_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
 
 @lru_cache
 def _joint_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
-    """What joint matrices hold beside the layers' weights: A and B as they are multiplied with, and zeros between."""
+    """Return the numbers of joint matrices beside the layers' weights: A and B, and the zeros between them."""
     model = _on_meta(lambda: AudioTransformer(c))
     total = 0
     for group in GROUPS:
         if set(group) <= set(PRESETS[targets]):
             shapes = [model.get_parameter(f"transformer_blocks.0.{name}.weight").shape for name in group]
             outputs, ranks = sum(rows for rows, _ in shapes), aligned(rank * len(group))
-            total += ranks * (outputs + shapes[0][1] + ranks)
+            total += ranks * (outputs + shapes[0][1] + ranks)  # (O + R)(I + R) − O·I, see `Joint`
     return c.layers * total
 
 

@@ -1,4 +1,4 @@
-"""AdamW with clipping and a linear schedule, as the reference trains."""
+"""AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101) with clipping and a linear schedule, as the reference trains."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ _FINAL_FACTOR = 0.1  # of the learning rate, reached after the last step
 
 
 def check_optimizer(kind: str) -> None:
-    """Raises InputError unless it is one of OPTIMIZERS."""
+    """Raise InputError unless `kind` is one of OPTIMIZERS."""
     if kind not in OPTIMIZERS:
         raise InputError(f"optimizer is {kind!r}, but it must be one of {', '.join(OPTIMIZERS)}.")
 
 
 class Optimizer:
-    """AdamW (torch's defaults), gradient norm clipped to 1.0, rate falling linearly to a tenth over `steps`.
+    """AdamW with torch's defaults, on all parameters as one flat one.
 
-    kind: one of OPTIMIZERS; of adamw8bit the moments take a byte a number each, instead of four.
+    The gradient's norm is clipped to 1.0; the learning rate falls linearly to a tenth over `steps`.
+    kind: one of OPTIMIZERS. The moments of adamw8bit take a byte a number each, instead of four.
     average: keep the weights' running mean as well, see `averaged`.
     """
 
@@ -53,18 +54,18 @@ class Optimizer:
 
     @property
     def gradient(self) -> Tensor:
-        """Of all parameters, flat."""
+        """The gradient of all parameters, flat, (numbers,)."""
         gradient = self.parameter.grad
         assert gradient is not None
         return gradient
 
     def rate(self, step: int) -> float:
-        """Learning rate of step `step`, counted from 0."""
+        """Return the learning rate of step `step`, counted from 0."""
         progress = min(step / self.steps, 1.0)
         return self.learning_rate * (1 + (_FINAL_FACTOR - 1) * progress)
 
     def step(self) -> tuple[float, float]:
-        """Clip, update, clear the gradients → (learning rate used, gradient norm before clipping).
+        """Clip, update, clear the gradients. Return the learning rate used and the gradient's norm before clipping.
 
         A norm that is not finite is returned, and nothing is updated.
         """
@@ -74,30 +75,35 @@ class Optimizer:
             return rate, norm
         self.adamw.param_groups[0]["lr"] = rate
         self.adamw.step()
-        self.adamw.zero_grad(set_to_none=False)  # the gradients are views, and stay
+        self.adamw.zero_grad(set_to_none=False)  # the parameters' gradients are views of it
         self.step_number += 1
         if self.average is not None:
             self.average.update(self.step_number)
         return rate, norm
 
     def averaged(self) -> AbstractContextManager[None]:
-        """The parameters are their running mean, while it lasts; without one they stay as they are."""
+        """Let the parameters be their running mean within the block; without one they stay as they are."""
         return nullcontext() if self.average is None else self.average.used()
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the moments, the number of steps done and the running mean, for a checkpoint."""
         state = {"adamw": self.adamw.state_dict(), "step_number": self.step_number}
         return state if self.average is None else state | {"average": self.average.values}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Of an optimiser of the same settings; the parameters have been restored."""
+        """Restore the state of an optimiser with the same settings. The parameters are to be restored before it."""
         self.adamw.load_state_dict(state["adamw"])
         self.step_number = state["step_number"]
         if self.average is not None:
-            self.average.values.copy_(state.get("average", self.parameter.data))  # there was none in earlier versions
+            # States of earlier versions have no mean.
+            self.average.values.copy_(state.get("average", self.parameter.data))
 
 
 def _flatten(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
-    """One parameter of whose memory and gradient the others become views: an update is a few calls, not hundreds."""
+    """Return one parameter (numbers,), of whose memory and gradient the others become views.
+
+    An update then is a few calls, not hundreds.
+    """
     flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
     flat.grad = torch.zeros_like(flat)
     start = 0

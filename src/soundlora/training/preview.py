@@ -1,4 +1,4 @@
-"""Previews: what the adapter sounds like so far, with the same seed every time."""
+"""Previews, which let the adapter be heard as it is so far, with the same seed every time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GAP_SECONDS = 0.5  # of silence between the prompts of the combined preview
 
 @dataclass(frozen=True)
 class PreviewSettings:
-    """prompts, and how they are sampled; contexts stand in the order of prompts."""
+    """Prompts, and how they are sampled. contexts: (S, D) of each prompt, in their order. seconds: of each preview."""
 
     prompts: tuple[str, ...]
     contexts: tuple[Tensor, ...]
@@ -31,7 +31,7 @@ class PreviewSettings:
 
 
 def sample(base: Base, model: AudioTransformer, context: Tensor, settings: PreviewSettings) -> Tensor:
-    """Latents (T, C) of the model as it is, adapter unmerged."""
+    """Return latents (T, C) for a context (S, D), by the model as it is, with its adapter unmerged."""
     steps, guidance = settings.sampling.resolve(base.config.sampling)
     return sample_latents(
         model,
@@ -48,7 +48,7 @@ def sample(base: Base, model: AudioTransformer, context: Tensor, settings: Previ
 def write_previews(
     folder: RunFolder, step: int, base: Base, model: AudioTransformer, settings: PreviewSettings
 ) -> list[Path]:
-    """Generate every prompt and write one WAV each."""
+    """Generate every prompt, write one WAV each, and return their paths. step: the steps done, for the names."""
     codec = base.codec(model.audio_patchify_proj.weight.device, decoder=True)
     paths = []
     for number, context in enumerate(settings.contexts):
@@ -60,7 +60,7 @@ def write_previews(
 
 
 def combine(paths: Sequence[Path], target: Path) -> None:
-    """One file of several previews, with half a second of silence between them."""
+    """Write several previews to one file, with half a second of silence between them."""
     parts: list[Tensor] = []
     rate = 0
     for path in paths:

@@ -1,4 +1,4 @@
-"""What a run leaves behind and says while it goes: its folder, other programs' logs and news for whoever watches."""
+"""The record of a run while it goes: its folder, other programs' logs, and news for whoever watches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from soundlora.training.trainer import StepFigures
 
 
 class RunRecorder:
-    """One a process of a run. Of several processes only the first one's is `awake`; the others' do nothing."""
+    """The recorder of one process of a run. Only that of the first process is `awake`; the others' do nothing."""
 
     def __init__(self, folder: RunFolder, on_progress: OnProgress | None = None, *, awake: bool = True) -> None:
         self.folder, self.awake = folder, awake
@@ -33,16 +33,16 @@ class RunRecorder:
         self.tell(Progress("base", message=message, note=True))
 
     def check(self, resume: bool) -> None:
-        """Raises InputError when the folder can't take a new run, or has nothing to go on with."""
+        """Raise InputError when the folder can't take a new run, or has nothing to go on with."""
         if self.awake:
             self.folder.check_resumable() if resume else self.folder.check_free()
 
     def begin(
         self, request: Mapping[str, Any], metadata: Mapping[str, str], logs: Sequence[str], done: int, resume: bool
     ) -> None:
-        """Before the first step: what stands behind the `done` steps is dropped, for it will be written again.
+        """Open the logs before the first step. Figures beyond the `done` steps are dropped: they will be written again.
 
-        metadata: of the LoRA files that the run writes.
+        metadata: the strings in the LoRA files that the run writes.
         """
         if not self.awake:
             return
@@ -66,7 +66,7 @@ class RunRecorder:
                 log.held_out(step, loss)
 
     def checkpoint(self, step: int, adapter: Adapter, optimizer: Optimizer) -> Path | None:
-        """Keep the state after `step` steps; returns where, None where this process keeps nothing."""
+        """Keep the state after `step` steps. Return its path, or None where this process keeps nothing."""
         return self.folder.save_checkpoint(step, adapter, optimizer, self._metadata) if self.awake else None
 
     def lora(self, adapter: Adapter) -> None:
@@ -75,6 +75,6 @@ class RunRecorder:
             self.folder.save_lora(adapter, self._metadata)
 
     def close(self) -> None:
-        """Let other programs' logs write what they hold back."""
+        """Close other programs' logs, which then write what they have held back."""
         for log in self._logs:
             log.close()

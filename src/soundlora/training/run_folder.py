@@ -1,4 +1,4 @@
-"""The run folder: everything that one training run was asked, did and made."""
+"""The run folder, which holds everything that one training run was asked, did and made."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RunFolder:
         self.debug_dataset = path / "debug_dataset.zip"
 
     def check_free(self) -> None:
-        """Raises InputError when a new run can't start here."""
+        """Raise InputError when a new run can't start here."""
         # A killed run may have left a file half written before it was a run.
         if self.path.is_dir() and all(path.suffix == ".partial" for path in self.path.iterdir()):
             return
@@ -54,7 +54,7 @@ class RunFolder:
             )
 
     def check_resumable(self) -> None:
-        """Raises InputError unless this folder holds a run that has not finished."""
+        """Raise InputError unless this folder holds a run that has not finished."""
         if not self.request.exists():
             raise InputError(
                 f"{self.path} holds no run to resume; leave {using('resume', True)} out to start one.", field="resume"
@@ -67,7 +67,7 @@ class RunFolder:
             )
 
     def read_request(self) -> dict[str, Any]:
-        """What the run was asked for. Raises InputError when that can't be read any more."""
+        """Return the run's request. Raises InputError when the file can't be read any more."""
         try:
             stored = json.loads(self.request.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -81,7 +81,7 @@ class RunFolder:
         return stored
 
     def create(self, request: Mapping[str, Any], report: Mapping[str, Any]) -> None:
-        """The request first: with it, a run that is killed at any moment can be resumed. It is written once.
+        """Make the folder. The request is written first and once: a run that has it can be resumed at any moment.
 
         Raises MachineError when the folder can't be made or written to.
         """
@@ -102,7 +102,7 @@ class RunFolder:
             file.write(json.dumps(figures) + "\n")
 
     def truncate_metrics(self, steps: int) -> None:
-        """Drop lines beyond `steps`, which a resumed run will write again."""
+        """Drop the lines of steps beyond `steps`, which a resumed run will write again."""
         if self.metrics.exists():
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
             write_whole(self.metrics, "".join(lines[:steps]).encode())
@@ -116,7 +116,7 @@ class RunFolder:
             file.write(_held_out_line(step, loss))
 
     def read_held_out(self) -> list[tuple[int, float]]:
-        """(step, loss) of every evaluation; a line that was cut off by a kill is left out."""
+        """Return (step, loss) of every evaluation. A line that a kill cut off is left out."""
         if not self.held_out.exists():
             return []
         lines = self.held_out.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -129,10 +129,14 @@ class RunFolder:
         return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
 
     # ------------------------------------------------------------------------------------------------------------------
-    # checkpoints: adapter and moments in fp32, from which a run goes on to the bit, and the LoRA it would end as
+    # Checkpoints: the adapter in fp32 and the moments, from which a run goes on to the bit, and the LoRA as it is there
 
     def save_checkpoint(self, step: int, adapter: Adapter, optimizer: Optimizer, metadata: Mapping[str, str]) -> Path:
-        """Returns the path of the state. metadata: of the LoRA file, to which the step is added."""
+        """Write the state and the LoRA after `step` steps, and return the path of the state.
+
+        metadata: the strings in the LoRA file, to which the step is added.
+        Raises MachineError when the state can't be written.
+        """
         path = self.checkpoints / f"step_{step:06d}.pt"
         with optimizer.averaged():
             adapter.save(self.checkpoint_lora(step), {**metadata, "step": str(step)})
@@ -142,7 +146,7 @@ class RunFolder:
                 torch.save(state, unfinished)
             except torch.OutOfMemoryError:
                 raise
-            except RuntimeError as error:  # torch's own word for a file that can't be written
+            except RuntimeError as error:  # torch raises it for a file that can't be written
                 raise MachineError(f"{path} can't be written ({error}); make room on its disk.", "disk") from error
         return path
 
@@ -150,7 +154,7 @@ class RunFolder:
         return self.checkpoints / f"step_{step:06d}.safetensors"
 
     def checkpoint_steps(self) -> list[int]:
-        """From the earliest to the latest."""
+        """Return the steps that have a checkpoint, from the earliest to the latest."""
         paths = self.checkpoints.glob("step_*.pt") if self.checkpoints.is_dir() else ()
         return sorted(int(path.stem.removeprefix("step_")) for path in paths)
 
@@ -163,19 +167,19 @@ class RunFolder:
         losses = dict(self.read_held_out())
         best = sorted(self.checkpoint_steps(), key=lambda step: (losses.get(step, math.inf), -step))
         for step in best[count:]:
-            # The state last: as long as it is there, a run that is killed here finds what to delete.
+            # The state goes last: while it is there, a run that was killed here still finds the LoRA to delete.
             self.checkpoint_lora(step).unlink(missing_ok=True)
             (self.checkpoints / f"step_{step:06d}.pt").unlink()
 
     def load_checkpoint(self, path: Path, adapter: Adapter, optimizer: Optimizer) -> int:
-        """Restore adapter and optimiser; returns the steps that are done."""
+        """Restore adapter and optimiser, and return the number of steps that are done."""
         state = torch.load(path, map_location="cpu", weights_only=True)
         adapter.load_state_dict(state["adapter"])
         optimizer.load_state_dict(state["optimizer"])
         return int(state["step"])
 
     def save_lora(self, adapter: Adapter, metadata: Mapping[str, str]) -> None:
-        """The adapter as it is."""
+        """Write the adapter as it is."""
         adapter.save(self.lora, metadata)
 
 

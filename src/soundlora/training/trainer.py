@@ -1,4 +1,4 @@
-"""The training step: flow matching on cached latents, gradients for the adapter alone."""
+"""The training step: flow matching on cached latents, with gradients for the adapter alone."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Example:
     """A clip as the trainer sees it."""
 
     name: str
-    latents: Tensor  # (T, C), normalised, fp32
-    context: Tensor  # (S, D)
+    latents: Tensor  # (T, C), normalised, fp32, on the CPU
+    context: Tensor  # (S, D), on the CPU
 
 
 @dataclass(frozen=True)
 class StepFigures:
-    """What a step is judged by; a line of metrics.jsonl."""
+    """The figures that a step is judged by, which are a line of metrics.jsonl."""
 
     step: int  # counted from 1
     loss: float  # mean over the batch, as is sigma
@@ -42,10 +42,10 @@ class StepFigures:
 class Trainer:
     """Trains an adapter on `batch_size` clips a step.
 
-    `at_once` of a batch go through the model together, and the gradients are added up: one by one, a batch needs the
-    memory of one. Clip, noise level and noise are functions of (seed, number of the sample) alone: the order of clips
-    is a fresh permutation every epoch, drawn from (seed, epoch), and it makes no difference how many processes share a
-    batch.
+    `at_once` clips of a batch go through the model together, and the gradients are added up. One by one, a batch needs
+    the memory of one clip. Clip, noise level and noise are functions of (seed, number of the sample) alone, so the
+    number of processes that share a batch makes no difference. The order of clips is a fresh permutation every epoch,
+    drawn from (seed, epoch).
     """
 
     def __init__(
@@ -65,7 +65,10 @@ class Trainer:
         empty_context: Tensor | None = None,
         workers: Workers = Workers(),  # noqa: B008  (frozen)
     ) -> None:
-        """caption_dropout: share of the samples that see `empty_context` (S, D) instead of their caption's."""
+        """caption_dropout: share of the samples that see `empty_context` (S, D) instead of their caption's.
+
+        Raises ValueError when there are no examples, or a dropout has no empty context.
+        """
         if not examples:
             raise ValueError("there is nothing to train on")
         if caption_dropout and empty_context is None:
@@ -85,7 +88,7 @@ class Trainer:
         ahead, groups = self._ahead
         losses = [self._gradient.add(group) for group in (groups if ahead == step else self._draw(step))]
         if self.device.type != "cpu":
-            self._ahead = (step + 1, self._draw(step + 1))  # while the device computes
+            self._ahead = (step + 1, self._draw(step + 1))  # the device computes meanwhile
         samples = self._samples(step)
         names = ", ".join(self.examples[self.clip_index(sample)].name for sample in samples)
         sigma = sum(self._sigma(sample)[0].item() for sample in samples) / self.batch_size
@@ -101,15 +104,15 @@ class Trainer:
         return StepFigures(step + 1, loss, sigma, norm, rate, names)
 
     def make_room(self) -> None:
-        """Call it before something else needs a GPU's memory; the next step is a moment longer."""
+        """Call it before other work needs a GPU's memory. The next step then takes a moment longer."""
         self._gradient.forget()
 
     def _samples(self, step: int) -> Sequence[int]:
-        """Numbers of the samples in a step's batch, all processes together."""
+        """Return the numbers of the samples in a step's batch, of all processes together."""
         return range(step * self.batch_size, (step + 1) * self.batch_size)
 
     def _draw(self, step: int) -> list[Samples]:
-        """This process's share of a step's batch, in the groups that go through the model together."""
+        """Return this process's share of a step's batch, in the groups that go through the model together."""
         mine = self._samples(step)[self.workers.rank :: self.workers.count]
         size = self.at_once if self._alike else 1  # clips of different lengths can't be stacked
         groups = [self._group(mine[start : start + size]) for start in range(0, len(mine), size)]
@@ -118,25 +121,27 @@ class Trainer:
     def _group(self, samples: Sequence[int]) -> Samples:
         examples = [self.examples[self.clip_index(sample)] for sample in samples]
         sigmas, generators = zip(*map(self._sigma, samples), strict=True)
-        clean = torch.stack([example.latents for example in examples])
+        clean = torch.stack([example.latents for example in examples])  # (n, T, C)
+        # (n, T, C)
         noise = torch.cat([torch.randn((1, *clean.shape[1:]), generator=generator) for generator in generators])
         contexts = [self._context(sample) for sample in samples]
         return Samples(clean, noise, torch.cat(sigmas), torch.stack(contexts))
 
     def _context(self, sample: int) -> Tensor:
-        """What a sample attends to, (S, D)."""
+        """Return the context (S, D) that a sample attends to."""
         if self.empty_context is not None and drops_caption(self.seed, sample, self.caption_dropout):
             return self.empty_context
         return self.examples[self.clip_index(sample)].context
 
     def _sigma(self, sample: int) -> tuple[Tensor, torch.Generator]:
-        """A sample's noise level (1,), and the generator that its noise comes from."""
-        # On the CPU on every machine: the same seed trains the same LoRA wherever it runs.
+        """Return a sample's noise level (1,), and the generator that its noise comes from."""
+        # Every machine draws on the CPU, so that a seed trains the same LoRA wherever it runs.
         generator = step_generator(self.seed, sample)
         return sample_sigma(1, len(self.examples[self.clip_index(sample)].latents), generator), generator
 
     def clip_index(self, sample: int) -> int:
+        """Return the number of a sample's clip among the examples."""
         epoch, place = divmod(sample, len(self.examples))
-        # Apart from the samples' own generators, which count up from 0.
+        # Epochs count down from −1, apart from the samples' own generators, which count up from 0.
         generator = step_generator(self.seed, -1 - epoch)
         return int(torch.randperm(len(self.examples), generator=generator)[place])

@@ -1,4 +1,4 @@
-"""The processes of one training: alone, or started side by side by `torchrun`."""
+"""The processes of one training: a single one, or several that `torchrun` started side by side."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LostError(MachineError):
 class Workers:
     """This process's place among `count`. The first one writes the run folder; the others only compute.
 
-    What they do together raises LostError when one is gone.
+    `sum`, `wait` and `share` raise LostError when another process is gone.
     """
 
     rank: int = 0
@@ -41,7 +41,7 @@ class Workers:
 
     @classmethod
     def from_environment(cls) -> Workers:
-        """As `torchrun` says; joins the group of processes: NCCL between GPUs, gloo between CPUs.
+        """Join the processes that `torchrun` started: by NCCL between GPUs, by gloo between CPUs.
 
         Raises InputError when this machine has fewer GPUs than processes.
         """
@@ -49,16 +49,16 @@ class Workers:
         if count == 1:
             return cls()
         if not dist.is_initialized():
-            # torch.optim imports it later on, and imported later it keeps the group, whose threads then outlive it.
+            # torch.optim would import it later, when it would keep the group, whose threads would then outlive it.
             import torch._dynamo
 
             if torch.cuda.is_available():
                 gpu = _own_gpu()
-                torch.cuda.set_device(gpu)  # what is no tensor is sent from the current one
+                torch.cuda.set_device(gpu)  # objects that are no tensors are sent from the current GPU
                 dist.init_process_group("nccl", device_id=gpu, timeout=_PATIENCE)
             else:
                 dist.init_process_group("gloo", timeout=_PATIENCE)
-            # Threads that are left when the interpreter ends abort the process: they want to give back a tensor.
+            # Threads that are left when the interpreter ends would abort the process, as they give back a tensor.
             atexit.register(dist.destroy_process_group)
         return cls(dist.get_rank(), count)
 
@@ -67,7 +67,7 @@ class Workers:
         return self.rank == 0
 
     def device(self) -> torch.device | None:
-        """This process's own GPU; None leaves the choice to others."""
+        """Return this process's own GPU, or None, which leaves the choice to others."""
         return None if self.count == 1 or not torch.cuda.is_available() else _own_gpu()
 
     def sum(self, tensor: Tensor) -> None:
@@ -77,13 +77,13 @@ class Workers:
                 dist.all_reduce(tensor)
 
     def wait(self) -> None:
-        """Until every process has come here."""
+        """Wait until every process has come here."""
         if self.count > 1:
             with _all_there():
                 dist.barrier()
 
     def share(self, value: T | None) -> T:
-        """What the first process passes, in all of them."""
+        """Return the first process's value in all of them."""
         values = [value]
         if self.count > 1:
             with _all_there():
