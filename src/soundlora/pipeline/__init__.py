@@ -1,1 +1,1 @@
-"""Whole journeys, each callable from Python: train, generate, and what both share."""
+"""Whole journeys, each callable from Python: training, generation, and the parts that both share."""

@@ -1,4 +1,4 @@
-"""Latents and contexts on disk, each under a key that names everything that shaped it."""
+"""Latents and contexts on the disk, each under a key that names everything that shaped it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Cache:
         self.root = root
 
     def get(self, key: str) -> Tensor | None:
+        """Return the tensor of a key, or None where there is none."""
         path = self._path(key)
         if not path.is_file():
             return None
@@ -37,7 +38,7 @@ class Cache:
             return None
 
     def put(self, key: str, value: Tensor) -> None:
-        """Raises MachineError when the cache can't be written to."""
+        """Keep a tensor. Raises MachineError when the cache can't be written to."""
         path = self._path(key)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,9 +61,9 @@ def cached_contexts(
     device: torch.device,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> dict[str, Tensor]:
-    """The context of every text; what the store lacks is computed and kept. on_layer(done, of how many) follows that.
+    """Return the context (S, D) of every text. Contexts that the store lacks are computed and kept.
 
-    The text encoder is loaded only where something is missing.
+    on_layer(done, of how many) follows the computation. The text encoder is loaded only where a context is missing.
     """
     keys = {text: context_key(base.hash, text, compute_dtype(device)) for text in dict.fromkeys(texts)}
     contexts: dict[str, Tensor] = {}
@@ -82,10 +83,12 @@ def cached_contexts(
 
 
 def latents_key(base_hash: str, clip_sha256: str, duration: float, normalize: bool, preserve_pitch: bool) -> str:
+    """Return the key of a clip's latents. duration: seconds of the bucket."""
     return _key("latents", base_hash, clip_sha256, duration, normalize, preserve_pitch)
 
 
 def context_key(base_hash: str, caption: str, dtype: torch.dtype) -> str:
+    """Return the key of a caption's context. dtype: the type it is computed in, which shapes it, too."""
     return _key("context", base_hash, caption, str(dtype))
 
 

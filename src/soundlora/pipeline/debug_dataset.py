@@ -1,4 +1,4 @@
-"""The debug archive: every clip as it is trained on, what the model hears of it, and the caption it reads."""
+"""The debug archive: every clip as it is trained on and as the model hears it, and the caption that the model reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from soundlora.dataset import Clip, ClipReport, DatasetReport
 from soundlora.errors import InputError
 from soundlora.weights.base import Codec
 
-# What Windows forbids in names, and what would have to be escaped in a page's addresses.
+# Windows forbids some of these in names; the others would have to be escaped in a page's addresses.
 _AWKWARD = re.compile(r'[<>:"/\\|?*#%&\s\x00-\x1f]+')
 _LONGEST_STEM = 80
 
@@ -47,14 +47,14 @@ def write_debug_dataset(
 ) -> None:
     """Write a zip to listen to, with an index.html that opens from the disk once it is unpacked.
 
-    codec: with its decoder.
-    latents: (T, channels) of every kept clip by its name, as they are trained on.
-    prepare_clips: hands every fitted clip to the function that it is given, as `dataset.prepare` did for `report`.
+    codec: it has its decoder.
+    latents: (T, C) of every kept clip by its name, as they are trained on.
+    prepare_clips: it hands every fitted clip to the function that it is given, as `dataset.prepare` did for `report`.
 
-    Raises InputError when that gives other clips than `latents` has.
+    Raises InputError when it hands over other clips than `latents` has.
     """
     entries: list[str] = []
-    # Beside its place, so that it can be moved there at once.
+    # The archive is written beside its place, so that it can be moved there at once.
     with (
         tempfile.TemporaryDirectory(dir=path.parent, prefix=".debug-") as folder,
         zipfile.ZipFile(Path(folder, path.name), "w") as archive,

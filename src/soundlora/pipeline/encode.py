@@ -1,4 +1,4 @@
-"""The clips of a run as latents: decoded, fitted to the bucket, encoded. One clip is in memory at a time."""
+"""The clips of a run as latents. They are decoded, fitted to the bucket and encoded, one clip in memory at a time."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from soundlora.weights.base import Base
 
 @dataclass(frozen=True)
 class EncodedClip:
+    """A clip that is kept, with the hash of its file."""
+
     name: str
     caption: str
     sha256: str
@@ -36,6 +38,7 @@ class Fitting:
     validation_prompts: tuple[str, ...]
 
     def prepare(self, on_clip: Callable[[Clip], None]) -> DatasetReport:
+        """Hand every fitted clip to `on_clip`, and return the report on all. Raises as `dataset.prepare` does."""
         return prepare(
             self.data,
             duration=self.duration,
@@ -47,14 +50,14 @@ class Fitting:
         )
 
     def key(self, base: Base, clip: Clip) -> str:
-        """Of the clip's latents in the cache."""
+        """Return the key of the clip's latents in the cache."""
         return latents_key(base.hash, clip.sha256, self.duration, self.normalize, self.preserve_pitch)
 
 
 def encode_clips(
     base: Base, store: Cache, fitting: Fitting, device: torch.device, tell: OnProgress
 ) -> tuple[list[EncodedClip], DatasetReport]:
-    """Every clip that is kept, and the report on all of them. Latents that the store lacks are computed and kept.
+    """Return every clip that is kept, and the report on all. Latents that the store lacks are computed and kept.
 
     Raises as `prepare` does.
     """

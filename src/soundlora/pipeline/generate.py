@@ -1,4 +1,4 @@
-"""Sound from a prompt, with or without LoRAs."""
+"""Generation of sound from a prompt, with or without LoRAs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from soundlora.weights.base import open_base, pick_device
 from soundlora.wording import setting
 
 MAX_SECONDS = 60.0
-_TRAINED_SECONDS = 20.0  # longer than the base has ever heard
+_TRAINED_SECONDS = 20.0  # the base has heard nothing longer
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Generation:
     seed: int
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write a 16-bit WAV."""
+        """Write a 16-bit WAV, and return its path."""
         target = Path(path)
         write_wav(target, self.waveform, self.sample_rate)
         return target
@@ -50,6 +50,7 @@ class Generator:
     loras: (file, strength) pairs; they stay unmerged and add up.
     warnings: sentences about LoRAs that may not fit, or of which something had to be left out.
     on_progress: called while a base is fetched.
+    Raises InputError when the base or a LoRA can't be used, MachineError or Interrupted when a fetch ended early.
     """
 
     @shortage_told("The base's weights alone need more.")
@@ -101,7 +102,7 @@ class Generator:
         negative_prompt: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> Generation:
-        """Generate `duration` seconds; the decoded sound is 30 ms shorter, as the first latent is one mel frame.
+        """Generate `duration` seconds. The sound is 30 ms shorter, as the first latent stands for one mel frame.
 
         steps, cfg, stg, negative_prompt: None takes the base's own. Raises InputError for values out of range.
         """
@@ -129,7 +130,7 @@ class Generator:
         return Generation(waveform, self._codec.sample_rate, prompt, seed)
 
     def advice(self, prompt: str, duration: float) -> list[str]:
-        """Sentences for a user whose prompt or duration will disappoint."""
+        """Return sentences for a user whose prompt or duration will disappoint."""
         notes = [
             f"The LoRA's trigger phrase {phrase!r} is not in the prompt."
             for phrase in self.trigger_phrases
@@ -155,7 +156,10 @@ def generate(
     negative_prompt: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Generation:
-    """One sound from a prompt. For several, keep a `Generator`, which loads the base once."""
+    """Generate one sound from a prompt. For several, keep a `Generator`, which loads the base once.
+
+    Raises as `Generator` and its call do.
+    """
     check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     loras = [(lora, strength)] if lora is not None else []
     generator = Generator(base, loras, text_encoder=text_encoder, on_progress=on_progress)

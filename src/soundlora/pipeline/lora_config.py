@@ -1,4 +1,4 @@
-"""What a LoRA needs to be used and compared: the config beside it, and the strings in its header."""
+"""The figures by which a LoRA can be used and compared: the config beside it, and the strings in its header."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRAINING_TYPE = "t2a"
 
 
 def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) -> dict[str, Any]:
-    """config.json of a run. request: as it is kept, with every default filled in."""
+    """Return the config.json of a run. request: it is as the folder keeps it, with every default filled in."""
     sampling = base.config.sampling
     return {
         "training_type": TRAINING_TYPE,
@@ -47,7 +47,7 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
 
 
 def lora_metadata(config: Mapping[str, Any]) -> dict[str, str]:
-    """Strings for the LoRA file's header: enough to use it when the config is lost."""
+    """Return strings for the LoRA file's header, which are enough to use it when the config is lost."""
     names = ("training_type", "trigger_phrase", "base", "base_hash", "rank", "number_of_steps", "learning_rate")
     return {
         **{name: str(config[name]) for name in names},

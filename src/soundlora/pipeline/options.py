@@ -1,7 +1,7 @@
 """The settings of a training, in one list.
 
 `train` in Python, the command line, the HTTP job and the run's `request.json` take names, types, defaults and help from
-it. A field of the hosted endpoint keeps the endpoint's name there; everything else is called the same everywhere.
+it. A field of the hosted endpoint keeps the endpoint's name there; every other setting has one name everywhere.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ DATA_FIELD = "training_data_url"
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a setting beside its name, type and default.
+    """The properties of a setting beside its name, type and default.
 
-    hosted: the hosted endpoint's name for it, "" where that has none. unset: what None stands for, in words.
+    hosted: the hosted endpoint's name for it, "" where that has none. unset: the meaning of None, in words.
     least: the smallest value; a number must be above 0 where that is None. most: the largest, None for any.
     kept: it shapes the LoRA or the run folder, so that a run only goes on with the same value.
     extra: the server takes it, too, as a field of our own beside the endpoint's.
@@ -68,7 +68,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """One training. What is wrong with a value is said at once, by InputError."""
+    """One training. It raises InputError at once for a value of the wrong type or out of range."""
 
     data: Annotated[
         str | os.PathLike[str], Setting("A zip or folder of clips and .txt captions, or the URL of a zip.", DATA_FIELD)
@@ -180,10 +180,10 @@ class TrainingOptions:
     def filled(
         self, *, captions: Sequence[str], negative_prompt: str | None, stg_scale: float, hold_out: int
     ) -> TrainingOptions:
-        """The same with a value for everything that base and clips decide.
+        """Return the same options with a value for everything that base and clips decide.
 
-        captions: of the clips. negative_prompt, stg_scale: the base's own. hold_out: for so many clips. Raises
-        InputError when more clips are kept out than there are.
+        captions: those of the clips. negative_prompt, stg_scale: the base's own. hold_out: the default for so many
+        clips. Raises InputError when no clip would be left to train on.
         """
         count = hold_out if self.hold_out is None else self.hold_out
         if not count < len(captions):
@@ -205,9 +205,10 @@ class TrainingOptions:
         )
 
     def to_request(self, **found: Any) -> dict[str, Any]:
-        """What the run folder keeps as `request.json`: every setting that shapes the run, by the endpoint's names.
+        """Return the run folder's `request.json`: every setting that shapes the run, by the endpoint's names.
 
-        found: what stands there instead of, or beside, what was given, such as the base's public name and its hash.
+        found: values that stand there instead of the given ones, or beside them, such as the base's public name and
+        its hash.
         """
         values = {name: getattr(self, name) for name, known in SETTINGS.items() if known.kept}
         values["data"] = shown(os.fspath(self.data))
@@ -217,9 +218,10 @@ class TrainingOptions:
 
     @classmethod
     def from_request(cls, stored: Mapping[str, Any], **given: Any) -> TrainingOptions:
-        """The options that a run's `request.json` was made from; what it does not name has its default.
+        """Return the options that a run's `request.json` was made from. Settings that it does not name have defaults.
 
-        given: what it does not keep (`out`, `device`), and what is to be otherwise. Raises InputError.
+        given: settings that it does not keep (`out`, `device`), and those that are to be otherwise. Raises InputError
+        for a value that can't be taken.
         """
         values: dict[str, Any] = {}
         for name, known in SETTINGS.items():
@@ -232,10 +234,10 @@ class TrainingOptions:
 
     @classmethod
     def from_endpoint(cls, request: TrainingRequest, out: str | os.PathLike[str], **given: Any) -> TrainingOptions:
-        """The options that the endpoint's `request` asks for.
+        """Return the options that the endpoint's `request` asks for.
 
-        A field that the client has not sent takes the base's own value where bases have one. given: what the endpoint
-        has no field for, and what is to be otherwise.
+        A field that the client has not sent takes the base's own value where bases have one. given: settings that the
+        endpoint has no field for, and those that are to be otherwise. Raises InputError as `from_request` does.
         """
         sent = request.model_fields_set
         values: dict[str, Any] = {"out": out}
@@ -248,7 +250,7 @@ class TrainingOptions:
 
 
 def _checked(name: str, value: Any, known: Setting) -> Any:
-    """The value in the setting's own type. Raises InputError."""
+    """Return the value in the setting's own type. Raises InputError when it has no such type or is out of range."""
     kind, optional = _KINDS[name]
     if value is None and optional:
         return None
@@ -293,7 +295,7 @@ def _short(value: Any) -> str:
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
-    """The type without None, and whether None is allowed."""
+    """Return the type without None, and whether None is allowed."""
     parts = [part for part in get_args(hint) if part is not type(None)]
     optional = get_origin(hint) is not Literal and type(None) in get_args(hint)
     return (functools.reduce(or_, parts) if optional else hint), optional
@@ -321,30 +323,30 @@ _KINDS = {name: _without_none(_HINTS[name].__origin__) for name in SETTINGS}
 
 
 def kind_of(name: str) -> Any:
-    """The type of a setting, without None and with `Literal` where there are choices."""
+    """Return the type of a setting, without None and with `Literal` where there are choices."""
     return _KINDS[name][0]
 
 
 def default_of(name: str) -> Any:
-    """The default of a setting; `dataclasses.MISSING` where it must be given."""
+    """Return the default of a setting, `dataclasses.MISSING` where it must be given."""
     return TrainingOptions.__dataclass_fields__[name].default
 
 
 def endpoint_name(name: str) -> str:
-    """What the endpoint calls a setting, or the name itself."""
+    """Return the endpoint's name for a setting, or the name itself where it has none."""
     return SETTINGS[name].hosted or name if name in SETTINGS else name
 
 
 def endpoint_words(name: str, value: object) -> str:
-    """A `wording.Namer` for HTTP and the page: `audio_duration_seconds`, `audio_duration_seconds 1.7`."""
+    """Name settings for HTTP and the page, as a `wording.Namer`: `audio_duration_seconds 1.7`."""
     return endpoint_name(name) if value is None or value is True else f"{endpoint_name(name)} {value}"
 
 
 def check_same(run: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raises InputError unless the run in a folder, whose request is `stored`, is the one that is `wanted`.
+    """Raise InputError unless the run in a folder, whose request is `stored`, is the one that is `wanted`.
 
-    Where the data lies is no matter: the clips with their hashes say what it is. What a run from before there was a
-    setting does not name has its default.
+    The place of the data is no matter: the clips with their hashes tell it apart. A setting that an older run does not
+    name has its default.
     """
     names = {known.hosted or name: name for name, known in SETTINGS.items()}
     wanted = json.loads(json.dumps(wanted))
@@ -361,7 +363,7 @@ def check_same(run: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) 
 
 
 def takes_options(options: Callable[P, TrainingOptions]) -> Callable[[Callable[[TrainingOptions], R]], Callable[P, R]]:
-    """Have a function of the options take their fields as its arguments, by the same names and defaults."""
+    """Let a function of the options take their fields as its arguments, by the same names and defaults."""
 
     def decorate(function: Callable[[TrainingOptions], R]) -> Callable[P, R]:
         @functools.wraps(function)
@@ -381,7 +383,7 @@ def takes_options(options: Callable[P, TrainingOptions]) -> Callable[[Callable[[
 
 
 def _described() -> str:
-    """The settings for a docstring, one a line."""
+    """Return the settings for a docstring, one a line."""
     return "\n".join(
         f"{name}: {known.help}" + (f" None: {known.unset}." if known.unset else "") for name, known in SETTINGS.items()
     )

@@ -1,6 +1,6 @@
-"""One training run, from a zip of clips to a LoRA, its config and previews. Read it from top to bottom.
+"""One training run, from a zip of clips to a LoRA, its config and previews.
 
-`train` is four stages: prepare → build → loop → finish.
+`train` has four stages, which stand here in their order: prepare → build → loop → finish.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ from soundlora.training.workers import LostError, Workers
 from soundlora.weights.base import Base, compute_dtype, open_base, pick_device
 from soundlora.wording import setting, using
 
-_EVALUATIONS = 20  # of the held-out loss, a run
+_EVALUATIONS = 20  # times a run that the held-out loss is computed
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Files of a finished run; None where there is none."""
+    """The files and figures of a finished run. A file that it did not make is None."""
 
     folder: Path
     lora: Path
@@ -76,7 +76,7 @@ def train(options: TrainingOptions) -> TrainingResult:
 @termination_interrupts()
 @shortage_told("A run that had a checkpoint can be resumed.")
 def run_training(options: TrainingOptions) -> TrainingResult:
-    """As `train`, for options that are made already."""
+    """Do what `train` does, for options that are made already."""
     run = prepare(options)
     training = build(run)
     loop(run, training)
@@ -84,15 +84,15 @@ def run_training(options: TrainingOptions) -> TrainingResult:
 
 
 def train_request(request: TrainingRequest, out: str | os.PathLike[str], **options: Any) -> TrainingResult:
-    """`train` for an endpoint's request whose training data lies on this machine.
+    """Train by an endpoint's request whose training data lies on this machine. Raises as `train` does.
 
-    Fields that the request does not name take the base's own values. options: what the endpoint has no field for.
+    Fields that the request does not name take the base's own values. options: those the endpoint has no field for.
     """
     return run_training(TrainingOptions.from_endpoint(request, out, **options))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# 1. Prepare: what the run is made of
+# 1. Prepare: the base, the clips and the contexts of the run
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,12 @@ class Run:
 
 
 def prepare(options: TrainingOptions) -> Run:
-    """Open the base, encode the clips and every text; a wrong setting is found before anything costs time."""
+    """Open the base, encode the clips and every text. A wrong setting is found before anything costs time."""
     workers = Workers.from_environment()
     _check(options, workers)
     recorder = RunRecorder(RunFolder(Path(options.out)), options.on_progress, awake=workers.first)
     if not workers.first:
-        workers.wait()  # for the first one to fill the cache and to make the run folder
+        workers.wait()  # the first process fills the cache and makes the run folder
     recorder.check(options.resume)
     tell = recorder.tell
     device = torch.device(options.device) if options.device is not None else workers.device() or pick_device()
@@ -158,7 +158,7 @@ def prepare(options: TrainingOptions) -> Run:
     if options.resume:
         check_same(recorder.folder.path, recorder.folder.read_request(), request)
 
-    # The text encoder is read once, for everything that is ever attended to; then it is gone.
+    # The text encoder is read once, for every text of the run, and its memory is then free.
     texts = [*captions, *(options.validation_prompts or ()), options.negative_prompt or ""]
     if options.caption_dropout:
         texts.append("")
@@ -174,7 +174,7 @@ def prepare(options: TrainingOptions) -> Run:
 
 
 def _check(options: TrainingOptions, workers: Workers) -> None:
-    """What can be known to be wrong before anything is opened."""
+    """Raise InputError for anything that can be known to be wrong before a file is opened."""
     check_logs(options.log)
     if options.batch_size % workers.count:
         raise InputError(
@@ -187,7 +187,7 @@ def _check(options: TrainingOptions, workers: Workers) -> None:
 
 
 def _identity(lora: Lora) -> dict[str, str]:
-    """What tells one LoRA file from another, wherever it lies."""
+    """Return what tells a LoRA file from others, wherever it lies."""
     return {"name": lora.path.name, "sha256": hashlib.sha256(lora.path.read_bytes()).hexdigest()}
 
 
@@ -197,7 +197,7 @@ def _identity(lora: Lora) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Training:
-    """What computes. `done` steps are done already."""
+    """The parts of a run that compute. `done` steps are done already."""
 
     plan: Plan
     adapter: Adapter
@@ -240,7 +240,7 @@ def build(run: Run) -> Training:
     for warning in warnings:
         recorder.note(warning)
 
-    # Until here nothing was written to the run folder.
+    # A wrong setting or LoRA has been found by now, so the run folder may be written.
     if workers.first:
         _make_folder(run)
         workers.wait()
@@ -277,7 +277,7 @@ def _make_folder(run: Run) -> None:
     if run.options.debug_dataset and not run.folder.debug_dataset.exists():
         from soundlora.pipeline.debug_dataset import write_debug_dataset
 
-        # Before the training, so that one can listen and stop it.
+        # It is written before the training, so that a user can listen and stop the run.
         write_debug_dataset(
             run.folder.debug_dataset,
             run.base.codec(run.device, decoder=True),
@@ -301,7 +301,7 @@ def _previews(run: Run) -> PreviewSettings:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# 3. Loop: step after step, with previews, checkpoints and the loss on clips kept out in between
+# 3. Loop: step after step, with previews, checkpoints and evaluations in between
 
 
 def loop(run: Run, training: Training) -> None:
@@ -334,7 +334,7 @@ def loop(run: Run, training: Training) -> None:
 
 
 def _evaluate(run: Run, training: Training, step: int) -> None:
-    """The loss on clips kept out after `step` steps; before the first one the base's, and the LoRA's it begins with."""
+    """Record the held-out loss after `step` steps: at 0 the base's, then that of the LoRA the run begins with."""
     if not run.recorder.awake or not training.held_out.examples:
         return
     if step == 0:
@@ -345,7 +345,7 @@ def _evaluate(run: Run, training: Training, step: int) -> None:
 
 
 def _preview(run: Run, training: Training, step: int) -> list[Path]:
-    """The previews after `step` steps, made where they are not there yet."""
+    """Return the previews after `step` steps, which are made if they are not there yet."""
     settings = training.previews
     paths = [run.folder.preview_path(step, number) for number in range(len(settings.prompts))]
     if paths and not all(path.exists() for path in paths):
@@ -366,7 +366,7 @@ def _stopped(error: BaseException, run: Run, training: Training) -> Interrupted 
     """Keep the state, and say where it is and how to go on."""
     said = f"{error} " if isinstance(error, LostError) else ""
     if isinstance(error, torch.OutOfMemoryError):
-        clear_frames(error.__traceback__)  # what the step held: saving the state takes memory, too
+        clear_frames(error.__traceback__)  # saving the state takes memory, which the failed step still holds
         torch.cuda.empty_cache()
         config, encoder = run.base.config, run.base.encoder_config
         said = f"{out_of_memory(config, training.plan, encoder, run.device, run.workers.count)} "
@@ -383,11 +383,11 @@ def _stopped(error: BaseException, run: Run, training: Training) -> Interrupted 
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# 4. Finish: what was learnt, and the results
+# 4. Finish: the verdict and the results
 
 
 def finish(run: Run, training: Training) -> TrainingResult:
-    """Write LoRA, config, previews and report; the first process does it, the others wait."""
+    """Write LoRA, config, previews and report, and return them. The first process does it; the others wait."""
     options, folder, tell = run.options, run.folder, run.recorder.tell
     if not run.workers.first:
         return run.workers.share(None)
