@@ -5,8 +5,9 @@ import codecs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import FIXTURES
 
-from soundlora.dataset.captions import one_line, read_caption, with_trigger
+from soundlora.dataset.captions import one_line, read_caption, understand_caption, with_trigger
 
 WORDS = st.text("ab猫é .,-_\u2028", max_size=12)
 
@@ -31,7 +32,11 @@ def test_utf_16_without_a_mark(encoding: str) -> None:
 
 @pytest.mark.parametrize(
     ("raw", "text"),
-    [(b"caf\xe9", "café"), (b"\x93rain\x94 \x96 soft", "“rain” – soft"), (b"\x81\xe9t\xe9", "\x81été")],
+    [
+        (b"caf\xe9", "café"),
+        (b"\x93rain\x94 \x96 soft", "“rain” – soft"),
+        (b"une \x81 nuit d'\xe9t\xe9", "une \x81 nuit d'été"),
+    ],
 )
 def test_latin_captions(raw: bytes, text: str) -> None:
     assert read_caption(raw) == text
@@ -66,7 +71,8 @@ def test_any_bytes_give_one_line(raw: bytes) -> None:
         assert len(text.splitlines()) <= 1
 
 
-@given(st.text())
+# Without what is no text, or looks like markup.
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="<{%")))
 def test_utf_8_round_trip(text: str) -> None:
     assert read_caption(codecs.BOM_UTF8 + text.encode()) == one_line(text)
 
@@ -81,7 +87,9 @@ def test_utf_8_round_trip(text: str) -> None:
         ("zvk", "zvk a dog", "zvk a dog"),
         ("zvk", "zvk, a dog", "zvk, a dog"),
         ("zvk", "zvk", "zvk"),
-        ("zvk", "ZVK a dog", "zvk ZVK a dog"),
+        ("zvk", "ZVK a dog", "zvk a dog"),
+        ("Zap Laser", "zap laser fires", "Zap Laser fires"),
+        ("straße", "STRASSE am abend", "straße STRASSE am abend"),
         ("rain", "rainbow", "rain rainbow"),
         ("rain:", "rain:soft", "rain:soft"),
         ("  old\n radio ", " a voice ", "old radio a voice"),
@@ -95,3 +103,70 @@ def test_the_trigger_is_prepended_once(trigger: str, caption: str, result: str) 
 def test_a_second_trigger_changes_nothing(trigger: str, caption: str) -> None:
     once = with_trigger(trigger, caption)
     assert with_trigger(trigger, once) == once
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# what is not plain text in Unicode
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "note"),
+    [
+        ("cp1251.txt", "дождь по крыше", "is not UTF-8 and was read as cp1251"),
+        ("sjis.txt", "雨の音が屋根に落ちる", "is not UTF-8 and was read as cp932"),
+        ("utf32.txt", "rain on a roof", ""),
+        ("html.txt", "rain & wind", "has HTML in it"),
+        ("json_in_txt.txt", "rain on a roof", "is JSON, of which the caption was taken"),
+        ("ctrl.txt", "rainred", "has control characters in it"),
+        ("rtf_as_txt.txt", "", "is RTF and no plain text"),
+    ],
+)
+def test_captions_as_people_leave_them(name: str, text: str, note: str) -> None:
+    found, notes = understand_caption((FIXTURES / "captions" / name).read_bytes())
+    assert found == text
+    assert [note in each for each in notes] == ([True] if note else [])
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1251", "громкий шум дождя ночью в лесу"),
+        ("gb18030", "很大的雷声在远处"),
+        ("big5", "屋頂上的雨聲"),
+        ("cp949", "지붕 위의 비 소리"),
+        ("cp1253", "βροχή στη στέγη"),
+        ("cp1252", "pluie légère sur un toit"),
+        ("cp1252", "Tür knarrt, dann Stille"),
+        ("cp1252", "bruit d’été — fenêtre"),
+    ],
+)
+def test_encodings_of_before_unicode_are_guessed_and_said(encoding: str, text: str) -> None:
+    found, notes = understand_caption(text.encode(encoding))
+    assert found == text
+    assert len(notes) == 1
+    assert encoding in notes[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-32-le", "utf-32-be", "utf-32"])
+def test_utf_32_with_and_without_a_mark(encoding: str) -> None:
+    assert understand_caption("rain on a roof".encode(encoding)) == ("rain on a roof", [])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a < b and c > d", "a < b and c > d"),
+        ("{rain} on a roof", "{rain} on a roof"),
+        ("[whispering] hello", "[whispering] hello"),
+        ("R&B drums; 5 > 3", "R&B drums; 5 > 3"),
+    ],
+)
+def test_signs_alone_are_no_markup(text: str, expected: str) -> None:
+    assert understand_caption(text.encode()) == (expected, [])
+
+
+def test_what_is_no_text_is_never_trained() -> None:
+    for raw in (b"%PDF-1.7\n", b"PK\x03\x04\x14", b'{"volume": 3}', b"{\\rtf1 rain}"):
+        text, notes = understand_caption(raw)
+        assert text == ""
+        assert "not used" in notes[0]

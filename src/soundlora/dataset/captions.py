@@ -1,19 +1,67 @@
 """Captions: text files of any encoding in, one line of text out, with the trigger phrase before it."""
 
 import codecs
+import html
+import json
+import re
 from typing import Literal
+
+from charset_normalizer import from_bytes
 
 MAX_CAPTION_CHARACTERS = 4000
 """About what the text encoder's 1,024 tokens hold in English; what lies beyond is cut with a warning."""
 
 
-def read_caption(raw: bytes, *, cut: bool = False) -> str:
-    """Return the text of a caption file on one line, without spaces around it.
+# Encodings of before Unicode that captions are found in. The detector is offered no others, as short texts fit many.
+_LEGACY = ["cp932", "gb18030", "big5", "cp949", "cp1251", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "cp1252"]
+_FEW = 0.3
+"""Of the letters: with fewer beyond ASCII a text is western, as "Café" and "Tür" are."""
+_FIELDS = ("caption", "text", "prompt", "description", "label")
+_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[@-Z\\-_])")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>", re.I)
 
-    UTF-8 and UTF-16, each with or without a byte order mark; anything else is read as Windows' Latin-1. `cut` says that
-    `raw` is only the start of the file and may end within a character.
+
+def read_caption(raw: bytes, *, cut: bool = False) -> str:
+    """Return the text of a caption file on one line, without spaces around it. See `understand_caption`."""
+    return understand_caption(raw, cut=cut)[0]
+
+
+def understand_caption(raw: bytes, *, cut: bool = False) -> tuple[str, list[str]]:
+    """Return the text of a caption file on one line, and clauses on what had to be done to get it.
+
+    UTF-8, UTF-16 and UTF-32 are read with or without a byte order mark. Anything else is an encoding of before
+    Unicode, which is guessed. Markup is taken away, and of JSON the caption is taken. What is no text gives none. `cut`
+    says that `raw` is only the start of the file and may end within a character.
     """
-    return one_line(_decode(raw, cut))
+    text, notes = _decode(raw, cut)
+    text = _ESCAPE.sub("", text)
+    start = text.lstrip()
+    if start.startswith("{\\rtf"):
+        return "", ["is RTF and no plain text, so it is not used; save it as plain text"]
+    if start.startswith(("%PDF", "PK\x03\x04", "\x89PNG")):
+        return "", ["is no text, so it is not used; write plain text"]
+    if start.startswith("{"):
+        text, notes = _from_json(start, text, notes)
+    elif _TAG.search(text):
+        text = html.unescape(_TAG.sub(" ", text))
+        notes = [*notes, "has HTML in it, of which the text was taken"]
+    plain = _CONTROL.sub("", text)
+    if plain != text:
+        notes = [*notes, "has control characters in it, which were left out"]
+    return one_line(plain), notes
+
+
+def _from_json(start: str, text: str, notes: list[str]) -> tuple[str, list[str]]:
+    """The caption in a JSON object; the text as it is where it is none, for a caption may begin with a brace."""
+    try:
+        value = json.loads(start)
+    except (ValueError, RecursionError):
+        return text, notes
+    found = next((value[name] for name in _FIELDS if isinstance(value.get(name), str)), None)
+    if found is None:
+        return "", [*notes, f"is JSON without {', '.join(_FIELDS)}, so it is not used; write plain text"]
+    return found, [*notes, "is JSON, of which the caption was taken"]
 
 
 def one_line(text: str) -> str:
@@ -24,13 +72,13 @@ def one_line(text: str) -> str:
 def with_trigger(trigger: str, caption: str) -> str:
     """Return "trigger caption", or the caption alone when it already starts with the trigger.
 
-    An empty caption gives the trigger alone. Upper and lower case differ, and the trigger must end at the end of a
-    word: "rain" does not start "rainbow".
+    An empty caption gives the trigger alone. A caption that starts with the trigger in other letters, upper or lower
+    case, gets its spelling. The trigger must end at the end of a word: "rain" does not start "rainbow".
     """
     trigger, caption = one_line(trigger), caption.strip()
-    rest = caption.removeprefix(trigger)
-    if len(rest) < len(caption) and not (rest and rest[0].isalnum() and trigger[-1].isalnum()):
-        return caption
+    head, rest = caption[: len(trigger)], caption[len(trigger) :]
+    if trigger and head.casefold() == trigger.casefold() and not (rest and rest[0].isalnum() and trigger[-1].isalnum()):
+        return trigger + rest
     return f"{trigger} {caption}".strip()
 
 
@@ -42,20 +90,37 @@ def style(caption: str) -> Literal["list of tags", "sentence", "phrase"]:
     return "sentence" if caption.rstrip("\"')").endswith((".", "!", "?")) else "phrase"
 
 
-def _decode(raw: bytes, cut: bool) -> str:
+def _decode(raw: bytes, cut: bool) -> tuple[str, list[str]]:
+    """The text, and a clause where its encoding had to be guessed."""
     if raw.startswith(codecs.BOM_UTF8):
-        return raw[len(codecs.BOM_UTF8) :].decode("utf-8", errors="replace")
+        return raw[len(codecs.BOM_UTF8) :].decode("utf-8", errors="replace"), []
+    if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return raw.decode("utf-32", errors="replace"), []
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return raw.decode("utf-16", errors="replace")
-    # Text holds no NUL; UTF-16 of western text has one in every other byte.
+        return raw.decode("utf-16", errors="replace"), []
+    # Text holds no NUL; UTF-16 of western text has one in every other byte, UTF-32 three in a row.
     if b"\0" in raw:
+        if b"\0\0\0" in raw and len(raw) % 4 == 0:
+            little = raw[3::4].count(0) >= raw[::4].count(0)
+            return raw.decode("utf-32-le" if little else "utf-32-be", errors="replace").replace("\0", ""), []
         little = raw[1::2].count(0) >= raw[::2].count(0)
-        return raw.decode("utf-16-le" if little else "utf-16-be", errors="replace").replace("\0", "")
+        return raw.decode("utf-16-le" if little else "utf-16-be", errors="replace").replace("\0", ""), []
     try:
-        return codecs.utf_8_decode(raw, "strict", not cut)[0]
+        return codecs.utf_8_decode(raw, "strict", not cut)[0], []
     except UnicodeDecodeError:
         pass
+    encoding, text = _guess(raw)
+    return text, [f"is not UTF-8 and was read as {encoding}; save it as UTF-8 if that is wrong"]
+
+
+def _guess(raw: bytes) -> tuple[str, str]:
+    """An encoding of before Unicode, and the text in it."""
+    letters = sum(byte > 127 or chr(byte).isalpha() for byte in raw)
+    if sum(byte > 127 for byte in raw) > _FEW * letters:
+        best = from_bytes(raw, cp_isolation=_LEGACY).best()
+        if best is not None:
+            return best.encoding, str(best)
     try:
-        return raw.decode("cp1252")
+        return "cp1252", raw.decode("cp1252")
     except UnicodeDecodeError:
-        return raw.decode("latin-1")
+        return "latin-1", raw.decode("latin-1")

@@ -13,7 +13,7 @@ import numpy as np
 
 from soundlora.dataset import names
 from soundlora.dataset.archive import Member, hash_of, open_archive, pair, read_start, save
-from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, one_line, read_caption, with_trigger
+from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, one_line, understand_caption, with_trigger
 from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.fit import Fitted, fit
 from soundlora.dataset.fork import helper
@@ -225,8 +225,9 @@ def _caption(member: Member | None, trigger: str) -> tuple[str, list[str]]:
     text, warnings = "", []
     if member is not None:
         raw = read_start(member, _CAPTION_BYTES)
-        text = read_caption(raw, cut=len(raw) < member.size)
-    if not text:
+        text, notes = understand_caption(raw, cut=len(raw) < member.size)
+        warnings = [f"its caption {member.name} {note}" for note in notes]
+    if not text and not warnings:
         what = "it has no caption" if member is None else f"its caption {member.name} is empty"
         instead = "the trigger phrase stands alone" if one_line(trigger) else "it is trained with an empty caption"
         warnings.append(f"{what}: {instead}")
