@@ -225,3 +225,10 @@ def test_extras_stand_after_the_endpoints_own_fields() -> None:
 def test_they_can_not_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         options().rank = 8  # type: ignore[misc]
+
+
+def test_a_setting_touches_three_files_of_the_package_at_most() -> None:
+    """The last one that was added: here, where the run passes it on, and where it does its work."""
+    source = Path(soundlora.__file__).parent
+    touched = {path.name for path in source.rglob("*.py") if "caption_dropout" in path.read_text()}
+    assert touched == {"options.py", "train.py", "trainer.py"}

@@ -134,6 +134,17 @@ def test_a_run_stopped_while_a_preview_is_made_is_resumed_to_the_bit(quick_train
         assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
 
 
+def test_a_run_that_drops_captions_is_another_one_and_is_resumed_to_the_bit(quick_train: Train) -> None:
+    plain = quick_train("plain", validation_prompts=[])
+    options: dict[str, Any] = {"validation_prompts": [], "caption_dropout": 0.5}
+    whole = quick_train("whole", **options)
+    with pytest.raises(Interrupted, match="Stopped at step 3"):
+        quick_train("stopped", on_progress=stop_at(3), **options)
+    resumed = quick_train("stopped", resume=True, **options)
+    assert resumed.lora.read_bytes() == whole.lora.read_bytes()
+    assert whole.lora.read_bytes() != plain.lora.read_bytes()
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # a LoRA to begin with
 

@@ -161,7 +161,6 @@ def test_the_config_says_what_the_lora_needs_to_be_used(finished: Run, quick_bas
         "number_of_steps": STEPS,
         "learning_rate": 1e-2,
         "batch_size": 1,
-        "caption_dropout": 0.0,
         "average": True,
         "audio_duration_seconds": 0.5,
         "clips": 3,

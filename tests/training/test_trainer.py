@@ -10,8 +10,7 @@ from support import assert_matches, examples, parity_cases
 
 from soundlora.errors import DivergedError
 from soundlora.lora.adapter import Adapter
-from soundlora.training.flow import drops_caption
-from soundlora.training.trainer import Example, StepFigures, Trainer
+from soundlora.training.trainer import Example, StepFigures, Trainer, drops_caption
 
 AUDIO = checkpoint().config.audio
 WIDTH = checkpoint().config.transformer.context_dim

@@ -29,7 +29,6 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
         "number_of_steps": request["number_of_steps"],
         "learning_rate": request["learning_rate"],
         "batch_size": request["batch_size"],
-        "caption_dropout": request["caption_dropout"],
         "average": request["average"],
         "audio_duration_seconds": request["audio_duration_seconds"],
         "clips": len(report.kept),

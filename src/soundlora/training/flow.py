@@ -12,7 +12,6 @@ from soundlora.sampling.schedule import shift
 
 HELD_OUT_SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)  # noise levels of the loss on clips kept out
 _EPS = 1e-3
-_CAPTIONS = 0x5CA9_7105  # keeps the choice of captions apart from noise and noise levels
 _UNIFORM_SHARE = 0.1
 # The normal distribution has these quantiles at 0.5 % and 99.9 %. Values between them are stretched to 0 to 1.
 _LOW_QUANTILE, _HIGH_QUANTILE = -2.5758, 3.0902
@@ -49,11 +48,6 @@ def noisy(clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
 def loss_per_sample(velocity: Tensor, clean: Tensor, noise: Tensor) -> Tensor:
     """Return the mean squared error (B,), fp32, of the velocity (B, T, C) against noise − clean, unweighted by σ."""
     return (velocity.float() - (noise - clean)).square().mean(dim=(1, 2))  # (B, T, C) → (B,)
-
-
-def drops_caption(seed: int, sample: int, share: float) -> bool:
-    """Say whether a sample trains with the empty caption, as a `share` of all do. (seed, sample) alone decides."""
-    return torch.rand((), generator=step_generator(seed ^ _CAPTIONS, sample)).item() < share
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

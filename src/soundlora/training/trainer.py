@@ -12,10 +12,12 @@ from torch import Tensor
 from soundlora.errors import DivergedError
 from soundlora.lora.adapter import Adapter
 from soundlora.model.config import AudioConfig
-from soundlora.training.flow import drops_caption, sample_sigma, step_generator
+from soundlora.training.flow import sample_sigma, step_generator
 from soundlora.training.gradient import Gradient, Samples
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.workers import Workers
+
+_CAPTIONS = 0x5CA9_7105  # keeps the choice of captions apart from noise and noise levels
 
 
 @dataclass(frozen=True)
@@ -145,3 +147,8 @@ class Trainer:
         # Epochs count down from −1, apart from the samples' own generators, which count up from 0.
         generator = step_generator(self.seed, -1 - epoch)
         return int(torch.randperm(len(self.examples), generator=generator)[place])
+
+
+def drops_caption(seed: int, sample: int, share: float) -> bool:
+    """Say whether a sample trains with the empty caption, as a `share` of all do. (seed, sample) alone decides."""
+    return torch.rand((), generator=step_generator(seed ^ _CAPTIONS, sample)).item() < share
