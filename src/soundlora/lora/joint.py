@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from soundlora.lora.layer import LoRALinear
 
-# Numbers. Kernels read rows of q, k and v in pieces of 16 bytes, and don't ask where they begin.
+# Kernels read rows of q, k and v in pieces of 16 bytes, which are 8 numbers of bf16, and don't ask where they begin.
 _ALIGNED = 8
 
 

@@ -113,6 +113,7 @@ class VocoderConfig:
 
     @property
     def ratio(self) -> int:
+        """Samples out per sample in of the bandwidth extension."""
         return self.output_rate // self.input_rate
 
 
@@ -130,6 +131,8 @@ class SamplingDefaults:
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """Everything that a checkpoint's `config` says of the audio half."""
+
     transformer: TransformerConfig
     text: TextConfig
     audio: AudioConfig

@@ -62,7 +62,7 @@ class GemmaConfig:
     window: int  # tokens that a local layer sees
     is_local: tuple[bool, ...]  # one a layer
     theta: tuple[float, float]  # RoPE's base of global and local layers
-    stretch: tuple[float, float]  # what positions are divided by in them
+    stretch: tuple[float, float]  # divisor of the positions in global and local layers
 
     @property
     def layers(self) -> int:

@@ -33,7 +33,7 @@ from soundlora.training.flow import HELD_OUT_SIGMAS
 
 Module = TypeVar("Module", bound=nn.Module)
 
-SHARE = 0.92  # of a GPU's memory that a plan may fill; the allocator can't use every gap
+SHARE = 0.92  # share of a GPU's memory that a plan may fill, since the allocator can't use every gap
 _GUIDANCE_PASSES = 3
 
 
@@ -79,14 +79,17 @@ class Plan:
 
     @property
     def held(self) -> int:
+        """Bytes that stay for the whole run."""
         return self.weights + self.adapter + self.runtime
 
     @property
     def step(self) -> int:
+        """Bytes in a training step."""
         return self.held + self.saved + self.workspace
 
     @property
     def peak(self) -> int:
+        """Bytes at the fullest moment of the run."""
         # A step that a GPU has recorded keeps its memory for the next one, and gives it back only before previews.
         between = self.step if self.runtime else self.held
         return max(self.step, between + self.evaluation, self.held + self.previews, self.preparation + self.runtime)
@@ -203,7 +206,7 @@ def _previews(config: ModelConfig, s: Settings) -> int:
 
 
 def _preparation(config: ModelConfig, s: Settings, encoder: GemmaConfig | None) -> int:
-    """Return the bytes of the largest of the VAE's encoder, a text encoder layer with the projection, the connector."""
+    """Return the bytes of the largest of three: VAE encoder, text encoder layer with the projection, connector."""
     audio, text, size = config.audio, config.text, s.dtype.itemsize
     frames = 1 + round(s.seconds * audio.sample_rate) // audio.hop
     encode = 4 * (_numbers(lambda: AudioVAE(audio, decoder=False)) + 5 * audio.base_channels * frames * audio.mel_bins)

@@ -75,7 +75,7 @@ class Optimizer:
             return rate, norm
         self.adamw.param_groups[0]["lr"] = rate
         self.adamw.step()
-        self.adamw.zero_grad(set_to_none=False)  # the parameters' gradients are views of it
+        self.adamw.zero_grad(set_to_none=False)  # the parameters' gradients are views of it, so it has to stay
         self.step_number += 1
         if self.average is not None:
             self.average.update(self.step_number)

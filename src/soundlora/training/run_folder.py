@@ -94,6 +94,7 @@ class RunFolder:
             self.previews.mkdir(exist_ok=True)
 
     def preview_path(self, step: int, prompt: int) -> Path:
+        """Return the path of a preview after `step` steps. prompt: its number, counted from 0."""
         return self.previews / f"step_{step:06d}_prompt_{prompt}.wav"
 
     def log(self, figures: Mapping[str, Any]) -> None:
@@ -124,6 +125,7 @@ class RunFolder:
         return [(line["step"], line["loss"]) for line in figures]
 
     def read_metrics(self) -> list[dict[str, Any]]:
+        """Return the figures of every step, in order."""
         if not self.metrics.exists():
             return []
         return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
@@ -151,6 +153,7 @@ class RunFolder:
         return path
 
     def checkpoint_lora(self, step: int) -> Path:
+        """Return the path of the LoRA that is kept beside the state of a step."""
         return self.checkpoints / f"step_{step:06d}.safetensors"
 
     def checkpoint_steps(self) -> list[int]:
@@ -159,6 +162,7 @@ class RunFolder:
         return sorted(int(path.stem.removeprefix("step_")) for path in paths)
 
     def latest_checkpoint(self) -> Path | None:
+        """Return the path of the latest state, or None where there is none."""
         steps = self.checkpoint_steps()
         return self.checkpoints / f"step_{steps[-1]:06d}.pt" if steps else None
 
@@ -184,6 +188,7 @@ class RunFolder:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file, which appears whole or not at all. Raises MachineError when it can't be written."""
     write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 

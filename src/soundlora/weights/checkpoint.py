@@ -160,12 +160,15 @@ class Checkpoint:
         return digest.hexdigest()
 
     def load_transformer(self, device: torch.device, dtype: torch.dtype) -> AudioTransformer:
+        """Load the audio stream, frozen, in `dtype`."""
         return self._load(lambda: AudioTransformer(self.config.transformer), _DIT, device, dtype)
 
     def load_connector(self, device: torch.device, dtype: torch.dtype) -> AudioConnector:
+        """Load the audio connector, frozen, in `dtype`."""
         return self._load(lambda: AudioConnector(self.config.text), _CONNECTOR, device, dtype)
 
     def load_projection(self, device: torch.device, dtype: torch.dtype) -> FeatureProjection:
+        """Load the projection of the text encoder's hidden states, frozen, in `dtype`."""
         return self._load(lambda: FeatureProjection(self.config.text, self.encoder_layers), _PROJECTION, device, dtype)
 
     def load_vae(self, device: torch.device, *, encoder: bool, decoder: bool) -> AudioVAE:

@@ -56,6 +56,7 @@ class Fetched:
         return sum(there.stat().st_size for path in self.paths for there in (path, partial(path)) if there.exists())
 
     def save(self) -> None:
+        """Write the note into the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / _NOTE, json.dumps(asdict(self), indent=2).encode())
 
