@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from codec_vae import new_vae
 from numpy.lib.format import open_memmap
 from pool import RATE
 from runs import load_modules
 from sizes import AUDIO, WORK
 from sounds import FAMILIES, render, render_mixture
 
-from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.mel import log_mel, resample
 
 
@@ -69,11 +69,11 @@ def render_one(clips: Set, number: int) -> tuple[np.ndarray, dict[str, Any]]:
     rng = np.random.default_rng((11, number, round(clips.seconds)))
     if number < clips.total - clips.mixtures:
         sound = render(FAMILIES[number % len(FAMILIES)], rng, clips.seconds)
-        parts, kind = [(sound.family, sound.attributes)], "alone"
+        parts, kind, audio = [(sound.family, sound.attributes)], "alone", sound.audio
     else:
-        sound = render_mixture(rng, clips.seconds)
-        parts, kind = list(sound.parts), sound.kind
-    audio = sound.audio * np.float32(10 ** rng.uniform(-0.1, 0))
+        mixture = render_mixture(rng, clips.seconds)
+        parts, kind, audio = list(mixture.parts), mixture.kind, mixture.audio
+    audio = audio * np.float32(10 ** rng.uniform(-0.1, 0))
     wave = resample(torch.from_numpy(audio), RATE, AUDIO.sample_rate)
     mel = log_mel(wave[None], AUDIO)[0, :, : clips.mel_frames].to(torch.float16).numpy()
     return mel, {"parts": parts, "kind": kind}
@@ -95,7 +95,7 @@ def render_all(clips: Set) -> None:
 
 @torch.inference_mode()
 def encode_all(clips: Set) -> None:
-    vae = AudioVAE(AUDIO).to(memory_format=torch.channels_last)
+    vae = new_vae()
     vae.load_state_dict(load_modules("vae")["vae"])
     mels = np.load(clips.mel_path, mmap_mode="r")
     latents = np.empty((len(mels), clips.latents, 128), np.float16)

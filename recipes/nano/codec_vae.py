@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import torch
 import torch.nn.functional as F
+from layers import numbers_of
 from pool import Pool
 from runs import Stage
 from sizes import AUDIBLE, AUDIO
@@ -39,6 +40,11 @@ def validate(vae: AudioVAE, pool: Pool) -> float:
     return sum(total) / len(total)
 
 
+def new_vae() -> AudioVAE:
+    vae: AudioVAE = AudioVAE(AUDIO).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return vae
+
+
 @torch.no_grad()
 def balance(vae: AudioVAE, encoded: Tensor) -> None:
     """Turn the latent channels into their principal axes, and normalise each to its own deviation of `DEVIATIONS`.
@@ -52,7 +58,7 @@ def balance(vae: AudioVAE, encoded: Tensor) -> None:
     covariance = torch.einsum("ncf,ndf->cd", centred, centred) / centred[:, 0].numel()
     axes = torch.linalg.eigh(covariance)[1].flip(1)  # (channels, axes), the widest first
     channels = len(axes)
-    out, into = vae.encoder.conv_out.conv, vae.decoder.conv_in.conv
+    out, into = numbers_of(vae.encoder.conv_out.conv), numbers_of(vae.decoder.conv_in.conv)
     # The first half are means; nobody asks for variances any more.
     out.weight[:channels] = torch.einsum("ck,cihw->kihw", axes, out.weight[:channels].double()).float()
     out.bias[:channels] = (axes.T @ out.bias[:channels].double()).float()
@@ -67,7 +73,7 @@ def main() -> None:
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 2200
     torch.manual_seed(0)
     pool = Pool()
-    vae = AudioVAE(AUDIO).to(memory_format=torch.channels_last)
+    vae = new_vae()
     stage = Stage("vae", {"vae": vae}, steps, rate=1e-3)
     while not stage.done:
         rng = np.random.default_rng((2, stage.step))

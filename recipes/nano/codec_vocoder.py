@@ -59,7 +59,8 @@ def train(steps: int, warm: str | None) -> None:
 
     def extended(low: Tensor) -> Tensor:
         mel = vocoder.mel_stft(low).transpose(2, 3)
-        return vocoder.bwe_generator(mel) + vocoder.skip(low)
+        wave: Tensor = vocoder.bwe_generator(mel) + vocoder.skip(low)
+        return wave
 
     def loss(rng: np.random.Generator, held_out: bool) -> Tensor:
         wave = pool.waves(pool.crops(rng, BATCH, FRAMES, held_out=held_out), FRAMES)

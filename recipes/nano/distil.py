@@ -19,7 +19,8 @@ from sizes import AUDIO, MODEL
 from torch import Tensor
 
 from soundlora.model.latents import positions
-from soundlora.model.transformer import AudioTransformer, Rope, denoised
+from soundlora.model.rope import Rope
+from soundlora.model.transformer import AudioTransformer, denoised
 from soundlora.sampling.guidance import Guidance
 
 # The teacher's. Rescaling pulls its sounds back to the contrast that they have without guidance.
@@ -49,24 +50,24 @@ def main() -> None:
     sets = [Captioned(number) for number in range(len(SETS))]
     teacher, average = (text_to_latents("dit").requires_grad_(False) for _ in range(2))
     model = AudioTransformer(MODEL.transformer)
-    model.load_state_dict(teacher["model"].state_dict())
+    model.load_state_dict(teacher.model.state_dict())
     stage = Stage("guided", {"model": model, "average": average}, arguments.steps, rate=arguments.rate)
     ropes = {n: model.rope(positions(n, AUDIO)) for _, n, _ in SHAPES}
     online = dict(model.named_parameters())
     with torch.no_grad():
-        empty = teacher["text"]([""])
+        empty = teacher.text([""])
     while not stage.done:
         batch = draw_batch(sets, arguments.seed, stage.step)
         x, sigma, rope = batch.noisy, batch.sigma, ropes[batch.clean.shape[1]]
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
             with torch.no_grad():
-                context = teacher["text"](batch.captions)
+                context = teacher.text(batch.captions)
                 prompted = torch.tensor([bool(caption) for caption in batch.captions])
-                target = guided(teacher["model"], x, sigma, context, empty, prompted, rope)
+                target = guided(teacher.model, x, sigma, context, empty, prompted, rope)
             velocity = model(x, sigma[:, None], sigma, context, rope)
         loss = heard_error(velocity, target)
         stage.update(loss, {"loss": loss.item()}, log_every=50, save_every=100)
-        follow(average["model"], online, stage.step)
+        follow(average.model, online, stage.step)
     stage.save()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from codec_vocoder import new_vocoder
-from pretrain import TextPath, text_to_latents
+from pretrain import text_to_latents
 from response import strengthen
 from runs import load_modules
 from safetensors.torch import save_file
@@ -22,7 +22,6 @@ from sizes import CONFIG, CONTEXT_LENGTH, MODEL, SAMPLING, WORK
 from torch import Tensor, nn
 
 from soundlora.model.audio_vae import AudioVAE
-from soundlora.model.transformer import AudioTransformer
 from soundlora.weights.base import NANO
 
 LICENCE = "Apache-2.0; trained from scratch on synthesised sound, no LTX or Gemma weights inside"
@@ -47,9 +46,7 @@ def main() -> None:
     load(vocoder.vocoder, "stage1", "generator", arguments.untrained)
     load(vocoder.bwe_generator, "bwe", "generator", arguments.untrained)
     load(averaged, "guided", "average", arguments.untrained)
-    model, text = averaged["model"], averaged["text"]
-    assert isinstance(model, AudioTransformer)
-    assert isinstance(text, TextPath)
+    model, text = averaged.model, averaged.text
     strengthen(model)
     parts: dict[str, nn.Module] = {
         "model.diffusion_model.": model,
@@ -72,7 +69,7 @@ def main() -> None:
     }
     save_file(tensors, arguments.out / "nano.safetensors", metadata)
     encoder = arguments.out / "text_encoder"
-    text.gemma.to(torch.bfloat16).save_pretrained(encoder)
+    text.gemma.to(torch.bfloat16).save_pretrained(encoder)  # type: ignore[arg-type]
     shutil.copy(WORK / "tokenizer.json", encoder / "tokenizer.json")
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
     for prefix, part in parts.items():

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from layers import numbers_of
 from lines import FRAME_STAGES, LINES, SPACING, bf16_filters, kept, mel_of_lines, rest
 from numpy.typing import NDArray
 from scipy.optimize import nnls
@@ -86,8 +87,8 @@ def cube_roots() -> CubeRoots:
     def fit(columns: Array, target: Array) -> Array:
         ridge = 0.03 * np.eye(columns.shape[1])  # large sums would be rounded away
         table = np.concatenate((columns * weight[:, None], ridge))
-        result: Array = np.linalg.lstsq(table, np.concatenate((target * weight, np.zeros(len(ridge)))), rcond=None)[0]
-        return result
+        targets = np.concatenate((target * weight, np.zeros(len(ridge))))
+        return np.asarray(np.linalg.lstsq(table, targets, rcond=None)[0], np.float64)
 
     def activations(slopes: Array, offsets: Array) -> Array:
         return np.column_stack([*_snake(np.outer(slopes, _snake(inputs)) + offsets[:, None]), np.ones_like(level)])
@@ -150,32 +151,32 @@ class Front(nn.Module):
         bf16_filters(self)
         root = cube_roots()
         share, magnitude = bands_to_lines()
-        pre, (learning, cubing, idle) = self.conv_pre, self.blocks()
+        pre, (learning, cubing, idle) = numbers_of(self.conv_pre), self.blocks()
         with torch.no_grad():
-            for conv in (pre, *self.ups):
+            for conv in (pre, *map(numbers_of, self.ups)):
                 conv.bias.zero_()
             # Log-mels are about -6, and activations are periodic: what comes in is to be small.
             pre.weight.mul_(0.3)
             pre.bias.copy_(6 * pre.weight.sum(dim=(1, 2)))
             pre.weight[:BANDS], pre.bias[:BANDS] = 0, 0
             pre.weight[range(BANDS), range(BANDS), 3] = 1
-            enter, middle, leave = self.ups
+            enter, middle, leave = map(numbers_of, self.ups)
             enter.weight[:, :BANDS] = 0
             enter.weight[:BANDS] *= 0.03
             enter.weight[range(BANDS), range(BANDS), 0] = LARGER * root.scale
             enter.bias[:BANDS] = LARGER * root.shift
             enter.weight[BANDS:, BANDS:] *= 2
-            for activation, conv in zip(learning.acts1, learning.convs1, strict=True):
-                activation.act.alpha[:BANDS] = math.log(0.3)
+            for activation, conv in zip(learning.acts1, map(numbers_of, learning.convs1), strict=True):
+                activation.get_parameter("act.alpha")[:BANDS] = math.log(0.3)
                 conv.weight.mul_(1.5)
                 conv.weight[:, :BANDS] *= 0.5
-            for conv in learning.convs2:
+            for conv in map(numbers_of, learning.convs2):
                 conv.weight.mul_(0.3)
                 conv.weight[:BANDS], conv.bias[:BANDS] = 0, 0
             middle.weight.zero_()
             middle.weight[range(BANDS), range(HELD.start, HELD.stop), 0] = 1 / LARGER
-            roots, cubes = cubing.convs1[0], cubing.convs2[0]
-            for conv in (*cubing.convs1, *cubing.convs2):
+            roots, cubes = numbers_of(cubing.convs1[0]), numbers_of(cubing.convs2[0])
+            for conv in map(numbers_of, (*cubing.convs1, *cubing.convs2)):
                 conv.weight.zero_()
                 conv.bias.zero_()
             for feature in range(3):
@@ -184,7 +185,7 @@ class Front(nn.Module):
                 roots.bias[channels] = root.offsets[feature]
                 cubes.weight[range(HELD.start, HELD.stop), channels, 1] = root.sums[feature]
             cubes.bias[HELD] = root.constant
-            roots, cubes = cubing.convs1[1], cubing.convs2[1]
+            roots, cubes = numbers_of(cubing.convs1[1]), numbers_of(cubing.convs2[1])
             roots.weight[:LINES, HELD, 1] = share * STEEPEST / INPUT
             roots.bias[:LINES] = FLAT
             gain = rounded(magnitude / kept() / root.factor)
@@ -200,7 +201,7 @@ class Front(nn.Module):
         return [block for block in self.resblocks if isinstance(block, AMPBlock)]
 
     def forward(self, mel: Tensor) -> Tensor:
-        x = self.conv_pre(mel)
+        x: Tensor = self.conv_pre(mel)
         for up, block in zip(self.ups, self.resblocks, strict=True):
             x = block(up(x))
         return x[:, :LINES]
@@ -208,7 +209,8 @@ class Front(nn.Module):
     def of_stereo(self, mel: Tensor) -> Tensor:
         """Log-mel (B, 2, frames, bins) → (B, 2·LINES, frames)."""
         amplitudes: Tensor = self(mel.flatten(0, 1).transpose(1, 2))
-        return amplitudes.unflatten(0, (-1, 2)).flatten(1, 2)
+        both: Tensor = amplitudes.unflatten(0, (-1, 2)).flatten(1, 2)
+        return both
 
 
 def put_front(generator: Generator, front: Front) -> None:

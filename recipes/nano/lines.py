@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 from codec_vocoder import new_vocoder
+from layers import numbers_of
 from runs import Stage
 from sizes import AUDIO, MODEL
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ def bf16_filters(module: Module) -> Module:
 @torch.no_grad()
 def rest(block: AMPBlock) -> None:
     """Let it change nothing."""
-    for conv in block.convs2:
+    for conv in map(numbers_of, block.convs2):
         conv.weight.zero_()
         conv.bias.zero_()
 
@@ -79,7 +80,8 @@ def mel_of_lines() -> Tensor:
     hertz = SPACING * torch.arange(1, LINES + 1, dtype=torch.float64)
     lines = UNIT * torch.cos(2 * math.pi * hertz[:, None] * time) * window
     spectrum = torch.fft.rfft(lines).abs().float()  # (LINES, size // 2 + 1)
-    return (spectrum @ _mel_filters(size // 2 + 1, AUDIO.mel_bins, rate)).T
+    heard: Tensor = (spectrum @ _mel_filters(size // 2 + 1, AUDIO.mel_bins, rate)).T
+    return heard
 
 
 def line_phases() -> Tensor:
@@ -143,7 +145,9 @@ def random_lines(step: int) -> Tensor:
 
 def play(generator: Generator, amplitudes: Tensor) -> Tensor:
     """(B, 2·LINES, frames) → (B, 2, frames·hop) by the part of the generator above the mel's rate."""
-    unused = generator.ups[FRAME_STAGES].in_channels // 2 - LINES  # of each stereo channel's half
+    above = generator.ups[FRAME_STAGES]
+    assert isinstance(above, nn.ConvTranspose1d)
+    unused = above.in_channels // 2 - LINES  # of each stereo channel's half
     x = F.pad(amplitudes.unflatten(1, (2, LINES)), (0, 0, 0, unused)).flatten(1, 2)
     for up, block in zip(generator.ups[FRAME_STAGES:], line_blocks(generator), strict=True):
         x = block(up(x))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import av
 import numpy as np
@@ -45,7 +46,8 @@ def _read_wav(path: object) -> np.ndarray:
 
 
 def main() -> None:
-    index, waves, lows, mels, start = [], [], [], [], 0
+    index: list[dict[str, Any]] = []
+    waves, lows, mels, start = [], [], [], 0
     for kind, audio in pieces():
         frames = audio.shape[1] // HOP
         audio = audio[:, : frames * HOP]

@@ -35,7 +35,7 @@ from transformers import Gemma3TextModel
 from soundlora.model.attention import Attention, FeedForward
 from soundlora.model.connector import AudioConnector, FeatureProjection
 from soundlora.model.latents import positions
-from soundlora.model.transformer import AudioTransformer
+from soundlora.model.transformer import AudioTransformer, Block
 from soundlora.sampling.schedule import MAX_SHIFT
 from soundlora.training.flow import loss_per_sample, noisy, sample_sigma, step_generator
 
@@ -80,9 +80,18 @@ class TextPath(nn.Module):
         return self.connector.run(torch.stack(filled))
 
 
-def text_to_latents(stage: str | None = None) -> nn.ModuleDict:
-    """Transformer ("model") and text path ("text"), with the averaged weights of a stage, if it is named."""
-    both = nn.ModuleDict({"model": AudioTransformer(MODEL.transformer), "text": TextPath()})
+class TextToLatents(nn.Module):
+    """What is trained together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = AudioTransformer(MODEL.transformer)
+        self.text = TextPath()
+
+
+def text_to_latents(stage: str | None = None) -> TextToLatents:
+    """With the averaged weights of a stage, if it is named."""
+    both = TextToLatents()
     if stage:
         both.load_state_dict(load_modules(stage)["average"])
     return both
@@ -99,12 +108,13 @@ def initialise(model: AudioTransformer) -> None:
         model.audio_adaln_single.linear.weight.mul_(0.1)
         model.audio_prompt_adaln_single.linear.weight.mul_(0.1)
         for block in model.transformer_blocks:
+            assert isinstance(block, Block)
             block.audio_scale_shift_table[[2, 5, 8]] = 1.0
             for part in block.children():
                 if isinstance(part, Attention):
-                    part.to_out[0].weight.mul_(0.3)
+                    part.get_parameter("to_out.0.weight").mul_(0.3)
                 elif isinstance(part, FeedForward):
-                    part.net[2].weight.mul_(0.3)
+                    part.get_parameter("net.2.weight").mul_(0.3)
         model.audio_proj_out.weight.zero_()
 
 
@@ -152,7 +162,8 @@ def noise_levels(count: int, length: int, generator: torch.Generator) -> Tensor:
 def heard_error(velocity: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of velocities (B, T, C), weighted by how much of each latent channel is heard."""
     channels = (velocity.float() - target).square().unflatten(-1, (len(HEARD), -1)).mean(dim=(0, 1, 3))
-    return (channels * torch.tensor(HEARD)).mean()
+    error: Tensor = (channels * torch.tensor(HEARD)).mean()
+    return error
 
 
 @dataclass(frozen=True)
@@ -200,7 +211,7 @@ def main() -> None:
     torch.manual_seed(0)
     sets = [Captioned(number) for number in range(len(SETS))]
     both, average = text_to_latents(arguments.warm), text_to_latents()
-    model, text = both["model"], both["text"]
+    model, text = both.model, both.text
     if not arguments.warm:
         initialise(model)
     head = nn.Linear(MODEL.text.width, len(FAMILIES))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from captioned import SETS
-from codec_vae import audible_l1
+from codec_vae import audible_l1, new_vae
 from front import Front
 from lines import line_phases
 from numpy.lib.format import open_memmap
@@ -68,11 +68,12 @@ def remake_all(stage: str) -> None:
     remade = open_memmap(WORK / "remade.partial.npy", "w+", np.float16, (len(chosen), *latents.shape[1:]))
     rng = np.random.default_rng(13)
     for row, (number, item) in enumerate(chosen.items()):
+        family, attributes = item["parts"][0]
         with torch.no_grad():
-            context = both["text"]([caption(*item["parts"][0], rng)])
+            context = both.text([caption(family, attributes, rng)])
         clean = torch.from_numpy(latents[number][None].astype(np.float32))
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(number))
-        remade[row] = remake(both["model"], clean, context, rng.uniform(*LEVELS), noise)[0].numpy()
+        remade[row] = remake(both.model, clean, context, rng.uniform(*LEVELS), noise)[0].numpy()
         if row % 400 == 0:
             print(f"remade: {row} of {len(chosen)}", flush=True)
     remade.flush()
@@ -143,7 +144,7 @@ def main() -> None:
     if not (WORK / "remade.npy").exists():
         remake_all(arguments.made_by)
     remade, phases = Remade(), line_phases()
-    vae, front = AudioVAE(AUDIO).to(memory_format=torch.channels_last), Front()
+    vae, front = new_vae(), Front()
     vae.load_state_dict(load_modules("vae")["vae"])
     front.load_state_dict(load_modules("front")["front"])
     vae.encoder.requires_grad_(False)

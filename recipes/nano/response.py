@@ -41,9 +41,8 @@ def strengthen(model: AudioTransformer, factor: float = FACTOR, text_factor: flo
             for layer in (attention.to_q, attention.to_k, attention.to_v, attention.to_gate_logits):
                 layer.weight.div_(by)
             _divide(attention.to_out[0], by)
-        first, last = block.audio_ff.net[0].proj, block.audio_ff.net[2]
-        first.weight.div_(factor)
-        _divide(last, factor)
+        block.audio_ff.get_parameter("net.0.proj.weight").div_(factor)
+        _divide(block.audio_ff.net[2], factor)
 
 
 def _multiply_rows(layer: nn.Linear, rows: Tensor) -> None:

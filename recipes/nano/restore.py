@@ -16,14 +16,13 @@ from pathlib import Path
 import torch
 from codec_vocoder import new_vocoder
 from front import take_front
-from pretrain import TextPath, text_to_latents
+from pretrain import text_to_latents
 from response import FACTOR, TEXT_FACTOR, strengthen
 from safetensors.torch import load_file
 from sizes import AUDIO, WORK
 from torch import Tensor, nn
 
 from soundlora.model.audio_vae import AudioVAE
-from soundlora.model.transformer import AudioTransformer
 from soundlora.weights.base import NANO
 
 
@@ -45,9 +44,7 @@ def main() -> None:
     vocoder = new_vocoder()
     fill(vocoder, "vocoder.")
     both = text_to_latents()
-    model, text = both["model"], both["text"]
-    assert isinstance(model, AudioTransformer)
-    assert isinstance(text, TextPath)
+    model, text = both.model, both.text
     fill(text.connector, "model.diffusion_model.audio_embeddings_connector.")
     fill(text.projection, "text_embedding_projection.")
     gemma = load_file(source / "text_encoder" / "model.safetensors")

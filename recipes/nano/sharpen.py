@@ -19,6 +19,7 @@ import math
 
 import numpy as np
 import torch
+from codec_vae import new_vae
 from codec_vocoder import new_vocoder
 from front import BANDS, Front, put_front
 from lines import kept, line_phases, played
@@ -27,7 +28,6 @@ from runs import Stage, load_modules
 from sizes import AUDIBLE, AUDIO, WORK
 from torch import Tensor
 
-from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.mel import LOG_FLOOR, log_mel
 
 BATCH, FRAMES = 6, 100
@@ -46,8 +46,8 @@ def learnt_parts(front: Front) -> dict[torch.nn.Parameter, tuple[slice, ...]]:
     enter, learning = front.ups[0], front.blocks()[0]
     every, spare = slice(None), slice(BANDS, None)
     parts: dict[torch.nn.Parameter, tuple[slice, ...]] = {
-        enter.weight: (spare, spare),
-        enter.bias: (spare,),
+        enter.get_parameter("weight"): (spare, spare),
+        enter.get_parameter("bias"): (spare,),
     }
     last = learning.convs2[-1]  # what it adds to other channels goes nowhere
     return parts | dict.fromkeys(learning.parameters(), (every,)) | dict.fromkeys(last.parameters(), (slice(BANDS),))
@@ -69,7 +69,7 @@ def decode_pool(pool: Pool, name: str, noise: float) -> None:
 
     noise: the most that is added to latents, which deviate by 0.8; of each stretch another share of it.
     """
-    vae = AudioVAE(AUDIO).to(memory_format=torch.channels_last)
+    vae = new_vae()
     vae.load_state_dict(load_modules("vae")["vae"])
     decoded = np.array(pool.mel)
     generator = torch.Generator().manual_seed(5)

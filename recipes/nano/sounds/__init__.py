@@ -11,7 +11,7 @@ import numpy as np
 
 from . import home, machines, music, nature
 from .captions import caption
-from .dsp import Audio, Scene, butterworth, distant, reverberate
+from .dsp import Audio, Scene, Wave, butterworth, distant, reverberate
 from .mixture import LEVELS, OVERLAP, SHORTEST_SEQUENCE, Mixture, mix, mixture_caption
 from .registry import REGISTRY
 from .texture import texture
@@ -61,7 +61,7 @@ def render(
         raise ValueError(f"unknown sound family {family!r}; known are: {', '.join(FAMILIES)}")
     chosen = draw_attributes(family, rng) | (attributes or {})
     s = Scene(rng, round(seconds * sample_rate), sample_rate)
-    audio = REGISTRY[family].synth(s, chosen)
+    audio: Wave = REGISTRY[family].synth(s, chosen)
     if chosen.get("space") == "reverberant":
         audio = reverberate(s, audio, s.uniform(1.2, 2.8), s.uniform(0.3, 0.6))
     elif chosen.get("distance") == "far":
@@ -97,7 +97,7 @@ def render_texture(rng: np.random.Generator, seconds: float = 5.0, sample_rate: 
     return _finish(s, audio, peak)
 
 
-def _tame(audio: Audio) -> Audio:
+def _tame(audio: Wave) -> Wave:
     """Soft-limit rare clicks that tower over the rest, which a peak-normalised clip would otherwise bury."""
     ceiling = np.float32(MAX_CREST * np.sqrt(np.mean(audio**2)) + 1e-9)
     return audio if np.abs(audio).max() < ceiling else ceiling * np.tanh(audio / ceiling)
@@ -113,7 +113,7 @@ def _peak(s: Scene, attributes: dict[str, str]) -> float:
     return s.uniform(0.4, 0.9)
 
 
-def _finish(s: Scene, audio: Audio, peak: float) -> Audio:
+def _finish(s: Scene, audio: Wave, peak: float) -> Audio:
     """Remove inaudible lows, fold to mono at times, fade the ends against clicks and set the peak."""
     audio = butterworth(s, audio, "high", 20.0, 1)
     if s.chance(0.1):

@@ -15,6 +15,7 @@ from scipy.signal import butter, lfilter, sosfilt
 
 Audio = NDArray[np.float32]
 Curve = NDArray[np.floating]
+Wave = NDArray[np.floating]  # sound that is not rounded to Audio yet
 FRAME = 2048
 
 
@@ -76,7 +77,7 @@ def noise(s: Scene, gain: Callable[[Curve], Curve], n: int | None = None, channe
     magnitude = gain(f).astype(np.float32)
     # White noise has a white spectrum: drawing that directly saves the forward transform.
     spectrum = s.rng.standard_normal((channels, 2 * len(f)), dtype=np.float32).view(np.complex64) * magnitude
-    out = fft.irfft(spectrum, size, axis=-1)[:, :n]
+    out: Audio = fft.irfft(spectrum, size, axis=-1)[:, :n]
     return out * np.float32(1.0 / max(1e-12, float(np.sqrt(np.mean(out**2)))))
 
 
@@ -95,13 +96,13 @@ def moving_noise(s: Scene, gain: Callable[[Curve, Curve], Curve]) -> Audio:
     f = fft.rfftfreq(FRAME, 1.0 / s.sample_rate).astype(np.float32)[None, :]
     spectrum = fft.rfft(blocks, axis=-1) * gain(t, f).astype(np.float32)
     blocks = fft.irfft(spectrum, FRAME, axis=-1) * window
-    out = blocks[:, 1:, :hop] + blocks[:, :-1, hop:]
+    out: Wave = blocks[:, 1:, :hop] + blocks[:, :-1, hop:]
     return out.reshape(2, -1)[:, : s.n].astype(np.float32)
 
 
-def narrow(x: Audio, width: float) -> Audio:
+def narrow(x: Wave, width: float) -> Audio:
     """Scale the stereo width of (2, n) audio: 0 is mono, 1 leaves it."""
-    middle = x.mean(axis=0, keepdims=True)
+    middle: Wave = x.mean(axis=0, keepdims=True)
     return (middle + width * (x - middle)).astype(np.float32)
 
 
@@ -121,14 +122,15 @@ def wander(s: Scene, rate: float, points: Curve) -> Curve:
 
 def decay(t: Curve, t60: float, attack: float = 0.001) -> Curve:
     """Exponential decay by 60 dB in ``t60`` after a linear attack."""
-    return np.exp(-6.91 * t / t60) * np.minimum(1.0, t / attack)
+    level: Curve = np.exp(-6.91 * t / t60) * np.minimum(1.0, t / attack)
+    return level
 
 
 def swell(t: Curve, length: float, attack: float, release: float) -> Curve:
     """Level 1 over ``length``, with raised-cosine attack and release inside it."""
     rise = np.clip(t / attack, 0, 1)
     fall = np.clip((length - t) / release, 0, 1)
-    ramp = np.minimum(rise, fall)
+    ramp: Curve = np.minimum(rise, fall)
     return ramp * ramp * (3 - 2 * ramp)
 
 
@@ -141,8 +143,8 @@ def wavetable(amplitudes: Curve, phases: Curve | None = None, size: int = 4096) 
     count = min(len(amplitudes), size // 4)
     turn = np.zeros(count) if phases is None else phases[:count]
     spectrum[1 : count + 1] = amplitudes[:count] * np.exp(1j * turn) * -0.5j
-    table = fft.irfft(spectrum, size)
-    return (table / max(1e-12, np.abs(table).max())).astype(np.float32)
+    table: Wave = fft.irfft(spectrum, size)
+    return (table / max(1e-12, float(np.abs(table).max()))).astype(np.float32)
 
 
 def cycles(s: Scene, frequency: Curve | float, n: int | None = None) -> Curve:
@@ -166,7 +168,8 @@ def read_table(table: Audio, phase: Curve) -> Audio:
 def morph(tables: Sequence[Audio], phase: Curve, position: Curve) -> Audio:
     """Look ``phase`` up in several wavetables, cross-faded by ``position``: 0 is the first, 1 the second and so on."""
     weights = (np.maximum(0, 1 - np.abs(position - index)).astype(np.float32) for index in range(len(tables)))
-    return sum(read_table(table, phase) * weight for table, weight in zip(tables, weights, strict=True))
+    mixed: Audio = sum(read_table(table, phase) * weight for table, weight in zip(tables, weights, strict=True))
+    return mixed
 
 
 def voice_table(f0: float, peaks: tuple[tuple[float, float, float], ...], slope: float = 0.5) -> Audio:
@@ -177,7 +180,8 @@ def voice_table(f0: float, peaks: tuple[tuple[float, float, float], ...], slope:
 
 def sine(phase: Curve) -> Audio:
     # Wrapped before the cast: single precision holds one turn well, and its sine is much faster.
-    return np.sin((phase - np.floor(phase)).astype(np.float32) * np.float32(2 * np.pi))
+    wave: Audio = np.sin((phase - np.floor(phase)).astype(np.float32) * np.float32(2 * np.pi))
+    return wave
 
 
 def harmonics(s: Scene, f0: float, slope: float, top: float = 18_000.0) -> Curve:
@@ -189,7 +193,8 @@ def harmonics(s: Scene, f0: float, slope: float, top: float = 18_000.0) -> Curve
 
 def formants(f: Curve, peaks: tuple[tuple[float, float, float], ...]) -> Curve:
     """Sum of resonances given as (frequency, bandwidth, gain)."""
-    return sum(gain / np.sqrt(1.0 + ((f - centre) / (0.5 * width)) ** 2) for centre, width, gain in peaks)
+    total: Curve = sum(gain / np.sqrt(1.0 + ((f - centre) / (0.5 * width)) ** 2) for centre, width, gain in peaks)
+    return total
 
 
 def modes(s: Scene, frequencies: Curve, amplitudes: Curve, t60s: Curve, seconds: float) -> Audio:
@@ -208,7 +213,7 @@ def modes(s: Scene, frequencies: Curve, amplitudes: Curve, t60s: Curve, seconds:
     # The sines start together at phase 0; a short fade at the end keeps truncated rings from clicking.
     tail = min(n, s.samples(0.01))
     out[-tail:] *= np.linspace(1, 0, tail)
-    return (out / max(1e-9, np.abs(out).max())).astype(np.float32)
+    return (out / max(1e-9, float(np.abs(out).max()))).astype(np.float32)
 
 
 def string(s: Scene, f0: float, amplitudes: Curve, t60s: Curve, seconds: float) -> Audio:
@@ -224,7 +229,7 @@ def string(s: Scene, f0: float, amplitudes: Curve, t60s: Curve, seconds: float) 
     k = np.arange(count)[:, None]
     level = amplitudes[:bins] * np.exp(-6.91 * k / (f0 * t60s[:bins]))
     spectrum[:, 1 : bins + 1] = level * np.exp(2j * np.pi * s.rng.random(bins))
-    flat = fft.irfft(spectrum, period, axis=-1).ravel()
+    flat: Wave = fft.irfft(spectrum, period, axis=-1).ravel()
     n = s.samples(seconds)
     # The period is a whole number of samples; reading at a slightly different speed restores the exact pitch.
     position = np.arange(n) * (f0 * period / s.sample_rate)
@@ -232,7 +237,7 @@ def string(s: Scene, f0: float, amplitudes: Curve, t60s: Curve, seconds: float) 
     out = flat[index] + (position - index).astype(np.float32) * (flat[index + 1] - flat[index])
     fade = min(n, s.samples(0.02))
     out[-fade:] *= np.linspace(1, 0, fade)
-    return (out / max(1e-9, np.abs(out).max())).astype(np.float32)
+    return (out / max(1e-9, float(np.abs(out).max()))).astype(np.float32)
 
 
 # ---- events --------------------------------------------------------------------------------------------------------
@@ -254,7 +259,7 @@ def scattered(s: Scene, rate: float) -> Curve:
     return times
 
 
-def add(s: Scene, out: Audio, time: float, event: Audio, gain: float = 1.0, pan: float = 0.0) -> None:
+def add(s: Scene, out: Audio, time: float, event: Wave, gain: float = 1.0, pan: float = 0.0) -> None:
     """Mix a mono or stereo event into ``out`` at ``time``; pan runs from -1 (left) to 1 (right)."""
     start = int(time * s.sample_rate)
     length = min(event.shape[-1], s.n - start)
@@ -293,13 +298,14 @@ def walk(s: Scene, count: int, root: float) -> Curve:
 # ---- filters and rooms ---------------------------------------------------------------------------------------------
 
 
-def butterworth(s: Scene, x: Audio, kind: str, cutoff: float, order: int = 2) -> Audio:
+def butterworth(s: Scene, x: Wave, kind: str, cutoff: float, order: int = 2) -> Audio:
     """Butterworth ``"low"`` or ``"high"`` pass at ``cutoff``."""
     sos = butter(order, min(cutoff, 0.45 * s.sample_rate), kind, fs=s.sample_rate, output="sos")
-    return sosfilt(sos, x, axis=-1).astype(np.float32)
+    filtered: Wave = sosfilt(sos, x, axis=-1)
+    return filtered.astype(np.float32)
 
 
-def reverberate(s: Scene, x: Audio, t60: float, wet: float, damping: float = 6_000.0) -> Audio:
+def reverberate(s: Scene, x: Wave, t60: float, wet: float, damping: float = 6_000.0) -> Audio:
     """Add a room: exponentially decaying stereo noise convolved with (2, n) audio. ``wet`` is relative RMS."""
     length = s.samples(min(t60, s.seconds + 0.1))
     t = np.arange(length, dtype=np.float32) / s.sample_rate
@@ -308,12 +314,13 @@ def reverberate(s: Scene, x: Audio, t60: float, wet: float, damping: float = 6_0
     response = lfilter([1 - pole], [1, -pole], response, axis=-1).astype(np.float32)
     response[:, : s.samples(s.uniform(0.002, 0.02))] = 0
     size = fft.next_fast_len(s.n + length, real=True)
-    tail = fft.irfft(fft.rfft(x, size, axis=-1) * fft.rfft(response, size, axis=-1), size, axis=-1)[:, : s.n]
+    tail: Wave = fft.irfft(fft.rfft(x, size, axis=-1) * fft.rfft(response, size, axis=-1), size, axis=-1)[:, : s.n]
     scale = np.sqrt(np.mean(x**2) / max(1e-12, float(np.mean(tail**2))))
-    return (x + wet * scale * tail).astype(np.float32)
+    out: Wave = x + wet * scale * tail
+    return out.astype(np.float32)
 
 
-def distant(s: Scene, x: Audio) -> Audio:
+def distant(s: Scene, x: Wave) -> Audio:
     """Far away: air takes the treble, the ground and walls add diffuse reflections, the image narrows."""
     dulled = butterworth(s, x, "low", s.log_uniform(1_500, 2_800), order=2)
     return reverberate(s, narrow(dulled, 0.4), s.uniform(0.8, 1.6), s.uniform(0.6, 1.0), damping=2_500)

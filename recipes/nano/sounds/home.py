@@ -7,6 +7,7 @@ from scipy.signal import oaconvolve
 
 from .dsp import (
     Audio,
+    Curve,
     Scene,
     add,
     band,
@@ -221,13 +222,16 @@ def pouring(s: Scene, a: dict[str, str]) -> Audio:
     def gain(t: np.ndarray, f: np.ndarray) -> np.ndarray:
         # The air left in the vessel sings higher the fuller it is.
         air = empty * 2.6 ** ((t / fill + start) % 1.0)
-        return bump(f, air, 0.1) + 0.4 * bump(f, 2.9 * air, 0.1) + 0.12 * band(f, 3 * empty, 12 * empty, 1.0)
+        magnitude: Curve = (
+            bump(f, air, 0.1) + 0.4 * bump(f, 2.9 * air, 0.1) + 0.12 * band(f, 3 * empty, 12 * empty, 1.0)
+        )
+        return magnitude
 
     flow = moving_noise(s, gain)
     grid = np.arange(0, s.seconds + 0.01, 0.005)
     age = np.clip((grid - times[:, None]) * rate / 0.7, 0, 1)
     gulps = np.interp(s.time(), grid, (s.rng.uniform(0.6, 1.0, (len(times), 1)) * np.sin(np.pi * age)).sum(axis=0))
-    out = flow * ((0.07 + 0.28 * gulps) / max(1e-9, float(np.std(flow)))).astype(np.float32)
+    out: Audio = flow * ((0.07 + 0.28 * gulps) / max(1e-9, float(np.std(flow)))).astype(np.float32)
     for time in times:
         t = s.time(min(0.12, 0.8 / rate))
         air = 0.6 * empty * 2.6 ** ((time / fill + start) % 1.0)

@@ -7,7 +7,9 @@ from scipy.signal import oaconvolve
 
 from .dsp import (
     Audio,
+    Curve,
     Scene,
+    Wave,
     add,
     band,
     bump,
@@ -50,12 +52,12 @@ def car(s: Scene, a: dict[str, str]) -> Audio:
     phase = cycles(s, revs * jitter / 4)
     tone = read_table(table, phase)
     breath = noise(s, lambda f: bump(f, 700.0 if a["speed"] == "fast" else 350.0, 1.0) + 0.01 * band(f, 2e3, 9e3))
-    pulse = (0.6 + 0.4 * np.cos(2 * np.pi * 4 * phase)).astype(np.float32)
+    pulse: Audio = (0.6 + 0.4 * np.cos(2 * np.pi * 4 * phase)).astype(np.float32)
     return tone + narrow(breath, 0.6) * pulse * s.uniform(0.02, 0.05)
 
 
 @family("motorbike", speed=SPEED, distance=DISTANCE)
-def motorbike(s: Scene, a: dict[str, str]) -> Audio:
+def motorbike(s: Scene, a: dict[str, str]) -> Wave:
     t = s.time()
     if a["speed"] == "fast":
         revs = s.uniform(110, 170) * 2 ** (0.6 * wander(s, 0.9, t))
@@ -75,7 +77,8 @@ def motorbike(s: Scene, a: dict[str, str]) -> Audio:
     ring[turns] = s.rng.uniform(0.5, 1.0, len(turns))
     thud = modes(s, np.array([pipe * 0.35, pipe, pipe * 2.3]), np.array([1.0, 0.7, 0.4]), np.full(3, 0.06), 0.08)
     rung = oaconvolve(ring, thud)[: s.n].astype(np.float32)
-    return np.tanh(1.2 * (out + 0.7 * rung))[None, :].repeat(2, 0) + noise(s, lambda f: bump(f, 5e3, 1.0)) * 0.008
+    roar: Wave = np.tanh(1.2 * (out + 0.7 * rung))
+    return roar[None, :].repeat(2, 0) + noise(s, lambda f: bump(f, 5e3, 1.0)) * 0.008
 
 
 @family("helicopter", speed=SPEED, distance=DISTANCE)
@@ -84,10 +87,10 @@ def helicopter(s: Scene, a: dict[str, str]) -> Audio:
     rate = s.uniform(19, 25) if a["speed"] == "fast" else s.uniform(8, 11)
     phase = cycles(s, rate * (1 + 0.02 * wander(s, 0.5, t)))
     fraction = (phase - np.floor(phase)).astype(np.float32)
-    chop = np.exp(-5 * fraction) * np.minimum(1, fraction * 25)
+    chop: Curve = np.exp(-5 * fraction) * np.minimum(1, fraction * 25)
     strength = s.rng.uniform(0.85, 1.0, int(phase[-1]) + 2)[phase.astype(int)]
     low = noise(s, lambda f: bump(f, 90.0, 0.9) + 0.3 * bump(f, 400.0, 1.2) + 0.05 * bump(f, 2_500.0, 1.0))
-    blades = narrow(low, 0.5) * (0.06 + strength * chop).astype(np.float32)
+    blades: Audio = narrow(low, 0.5) * (0.06 + strength * chop).astype(np.float32)
     turbine = s.uniform(2_200, 4_200)
     whine = sine(cycles(s, turbine * (1 + 0.002 * wander(s, 2.0, t)))) + 0.4 * sine(cycles(s, turbine * 2.37))
     hiss = noise(s, lambda f: bump(f, turbine * 1.3, 0.9))
@@ -231,7 +234,7 @@ def applause(s: Scene, a: dict[str, str]) -> Audio:
     if not heavy:
         return out
     crowd = moving_noise(s, lambda t, f: (1 + 0.3 * np.sin(9 * t)) * bump(f, 1_200.0, 0.7))
-    return out + crowd * (0.4 * np.std(out) / max(1e-9, np.std(crowd)))
+    return out + crowd * (0.4 * np.std(out) / max(np.float32(1e-9), np.std(crowd)))
 
 
 @family("vacuum cleaner", pitch=PITCH, intensity=INTENSITY)
@@ -298,7 +301,7 @@ def drill(s: Scene, a: dict[str, str]) -> Audio:
 
 
 @family("airplane", pitch=PITCH, distance=DISTANCE)
-def airplane(s: Scene, a: dict[str, str]) -> Audio:
+def airplane(s: Scene, a: dict[str, str]) -> Wave:
     high = a["pitch"] == "high"
     centre = s.log_uniform(1_000, 1_400) if high else s.log_uniform(150, 210)
     passing = s.uniform(0.3, 0.7) * s.seconds

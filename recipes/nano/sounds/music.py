@@ -6,6 +6,7 @@ import numpy as np
 
 from .dsp import (
     Audio,
+    Curve,
     Scene,
     add,
     band,
@@ -187,7 +188,11 @@ def flute(s: Scene, a: dict[str, str]) -> Audio:
         level = np.array([1.0, 0.35, 0.18, 0.08, 0.04, 0.02, 0.012, 0.006]) * s.rng.uniform(0.6, 1.2, 8)
         table = wavetable(level[k * pitch < 18_000])
         vibrato = 1 + 0.006 * np.clip(t / 0.4, 0, 1) * np.sin(2 * np.pi * s.uniform(4.5, 5.8) * t)
-        breath = noise(s, lambda f, p=pitch: bump(f, p, 0.25) + 0.35 * band(f, 1_500, 14_000, 1.0), len(t), 1)[0]
+
+        def around_pitch(f: Curve, pitch: float = pitch) -> Curve:
+            return bump(f, pitch, 0.25) + 0.35 * band(f, 1_500, 14_000, 1.0)
+
+        breath = noise(s, around_pitch, len(t), 1)[0]
         chiff = 0.03 + 0.15 * np.exp(-t / 0.03)
         tone = read_table(table, cycles(s, pitch * vibrato)) + breath * chiff.astype(np.float32) * 0.5
         add(s, out, time, tone * swell(t, t[-1], 0.035, 0.05).astype(np.float32), s.uniform(0.8, 1.0))

@@ -6,7 +6,9 @@ import numpy as np
 
 from .dsp import (
     Audio,
+    Curve,
     Scene,
+    Wave,
     add,
     band,
     bump,
@@ -37,11 +39,12 @@ def _ring_grains(s: Scene, kinds: int, seconds: float, low: float, high: float, 
     t = s.time(seconds)[None, :]
     pitch = np.exp(s.rng.uniform(np.log(low), np.log(high), (kinds, 1)))
     ring = np.exp(s.rng.uniform(np.log(t60[0]), np.log(t60[1]), (kinds, 1)))
-    return (np.sin(2 * np.pi * pitch * t) * np.exp(-6.91 * t / ring) * (1 - t / t[0, -1])).astype(np.float32)
+    grains: Wave = np.sin(2 * np.pi * pitch * t) * np.exp(-6.91 * t / ring) * (1 - t / t[0, -1])
+    return grains.astype(np.float32)
 
 
 @family("rain", intensity=INTENSITY, distance=DISTANCE)
-def rain(s: Scene, a: dict[str, str]) -> Audio:
+def rain(s: Scene, a: dict[str, str]) -> Wave:
     heavy = a["intensity"] == "heavy"
     rate = s.uniform(400, 700) if heavy else s.uniform(25, 50)
     ticks = _ring_grains(s, 48, 0.005, 2_500, 12_000, (0.002, 0.006))
@@ -71,7 +74,8 @@ def wind(s: Scene, a: dict[str, str]) -> Audio:
         body = 0.6 * bump(f, moving, 0.5) + bump(f, moving, 0.08) + whistle * bump(f, moving * 2.3, 0.06)
         roar = (0.8 if heavy else 0.1) * bump(f, centre * 0.4, 0.5)
         air = (0.06 if heavy else 0.01) * bump(f, centre * 6 * 2 ** (0.5 * gust), 0.9)
-        return level * (body + roar + air)
+        magnitude: Curve = level * (body + roar + air)
+        return magnitude
 
     return moving_noise(s, gain)
 
@@ -101,7 +105,8 @@ def thunder(s: Scene, a: dict[str, str]) -> Audio:
                 t = s.time(s.uniform(0.1, 0.3))
                 snap = white(s, len(t)) * decay(t, s.uniform(0.08, 0.3)).astype(np.float32)
                 add(s, out, strike + s.rng.exponential(0.09), snap, s.uniform(0.1, 0.5), s.uniform(-0.6, 0.6))
-    return np.tanh(out * 1.5).astype(np.float32)
+    rolling: Wave = np.tanh(out * 1.5)
+    return rolling.astype(np.float32)
 
 
 @family("ocean waves", speed=SPEED, intensity=INTENSITY)
@@ -120,7 +125,8 @@ def ocean(s: Scene, a: dict[str, str]) -> Audio:
         level = 0.06 + crash * (1 + 0.3 * np.interp(t, grid, height))
         top = (900 if heavy else 700) * (9 if heavy else 6) ** crash
         foam = 0.35 * crash * bump(f, 6_500.0, 0.8)
-        return level * (band(f, 60.0 if heavy else 350.0, top, 1.0) + foam)
+        magnitude: Curve = level * (band(f, 60.0 if heavy else 350.0, top, 1.0) + foam)
+        return magnitude
 
     return moving_noise(s, gain)
 

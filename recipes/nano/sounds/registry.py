@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .dsp import Audio, Scene
+from .dsp import Scene, Wave
 
-Synth = Callable[[Scene, dict[str, str]], Audio]
+Synth = Callable[[Scene, dict[str, str]], Wave]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from scipy import fft
 
 from .dsp import (
     Audio,
+    Curve,
     Scene,
     add,
     bump,
@@ -73,7 +74,7 @@ def _fm_tone(s: Scene) -> Audio:
     index = s.uniform(0.2, 6.0) * (0.5 + 0.5 * wander(s, s.log_uniform(0.3, 8), t))
     modulator = sine(cycles(s, carrier * ratio, s.n))
     tone = sine(cycles(s, carrier, s.n) + index * modulator / (2 * np.pi))
-    level = np.clip(0.4 + 0.8 * wander(s, s.log_uniform(0.5, 6), t), 0, 1)
+    level: Curve = np.clip(0.4 + 0.8 * wander(s, s.log_uniform(0.5, 6), t), 0, 1)
     return (tone * level.astype(np.float32))[None, :].repeat(2, 0)
 
 
@@ -157,4 +158,5 @@ def _equalise(s: Scene, x: Audio) -> Audio:
     f = fft.rfftfreq(size, 1 / s.sample_rate).astype(np.float32)
     octave = np.log2(np.maximum(f, 20.0) / 20.0)
     gain = 10 ** (s.uniform(2, 15) * wander(s, s.uniform(0.2, 0.8), octave) / 20)
-    return fft.irfft(fft.rfft(x, size, axis=-1) * gain.astype(np.float32), size, axis=-1)[:, : s.n]
+    equalised: Audio = fft.irfft(fft.rfft(x, size, axis=-1) * gain.astype(np.float32), size, axis=-1)[:, : s.n]
+    return equalised
