@@ -18,7 +18,7 @@ from soundlora.server.http.address import absolute, base_url
 from soundlora.server.http.auth import Caller
 from soundlora.server.http.depends import Asks, caller, service_of
 from soundlora.server.http.enqueue import enqueue, wishes_of
-from soundlora.server.http.platform import ERRORS, PlatformRoute
+from soundlora.server.http.platform import ERRORS, PlatformError, PlatformRoute
 from soundlora.server.http.run_view import log, snapshot, summary, whole
 from soundlora.server.http.state import Service
 from soundlora.server.store.listing import curves, page, resumable
@@ -84,7 +84,7 @@ async def events(request: Request, run_id: str, after: Annotated[int, Query(ge=0
     )
 
 
-@router.post("/runs/{run_id}/resume")
+@router.post("/runs/{run_id}/resume", responses={429: {"model": PlatformError, "description": "The queue is full."}})
 async def resume(request: Request, asker: Asks, run_id: str) -> dict[str, str]:
     """Go on with a training that was cancelled or has failed, from its last checkpoint, as a new request."""
     service = service_of(request)
