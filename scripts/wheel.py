@@ -101,7 +101,7 @@ def wheel_faults(names: Iterable[str], expected: Iterable[str]) -> list[str]:
 def sdist_faults(names: Iterable[str]) -> list[str]:
     """What is missing in an sdist of these files, or should not be there; `names`: without the folder at the top."""
     names = set(names)
-    needed = ("pyproject.toml", "hatch_build.py", "README.md", "CHANGELOG.md", "LICENSE", "PKG-INFO")
+    needed: tuple[str, ...] = ("pyproject.toml", "hatch_build.py", "README.md", "CHANGELOG.md", "LICENSE", "PKG-INFO")
     # With the page built already: a wheel is made of it where npm packages can't be had.
     needed += tuple(f"src/soundlora/{path}" for path in ("py.typed", "web/package-lock.json", *PAGE))
     faults = [f"The sdist has no {name}." for name in needed if name not in names]
@@ -177,7 +177,7 @@ def came_along(programs: Path) -> str:
 
 
 def ask_for_page(soundlora: Path, work: Path) -> None:
-    command = [soundlora, "serve", "--port", "0", "--data-dir", work / "data"]
+    command: list[str | Path] = [soundlora, "serve", "--port", "0", "--data-dir", work / "data"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", errors="replace", cwd=work)
     try:
         assert server.stdout is not None

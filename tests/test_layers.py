@@ -109,7 +109,8 @@ def test_the_list_of_arrows_has_none_too_many_and_leads_upwards() -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    open_, done = [], set()
+    open_: list[str] = []
+    done: set[str] = set()
 
     def visit(name: str) -> None:
         assert name not in open_, f"a circle: {' → '.join([*open_[open_.index(name) :], name])}"

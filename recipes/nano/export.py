@@ -69,7 +69,7 @@ def main() -> None:
     }
     save_file(tensors, arguments.out / "nano.safetensors", metadata)
     encoder = arguments.out / "text_encoder"
-    text.gemma.to(torch.bfloat16).save_pretrained(encoder)  # type: ignore[arg-type]
+    text.gemma.to(torch.bfloat16).save_pretrained(encoder)
     shutil.copy(WORK / "tokenizer.json", encoder / "tokenizer.json")
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
     for prefix, part in parts.items():

@@ -16,7 +16,7 @@ import soundlora
 PAGE = page("python.md")
 NOTHING = inspect.Parameter.empty
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "inspect_dataset": soundlora.inspect_dataset,
     "train": soundlora.train,
     "generate": soundlora.generate,

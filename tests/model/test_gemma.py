@@ -76,7 +76,7 @@ def test_every_state_is_that_of_transformers(tmp_path: Path, changes: dict[str, 
 
 
 def test_bf16_states_are_those_of_transformers_in_bf16(tmp_path: Path) -> None:
-    model = write(tmp_path).to(torch.bfloat16)  # type: ignore[arg-type]
+    model = write(tmp_path).to(torch.bfloat16)
     ours = torch.stack([states[0] for states in Gemma(tmp_path, CPU, torch.bfloat16).stream(IDS[:1])], dim=-1)
     theirs = states_of(model, IDS[0])
     assert ours.dtype == torch.bfloat16

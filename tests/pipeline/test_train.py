@@ -680,11 +680,11 @@ def test_a_run_says_what_memory_it_will_take_and_obeys_what_was_asked_for(
 
 def test_an_optimizer_that_there_is_not_is_refused_at_once(defaults: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="optimizer is 'sgd', but it must be one of adamw, adamw8bit"):
-        train(**defaults, out=tmp_path / "run", optimizer="sgd")
+        train(**defaults, out=tmp_path / "run", optimizer="sgd")  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
 
 
 def test_a_quantisation_that_there_is_not_is_refused_at_once(defaults: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="quantize is 'int4', but it must be one of int8, fp8, bf16"):
-        train(**defaults, out=tmp_path / "run", quantize="int4")
+        train(**defaults, out=tmp_path / "run", quantize="int4")  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()

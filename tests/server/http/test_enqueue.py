@@ -109,14 +109,15 @@ def test_the_executor_and_whoever_asks_are_told(client: TestClient, service: Ser
     told: list[str] = []
     executor: Any = SimpleNamespace(wake=lambda: woken.append("executor"), start=None, stop=lambda: None)
     service.executor = executor
-    service.status_cache.changed = told.append  # type: ignore[method-assign]
+    service.status_cache.changed = told.append  # type: ignore[method-assign, assignment]
     again = client.post(f"/v1/runs/{first}/resume").json()["request_id"]
     assert (woken, told) == (["executor"], [again])
 
 
 @pytest.mark.parametrize("limit", ["max_queue", "max_queue_per_key", "of the key"])
 def test_limits_hold_for_it_too(settings: Settings, limit: str) -> None:
-    app = create_app(settings if limit == "of the key" else replace(settings, **{limit: 1}), executor=False)
+    one: Any = {} if limit == "of the key" else {limit: 1}
+    app = create_app(replace(settings, **one), executor=False)
     service: Service = app.state.service
     _, secret = service.keys.create("studio", int(limit == "of the key"))
     with TestClient(app, "http://localhost", headers={"Authorization": f"Key {secret}"}) as client:

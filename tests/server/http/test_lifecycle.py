@@ -42,7 +42,7 @@ def lifetime(request: pytest.FixtureRequest, client: TestClient, service: Servic
         assert found is not None
         return found.file_seconds
 
-    def uploaded(headers: dict[str, str]) -> float | None:
+    def uploaded(headers: dict[str, str]) -> Any:
         url = client.post("/files/upload", content=b"x", headers=headers).json()["access_url"]
         row = service.files.find(url.split("/")[-2])
         assert row is not None

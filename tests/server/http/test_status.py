@@ -14,8 +14,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from soundlora.server.endpoints import TRAINING
-from soundlora.server.http import status
-from soundlora.server.http import status_cache as board
+from soundlora.server.http import status, status_cache
 from soundlora.server.http.state import Service
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome
@@ -91,9 +90,9 @@ def test_places_are_right_for_few_and_for_many_askers(client: TestClient, servic
         assert asyncio.run(places(asked)) == [ids.index(id) for id in asked]
         service.status_cache.changed(ids[0])
     claim(service.requests)
-    time.sleep(2 * board.FRESH_SECONDS)
+    time.sleep(2 * status_cache.FRESH_SECONDS)
     assert asyncio.run(places(ids[5:7])) == [4, 5]
-    time.sleep(2 * board.FRESH_SECONDS)
+    time.sleep(2 * status_cache.FRESH_SECONDS)
     assert asyncio.run(places(ids[5:25])) == list(range(4, 24))
 
 
@@ -195,8 +194,8 @@ def test_many_polls_are_a_few_queries(app: FastAPI, service: Service, monkeypatc
         asked.append(len(ids))
         return read_states(database, ids)
 
-    monkeypatch.setattr(board, "read_states", counted)
-    monkeypatch.setattr(board, "FRESH_SECONDS", 60.0)
+    monkeypatch.setattr(status_cache, "read_states", counted)
+    monkeypatch.setattr(status_cache, "FRESH_SECONDS", 60.0)
     with TestClient(app, "http://localhost") as client:
         ids = [submit(client) for _ in range(3)]
         for _ in range(20):
@@ -210,16 +209,15 @@ def test_who_asks_while_the_database_is_slow_is_answered(
 ) -> None:
     """Whoever comes while another question takes its time has waited long when it is their turn."""
     ids = [submit(client) for _ in range(2)]
-    read_states = board.read_states
     asked: list[Sequence[str]] = []
 
     def slow(database: Database, wanted: Sequence[str]) -> dict[str, State]:
         asked.append(wanted)
         if len(asked) == 1:
-            time.sleep(2 * board.FRESH_SECONDS + 1.5)
+            time.sleep(2 * status_cache.FRESH_SECONDS + 1.5)
         return read_states(database, wanted)
 
-    monkeypatch.setattr(board, "read_states", slow)
+    monkeypatch.setattr(status_cache, "read_states", slow)
 
     async def both() -> list[State | None]:
         first = asyncio.create_task(service.status_cache.state(ids[0]))
