@@ -16,7 +16,11 @@ from soundlora.cli.app import app
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*(?![\w…-])")
 _CALL = re.compile(r"(?:^|(?<=[\s/]))soundlora (?!soundlora)(?=[a-z-])(.*)")
 # Of other programs, where a page speaks of them outside of a code block.
-_OF_OTHERS = {"tensorboard": {"--logdir"}, "scripts/fuzz": {"--inputs", "--seconds", "--seed"}}
+_OF_OTHERS = {
+    "tensorboard": {"--logdir"},
+    "scripts/fuzz": {"--inputs", "--seconds", "--seed"},
+    "benchmarks": {"--record"},
+}
 
 Commands = dict[str, Any]
 

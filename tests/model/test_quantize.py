@@ -13,7 +13,7 @@ from torch import Tensor
 from soundlora.errors import InputError
 from soundlora.lora.adapter import Adapter
 from soundlora.model.latents import positions
-from soundlora.model.quantize import QuantizedLinear, is_quantized, quantize
+from soundlora.model.quantize import QuantizedLinear, is_quantized, quantize, widened
 from soundlora.model.transformer import AudioTransformer
 from soundlora.weights.base import open_base
 
@@ -149,3 +149,13 @@ def test_products_in_bf16_stay_within_its_rounding(monkeypatch: pytest.MonkeyPat
     for wide, rounded in zip(results[False], results[True], strict=True):
         error = float((rounded - wide).norm() / wide.norm())
         assert 1e-5 < error < 0.05
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8", "bf16"])
+def test_a_stored_weight_can_be_widened_again(kind: str) -> None:
+    model = fresh_transformer()
+    name = "transformer_blocks.0.audio_attn1.to_q"
+    before = model.get_parameter(f"{name}.weight").detach().clone()
+    after = widened(quantize(model, kind).get_parameter(f"{name}.weight"))
+    assert after.dtype == torch.float32
+    torch.testing.assert_close(after, before, rtol=0.1, atol=0.02 * float(before.abs().max()))

@@ -20,6 +20,7 @@ from soundlora.lora.joint import Aside, Joints
 from soundlora.lora.layer import LoRALinear
 from soundlora.lora.targets import GROUPS, target_names
 from soundlora.model.attention import Attention
+from soundlora.model.quantize import widened
 from soundlora.model.transformer import AudioTransformer
 
 _LARGE = 1.0
@@ -157,7 +158,7 @@ class Adapter:
                 inner = inner.base
             assert isinstance(inner, nn.Linear)
             updates += layer.scale**2 * energy((layer.lora_A.detach().cpu(), layer.lora_B.detach().cpu()))
-            weights += float(inner.weight.detach().float().square().sum())
+            weights += float(widened(inner.weight.detach()).square().sum())
         times = math.sqrt(updates / weights) if weights else 0.0
         if times <= _LARGE:
             return []

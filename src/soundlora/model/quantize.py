@@ -80,6 +80,14 @@ def linear_backward(gradient: Tensor, weight: Tensor) -> Tensor:
     return gradient @ weight.to(gradient.dtype)
 
 
+def widened(weight: Tensor) -> Tensor:
+    """Return a weight (outputs, inputs) in fp32, whatever it is stored in."""
+    if not _in_eight_bits(weight):
+        return weight.float()
+    values, scale = _parts(weight, torch.float32)
+    return values * scale.float()
+
+
 def _in_eight_bits(weight: Tensor) -> bool:
     return hasattr(weight, "qdata")
 

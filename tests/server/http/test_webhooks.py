@@ -94,13 +94,13 @@ def test_the_address_of_the_submit_is_the_one_in_the_payload(tmp_path: Path, rec
             "/fal-ai/ltx23-trainer-v2/t2a",
             params={"fal_webhook": receiver.url},
             json={"training_data_url": "https://example.com/a.zip"},
-            headers={"Host": "studio:8000"},
+            headers={"Host": "studio.localhost:8000"},
         )
         request_id = server.service.requests.queued()[0]
         server.service.requests.finish(request_id, server.start(), OK)
         (received,) = receiver.wait(1)
 
-    assert received.json["payload"]["lora_file"]["url"] == "http://studio:8000/files/0f/lora.safetensors"
+    assert received.json["payload"]["lora_file"]["url"] == "http://studio.localhost:8000/files/0f/lora.safetensors"
 
 
 def test_it_is_sent_again_until_it_is_taken(tmp_path: Path, receiver: Receiver) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote, urlsplit
 
+import sqlalchemy as sa
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,7 +34,11 @@ class EdgeMiddleware:
             return
         peer = scope["client"][0] if scope.get("client") else ""
         scope = dict(scope) if peer in self._proxies else dict(without_forwarding(scope))
-        if await self._authenticator.turns_away(scope):
+        try:
+            away = await self._authenticator.turns_away(scope)
+        except sa.exc.OperationalError:
+            away = True  # nobody can say whether there are keys
+        if away:
             await _turn_away(scope)(scope, receive, send)
             return
         answer = self._open(scope, send)
