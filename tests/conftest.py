@@ -12,11 +12,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 from file_server import FileServer, serving
+from hypothesis import HealthCheck, settings
 from support import TINY_CHECKPOINT, TINY_ENCODER, BaseNames, Cli, Gpu, Outcome, make_quick, rewrite, tone, write_clip
 
 os.environ["OMP_NUM_THREADS"] = "1"
 # Runs are compared to the bit, which a GPU in bf16 does not promise; name one to try them there.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+# Made-up inputs are judged by what becomes of them, and not by how busy the machine is.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -280,7 +280,7 @@ def test_two_captions_of_one_clip_are_refused_but_two_orphans_are_not(tmp_path: 
     assert str(caught.value) == "a/kick.txt and b/KICK.txt are both captions of kick.wav; keep one of them."
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
 @given(data=st.data())
 def test_no_mutation_of_a_zip_does_worse_than_a_sentence(
     data: st.DataObject, tmp_path: Path, write_zip: WriteZip
