@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("ci", "release")
+NAMES = ("check", "ci", "release")
 IMAGES = {
     "Operating System :: POSIX :: Linux": "ubuntu-latest",
     "Operating System :: MacOS": "macos-latest",
