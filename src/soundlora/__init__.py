@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from soundlora.pipeline.generate import Generation, Generator, generate
     from soundlora.pipeline.train import TrainingResult, train, train_request
 
-# Imported at first use: the command line answers --help before torch is loaded.
+# These are imported at first use, so that the command line answers --help before torch is loaded.
 _HOMES = {
     "Generation": "soundlora.pipeline.generate",
     "Generator": "soundlora.pipeline.generate",
@@ -49,5 +49,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What the package offers, for completion in shells and notebooks."""
+    """Return the public names; shells and notebooks complete them."""
     return list(__all__)

@@ -1,9 +1,9 @@
-"""The official Python client, fal_client, with this server in the place of the hosted one.
+"""This module points the official Python client, fal_client, at this server instead of the hosted one.
 
     import soundlora.client
     soundlora.client.connect("http://127.0.0.1:8420")
 
-From then on everything that the process does with fal_client goes there: runs, the queue, uploads; plain http works.
+From then on every call of the process through fal_client goes there: runs, the queue and uploads. Plain http works.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ _MADE_AT_FIRST_USE = ("_auth", "_client", "_token_manager")
 
 
 def connect(url: str, key: str = "local") -> None:
-    """Send fal_client's calls to the server at `url`, with `key`; a server without keys takes any.
+    """Send fal_client's calls to the server at `url`, with `key`. A server without keys takes any key.
 
-    FAL_KEY is set to `key`, so that no key of the hosted service is ever sent to another server. Clients that were made
-    before with a key of their own keep it. Raises InputError when `url` is none or fal_client is not installed.
+    The call sets FAL_KEY to `key`, so that a key of the hosted service is never sent to another server. Existing
+    clients that have a key of their own keep it. Raises InputError when `url` is not an http or https address, or when
+    fal_client is not installed.
     """
     if not url.startswith(("http://", "https://")):
         raise InputError(f"{url!r} is not the address of a server; write it as http://127.0.0.1:8420.")
@@ -29,7 +30,7 @@ def connect(url: str, key: str = "local") -> None:
         raise InputError("fal_client is missing; install it with pip install fal-client.") from None
 
     url = url.rstrip("/")
-    # All four are read at each call.
+    # fal_client reads all four at each call, so setting them is enough.
     fal_client.client.QUEUE_URL_FORMAT = url + "/"
     fal_client.client.RUN_URL_FORMAT = url + "/run/"
     fal_client.client.REST_URL = url

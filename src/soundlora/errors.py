@@ -1,6 +1,7 @@
 """Errors have an owner: who asked, who runs the machine, the run itself, or whoever interrupted it.
 
-What each becomes is one table a surface: exit codes in `cli.app`, answers over HTTP in `server.work.outcomes`.
+Each surface has one table of what they become: `cli.app` maps them to exit codes, `server.work.outcomes` to answers
+over HTTP.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Any, ClassVar, Literal
 
 
 class InputError(ValueError):
-    """What somebody gave is wrong. The message is one sentence: what is wrong, where, and how to mend it.
+    """The input is wrong. The message is one sentence that says what is wrong, where, and how to mend it.
 
-    field: the setting that it is about, by its name in Python, such as "duration"; None where it is about several.
-    `type` and `ctx` are what the endpoint's error of this kind holds.
+    `field` is the Python name of the setting at fault, such as "duration"; it is None where several are. `type` and
+    `ctx` are the values of the endpoint's error of this kind.
     """
 
     type: ClassVar[str] = "value_error"
@@ -26,18 +27,18 @@ class InputError(ValueError):
 
     @property
     def ctx(self) -> dict[str, Any]:
-        """The figures of the error under the endpoint's names: sizes in bytes, durations in seconds."""
+        """The figures of the error under the endpoint's names. Sizes are in bytes, durations in seconds."""
         return {}
 
 
 Lack = Literal["memory", "disk", "network", "files", "processes"]
-"""What a machine is short of: memory, room on a disk, a server that answers, files that can be used, a process."""
+"""A machine can lack memory, room on a disk, a server that answers, files that can be used, or a process."""
 
 
 class MachineError(RuntimeError):
-    """The machine can't do what was asked, though what was asked is right. Whoever runs the machine can mend it.
+    """The machine can't do what was asked, though the request is right. Whoever runs the machine can mend it.
 
-    The message is for them and may name folders; `public` is what anybody else is told.
+    The message is for them and may name folders. Everybody else is told `public`. `lack` says what is short.
     """
 
     def __init__(self, message: str, lack: Lack) -> None:
@@ -46,7 +47,7 @@ class MachineError(RuntimeError):
 
     @property
     def public(self) -> str:
-        """One sentence without names of files, for those who only use the machine."""
+        """One sentence for those who only use the machine; it names no files."""
         return _PUBLIC[self.lack]
 
 
@@ -60,7 +61,7 @@ _PUBLIC: dict[Lack, str] = {
 
 
 class DivergedError(RuntimeError):
-    """A run's loss or a gradient became NaN or infinite. `saved_at` is its last good state, or None."""
+    """The loss or a gradient of a run became NaN or infinite. `saved_at` is the run's last good state, or None."""
 
     def __init__(self, message: str, saved_at: Path | None = None) -> None:
         super().__init__(message)
@@ -68,7 +69,7 @@ class DivergedError(RuntimeError):
 
 
 class Interrupted(RuntimeError):  # noqa: N818  (an interruption is no error)
-    """Somebody stopped a run or a fetch. The message says how to go on; `saved_at` is where its state lies."""
+    """Somebody stopped a run or a fetch. The message says how to go on; `saved_at` is the path of its state or None."""
 
     def __init__(self, reason: str, saved_at: Path | None = None) -> None:
         super().__init__(reason)
@@ -77,7 +78,7 @@ class Interrupted(RuntimeError):  # noqa: N818  (an interruption is no error)
 
 @contextmanager
 def about(field: str) -> Iterator[None]:
-    """An InputError that leaves the block without a field is about this one."""
+    """Give an InputError that leaves the block without a field this one. The error is raised again."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it."""
+"""A run reports its progress with the classes of this module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ StageName = Literal["base", "clips", "contexts", "training", "previews", "saving
 
 @dataclass(frozen=True)
 class Progress:
-    """One piece of news. Training fills in the figures; other stages count their own items."""
+    """One piece of news. Training fills in all figures; the other stages count their own items as steps."""
 
     stage: StageName
     step: int = 0
@@ -28,7 +28,7 @@ OnProgress = Callable[[Progress], None]
 
 
 def fetch_news(tell: OnProgress) -> Callable[[int, int], None]:
-    """To be called with (bytes that are there, of how many): tells of a fetch in MiB, once for each."""
+    """Return a callback that takes (bytes done, bytes in all) and calls `tell` once for each MiB."""
     last = -1
 
     def on_bytes(done: int, size: int) -> None:
@@ -41,7 +41,10 @@ def fetch_news(tell: OnProgress) -> Callable[[int, int], None]:
 
 
 class Pace:
-    """Smoothed loss, speed and time left of a training loop. Pauses for previews do not count."""
+    """Measures the smoothed loss, the speed and the time left of a training loop.
+
+    Pauses for previews do not count when `resume` is called after them.
+    """
 
     def __init__(self, steps: int, done: int = 0, smoothing: float = 0.98) -> None:
         self.steps, self.done, self.smoothing = steps, done, smoothing
@@ -55,12 +58,13 @@ class Pace:
         self._since = time.perf_counter()
 
     def tick(self, loss: float) -> Progress:
+        """Count one step that has ended with `loss`, and return the news of it."""
         now = time.perf_counter()
         self._seconds += now - self._since
         self._since = now
         self._counted += 1
         self.done += 1
-        # While few steps are known their plain mean is the better estimate.
+        # The plain mean is the better estimate while few steps are known.
         weight = max(1 - self.smoothing, 1 / self._counted)
         self.loss = loss if self.loss is None else self.loss + weight * (loss - self.loss)
         speed = self._counted / max(self._seconds, 1e-9)

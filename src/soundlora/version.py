@@ -1,3 +1,3 @@
-"""The version, in one place: the package's metadata, files and clients read it here."""
+"""The version stands here alone: the package's metadata, its files and its clients read it from this module."""
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
-"""What a setting is called where a sentence about it is read.
+"""Sentences name each setting as the reader's surface does.
 
-The command line says `--duration`, Python `duration`, HTTP and the page `audio_duration_seconds`. Whoever speaks to a
-surface names things for it with `wording`; whoever writes a sentence asks for the name with `setting` or `using`.
+The command line says `--duration`, Python says `duration`, and HTTP and the page say `audio_duration_seconds`. The code
+of a surface chooses its names with `wording`. The code that writes a sentence asks for them with `setting` or `using`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 Namer = Callable[[str, object], str]
-"""(setting, value) → words. The value is None where only the setting is meant; True for a switch."""
+"""A namer turns (setting, value) into words. The value is None where only the setting is meant, True for a switch."""
 
 
 def setting(name: str) -> str:
-    """The setting's name as the subject of a sentence: `--rank`, `rank`."""
+    """Return the setting's name as the subject of a sentence: `--rank` or `rank`."""
     return _namer.get()(name, None).rstrip("=")
 
 
 def using(name: str, value: object = None) -> str:
-    """The setting as something to write: `--rank 8`, `rank=8`; without a value `--out`, `out=`."""
+    """Return the setting as the user would write it: `--rank 8` or `rank=8`; without a value, `--out` or `out=`."""
     return _namer.get()(name, value)
 
 
 @contextmanager
 def wording(namer: Namer) -> Iterator[None]:
-    """Sentences that are made within the block name settings so."""
+    """Name settings with `namer` in all sentences that are made within the block."""
     token = _namer.set(namer)
     try:
         yield
@@ -35,12 +35,15 @@ def wording(namer: Namer) -> Iterator[None]:
 
 
 def python_words(name: str, value: object) -> str:
-    """`rank=8`, `resume=True`, `out=`."""
+    """Return the words of Python: `rank=8`, `resume=True`, `out=`."""
     return f"{name}=" if value is None else f"{name}={value!r}"
 
 
 def command_line_words(name: str, value: object) -> str:
-    """`--rank 8`, `--resume`, `--no-average`, `--out`; the data is an argument without a flag."""
+    """Return the words of the command line: `--rank 8`, `--resume`, `--no-average`, `--out`.
+
+    The data is an argument without a flag and becomes `DATA`.
+    """
     if name == "data":
         return "DATA"
     flag = {"validation_prompts": "validation-prompt"}.get(name, name.replace("_", "-"))
