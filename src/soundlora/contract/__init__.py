@@ -1,1 +1,1 @@
-"""What is asked and answered: the fields of requests and results, their ranges and defaults. No torch."""
+"""The contract defines the fields of requests and results, their ranges and their defaults. It imports no torch."""

@@ -1,4 +1,4 @@
-"""What fields of requests and results have in common."""
+"""Field types that the requests and results share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 
 def _not_bool(value: object) -> object:
-    """Refuse true and false where a number is meant: `learning_rate: true` would otherwise train at a rate of 1."""
+    """Refuse true and false where a number is meant: `learning_rate: true` would otherwise train at a rate of 1.
+
+    Raises ValueError, which pydantic turns into the field's error.
+    """
     if isinstance(value, bool):
         raise ValueError("a number is needed")
     return value
@@ -30,7 +33,7 @@ class File(BaseModel):
 
 
 def without_nulls(data: Any) -> Any:
-    """Clients with optional fields send null for "not given"."""
+    """Return `data` without its null fields: clients with optional fields send null for "not given"."""
     if isinstance(data, Mapping):
         return {name: value for name, value in data.items() if value is not None}
     return data

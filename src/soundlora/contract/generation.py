@@ -13,7 +13,7 @@ MAX_LORAS = 3
 
 
 class LoraChoice(BaseModel):
-    """A LoRA, and how strongly it works."""
+    """A LoRA and its strength."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -32,8 +32,8 @@ class LoraChoice(BaseModel):
 class GenerationRequest(BaseModel):
     """What a client may ask of a generation. Unknown fields are ignored; null means the default.
 
-    The sound lasts num_frames / frames_per_second seconds. A field that is not sent takes the base's own value where
-    the base has one: steps, guidance, negative prompt.
+    The sound lasts num_frames / frames_per_second seconds. The base has values of its own for steps, guidance and the
+    negative prompt; they hold where the field is not sent.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)

@@ -1,6 +1,6 @@
-"""The training request and its result: the hosted endpoint's field names, defaults and ranges; limits and price.
+"""The training request and its result: field names, defaults, ranges, limits and price of the hosted endpoint.
 
-`fal-ai/ltx23-trainer-v2/t2a` is the model for every name here, so that a client written for it works unchanged.
+Every name follows `fal-ai/ltx23-trainer-v2/t2a`, so that a client written for it works unchanged.
 """
 
 import math
@@ -29,7 +29,7 @@ DEFAULT_NEGATIVE_PROMPT = (
 )
 
 PRICE_PER_STEP = 0.0022
-"""US dollars the hosted endpoint asks for a step; shown so that a self-hosted run can be compared with it."""
+"""The hosted endpoint's price of a step in US dollars; it is shown to compare a self-hosted run with."""
 
 MINIMUM_BILLED_STEPS = 100
 
@@ -46,7 +46,7 @@ def _video_field(default: object) -> Any:
 
 
 class ValidationPrompt(BaseModel):
-    """One validation prompt; a preview is generated from it during and after training."""
+    """One validation prompt. A preview is generated from it during and after training."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -147,7 +147,7 @@ class TrainingResult(BaseModel):
 
 
 def billable_units(number_of_steps: int, *, succeeded: bool) -> int:
-    """Return the units of a run: its steps, at least 100; a run that failed costs nothing."""
+    """Return the billable units of a run. They are its steps, but at least 100; a failed run has none."""
     return max(MINIMUM_BILLED_STEPS, number_of_steps) if succeeded else 0
 
 
@@ -157,11 +157,12 @@ def price(units: int) -> float:
 
 
 def preview_frames(duration: float, frame_rate: int) -> int:
-    """Return the 8k+1 frames whose length frames / frame_rate is nearest to `duration` seconds; ties go up.
+    """Return the number of frames, 8k+1 and at least 9, whose length is nearest to `duration` seconds. Ties go up.
 
-    The previews follow the video grid of the full model although no video is made, as on the endpoint. At least 9.
+    The length is frames / frame_rate. Previews follow the video grid of the full model, as on the endpoint, although no
+    video is made.
     """
-    # Rounded first, so that a tie which floating point misses by 1e-16 is still one.
+    # Floating point can miss a tie by 1e-16; rounding first restores it.
     eighths = round((duration * frame_rate - 1) / 8, 9)
     return 8 * max(1, math.floor(eighths + 0.5)) + 1
 
@@ -176,8 +177,8 @@ def parse_request(
 ) -> TrainingRequest:
     """Validate `data` and return the request.
 
-    `names` maps field names to what the user typed instead, such as {"number_of_steps": "--steps"}. `model` is the
-    request with fields of our own after the endpoint's, where there are some.
+    `names` maps field names to what the user typed instead, such as {"number_of_steps": "--steps"}. `model` is a
+    subclass that adds fields of our own to the endpoint's.
     Raises InputError with one sentence about the first thing that is wrong.
     """
     if not isinstance(data, Mapping):
@@ -207,7 +208,7 @@ def _sentence(error: ErrorDetails, names: Mapping[str, str]) -> str:
 
 
 def _allowed(field: str, inner: list[int | str]) -> str:
-    """Say in words what a field may be; read from the model, so that ranges stand in one place."""
+    """Return in words what a field may be. The range is read from the model, so that it stands in one place."""
     if field == "rank":
         return "one of 8, 16, 32, 64 or 128"
     if field == "validation":
