@@ -1,1 +1,1 @@
-"""What the machine is asked for: files that are whole, the cache folder, interrupts, a GPU's memory."""
+"""This package asks the machine for whole files, the cache folder, interrupts and a GPU's memory."""

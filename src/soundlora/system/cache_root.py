@@ -1,4 +1,4 @@
-"""Where soundlora keeps what it can make or fetch again."""
+"""The cache folder holds what soundlora can make or fetch again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def default_root() -> Path:
-    """`$SOUNDLORA_CACHE`, else soundlora's folder in the user's cache directory."""
+    """Return `$SOUNDLORA_CACHE` if it is set, else soundlora's folder in the user's cache directory."""
     named = os.environ.get("SOUNDLORA_CACHE")
     if named:
         return Path(named)

@@ -1,4 +1,4 @@
-"""How much memory a GPU has for this process, and a sentence where that is too little."""
+"""This module measures the memory that a GPU has for this process, and says in a sentence when it is too little."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ import torch
 from soundlora.errors import MachineError
 
 GIB = 1 << 30
-# What a CUDA process takes before its first tensor: context, kernels, the matrix library's own workspace.
+# A CUDA process takes about this many bytes before its first tensor: context, kernels, the matrix library's workspace.
 CUDA_RUNTIME = 600 << 20
 _WORTH_SAYING = GIB // 2
 
 
 def available(device: torch.device) -> tuple[int, int]:
-    """Bytes of a GPU that no other program holds, and all it has."""
+    """Return (the bytes of the GPU that no other program holds, all bytes that it has)."""
     free, total = torch.cuda.mem_get_info(device)
     return min(total, free + torch.cuda.memory_reserved(device) + CUDA_RUNTIME), total
 
 
 def held_by_others(memory: int, total: int) -> str:
-    """Of what `available` returns: a clause, or nothing where it is not worth one."""
+    """Return a clause about the bytes that other programs hold, or "" where they are few.
+
+    `memory` and `total` are what `available` returns.
+    """
     held = total - memory
     return f", of which other programs hold {gib(held)}" if held > _WORTH_SAYING else ""
 
@@ -33,7 +36,7 @@ def gib(size: int) -> str:
 
 @contextmanager
 def shortage_told(advice: str) -> Iterator[None]:
-    """That a GPU has too little memory for what is done within becomes a sentence, and after it the advice."""
+    """Turn a GPU's shortage of memory within the block into a MachineError: a sentence, then `advice`."""
     try:
         yield
     except torch.OutOfMemoryError:

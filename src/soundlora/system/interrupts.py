@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, in the main thread, as a moment between two steps."""
+"""Ctrl-C and SIGTERM take effect between two steps. Only the main thread can handle them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def termination_interrupts() -> Iterator[None]:
-    """SIGTERM, by which machines are taken away, stops a run as Ctrl-C does: with a checkpoint."""
+    """Let SIGTERM stop a run as Ctrl-C does, with a checkpoint: clouds send it before they take a machine away."""
     if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
@@ -23,7 +23,7 @@ def termination_interrupts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def unbroken() -> Iterator[None]:
-    """Hold an interrupt back until the block is through: a step half done would be resumed as another one."""
+    """Hold an interrupt back until the block has ended: a step that is half done would resume as a different one."""
     held = [
         number
         for number in (signal.SIGINT, signal.SIGTERM)

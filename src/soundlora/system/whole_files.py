@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whenever the machine stops."""
+"""Files that this module writes are there whole or not at all, whenever the machine stops."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from soundlora.errors import MachineError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""No room on the disk, none of this user's share, or a file that may grow no larger."""
+"""The disk is full, this user's quota is used up, or the file may grow no larger."""
 
 
 def partial(path: Path) -> Path:
-    """What a file is called until it is whole."""
+    """Return the path under which `path` is written until it is whole."""
     return path.with_name(path.name + ".partial")
 
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """The path to write to; at the end of the block what was written there safely becomes `path`.
+    """Yield a path to write to. At the end of the block the file there is synced and renamed to `path`.
 
     Raises MachineError when the disk is full or the folder can't be written to.
     """
@@ -38,14 +38,14 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Raises MachineError as `whole` does."""
+    """Write `content` to `path`, whole or not at all. Raises MachineError as `whole` does."""
     with whole(path) as unfinished:
         unfinished.write_bytes(content)
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the system answers when `path` can't be written becomes a MachineError."""
+    """Turn the system's error into a MachineError when `path` can't be written."""
     try:
         yield
     except OSError as error:
@@ -53,7 +53,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def machine_error(error: OSError, path: Path | None = None) -> MachineError:
-    """The owner's view of what the system answered: a full disk, or a file or folder that can't be used."""
+    """Return the MachineError for what the system answered: a full disk, or a file or folder that can't be used."""
     name = path or error.filename or "A file"
     reason = error.strerror or str(error)
     if error.errno in _FULL:
