@@ -1,1 +1,1 @@
-"""Addresses on the web, and what lies at them."""
+"""This package handles addresses on the web, and fetches what lies at them."""

@@ -1,4 +1,4 @@
-"""Addresses on the web, as users give them and as they may be shown."""
+"""Addresses on the web: this module recognises what users give, and shortens it to what may be shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def is_url(name: str) -> bool:
 
 
 def public_name(name: str) -> str:
-    """The name as it may be shown and kept: a URL loses password and query, in which signatures travel."""
+    """Return the name as it may be shown and kept: a URL without its password and its query, which can hold secrets."""
     if not is_url(name):
         return name
     parts = urlsplit(name)
@@ -18,10 +18,10 @@ def public_name(name: str) -> str:
 
 
 def is_remote(source: str) -> bool:
-    """Say whether `source` is an http or https URL or a data: URI, not a path."""
+    """Return whether `source` is an http or https URL or a data: URI, not a path."""
     return is_url(source) or source[:5].lower() == "data:"
 
 
 def shown(source: str) -> str:
-    """Return `source` as it may stand in a message or a report: without passwords, signatures and megabytes."""
+    """Return `source` as it may stand in a message or a report: without passwords, signatures and inline data."""
     return "data: URI" if source[:5].lower() == "data:" else public_name(source)

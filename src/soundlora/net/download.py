@@ -1,4 +1,4 @@
-"""Bytes from the web. A connection that breaks is taken up again where it broke, if the server can."""
+"""Downloads from the web. A download resumes where its connection broke, if the server can do that."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ MAX_DOWNLOAD_BYTES = 20 * 1024**3
 MAX_REDIRECTS = 5
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
-"""The longest pause of a server that goes on sending."""
+"""A server may pause for this long while it sends."""
 TOTAL_SECONDS = 3600.0
 
 WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds after each failure in a row; then it is given up
 
 
 class FileDownloadError(InputError):
-    """The URL cannot be fetched or is none."""
+    """The URL cannot be fetched, or it is not a URL."""
 
     type = "file_download_error"
 
 
 class FileTooLargeError(InputError):
-    """What the URL leads to is larger than `max_bytes`."""
+    """The file is larger than `max_bytes`."""
 
     type = "file_too_large"
 
@@ -54,11 +54,12 @@ def pieces(
     accept: Callable[[httpx2.Response], bool],
     refuse: Callable[[str], Exception],
 ) -> Iterator[bytes]:
-    """The bytes of one answer in the pieces that arrive; where it breaks, of another one that goes on from there.
+    """Yield the bytes of a file in pieces as they arrive. A further request goes on where an answer breaks.
 
-    headers: of the next try. accept(response) raises for what no waiting mends, and returns whether the answer is the
-    one that is wanted. refuse(reason) is raised for an address that can't be fetched at all. Whoever takes the pieces
-    keeps count of them, so that the next try asks for the rest.
+    `headers()` returns the headers of the next try. The caller counts the bytes that it has taken, so that these
+    headers ask for the rest. `accept(response)` raises an error that waiting can't mend, and returns whether the answer
+    is the wanted one. The error of `refuse(reason)` is raised for an address that can't be fetched at all, and the one
+    of `patience` after too many failures in a row.
     """
     import httpx2
 
@@ -85,11 +86,11 @@ def download(
 ) -> None:
     """Fetch `url` into the file `target`.
 
-    `client` is for those who restrict which addresses may be reached; it decides about redirects and timeouts too.
-    Raises FileDownloadError when the server refuses, cannot be reached or is too slow, FileTooLargeError beyond
-    `max_bytes`.
+    A caller that restricts which addresses may be reached passes `client`, which then decides about redirects and
+    timeouts too. Raises FileDownloadError when the server refuses, cannot be reached or is too slow, and
+    FileTooLargeError when the file is larger than `max_bytes`.
     """
-    # Imported at first use: it takes a tenth of a second, and most data sets are local.
+    # The import takes a tenth of a second, and most data sets are local.
     import httpx2
 
     patience = Patience(WAITS, lambda reason, failures: _failed(url, f"tried {failures} times, {reason}"))
@@ -112,7 +113,7 @@ def download(
 
 
 class _Whole:
-    """One file on its way: how much of it is there, and which version of it."""
+    """A file that is being downloaded. It knows how many bytes have arrived, and of which version."""
 
     def __init__(self, url: str, file: BinaryIO, max_bytes: int) -> None:
         self._url, self._file, self._max_bytes = url, file, max_bytes
@@ -122,7 +123,7 @@ class _Whole:
 
     def headers(self) -> dict[str, str]:
         self._check_time()
-        # Unpacked lengths would not fit ranges, and a packed answer could unpack to anything.
+        # The lengths of a packed answer would not fit ranges, and it could unpack to any size.
         headers = {"Accept-Encoding": "identity"}
         if self._length and self._version:
             return headers | {"Range": f"bytes={self._length}-", "If-Range": self._version}
@@ -166,7 +167,7 @@ class _Whole:
 
 
 def too_large(url: str, max_bytes: int) -> FileTooLargeError:
-    """The error of a file that is larger than may be."""
+    """Return the error of a file that is larger than `max_bytes`."""
     size = f"{max_bytes / 1024**3:g} GiB" if max_bytes >= 1024**3 else f"{max_bytes:,} bytes"
     return FileTooLargeError(
         f"{shown(url)} is larger than {size}; cut the clips to the length you train on, or leave some out.",
@@ -175,7 +176,7 @@ def too_large(url: str, max_bytes: int) -> FileTooLargeError:
 
 
 def _strong_version(headers: httpx2.Headers) -> str:
-    """Return what names this version of the file to the byte; weak tags do not."""
+    """Return the header that identifies this version of the file to the byte, or "". Weak tags do not."""
     tag = headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
 

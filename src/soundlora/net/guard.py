@@ -1,7 +1,7 @@
-"""Addresses that users name, fetched without lending them this machine's place in its network.
+"""The guard fetches addresses that users name without giving them access to this machine's network.
 
-A name is looked up once, every address it has is checked, and the connection goes to an address that was checked: one
-that changes between the two is of no use. The same holds for each redirect.
+It looks a name up once, checks every address of the name, and connects to an address that it has checked. An attacker
+gains nothing by changing the name's address in between. The same holds for each redirect.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class PrivateAddressError(FileDownloadError):
-    """The address is none of the public ones, and the settings don't allow it."""
+    """The address is not public, and the settings don't allow it."""
 
 
 def guarded_client(private_hosts: Sequence[str]) -> httpx2.Client:
-    """A client for addresses that users name: http and https, no proxies, redirects within the same limits.
+    """Return a client for addresses that users name. It uses no proxy, and checks redirects like first addresses.
 
-    private_hosts: names, addresses and networks that are allowed although they are not public; * allows all. Its
-    requests raise PrivateAddressError besides httpx2's own errors.
+    `private_hosts` lists names, addresses and networks that are allowed although they are not public; * allows all.
+    Raises InputError for an entry that is none of these. Requests of the client raise PrivateAddressError besides
+    httpx2's own errors.
     """
     return httpx2.Client(
         transport=_GuardedTransport(private_hosts),
@@ -44,7 +45,7 @@ def guarded_client(private_hosts: Sequence[str]) -> httpx2.Client:
 class _GuardedTransport(httpx2.BaseTransport):
     def __init__(self, private_hosts: Sequence[str]) -> None:
         self._allowed = _Allowed(private_hosts)
-        # A connection that is kept for the address of one name must not serve another name at that address.
+        # A kept connection belongs to the address of one name. It must not serve another name at that address.
         self._transport = httpx2.HTTPTransport(limits=httpx2.Limits(max_keepalive_connections=0))
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -56,7 +57,7 @@ class _GuardedTransport(httpx2.BaseTransport):
                 f"let whoever runs the server allow {host} with SOUNDLORA_PRIVATE_HOSTS."
             )
         for number, address in enumerate(addresses):
-            # The name stays in the Host header and in what TLS checks; only where to connect is settled.
+            # The name stays in the Host header and in the TLS check. Only the connection goes to the address.
             checked = httpx2.Request(
                 request.method,
                 request.url.copy_with(host=str(address)),
@@ -100,10 +101,10 @@ class Networks:
 
 
 class _Allowed:
-    """Whether a name may lead to an address."""
+    """Decides whether a name may lead to an address."""
 
     def __init__(self, private_hosts: Sequence[str]) -> None:
-        """Raises InputError for what is neither a name nor an address nor a network."""
+        """Read the entries. Raises InputError for one that is neither a name nor an address nor a network."""
         self._everything = "*" in private_hosts
         names = [entry for entry in private_hosts if not _is_network(entry) and "/" not in entry and ":" not in entry]
         self._names = {name.lower().rstrip(".") for name in names}
@@ -125,7 +126,7 @@ def _is_network(entry: str) -> bool:
 
 
 def _innermost(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address only wraps, else the address itself."""
+    """Return the IPv4 address that an IPv6 address wraps, else the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _NAT64:
@@ -134,7 +135,10 @@ def _innermost(address: Address) -> Address:
 
 
 def _look_up(host: str) -> list[Address]:
-    """Every address of a name, or of an address in whatever spelling the system understands."""
+    """Return every address of a host, which is a name or an address in any spelling that the system understands.
+
+    Raises httpx2.ConnectError when there is none.
+    """
     try:
         found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:

@@ -1,4 +1,4 @@
-"""Failures of a connection, and how long to wait after each."""
+"""This module says how long to wait after each failure of a connection, and when to give up."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 BUSY = (408, 425, 429)
 LONGEST_WAIT = 60.0
-"""Seconds; a server that asks for more is not waited for so long."""
+"""The longest wait in seconds, also for a server that asks for a longer one."""
 
 
 class Patience:
-    """Waits after each failure, longer every time, and gives up after some in a row."""
+    """Waits after each failure in a row, and gives up when the waits are used up."""
 
     def __init__(self, waits: Sequence[float], give_up: Callable[[str, int], Exception]) -> None:
-        """waits: seconds after each failure in a row. give_up(reason, how many failures) is raised after the last."""
+        """`waits` are the seconds after each failure in a row. The error of `give_up(reason, failures)` ends them."""
         self._waits, self._give_up, self._failures = waits, give_up, 0
 
     def renew(self) -> None:
-        """Something has come: the count begins anew."""
+        """Count failures from zero again, because something has arrived."""
         self._failures = 0
 
     def failed(self, reason: str, response: httpx2.Response | None = None) -> None:
-        """Wait as long as is due, or as a busy server asks for."""
+        """Wait as long as is due or as a busy server asks for. Raises the error of `give_up` after the last wait."""
         self._failures += 1
         if self._failures > len(self._waits):
             raise self._give_up(reason, self._failures)
@@ -38,5 +38,5 @@ class Patience:
 
 
 def is_busy(response: httpx2.Response) -> bool:
-    """Whether the server may answer otherwise a moment later."""
+    """Return whether the server may give another answer a moment later."""
     return response.status_code in BUSY or response.status_code >= 500

@@ -1,4 +1,4 @@
-"""Files on a web server, read by byte ranges. A dropped connection is taken up again where it broke."""
+"""This module reads files on a web server by byte ranges. Reading resumes where a connection was dropped."""
 
 from __future__ import annotations
 
@@ -18,36 +18,37 @@ from soundlora.version import __version__
 _WAITS = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds after each failure in a row; then it is given up
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_SMALL = 64 * 1024 * 1024  # bytes of a file that is taken in one piece
+_SMALL = 64 * 1024 * 1024  # bytes; the most that a file read in one piece may have
 
 
 class DroppedError(Exception):
-    """The server could not be reached, or hung up too often in a row. The message says which and how."""
+    """The server could not be reached, or hung up too often in a row. The message names the server and the failure."""
 
 
 class ChangedError(Exception):
-    """The file is another one than when it was first asked for. The message is its address."""
+    """The file has changed since it was first asked for. The message is its address."""
 
 
 def hub() -> str:
-    """Address of the Hugging Face hub, or of the mirror in `HF_ENDPOINT`."""
+    """Return the address of the Hugging Face hub, or of the mirror in `HF_ENDPOINT`."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def open_client() -> httpx2.Client:
-    """It follows redirects, and leaves the Authorization header behind when they lead to another host."""
+    """Return a client that follows redirects and drops the Authorization header when they lead to another host."""
     headers = {"User-Agent": f"soundlora/{__version__}", "Accept-Encoding": "identity"}
     return httpx2.Client(follow_redirects=True, timeout=30.0, headers=headers)
 
 
 class RemoteFile:
-    """One file: `size` in bytes, `version`, which changes when its content does.
+    """One file on a server. `size` is in bytes; `version` is a string that changes when the content does.
 
-    Of files on the hub also the commit, `revision`, and of large ones there the `sha256` of the content, else "".
+    Files on the hub also have their commit in `revision`, and large files there have the `sha256` of their content.
+    Both are "" elsewhere.
     """
 
     def __init__(self, client: httpx2.Client, url: str) -> None:
-        """Asks for the first bytes. Raises InputError when they can't be had by ranges, else DroppedError."""
+        """Read the first eight bytes. Raises InputError when the server sends no ranges, DroppedError when it fails."""
         self.url, self.shown = url, public_name(url)
         self._client = client
         self._size: int | None = None
@@ -60,10 +61,10 @@ class RemoteFile:
         return self._size
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
-        """The bytes from start to end, or to the end of the file, in pieces as they arrive.
+        """Yield the bytes from `start` to `end`, or to the end of the file, in pieces as they arrive.
 
-        Raises ChangedError when the file is another one than before, InputError when access is refused, DroppedError
-        when the connection fails several times without a byte in between.
+        Raises ChangedError when the file has changed, InputError when access is refused, and DroppedError when the
+        connection fails several times without a byte in between.
         """
         patience = _patience(self.shown)
 
@@ -79,7 +80,7 @@ class RemoteFile:
             for piece in pieces(
                 self._client, self.url, patience, headers=headers, accept=accept, refuse=_refusal(self.shown)
             ):
-                # More than was asked for would be taken for the next range.
+                # A server may send too much. The surplus would be taken for the next range.
                 wanted = piece[: end - start]
                 start += len(wanted)
                 yield wanted
@@ -112,9 +113,10 @@ class RemoteFile:
 
 
 def read_small(client: httpx2.Client, url: str) -> tuple[bytes, str] | None:
-    """Content and hub revision of a file of some megabytes, or None when there is none of this name.
+    """Return the content and the hub revision of a file of some megabytes, or None when there is no such file.
 
-    Whole, since such files come from servers that don't know ranges. Raises as `RemoteFile` does.
+    The file is read in one piece, because its server need not know ranges. Raises InputError when access is refused or
+    the file has more than 64 MiB, and DroppedError when the connection fails several times in a row.
     """
     shown = public_name(url)
     content = bytearray()
@@ -122,7 +124,7 @@ def read_small(client: httpx2.Client, url: str) -> tuple[bytes, str] | None:
 
     def accept(response: httpx2.Response) -> bool:
         nonlocal missing, revision
-        content.clear()  # of an answer that broke
+        content.clear()  # An earlier answer may have broken off.
         missing = response.status_code == 404 and _last_header(response, "X-Error-Code") != "RepoNotFound"
         revision = _last_header(response, "X-Repo-Commit")
         if not missing:
@@ -149,13 +151,13 @@ def _refusal(shown: str) -> Callable[[str], Exception]:
 
 
 def _authorization(url: str) -> dict[str, str]:
-    """The token is for the hub alone."""
+    """Return the header with the user's token for an address on the hub, none for any other server."""
     token = os.environ.get("HF_TOKEN", "").strip()
     return {"Authorization": f"Bearer {token}"} if token and url.startswith(hub() + "/") else {}
 
 
 def _check_status(shown: str, response: httpx2.Response) -> None:
-    """Raises InputError for what waiting doesn't mend."""
+    """Raise InputError for an answer that waiting doesn't mend."""
     code = response.status_code
     if code in (200, 206, 416):
         return
@@ -182,7 +184,7 @@ def _check_status(shown: str, response: httpx2.Response) -> None:
 
 
 def _version(response: httpx2.Response) -> str:
-    """What tells contents apart: the hub's own hash, which is the same on all its mirrors, else ETag or date."""
+    """Return what tells contents apart: the hub's hash, which is the same on all mirrors, else the ETag or the date."""
     return (
         _last_header(response, "X-Linked-Etag")
         or response.headers.get("ETag")
@@ -192,7 +194,7 @@ def _version(response: httpx2.Response) -> str:
 
 
 def _last_header(response: httpx2.Response, name: str) -> str:
-    """Of the response or, where it has none, of the redirects that led to it."""
+    """Return the header of the response, or of the last redirect that has it, or ""."""
     for step in (response, *reversed(response.history)):
         if name in step.headers:
             return str(step.headers[name])
