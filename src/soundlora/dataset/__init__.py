@@ -1,4 +1,4 @@
-"""Data sets: from the zip or folder that people bring to clips ready for the model, with a report of every one."""
+"""This package turns a user's zip or folder into clips that are ready for the model, and reports on every clip."""
 
 from soundlora.dataset.archive import Archive, Member, open_archive, pair
 from soundlora.dataset.captions import read_caption, with_trigger

@@ -1,8 +1,8 @@
 """Open a zip or a folder of clips without trusting it.
 
-Nothing is ever written under a name from the archive: members are streamed, one at a time, into files of our own. All
-that the table of contents can tell is checked before the first byte is unpacked; the rest (checksums, lying sizes)
-while streaming. Memory stays bounded whatever the archive says.
+Nothing is written under a name from the archive: members are streamed one at a time into files of our own. The table
+of contents is checked before the first byte is unpacked. Checksums and stated sizes are checked while streaming.
+Memory stays bounded whatever the archive says.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ MAX_MEDIA_FILES = 2_000
 MAX_UNPACKED_BYTES = 20 * 1024**3
 MAX_RATIO = 200
 
-# Silence packs 1,000:1, so a ratio alone says nothing about a small member.
+# Silence packs at 1,000:1, so the ratio of a small member says nothing.
 _RATIO_FROM_BYTES = 32 * 1024**2
-# zipfile reads the whole table of contents at once: 8 MiB are some 100,000 entries and 150 MB of memory.
+# zipfile reads the whole table of contents at once. A table of 8 MiB has some 100,000 entries and takes 150 MB.
 _MAX_TABLE_BYTES = 8 * 1024**2
-# An LZMA member may ask for a dictionary of 4 GiB; it never fills more of it than it unpacks to.
+# An LZMA member may ask for a dictionary of 4 GiB, but it fills no more of it than it unpacks to.
 _MAX_LZMA_BYTES = 128 * 1024**2
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError)
@@ -40,17 +40,17 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, No
 
 @dataclass(frozen=True)
 class Member:
-    """A clip or a caption. `name` is its path inside the source, `size` its unpacked bytes.
+    """A clip or a caption. `name` is its path inside the source, `size` its number of unpacked bytes.
 
-    `path` is where it lies when the source is a folder, else None. `open` gives its raw bytes; `chunks` gives them with
-    damage turned into an InvalidArchiveError.
+    `path` is its path on the disk when the source is a folder, else None. `open` gives its raw bytes. `chunks` gives
+    them too, and turns damage into an InvalidArchiveError.
     """
 
     name: str
     size: int
     path: Path | None
     open: Callable[[], IO[bytes]]
-    # bzip2 and LZMA unpack all of a read at once, up to 20,000 times its size, so they are read in small steps.
+    # bzip2 and LZMA unpack up to 20,000 times the bytes of a read at once, so they are read in small steps.
     chunk_bytes: int = 1024**2
 
     @property
@@ -81,7 +81,7 @@ class Member:
 class Archive:
     """An open source. `members` are its clips and captions in order of name.
 
-    `ignored` names other visible files, `hidden` what is hidden or was put there by an operating system.
+    `ignored` names its other visible files. `hidden` names hidden files and those that an operating system put there.
     """
 
     members: tuple[Member, ...]
@@ -100,10 +100,11 @@ def open_archive(
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
     max_ratio: float = MAX_RATIO,
 ) -> Iterator[Archive]:
-    """Open a zip or a folder and check all that can be checked without unpacking.
+    """Open a zip or a folder, check all that can be checked without unpacking, and yield the archive.
 
-    Raises InvalidArchiveError (missing, not a zip, damaged, encrypted, links, path escapes, over a limit) or
-    TooManyFilesError. The size and ratio limits apply to zips: a folder has nothing to unpack.
+    The size and ratio limits apply to zips, since a folder has nothing to unpack. Raises TooManyFilesError when there
+    are too many clips. Raises InvalidArchiveError when the source is missing, not a zip, damaged, encrypted or over a
+    limit, or when it holds links or paths that lead out of it.
     """
     if path.is_dir():
         hidden: list[str] = []
@@ -201,7 +202,7 @@ def _check_count(archive: Archive, path: Path, limit: int) -> None:
 
 
 def _walk(root: Path, hidden: list[str]) -> Iterator[Member]:
-    """Yield the members of a folder; what is hidden goes to `hidden`, a folder by its own name alone."""
+    """Yield the members of a folder. The names of hidden files and folders go to `hidden`."""
     for folder, subfolders, files in os.walk(root, onerror=_refuse_unreadable):
         for name in sorted(subfolders) + files:
             path = Path(folder, name)
@@ -214,7 +215,7 @@ def _walk(root: Path, hidden: list[str]) -> Iterator[Member]:
                 raise InvalidArchiveError(f"{inside} in {root.name} is a link; put the file itself in its place.")
             if stat.S_ISREG(status.st_mode):
                 yield Member(inside, status.st_size, path, partial(_open_file, path))
-        # Changed in place, so that os.walk does not descend into them.
+        # os.walk reads this list again, so it does not descend into folders that are removed from it.
         subfolders[:] = sorted(name for name in subfolders if not names.is_rubbish([name]))
 
 
@@ -227,7 +228,7 @@ def _refuse_unreadable(error: OSError) -> None:
 
 
 class _GuardedFile(io.BufferedReader):
-    """A file that gives no more at once than a table of contents may hold."""
+    """A file that refuses to read more at once than a table of contents may hold."""
 
     def read(self, size: int | None = -1) -> bytes:
         left = os.fstat(self.fileno()).st_size - self.tell()
@@ -268,9 +269,9 @@ def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _read_table(bundle: zipfile.ZipFile, path: Path, max_ratio: float, hidden: list[str]) -> Iterator[Member]:
-    """Yield the members of a zip; the names of hidden ones go to `hidden`."""
+    """Yield the members of a zip. The names of hidden ones go to `hidden`."""
     entries = bundle.infolist()
-    # Members that share their packed bytes are how a small zip unpacks to petabytes.
+    # A small zip can unpack to petabytes when its members share their packed bytes.
     if sum(info.compress_size for info in entries) > path.stat().st_size:
         raise InvalidArchiveError(f"{path.name} has members that overlap each other; pack it again.")
     for info in entries:

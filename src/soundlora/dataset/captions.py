@@ -1,4 +1,4 @@
-"""Captions: text files of any encoding in, one line of text out, with the trigger phrase before it."""
+"""This module reads captions: a text file of any encoding becomes one line of text after the trigger phrase."""
 
 import codecs
 import html
@@ -9,7 +9,7 @@ from typing import Literal
 from charset_normalizer import from_bytes
 
 MAX_CAPTION_CHARACTERS = 4000
-"""About what the text encoder's 1,024 tokens hold in English; what lies beyond is cut with a warning."""
+"""The text encoder's 1,024 tokens hold about this much English. Longer captions are cut with a warning."""
 
 
 # Encodings of before Unicode that captions are found in. The detector is offered no others, as short texts fit many.
@@ -65,7 +65,7 @@ def _from_json(start: str, text: str, notes: list[str]) -> tuple[str, list[str]]
 
 
 def one_line(text: str) -> str:
-    """Join the lines of `text` with single spaces; drop empty lines, and the spaces around each."""
+    """Return the lines of `text` joined with single spaces, without empty lines and the spaces around each."""
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
@@ -83,7 +83,10 @@ def with_trigger(trigger: str, caption: str) -> str:
 
 
 def style(caption: str) -> Literal["list of tags", "sentence", "phrase"]:
-    """Say how a caption is written: "rain, wind, night", "Rain falls on a roof.", or "rain on a roof"."""
+    """Return how a caption is written.
+
+    "rain, wind, night" is a list of tags, "Rain falls on a roof." a sentence, and "rain on a roof" a phrase.
+    """
     parts = caption.split(",")
     if len(parts) >= 3 and sum(len(part.split()) for part in parts) <= 3 * len(parts):
         return "list of tags"

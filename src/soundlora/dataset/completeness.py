@@ -1,4 +1,4 @@
-"""How long a file says it is, and whether it breaks off: FFmpeg plays what is there and keeps quiet about the rest."""
+"""This module finds out whether a file breaks off, since FFmpeg plays what is there and doesn't mention the rest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from av.audio.stream import AudioStream
 from av.packet import Packet
 
-# kbit/s of layer III by the header's index; 0 stands for "free", whose frames state no size, 15 is not allowed.
+# These are the kbit/s of layer III by the header's index. Index 0 means "free": such frames state no size. Index 15 is
+# not allowed.
 _MPEG1_RATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
 _MPEG2_RATES = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
 _MPEG1_SAMPLE_RATES = (44_100, 48_000, 32_000)
@@ -20,9 +21,9 @@ _OGG_LARGEST_PAGE = _OGG_PAGE_HEADER + 255 + 255 * 255
 def claimed_seconds(
     container: str, path: Path, header_seconds: float | None, found_seconds: float, bit_rate: int
 ) -> float | None:
-    """Return the length in seconds that the file's header states; None where it states none.
+    """Return the length in seconds that the file's header states, None where it states none.
 
-    `header_seconds` is FFmpeg's figure, which is only an estimate for some formats; `bit_rate` is in bits a second.
+    `header_seconds` is FFmpeg's figure, which is only an estimate for some formats. `bit_rate` is in bits a second.
     """
     if header_seconds is None:
         return None
@@ -33,7 +34,7 @@ def claimed_seconds(
 
 
 def is_cut_frame(container: str, packet: Packet[AudioStream]) -> bool:
-    """Say whether the packet of a raw mp3 or ADTS file is shorter than its own header states."""
+    """Return whether the packet of a raw mp3 or ADTS file is shorter than its own header states."""
     if container not in ("mp3", "aac"):
         return False
     head = bytes(memoryview(packet)[:6])
@@ -41,7 +42,7 @@ def is_cut_frame(container: str, packet: Packet[AudioStream]) -> bool:
 
 
 def ogg_is_whole(path: Path) -> bool:
-    """Say whether the file ends with a complete page that is marked as the last one of its stream."""
+    """Return whether the file ends with a complete page that is marked as the last one of its stream."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _OGG_LARGEST_PAGE))
         tail = file.read()
@@ -54,7 +55,7 @@ def ogg_is_whole(path: Path) -> bool:
 
 
 def id3_bytes(path: Path) -> int:
-    """Return the length of the ID3 tag at the start of the file, 0 where there is none."""
+    """Return the length in bytes of the ID3 tag at the start of the file, 0 where there is none."""
     with path.open("rb") as file:
         head = file.read(10)
     if head[:3] != b"ID3" or len(head) < 10:
@@ -63,8 +64,8 @@ def id3_bytes(path: Path) -> int:
 
 
 def _mp3_frame_size(head: bytes) -> int:
-    """Return the bytes of a frame of layer III with this header, 0 where it does not say."""
-    # 11 set bits, two of the version, two of the layer.
+    """Return the length in bytes of a frame of layer III with this header, 0 where the header does not say."""
+    # The header starts with 11 set bits, two bits of the version and two of the layer.
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return 0
     version, rate_index, sample_rate_index = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
@@ -83,18 +84,18 @@ def _adts_frame_size(head: bytes) -> int:
 
 
 def _missing_wav_bytes(path: Path) -> int:
-    """Return how many bytes the RIFF header promises beyond the end: FFmpeg cuts its own figure to what is there."""
+    """Return how many bytes the RIFF header promises beyond the end. FFmpeg's own figure only counts what is there."""
     with path.open("rb") as file:
         head = file.read(8)
     promised = int.from_bytes(head[4:8], "little")
-    # Programs that stream leave 0 or the largest numbers there.
+    # Programs that stream don't know the length, and leave 0 or one of the largest numbers there.
     if head[:4] != b"RIFF" or promised > 0xFFFFFF00:
         return 0
     return max(0, promised + 8 - path.stat().st_size)
 
 
 def _has_length_tag(path: Path) -> bool:
-    """Say whether an mp3 states its length (Xing, Info or VBRI tag in the first frame, after any ID3 tag)."""
+    """Return whether an mp3 states its length in a Xing, Info or VBRI tag of its first frame."""
     with path.open("rb") as file:
         file.seek(id3_bytes(path))
         first_frame = file.read(2048)

@@ -1,4 +1,4 @@
-"""Decode one audio file to float samples with PyAV, no further than needed, and say what of it was lost."""
+"""Decode one audio file to float samples with PyAV, no further than needed, and find out what of it was lost."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ MIN_SAMPLE_RATE = 8_000
 MAX_SAMPLE_RATE = 192_000
 MAX_CHANNELS = 8
 
-# Only these readers of FFmpeg may run: others follow addresses inside a file (playlists) and so reach further files.
+# Only these readers of FFmpeg may run. Others, such as those of playlists, open further files that a file names.
 _FORMATS = "wav,w64,aiff,caf,mp3,flac,ogg,aac,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
-# By default FFmpeg reads 5 MB to learn whether a wav hides DTS: 40 ms a file. Containers name their codecs sooner.
+# By default FFmpeg reads 5 MB to learn whether a wav hides DTS, which takes 40 ms a file. Containers name their codecs
+# much earlier.
 _OPTIONS = {"format_whitelist": _FORMATS, "probesize": "16384"}
-# A frame of a real codec holds at most 65,536 samples a channel; a hostile one claims 512 MB.
+# A frame of a real codec holds at most 65,536 samples a channel. A hostile one claims 512 MB.
 _MAX_FRAME_SAMPLES = 65_536 * MAX_CHANNELS
-# FFmpeg reads a tag and a packet as a whole, and hostile ones claim hundreds of megabytes.
+# FFmpeg reads each tag and packet as a whole, and hostile ones claim hundreds of megabytes.
 _MAX_PIECE = 32 * 1024**2
 _MAX_ALLOCATION = 2 * _MAX_PIECE
-# Codecs round lengths to their frames, and some containers count the encoder's delay: not a loss.
+# Codecs round lengths to their frames, and some containers count the encoder's delay. Neither is a loss.
 _LOSS_SECONDS = 0.05
-# The model's resampler keeps a filter for every phase between two rates. Rates that share no large factor with the
-# usual ones (44,101 Hz) would ask it for gigabytes; they are brought to this rate here.
+# The model's resampler keeps a filter for every phase between two rates. A rate that shares no large factor with the
+# usual ones, such as 44,101 Hz, would take gigabytes there. Such a file is resampled to the common rate here.
 _COMMON_FACTOR = 25
 _COMMON_RATE = 48_000
-# Covers come as a video stream of one picture; chapters of podcasts as some more.
+# A cover is a video stream of one picture, and chapters of podcasts are some more. Neither makes the file a film.
 _PICTURES = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
-# Some programs write floats on the scale of 32-bit integers; squares of more would soon overflow.
+# Some programs write floats on the scale of 32-bit integers. The squares of larger values would soon overflow.
 _LARGEST = 2.0**32
-# What the decoders give, and how to bring it to ±1: an offset and a factor. Planar formats end in "p".
+# Each sample format of the decoders has an offset and a factor that bring it to ±1. Planar formats end in "p".
 _SAMPLES: dict[str, tuple[type[np.generic], int, float]] = {
     "u8": (np.uint8, 128, 2.0**-7),
     "s16": (np.int16, 0, 2.0**-15),
@@ -56,8 +57,9 @@ _SAMPLES: dict[str, tuple[type[np.generic], int, float]] = {
 def _limit_allocations() -> None:
     """Make FFmpeg refuse to allocate more than 64 MiB at once.
 
-    It believes what files say about their sizes: a wav of 100 kB whose comment claims to be long takes gigabytes. PyAV
-    has no name for FFmpeg's own limit. Where its libraries cannot be found by this way, nothing is limited.
+    FFmpeg believes what files say about their sizes: a wav of 100 kB whose comment claims to be long takes gigabytes.
+    PyAV does not expose FFmpeg's limit, so the library is looked up in this process. Nothing is limited where it can't
+    be found.
     """
     with contextlib.suppress(OSError, AttributeError):
         for line in Path("/proc/self/maps").read_text().splitlines():
@@ -72,13 +74,13 @@ _limit_allocations()
 
 @dataclass(frozen=True, eq=False)
 class Audio:
-    """Decoded sound. `samples` are float32 (channels, n), the file's own channels in the file's own order.
+    """Decoded sound. `samples` are float32 (channels, n): the file's own channels in the file's own order.
 
-    Full scale is ±1; lossy codecs and float files can overshoot it, and what overshoots is kept. `sample_rate` is that
-    of the samples; `file_rate`, the file's own, differs only where the file's is an unusual one. Both are in Hz.
-    `seconds` is the length of the whole file, measured, however little of it was decoded; `claimed_seconds` what its
-    header says, None when it says nothing one can rely on. `truncated`: less is there than claimed, or the file breaks
-    off within its last piece. `damaged_packets` were left out.
+    Full scale is ±1. Lossy codecs and float files can overshoot it, and the overshoot is kept. `sample_rate` belongs to
+    the samples and `file_rate` to the file, both in Hz; they differ only where the file's rate is an unusual one.
+    `seconds` is the measured length of the whole file, even when less was decoded. `claimed_seconds` is the length that
+    its header states, None when it states none that is reliable. `truncated` says that the file is shorter than it
+    claims or breaks off within its last packet. `damaged_packets` counts the packets that were left out.
     """
 
     samples: np.ndarray
@@ -98,15 +100,15 @@ class Audio:
 
 
 def decode(path: Path, max_seconds: float | None = None) -> Audio:
-    """Decode the first audio stream of `path`, at most the first `max_seconds` of it.
+    """Decode the first audio stream of `path`, and of it at most the first `max_seconds`.
 
-    Raises DecodeError with the reason when the file gives no sound that can be used.
+    Raises DecodeError with the reason when the file gives no usable sound.
     """
     if ends.id3_bytes(path) > _MAX_PIECE:
         raise DecodeError("its tags are larger than those of any recording")
     try:
-        # An absolute path with its protocol, for FFmpeg takes "a:b.wav" for an address. Tags in old encodings are
-        # no reason to fail.
+        # FFmpeg takes "a:b.wav" for an address, so it is given the protocol and an absolute path. Tags in old encodings
+        # are no reason to fail.
         with av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace") as file:
             films = [stream for stream in file.streams.video if _codec_of(stream) not in _PICTURES]
             if not file.streams.audio:
@@ -115,7 +117,7 @@ def decode(path: Path, max_seconds: float | None = None) -> Audio:
                 raise DecodeError("it is a video; save its sound as a file of its own")
             if not _codec_of(file.streams.audio[0]):
                 raise DecodeError("nothing here can decode its codec")
-            # A size that does not fit its field comes out below zero.
+            # A size that does not fit its field is read as a negative one.
             if path.stat().st_size > _MAX_PIECE and any(
                 not 0 <= entry.size <= _MAX_PIECE for entry in file.streams.audio[0].index_entries
             ):
@@ -126,8 +128,8 @@ def decode(path: Path, max_seconds: float | None = None) -> Audio:
 
 
 def _codec_of(stream: AudioStream | VideoStream) -> str:
-    """Return the name of the stream's codec, "" for one that FFmpeg has no decoder for."""
-    # Against its own types, PyAV has None there then.
+    """Return the name of the stream's codec, "" when FFmpeg has no decoder for it."""
+    # PyAV's types don't say so, but the context is None without a decoder.
     return stream.codec_context.name if stream.codec_context is not None else ""
 
 
@@ -136,9 +138,9 @@ def _detail(error: Exception) -> str:
 
 
 class _Sound:
-    """Collects what the frames hold, in the decoder's own sample format and without a copy.
+    """Collects the samples of the frames in the decoder's own format, without a copy.
 
-    A piece is the planes of one frame: (n,) for each channel, or one (n * channels,) for all of them.
+    A piece is the list of planes of one frame: one array (n,) a channel, or one array (n * channels,) for all of them.
     """
 
     def __init__(self) -> None:
@@ -166,12 +168,12 @@ class _Sound:
             raise DecodeError("it changes its sample rate or channels on the way")
         for piece in self._converter.resample(frame) if self._converter else [frame]:
             count = piece.samples if piece.format.is_planar else piece.samples * channels
-            # PyAV's own to_ndarray takes as long as decoding an mp3. Planes are longer than what they hold.
+            # PyAV's own to_ndarray takes as long as decoding an mp3. Planes are longer than their samples.
             self.pieces.append([np.frombuffer(memoryview(plane), self._type, count) for plane in piece.planes])
             self.length += piece.samples
 
     def joined(self, length: int) -> np.ndarray:
-        """Return the first `length` samples, or all there are, as float32 (channels, n); frees the pieces."""
+        """Return the first `length` samples, or all if there are fewer, as float32 (channels, n). Frees the pieces."""
         samples = np.empty((self._channels, min(length, self.length)), np.float32)
         planes = [np.concatenate(plane) for plane in zip(*self.pieces, strict=True)]
         self.pieces.clear()
@@ -203,15 +205,16 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
     skipped = 0
     last: Packet[AudioStream] | None = None
     for packet in _packets(file, stream):
-        # The decoder is flushed with an empty packet at the end.
+        # An empty packet flushes the decoder at the end; it is not the file's last one.
         last = packet if packet.size else last
-        # What is not decoded is still counted, packet by packet, to know the file's length and whether it is whole.
+        # Packets that are not decoded are still counted, to know the file's length and whether it is whole.
         if sound.length and max_seconds is not None and sound.length >= max_seconds * sound.sample_rate:
             if header is not None and stream.codec_context.name.startswith("pcm_") and file.format.name == "wav":
-                # Here FFmpeg's figure is the size of what is there, and a recording may be gigabytes long.
+                # FFmpeg measures the length of a PCM wav by the file's size. Counting a recording of gigabytes is slow.
                 undecoded = max(0.0, header - sound.length / sound.sample_rate)
                 break
-            # FFmpeg lets the length of the last packet of a short Vorbis file run below zero, around to four billion.
+            # FFmpeg can compute a negative length for the last packet of a short Vorbis file, which wraps around to
+            # four billion.
             length = packet.duration or 0
             skipped += length if 0 < length < 2**31 else 0
             continue
@@ -229,15 +232,15 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
     rate = sound.sample_rate
     seconds = sound.length / rate + undecoded
     length = sound.length if max_seconds is None else math.ceil(max_seconds * rate)
-    # Opus states a length that counts the encoder's delay, and its decoder ends where it should.
+    # The length that Opus states counts the encoder's delay, and its decoder ends at the right place anyway.
     is_vorbis = file.format.name == "ogg" and stream.codec_context.name == "vorbis"
     if header is not None and ("mp4" in file.format.name or is_vorbis):
-        # The last frame is filled up; the container knows where the sound ends.
+        # The codec pads the last frame. Only the container knows where the sound ends.
         length = min(length, round(header * rate))
-        # A header of mp4 promises, the last page of Ogg has been there.
+        # The header of an mp4 may promise too much. The length of an Ogg comes from its last page, which is there.
         seconds = header if undecoded and is_vorbis else min(seconds, header)
     samples = sound.joined(length)
-    # Not a number compares as neither.
+    # NaN fails this comparison, and would pass the opposite one.
     if not np.abs(samples).max(initial=0.0) <= _LARGEST:
         raise DecodeError("it holds samples that are not numbers, or far larger than any sound")
     if rate % _COMMON_FACTOR:
@@ -254,7 +257,7 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
         samples=samples,
         sample_rate=_COMMON_RATE if rate % _COMMON_FACTOR else rate,
         file_rate=rate,
-        # The header knows the delay of the codec, packets do not.
+        # The header accounts for the codec's delay, which packets do not know.
         seconds=claimed if undecoded and claimed is not None and not truncated else seconds,
         claimed_seconds=claimed,
         truncated=truncated,
@@ -274,7 +277,7 @@ def _resample(samples: np.ndarray, rate: int, layout: str) -> np.ndarray:
 
 
 def _packets(file: InputContainer, stream: AudioStream) -> Iterator[Packet[AudioStream]]:
-    """Yield the stream's packets; a file that breaks off ends here like one that is whole."""
+    """Yield the stream's packets. A file that breaks off ends like one that is whole."""
     packets = file.demux(stream)
     while True:
         try:

@@ -1,7 +1,7 @@
-"""Fit a decoded clip to the bucket: exactly as long, peak-normalised, measured.
+"""Fit a decoded clip to the bucket: bring it to the exact length, normalise its peak, and measure it.
 
-A clip that is shorter than the bucket is not stretched to fill it: the model would learn the stretching. Only the few
-milliseconds that codecs and editors lose at the edges are made up for.
+A clip that is shorter than the bucket is not stretched to fill it, because the model would learn the stretching. Only
+the few milliseconds that codecs and editors lose at the edges are made up for.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from soundlora.dataset.measure import Levels, measure, peak_of
 from soundlora.dataset.problems import UnusableClipError
 
 TOLERANCE_SECONDS = 0.040
-"""One latent frame: a clip that lacks no more than this counts as filling the bucket."""
+"""A clip that lacks no more than one latent frame counts as filling the bucket."""
 
 PEAK_DBFS = -0.1
-"""The level that `normalize` brings the highest sample to."""
+"""`normalize` brings the highest sample to this level."""
 
-# Half of the smallest step of 16 bits: nothing below it was recorded. Lossy codecs return silence as some 1e-10.
+# This is half of the smallest step of 16 bits, below which nothing is recorded. Lossy codecs return silence as 1e-10.
 _SILENCE = 2.0**-16
 _MANY_DB = 40.0
 _DC_SHARE = 0.01
@@ -32,8 +32,8 @@ _SILENT_SHARE = 0.5
 class Fitted:
     """A clip as it will be trained on. `samples` are float32 (channels, n), n = target_length(duration, sample_rate).
 
-    `used_seconds` is how much of the source it holds. `levels` are the fitted clip's before normalisation, which adds
-    `gain_db`.
+    `used_seconds` is the length of the source that it holds. `levels` are measured after fitting and before
+    normalisation, which adds `gain_db`.
     """
 
     samples: np.ndarray
@@ -45,20 +45,20 @@ class Fitted:
 
 
 def target_length(duration: float, sample_rate: int) -> int:
-    """Return the samples of a bucket of `duration` seconds: rounded down, as the official preprocessing does."""
+    """Return the length in samples of a bucket of `duration` seconds. The official preprocessing rounds down, too."""
     return int(duration * sample_rate)
 
 
 def fit(audio: Audio, duration_seconds: float, *, normalize: bool = True, preserve_pitch: bool = True) -> Fitted:
-    """Trim `audio` from the start to the bucket, make up for up to 40 ms, normalise.
+    """Trim `audio` from the start to the bucket, make up for up to 40 ms, and normalise.
 
-    With `preserve_pitch` the missing milliseconds come from stretching the clip in time with its pitch kept, without
-    it from silence at the end. Raises UnusableClipError when the clip is too short or silent.
+    `preserve_pitch` makes up for missing milliseconds by stretching the clip in time at the same pitch. Without it,
+    silence is added at the end. Raises UnusableClipError when the clip is too short or silent.
     """
     rate = audio.sample_rate
     length = target_length(duration_seconds, rate)
     found = audio.samples.shape[1]
-    # A sample of grace, for the bucket itself was rounded to samples.
+    # One sample may lack beyond the tolerance, because the bucket itself was rounded to samples.
     if (length - found - 1) / rate > TOLERANCE_SECONDS:
         raise UnusableClipError(
             f"it is {found / rate:.2f} s long, shorter than the bucket of {duration_seconds:g} s", "too_short"
@@ -100,10 +100,10 @@ def _warnings(levels: Levels, gain_db: float, seconds: float) -> list[str]:
 
 def _stretch(samples: np.ndarray, length: int, rate: int) -> np.ndarray:
     """Return `samples` (channels, n) stretched to (channels, length) in time, at the same pitch."""
-    # A seed, so that the same clip always gives the same latents.
+    # The fixed seed makes the same clip give the same latents every time.
     stretcher = python_stretch.Signalsmith.Stretch(0)
     stretcher.preset(samples.shape[0], rate)
     stretcher.setTimeFactor(samples.shape[1] / length)
     stretched = np.asarray(stretcher.process(np.ascontiguousarray(samples)), np.float32)
-    # The factor is a float: the last sample may be one off.
+    # The factor is a float, so the length may be one sample off.
     return np.pad(stretched[:, :length], ((0, 0), (0, max(0, length - stretched.shape[1]))))

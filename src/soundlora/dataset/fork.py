@@ -1,4 +1,4 @@
-"""A forked process that takes over a part of the work."""
+"""A forked process can take over a part of the work."""
 
 import contextlib
 import os
@@ -11,28 +11,29 @@ from contextlib import contextmanager
 from typing import IO, TypeVar
 
 MAX_PROCESSES = 4
-"""More would soon hold more memory than they save time."""
+"""More processes would take much more memory and save little more time."""
 
 _Result = TypeVar("_Result")
 
 
 def usable_processes() -> int:
-    """Return how many processes may share the work here: one for each core, where forking is safe."""
-    # The system libraries of macOS don't survive a fork, Windows has none.
+    """Return how many processes may share the work: up to one a core, or one where forking is not safe."""
+    # The system libraries of macOS don't survive a fork, and Windows has no fork.
     return min(MAX_PROCESSES, len(os.sched_getaffinity(0))) if sys.platform == "linux" else 1
 
 
 @contextmanager
 def helper(work: Callable[[], Iterable[_Result]]) -> Iterator[Iterator[_Result]]:
-    """Let a copy of this process do `work`; gives its results, which can be pickled, in their order.
+    """Let a copy of this process do `work`, and yield an iterator of its results in their order.
 
-    They end early when the copy fails, whatever the reason: do what is missing yourself, and any error shows again.
-    The copy is gone after the block. No thread of this process may hold a lock that `work` needs.
+    The results must be picklable. They end early when the copy fails for any reason: the caller does the missing part
+    itself and then meets the same error. The copy is gone after the block. No thread of this process may hold a lock
+    that `work` needs.
     """
     reading, writing = os.pipe()
     try:
         with warnings.catch_warnings():
-            # Python warns of the threads that numpy's BLAS started, which are made for this.
+            # Python warns of numpy's BLAS threads, but these are made to survive a fork.
             warnings.simplefilter("ignore", DeprecationWarning)
             child = os.fork()
     except OSError:
@@ -48,14 +49,14 @@ def helper(work: Callable[[], Iterable[_Result]]) -> Iterator[Iterator[_Result]]
                     pickle.dump(result, pipe)
                     pipe.flush()
         finally:
-            # Neither error nor clean-up: both are the original's.
+            # Errors and clean-up belong to the original process, so the copy leaves without either.
             os._exit(0)
     os.close(writing)
     try:
         with open(reading, "rb") as pipe:
             yield _results(pipe)
     finally:
-        # There is no child left where a parent had SIGCHLD ignored.
+        # No child is left to wait for where the parent ignores SIGCHLD.
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)

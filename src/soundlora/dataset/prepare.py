@@ -1,4 +1,4 @@
-"""From a zip or a folder to clips ready for the model, one at a time, with a report of every one."""
+"""This module turns a zip or a folder into clips that are ready for the model, and reports on every clip."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ from soundlora.dataset.source import local_source
 from soundlora.errors import InputError
 from soundlora.net.addresses import shown
 
-# Enough for the longest caption in any encoding; a file may be endless.
+# This is enough for the longest caption in any encoding. A file may be endless.
 _CAPTION_BYTES = 16 * MAX_CAPTION_CHARACTERS
 _SHORTEST_BUCKET = 0.1
 # Starting a process costs as much as reading one or two clips.
@@ -36,8 +36,8 @@ _CLIPS_A_PROCESS = 4
 class Clip:
     """A clip ready for the model. `samples` are float32 (channels, n), n = int(duration * sample_rate).
 
-    `caption` has the trigger phrase before it; `sha256` is of the source file's bytes; `report` is its line of the
-    report.
+    `caption` starts with the trigger phrase. `sha256` is the hash of the source file's bytes. `report` is the clip's
+    line of the report.
     """
 
     name: str
@@ -59,7 +59,7 @@ class _Settings:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """What became of one member: its caption's own `text`, and a hash of its `sound` unless there is none."""
+    """The outcome of one member. `text` is its caption without the trigger phrase, `sound` a hash of its samples."""
 
     clip: Clip | None
     report: ClipReport
@@ -80,10 +80,11 @@ def prepare(
     """Decode and fit every clip, hand each to `on_clip` in order of name, and return the report.
 
     `source` is a zip or a folder: a path, the URL of a zip, or a data: URI. `duration` is the bucket in seconds.
-    `validation_prompts` are only looked at for the trigger phrase. One clip is held in memory at a time. Raises
-    FileDownloadError, FileTooLargeError, InvalidArchiveError or DuplicateNameError when the source cannot be used at
-    all, and a DatasetError that carries the report when no clip of it can. A zip that turns out to be damaged in the
-    middle raises after clips have been handed over.
+    `validation_prompts` are only searched for the trigger phrase. One clip is held in memory at a time.
+
+    Raises InputError when `duration` is below 0.1 s. Raises FileDownloadError, FileTooLargeError, InvalidArchiveError
+    or DuplicateNameError when the source cannot be used at all, and a DatasetError that carries the report when no clip
+    of it can be used. A zip that is damaged in the middle raises after clips have been handed over.
     """
     settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts))
     report = _run(source, settings, on_clip)
@@ -103,12 +104,13 @@ def inspect_dataset(
     validation_prompts: Sequence[str] = (),
     processes: int = 1,
 ) -> DatasetReport:
-    """Return the report that `prepare` would return or raise with, keeping no sound.
+    """Return the report that `prepare` would return or raise with. No sound is kept.
 
-    The work is shared by up to `processes`, each of which holds one clip in memory; more than one need `os.fork` and
-    that no other thread of the caller's runs.
-    Raises InvalidArchiveError or DuplicateNameError as `prepare` does. Whether training would be refused is
-    `not report.kept`; `refusal` gives the sentence.
+    Up to `processes` processes share the work, and each holds one clip in memory. More than one need `os.fork`, and no
+    other thread of the caller may run then.
+
+    Raises InputError, FileDownloadError, FileTooLargeError, InvalidArchiveError or DuplicateNameError as `prepare`
+    does. Training would be refused when `report.kept` is empty; `refusal` gives the sentence.
     """
     settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts))
     return _run(source, settings, lambda clip: None, processes)
@@ -117,7 +119,7 @@ def inspect_dataset(
 def _run(
     source: str | os.PathLike[str], settings: _Settings, on_clip: Callable[[Clip], None], processes: int = 1
 ) -> DatasetReport:
-    """Prepare all clips. With more than one process only those of this one get to `on_clip`."""
+    """Prepare all clips and return the report. With several processes only this one's clips are handed to `on_clip`."""
     if not settings.duration >= _SHORTEST_BUCKET:
         raise InputError(f"The duration is {settings.duration} s, but it must be at least {_SHORTEST_BUCKET} s.")
     reports: list[ClipReport] = []
@@ -168,7 +170,7 @@ def _run(
 
 def _part(path: Path, workspace: Path, settings: _Settings, which: slice) -> Iterator[_Prepared]:
     """Yield what becomes of the clips `which`, without their sound."""
-    # Opened anew, for a fork shares the place in an open file.
+    # A fork shares the position in an open file with its parent, so the source is opened again.
     with open_archive(path) as archive:
         for member, caption in pair(archive)[0][which]:
             prepared = _prepare_clip(member, caption, workspace / f"clip{which.start}", settings)
@@ -176,10 +178,10 @@ def _part(path: Path, workspace: Path, settings: _Settings, which: slice) -> Ite
 
 
 def _prepare_clip(member: Member, caption_member: Member | None, target: Path, settings: _Settings) -> _Prepared:
-    """Unpack to `target` (a name of ours), decode, fit and measure one clip."""
+    """Unpack one clip to `target`, a name of ours; decode, fit and measure it."""
     text, warnings = _caption(caption_member, settings.trigger_phrase)
     caption = with_trigger(settings.trigger_phrase, text)
-    # The extension stays, for some formats are told apart by it.
+    # The extension stays, because FFmpeg tells some formats apart by it.
     path = member.path or target.with_suffix(names.suffix(member.name))
     audio: Audio | None = None
     fitted: Fitted | None = None
@@ -212,7 +214,7 @@ def _prepare_clip(member: Member, caption_member: Member | None, target: Path, s
     )
     sound = None
     if audio is not None and report.problem != "silent":
-        # No two recordings share every seventh sample, and that is a seventh of the time.
+        # No two recordings share every seventh sample, and hashing these takes a seventh of the time.
         sound = hashlib.sha256(audio.samples[:, ::7].tobytes()).digest()
     if fitted is None:
         return _Prepared(None, report, text, sound)
@@ -221,7 +223,7 @@ def _prepare_clip(member: Member, caption_member: Member | None, target: Path, s
 
 
 def _caption(member: Member | None, trigger: str) -> tuple[str, list[str]]:
-    """Return the caption without the trigger phrase, and what is to be said about it."""
+    """Return the caption without the trigger phrase, and warnings about it."""
     text, warnings = "", []
     if member is not None:
         raw = read_start(member, _CAPTION_BYTES)

@@ -1,6 +1,6 @@
-"""What can be wrong with a data set: one class a kind, each with the type that the hosted endpoint gives it.
+"""Errors of data sets. Each kind has a class, with the type that the hosted endpoint gives it.
 
-The command line prints the sentence and exits with 2; a server answers 422 with `type` and `ctx` beside it.
+The command line prints the sentence and exits with 2. The server answers 422 with `type` and `ctx` beside it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from soundlora.dataset.names import MEDIA_EXTENSIONS
 from soundlora.errors import InputError
 
 Problem = Literal["too_short", "silent", "undecodable"]
-"""Why a clip is skipped, for programs; the reason in words stands beside it."""
+"""Programs read from this why a clip is skipped. People read the reason in words beside it."""
 
 
 class DataError(InputError):
@@ -32,7 +32,7 @@ class InvalidArchiveError(DataError):
 
 
 class TooManyFilesError(InvalidArchiveError):
-    """More media files than the limit."""
+    """The source holds more media files than `limit`; it holds `found`."""
 
     type = "archive_file_count_exceeds_maximum"
 
@@ -55,7 +55,7 @@ class DuplicateNameError(DataError):
 
 
 class UnusableClipError(Exception):
-    """One clip cannot be used and is skipped. `reason` is a clause in words: "it is silent"."""
+    """One clip cannot be used and is skipped. `reason` is a clause such as "it is silent"; `problem` is its kind."""
 
     def __init__(self, reason: str, problem: Problem) -> None:
         super().__init__(reason)

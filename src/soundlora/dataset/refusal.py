@@ -1,4 +1,4 @@
-"""Data sets that can't be trained on: one class a kind, each with the type that the hosted endpoint gives it."""
+"""Errors of data sets that can't be trained on. Each kind has a class, with the hosted endpoint's type."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from soundlora.wording import using
 
 
 class DatasetError(DataError):
-    """The source was read, but no clip of it can be used. `report` says what became of each."""
+    """The source was read, but no clip of it can be used. `report` gives the reason for each clip."""
 
     def __init__(self, message: str, report: DatasetReport) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class NoAudioError(DatasetError):
 
 
 class ClipsTooShortError(DatasetError):
-    """Every clip is shorter than the bucket. Lengths are in seconds."""
+    """Every clip is shorter than the bucket. `bucket` and `longest`, the longest clip, are in seconds."""
 
     type = "audio_duration_too_short"
 
@@ -55,7 +55,7 @@ class UndecodableError(DatasetError):
 
 
 def refusal(report: DatasetReport) -> DatasetError | None:
-    """Return the error that `prepare` raises for a data set with this report, None when it would be trained on."""
+    """Return the error that `prepare` raises for a data set with this report, None when it can be trained on."""
     return None if report.kept else _nothing_usable(report)
 
 

@@ -1,4 +1,4 @@
-"""What became of every clip of a data set, for people and for programs."""
+"""The report says what became of every clip of a data set, for people and for programs."""
 
 import math
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ from soundlora.dataset.problems import Problem
 
 MIN_DURATION = 0.5
 MAX_TRAINED_DURATION = 20.0
-"""The longest clips, in seconds, that the base was trained on."""
+"""The base was trained on clips of up to this many seconds."""
 
 _USUAL_DURATIONS = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 45.0, 60.0)
 
 
 @dataclass(frozen=True)
 class ClipReport:
-    """One clip. `seconds` is the length of the source, `used_seconds` what is trained on; levels are in dBFS.
+    """One clip. `seconds` is the length of the source, `used_seconds` the length that is trained on.
 
-    What was not measured is None: nothing but the name and the reason when a clip could not be decoded, no levels when
-    it is too short or silent. `caption` is as it will be used, the trigger phrase included. The levels are those of the
-    part that is used, before normalisation, as `measure.Levels` explains them.
+    A field that was not measured is None. A clip that could not be decoded has no measurements, and one that is too
+    short or silent has no levels. `caption` includes the trigger phrase. The levels describe the used part before
+    normalisation, in the units of `measure.Levels`.
     """
 
     name: str
@@ -48,7 +48,7 @@ class ClipReport:
 
 @dataclass(frozen=True)
 class IgnoredFile:
-    """A file that is neither a clip nor a caption, and why it is passed over."""
+    """A file that is neither a clip nor a caption. `reason` says why it is passed over."""
 
     name: str
     reason: str
@@ -56,7 +56,7 @@ class IgnoredFile:
 
 @dataclass(frozen=True)
 class Bucket:
-    """What training at `duration` seconds would keep: so many clips, so many `seconds` of sound."""
+    """A possible bucket. Training at `duration` seconds would keep `clips` clips with `seconds` of sound in all."""
 
     duration: float
     clips: int
@@ -67,8 +67,8 @@ class Bucket:
 class DatasetReport:
     """All clips of a source in order of name. `duration` is the bucket in seconds.
 
-    `orphan_captions` are text files that belong to no clip, `duplicates` the names of clips with the same sound;
-    `warnings` concern the set as a whole.
+    `orphan_captions` are the text files that belong to no clip. `duplicates` are groups of names of clips with the same
+    sound. `warnings` concern the set as a whole.
     """
 
     source: str
@@ -86,22 +86,22 @@ class DatasetReport:
 
     @property
     def skipped(self) -> list[ClipReport]:
-        """The clips that are not trained on; each has a reason."""
+        """The clips that are not trained on. Each has a reason."""
         return [clip for clip in self.clips if clip.status == "skipped"]
 
     @property
     def total_seconds(self) -> float:
-        """The seconds of sound that are trained on."""
+        """The length in seconds of all sound that is trained on."""
         return sum(clip.used_seconds or 0.0 for clip in self.kept)
 
     @property
     def suggested_duration(self) -> float | None:
-        """The bucket that uses most of the sound; None when every clip is too short for any bucket."""
+        """The bucket in seconds that uses most of the sound, as `suggest_duration` finds it, or None."""
         return suggest_duration(self._lengths())
 
     @property
     def buckets(self) -> list[Bucket]:
-        """What usual buckets, this one and the suggested one would keep, in order of length."""
+        """The usual buckets, this one and the suggested one, in order of length."""
         lengths = self._lengths()
         longest = max(lengths, default=0.0) + TOLERANCE_SECONDS
         chosen = {duration for duration in _USUAL_DURATIONS if duration <= longest} | {self.duration}
@@ -116,7 +116,7 @@ class DatasetReport:
         return [clip.seconds for clip in self.clips if clip.seconds and clip.problem != "silent"]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as plain values for JSON, always in the same order."""
+        """Return the report as plain values for JSON. Their order is always the same."""
         return {
             "source": self.source,
             "duration": self.duration,
@@ -134,18 +134,19 @@ class DatasetReport:
 
 
 def _plain(item: ClipReport | Bucket | IgnoredFile) -> dict[str, Any]:
-    # Shares of a thousandth and offsets of a ten-thousandth still count.
+    # Shares of a thousandth and offsets of a ten-thousandth still matter.
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in vars(item).items()}
 
 
 def suggest_duration(seconds: Sequence[float]) -> float | None:
-    """Return the bucket, in tenths of a second, that trains on most sound and keeps at least half of the clips.
+    """Return the bucket in seconds that trains on most sound and keeps at least half of the clips.
 
-    `seconds` are the lengths of the clips. None when fewer than half of them fill the smallest bucket, 0.5 s.
+    The bucket is a multiple of 0.1 s. `seconds` are the lengths of the clips. The result is None when fewer than half
+    of them fill the smallest bucket, 0.5 s.
     """
     best, most = None, 0.0
     for length in seconds:
-        # A millisecond of grace for lengths such as 4.9999.
+        # The millisecond counts lengths such as 4.9999 s as 5 s.
         bucket = min(math.floor((length + 0.001) * 10) / 10, MAX_TRAINED_DURATION)
         fitting = sum(other + TOLERANCE_SECONDS >= bucket for other in seconds)
         if bucket >= MIN_DURATION and 2 * fitting >= len(seconds) and fitting * bucket > most:

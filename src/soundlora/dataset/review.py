@@ -1,4 +1,4 @@
-"""What is to be said about a data set as a whole, beyond what became of each clip."""
+"""The review warns about a data set as a whole. The report of each clip stands apart from it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from soundlora.dataset.report import MAX_TRAINED_DURATION, ClipReport, DatasetRe
 ADVISED_CLIPS = 10
 
 _LOUDNESS_SPREAD_DB = 12.0
-# Fewer captions of another style than this are exceptions, not a second style.
+# Captions of another style are exceptions and no second style when their share is smaller than this.
 _STYLE_SHARE = 0.2
 
 
@@ -47,7 +47,7 @@ def review(
         for prompt in validation_prompts
         if trigger.casefold() not in one_line(prompt).casefold()
     ]
-    # What is hidden is expected; what is in sight was perhaps meant to be used.
+    # Hidden files are expected. The user may have meant visible ones to be used.
     visible = [file.name for file in report.ignored if "hidden" not in file.reason]
     if visible:
         warnings.append(f"Ignored, neither audio nor captions: {_list(visible)}.")
@@ -55,7 +55,7 @@ def review(
 
 
 def _loudness(kept: list[ClipReport], normalize: bool) -> list[str]:
-    """Compare how loud the clips will be when they are trained on."""
+    """Return a warning where the clips differ much in loudness when they are trained on."""
     levels = {}
     for clip in kept:
         level = clip.rms_dbfs if clip.loudness_lufs is None else clip.loudness_lufs

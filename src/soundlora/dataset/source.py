@@ -1,4 +1,4 @@
-"""Where a data set comes from: a path, an http or https URL, or a data: URI. What is not local becomes a local file."""
+"""A data set comes from a path, an http or https URL, or a data: URI. The last two become a local file here."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ def local_source(
     max_bytes: int = MAX_DOWNLOAD_BYTES,
     client: httpx2.Client | None = None,
 ) -> Iterator[Path]:
-    """Give the path of a data set; what is not local lies in a temporary file until the end of the block.
+    """Yield the path of a data set. A source that is not local lies in a temporary file until the end of the block.
 
-    `client` is for those who restrict which addresses may be reached; it decides about redirects and timeouts too.
-    Raises FileDownloadError or FileTooLargeError.
+    A caller that restricts which addresses may be reached passes `client`, which then decides about redirects and
+    timeouts too. Raises FileDownloadError when the source cannot be fetched or decoded, and FileTooLargeError when it
+    has more than `max_bytes`.
     """
     text = os.fspath(source)
     if not is_remote(text):
@@ -52,7 +53,7 @@ def _decode_data_uri(uri: str, max_bytes: int) -> bytes:
         raise FileDownloadError(
             "The data: URI has no comma, and so no content; write data:application/zip;base64, before it."
         )
-    # Base64 and percent signs both only shrink: what is far too long is not decoded at all.
+    # Decoding shrinks Base64 to 3/4 and percent signs to 1/3, so a longer body is too large without being decoded.
     if len(body) > 3 * max_bytes:
         raise too_large(uri, max_bytes)
     content = unquote_to_bytes(body)
