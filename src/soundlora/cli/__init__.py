@@ -1,1 +1,1 @@
-"""The command line, a file a command group."""
+"""The command line. Each command group has its own file."""

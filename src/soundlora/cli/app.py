@@ -162,11 +162,11 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (DivergedError, 1),
     (Interrupted, 1),
 )
-"""What ends the command by whose fault: 2, the input is wrong; 1, anything else."""
+"""The exit code of each error: 2 when the input is wrong, 1 for anything else."""
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, else by `EXIT_CODES`."""
+    """Run the command line. It exits with 0 when all is done, else as `EXIT_CODES` says."""
     try:
         with wording(command_line_words):
             app()

@@ -26,7 +26,7 @@ def fetch(
     from soundlora.weights.fetch import fetch_base, fetch_text_encoder
     from soundlora.weights.fetched import fetched, gigabytes, is_hub_name
 
-    # Both before the first of some gigabytes.
+    # Both names are checked before gigabytes are fetched.
     if not (is_hub_name(name) or is_url(name)):
         raise InputError(f"{name!r} can't be fetched; give owner/name on the hub such as Lightricks/LTX-2.3, or a URL.")
     if text_encoder is not None and not is_hub_name(text_encoder):

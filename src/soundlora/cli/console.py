@@ -1,4 +1,4 @@
-"""What the command line prints: a live display in a terminal, plain lines elsewhere."""
+"""The command line prints with this module: a live display in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from soundlora.pipeline.train import TrainingResult
 
 _PLAIN_SECONDS = 5.0  # between plain lines of training
-_FETCH_SECONDS = 10.0  # between those of a fetch
+_FETCH_SECONDS = 10.0  # between plain lines of a fetch
 _TITLES = {
     "base": "Base",
     "clips": "Clips",
@@ -41,7 +41,7 @@ _TITLES = {
 
 
 class Display:
-    """Shows `Progress` news; a context manager and the callback itself."""
+    """Shows `Progress` news. It is a context manager, and is itself the callback."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
@@ -72,7 +72,7 @@ class Display:
             return
         title, text = _TITLES[news.stage], _figures(news)
         if self._bar is not None:
-            # A line stays for each stage that has something to say; the bar moves below them.
+            # Each stage with a message leaves a line, and the bar moves below these lines.
             if news.stage in ("clips", "previews", "done") and news.step == news.steps and news.message:
                 self._bar.print(f"[bold]{title}[/] {escape(news.message)}")
             self._bar.update(
@@ -90,6 +90,7 @@ class Display:
             print(line, flush=True)
 
     def note(self, text: str) -> None:
+        """Print a note that stays on the screen."""
         self.console.print(f"[yellow]Note:[/] {escape(text)}")
 
 
@@ -99,7 +100,7 @@ class TrainingConsole(Display):
         return self
 
     def summary(self, result: TrainingResult) -> None:
-        """Where everything is, what was skipped, and what to try next."""
+        """Print where the results are, what was skipped, and what to try next."""
         for clip in result.report.skipped:
             self.note(f"{clip.name} was skipped: {clip.reason}")
         for clip in result.report.kept:
@@ -109,7 +110,7 @@ class TrainingConsole(Display):
             self.note(warning)
         for sentence in result.fit.sentences:
             self.console.print(escape(sentence))
-        # Not a table, which would cut long paths at the edge of the terminal.
+        # A table would cut long paths at the edge of the terminal, so these are plain lines.
         lines = [("LoRA", str(result.lora)), ("config", str(result.config))]
         if result.preview is not None:
             lines.append(("preview", str(result.preview)))
@@ -121,7 +122,7 @@ class TrainingConsole(Display):
 
 
 class FetchDisplay:
-    """Bytes done and to do: a bar in a terminal, a line now and then elsewhere."""
+    """Shows the bytes of a fetch, with a bar in a terminal and a line every ten seconds elsewhere."""
 
     def __init__(self, name: str) -> None:
         self._name, self._last = name, 0.0
@@ -154,14 +155,14 @@ class FetchDisplay:
 
 @contextlib.contextmanager
 def spinner(text: str) -> Iterator[Display]:
-    """A display for a command of one stage."""
+    """Yield a display that already shows `text`, for a command of one stage."""
     with Display() as display:
         display(Progress("base", message=text))
         yield display
 
 
 def print_report(report: DatasetReport) -> None:
-    """A table of every clip with what was measured, below each its caption or the reason why it is skipped."""
+    """Print a table of every clip's measurements. Below each clip stands its caption, or why it is skipped."""
     console = Console(highlight=False, soft_wrap=True)
     rows = [_measurements(clip) for clip in report.clips]
     header = ("", "file", "length", "format", "peak", "loudness", "noise", "silence")
@@ -198,7 +199,7 @@ def _minutes(seconds: float) -> str:
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    # Names and formats start, figures end at the same column.
+    # Names and formats are aligned to the left, figures to the right.
     aligned = [
         cell.ljust(width) if number in (0, 1, 3) else cell.rjust(width)
         for number, (cell, width) in enumerate(zip(cells, widths, strict=True))

@@ -1,4 +1,4 @@
-"""What this machine has, and what would run on it."""
+"""The doctor says what this machine has and what would run on it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
 def examine() -> dict[str, Any]:
-    """Everything `soundlora doctor` knows, as plain values; memory and disk in bytes."""
+    """Return all findings of `soundlora doctor` as plain values. Memory and disk are in bytes."""
     device = pick_device()
     return {
         "soundlora": __version__,
@@ -47,7 +47,7 @@ def examine() -> dict[str, Any]:
 
 
 def print_findings(findings: dict[str, Any]) -> None:
-    """The findings as lines for people."""
+    """Print the findings of `examine` as lines for people."""
     f, cpu = findings, findings["cpu"]
     memory = f" · {f['memory'] / GIB:.0f} GiB memory" if f["memory"] else ""
     print(f"soundlora {f['soundlora']} · Python {f['python']} · torch {f['torch']} · {f['platform']}")
@@ -71,7 +71,7 @@ def print_findings(findings: dict[str, Any]) -> None:
 
 
 def _full_size(memory: int) -> str:
-    """What a training at rank 32 with clips of 5 s would make of a GPU with so many bytes."""
+    """Return a clause that says whether a GPU with `memory` bytes can train at rank 32 with clips of 5 s."""
     needed = []
     for quantization, flag in ((None, ""), ("int8", " with --quantize int8")):
         found, fits = fitting(LTX_2_3, Settings(quantize=quantization), memory, GEMMA_3_12B)
@@ -101,7 +101,7 @@ def _nano(device: torch.device) -> dict[str, Any]:
 
 
 def _step_milliseconds(base: Any, device: torch.device, tries: int = 8) -> float:
-    """Median of a few training steps of 5 s at rank 32, on noise."""
+    """Return the median time in milliseconds of a few training steps on 5 s of noise at rank 32."""
     from soundlora.lora.adapter import Adapter
     from soundlora.model.latents import training_latents
     from soundlora.training.trainer import Example, Trainer
@@ -118,7 +118,7 @@ def _step_milliseconds(base: Any, device: torch.device, tries: int = 8) -> float
         began = time.perf_counter()
         trainer.step(step)
         times.append(time.perf_counter() - began)
-    settled = sorted(times[tries // 2 :])  # by then a GPU has recorded the step
+    settled = sorted(times[tries // 2 :])  # A GPU has recorded the step by then.
     return settled[len(settled) // 2] * 1000
 
 

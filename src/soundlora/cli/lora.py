@@ -88,7 +88,7 @@ def resize(
     lora = read_lora(file)
     pairs, kept = resize_all(lora.pairs, rank)
     naming: WrittenNaming = "official"
-    if lora.naming != "peft" and lora.naming != "bare":  # under which none is written
+    if lora.naming != "peft" and lora.naming != "bare":  # Neither of these is ever written.
         naming = lora.naming
     metadata = lora.metadata | ({"rank": str(rank)} if "rank" in lora.metadata else {})
     with _writing(out, file):
@@ -152,7 +152,7 @@ def _facts(lora: Lora, base: str | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _writing(out: Path, *sources: Path) -> Iterator[None]:
-    """Refuses what can't be written, or is one of the files that are read."""
+    """Raise InputError when `out` can't be written, or is one of `sources`."""
     if not out.parent.is_dir():
         raise InputError(f"{out} can't be written: there is no folder {out.parent}.")
     if out.is_dir():

@@ -1,4 +1,4 @@
-"""`soundlora doctor --plan`: the GPU memory of a training, part by part, in every form of the base."""
+"""`soundlora doctor --plan` shows the GPU memory of a training, part by part, for every form of the base."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ _ROWS = {
 
 
 def plans(base: str, rank: int, seconds: float, clips: int, optimizer: str = "adamw") -> dict[str, Plan]:
-    """By form of the base and, with "again", with activations computed again.
+    """Return the plans by form of the base; a form with "again" computes activations again.
 
-    Raises InputError as `open_base` does, and for an optimizer that there is not.
+    `seconds` is the length of a clip, `clips` the batch size. Raises InputError as `open_base` does, and for an unknown
+    optimizer.
     """
     check_optimizer(optimizer)
     config, encoder = _sizes(base)
@@ -54,7 +55,7 @@ def plans(base: str, rank: int, seconds: float, clips: int, optimizer: str = "ad
 def print_plans(
     base: str, rank: int, seconds: float, clips: int, optimizer: str = "adamw", *, as_json: bool = False
 ) -> None:
-    """A row a part, a column a form; GiB, or with `as_json` bytes."""
+    """Print the plans as a table in GiB, with a row a part and a column a form, or with `as_json` in bytes."""
     found = plans(base, rank, seconds, clips, optimizer)
     if as_json:
         print(json.dumps({name: {row: getattr(p, row) for row in _ROWS} for name, p in found.items()}, indent=2))

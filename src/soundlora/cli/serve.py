@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from soundlora.server.store.keys import Keys
 
 SERVER_PACKAGES = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "obstore", "cryptography")
-"""What the extra `serve` brings: nothing but the server imports it."""
+"""The extra `serve` installs these packages."""
 
 DataDirOption = Annotated[
     Path | None, typer.Option(help="Folder of database, files and runs. [default: soundlora-data]")
@@ -101,8 +101,8 @@ def serve(
 
 
 def need_server() -> None:
-    """Raises InputError when packages of the extra `serve` are missing."""
-    # Looked for and not imported: only some of them are used by every command.
+    """Raise InputError when packages of the extra `serve` are missing."""
+    # The packages are only looked for, because no command needs to import all of them.
     missing = [name for name in SERVER_PACKAGES if find_spec(name) is None]
     if missing:
         found = f"The server is not installed ({', '.join(missing)} missing)"
@@ -116,7 +116,7 @@ def settings_of(**given: Any) -> Settings:
 
 
 def _door(settings: Settings, keys: Keys) -> str:
-    """Who may come in, in words. Raises InputError when that would be everybody, and nobody has said so."""
+    """Return in words who may use the server. Raises InputError when that is everybody without --allow-anonymous."""
     found = keys.list()
     valid = sum(key.revoked_at is None for key in found)
     if found:
@@ -132,7 +132,7 @@ def _door(settings: Settings, keys: Keys) -> str:
 
 
 def _missing(base: str) -> str:
-    """What the first run will have to do about the base; a note for the first lines."""
+    """Return a note when the first run has to fetch the base, else "". Raises InputError when there is no such base."""
     from soundlora.net.addresses import is_url
     from soundlora.weights.fetched import fetched, is_hub_name
 

@@ -1,4 +1,4 @@
-"""soundlora train. Its flags are the settings of `TrainingOptions`, one each."""
+"""soundlora train. Each of its flags is a setting of `TrainingOptions`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def train(**flags: Any) -> None:
     from soundlora.pipeline.train import run_training
     from soundlora.training.workers import Workers
 
-    # Of the processes that torchrun starts only the first one speaks.
+    # torchrun starts several processes. Only the first one prints.
     with TrainingConsole() if Workers.from_environment().first else nullcontext() as console:
         result = run_training(options(console))
     if console is not None:
@@ -38,7 +38,10 @@ def train(**flags: Any) -> None:
 
 
 def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:
-    """What the flags ask for, in the endpoint's ranges; it takes who is told of the progress. Raises InputError."""
+    """Return a function that makes the options of the flags; its argument receives the progress.
+
+    Raises InputError when a flag is outside the endpoint's range, and when flags contradict each other or are missing.
+    """
     request: Path | None = given.pop("request", None)
     out = given.pop("out", None)
     hosted = {name: value for name, value in given.items() if SETTINGS[name].hosted}
@@ -55,7 +58,7 @@ def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:
         if "validation_prompts" in hosted:
             fields["validation"] = [{"prompt": prompt} for prompt in hosted["validation_prompts"]]
         else:
-            own["validation_prompts"] = None  # the first caption is previewed; a request is taken at its word
+            own["validation_prompts"] = None  # None previews the first caption; a request without prompts has none.
         parsed = parse_request(
             fields, {known.hosted: setting(name) for name, known in SETTINGS.items() if known.hosted}
         )
@@ -73,7 +76,7 @@ def _read_request(path: Path) -> dict[str, Any]:
         raise InputError(f"The request {path} is not JSON: {error}.") from None
     if not isinstance(value, dict):
         raise InputError(f"The request {path} must be a JSON object with field names such as training_data_url.")
-    # A path in the file is meant from where the file lies.
+    # A relative path in the file starts at the file's folder.
     data = value.get("training_data_url")
     if isinstance(data, str) and data and not is_remote(data):
         value["training_data_url"] = os.path.join(path.parent, os.path.expanduser(data))
@@ -81,7 +84,7 @@ def _read_request(path: Path) -> dict[str, Any]:
 
 
 def parameter(name: str) -> inspect.Parameter:
-    """The setting as typer understands it: None where it is not given."""
+    """Return the setting as a parameter for typer. Its value is None where the flag is not given."""
     known, kind, default = SETTINGS[name], kind_of(name), default_of(name)
     given = "" if isinstance(default, bool) or default in (None, MISSING, "", ()) else _short(default)
     words = known.unset or given
@@ -90,7 +93,7 @@ def parameter(name: str) -> inspect.Parameter:
         return _parameter(name, str | None, typer.Argument(help=help))
     flag = command_line_words(name, None)
     if kind is bool:
-        # What is on by default can be switched off, and what the machine decides, too.
+        # A setting that is on by default, or that the machine decides, can be switched off.
         off = "" if default is False else f"/--no-{flag.removeprefix('--')}"
         return _parameter(name, bool | None, typer.Option(f"{flag}{off}", help=help))
     if get_origin(kind) is Sequence:
@@ -102,7 +105,7 @@ def parameter(name: str) -> inspect.Parameter:
 
 
 def _short(value: object) -> str:
-    """5 for 5.0, 0.0002 for 2e-4."""
+    """Return a number in its short form: 5 for 5.0, 0.0002 for 2e-4."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
