@@ -1,1 +1,1 @@
-"""What serves: the table of requests, the processes that do the work, the routes."""
+"""The server: the table of requests, the processes that do the work, and the routes."""

@@ -1,4 +1,4 @@
-"""What the server offers: the endpoints, their inputs and outputs, and their prices."""
+"""The server offers these endpoints, with their inputs, outputs and prices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SUMMARY_CHARACTERS = 1000
 
 
 def _training_input() -> type[TrainingRequest]:
-    """The hosted request, and after its fields our own: the settings that clients may use beside them."""
+    """Return the hosted request with our own fields after it. They are further settings that clients may use."""
     extras: dict[str, Any] = {
         name: (kind_of(name), Field(default_of(name), ge=known.least, le=known.most, description=known.help))
         for name, known in SETTINGS.items()
@@ -37,8 +37,8 @@ TrainingInput = _training_input()
 class Endpoint:
     """One endpoint. `units(request, succeeded)` are billed at `unit_price` dollars each.
 
-    work: what a worker does for its requests. summary: what a search through the history finds, from the input as it
-    was sent.
+    `work` names what a worker does for its requests. `summary` makes the text that a search through the history looks
+    at, from the input as it was sent.
     """
 
     id: str
@@ -54,12 +54,12 @@ class Endpoint:
 
     @property
     def app(self) -> str:
-        """Owner and alias: both official clients ask for requests by these alone."""
+        """The owner and the alias, by which alone both official clients ask for requests."""
         return "/".join(self.id.split("/")[:2])
 
 
 def endpoints(settings: Settings) -> dict[str, Endpoint]:
-    """All endpoints by id."""
+    """Return all endpoints by id."""
 
     def generation(id: str, title: str) -> Endpoint:
         return Endpoint(
@@ -95,7 +95,7 @@ def endpoints(settings: Settings) -> dict[str, Endpoint]:
 
 
 def unit_prices(settings: Settings) -> dict[str, int]:
-    """Billionths of a dollar for a unit of each endpoint, as the ledger counts."""
+    """Return the price of a unit of each endpoint in billionths of a dollar, as the ledger counts."""
     return {endpoint.id: round(endpoint.unit_price * 1e9) for endpoint in endpoints(settings).values()}
 
 
@@ -109,7 +109,7 @@ def _generation_summary(payload: Any) -> str:
 
 
 def _text(payload: Any, name: str) -> str:
-    """A field that is text, whatever else the client may have sent; data: URIs say nothing to a reader."""
+    """Return a field if it is text, else "". A data: URI becomes "", too, because it says nothing to a reader."""
     value = payload.get(name) if isinstance(payload, dict) else None
     return value if isinstance(value, str) and not value.startswith("data:") else ""
 
@@ -120,6 +120,6 @@ def _texts(payload: Any, list_name: str, name: str) -> list[str]:
 
 
 def _joined(*parts: str) -> str:
-    """One line that every database takes: no NUL, no half of a surrogate pair."""
+    """Join the parts to one line that every database takes: without NUL and lone surrogates."""
     text = " ".join(part for part in parts if part)[:_SUMMARY_CHARACTERS]
     return text.encode(errors="replace").decode().replace("\0", "")

@@ -1,4 +1,4 @@
-"""What the server and its workers are told: where data lies, who may come in, what is allowed."""
+"""The settings tell the server and its workers where data lies, who may use the server, and what is allowed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ _PREFIX = "SOUNDLORA_"
 
 @dataclass(frozen=True)
 class Settings:
-    """Every setting, and its environment variable: `SOUNDLORA_` and the name in capitals.
+    """All settings. The environment variable of each is `SOUNDLORA_` and its name in capitals.
 
-    data_dir: run folders, and by default the database and the files.
-    database_url: SQLAlchemy's; "" is an SQLite file in `data_dir`.
-    storage_url: where results and uploads go, a folder or s3://bucket/prefix; "" is a folder in `data_dir`.
-    public_url: how clients reach the server, such as https://sound.example; "" takes it from each request.
-    allow_anonymous: without any key, let everybody in, from other machines too.
-    price_per_step: dollars; 0 is "free on this machine".
-    slots: runs at a time; 0 is one a GPU, or one on the CPU.
-    max_run_seconds: a run is stopped after that, with a checkpoint.
-    max_queue, max_queue_per_key: waiting requests, 0 is without limit.
-    lease_seconds: a run whose worker is silent for so long is given to another one.
+    data_dir: the folder of run folders, and by default of the database and the files.
+    database_url: the database's URL in SQLAlchemy's form; "" is an SQLite file in `data_dir`.
+    storage_url: the place of results and uploads, a folder or s3://bucket/prefix; "" is a folder in `data_dir`.
+    public_url: the address at which clients reach the server, such as https://sound.example; "" takes it from each
+        request.
+    allow_anonymous: whether everybody may use the server while it has no keys, from other machines too.
+    price_per_step: the price in US dollars; 0 is "free on this machine".
+    slots: the number of runs at a time; 0 is one a GPU, or one on the CPU.
+    max_run_seconds: the time after which a run is stopped with a checkpoint.
+    max_queue, max_queue_per_key: the number of requests that may wait; 0 is without limit.
+    lease_seconds: the silence of a worker after which its run is given to another one.
     private_hosts: names, addresses or networks that users' URLs may lead to although they are not public; "*" is all.
     trusted_proxies: addresses or networks of reverse proxies whose X-Forwarded-Host and -Proto tell how clients reach
     the server; none is trusted by itself, and none decides who is let in.
@@ -67,7 +68,7 @@ class Settings:
 
     @property
     def runs(self) -> Path:
-        """Run folders, one a request."""
+        """The folder of the run folders, of which each request has one."""
         return self.data_dir.absolute() / "runs"
 
     @property
@@ -77,7 +78,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, **given: Any) -> Settings:
-        """What is `given` and not None counts before the environment. Raises InputError for a value that can't be."""
+        """Return the settings of the environment. Values in `given` that are not None come before it.
+
+        Raises InputError for an impossible value.
+        """
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             text = environment.get(_PREFIX + field.name.upper())

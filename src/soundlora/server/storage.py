@@ -1,6 +1,6 @@
-"""Files of the server: a local folder or S3, behind one API. A file is there whole or not at all.
+"""The storage keeps the server's files in a local folder or S3, behind one API. A file is there whole or not at all.
 
-Keys are names with slashes, such as files/1f0c/lora.safetensors. Nothing is ever held in memory whole.
+Keys are names with slashes, such as files/1f0c/lora.safetensors. No file is ever held in memory whole.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
 PIECE_BYTES = 1024**2
-"""Of what is read; a slow reader holds a few of them."""
+"""The bytes of a piece that is read. A slow reader holds a few pieces."""
 _PART_BYTES = 8 * 1024**2
-"""Of what goes to S3, whose parts number 10,000 at most: enough for 80 GB."""
+"""The bytes of a part that goes to S3. S3 takes 10,000 parts at most, so this is enough for 80 GB."""
 _PARTS_AT_A_TIME = 4
 _STALE_SECONDS = 24 * 3600
 
 
 class StorageError(RuntimeError):
-    """The storage can't be reached, or it refuses."""
+    """The storage can't be reached, or it refuses a call."""
 
 
 class Storage:
-    """Safe to share between threads. Every method raises StorageError when the storage fails."""
+    """One storage, which threads may share. Every method raises StorageError when the storage fails."""
 
     def __init__(self, url: str, environment: Mapping[str, str] = os.environ) -> None:
-        """`url`: a folder, made when it is missing, or s3://bucket/prefix.
+        """Open the storage at `url`, which is a folder or s3://bucket/prefix. A missing folder is made.
 
         S3 takes credentials, region and endpoint from the usual variables, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
-        AWS_REGION, AWS_ENDPOINT_URL. Raises InputError when `url` can't be used; nothing is connected yet.
+        AWS_REGION and AWS_ENDPOINT_URL. Nothing is connected yet. Raises InputError when `url` can't be used.
         """
         self.url = url
         self._folder: Path | None = None
@@ -58,24 +58,24 @@ class Storage:
         if parts.scheme != "s3" or not parts.netloc:
             raise InputError(f"Files can't be kept in {url}; name a folder, or write s3://bucket/prefix.")
         endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL", "")
-        # Reads of large files take longer than the default of 30 seconds.
+        # Reading a large file takes longer than the default of 30 seconds.
         client: ClientConfig = {"allow_http": endpoint.startswith("http://"), "timeout": "1h"}
         self._store = S3Store(parts.netloc, prefix=parts.path.strip("/") or None, client_options=client)
 
     def put(self, key: str, source: Path | bytes | Iterable[bytes]) -> None:
-        """Write an object; what was there before is replaced. An error of `source` leaves nothing behind."""
+        """Write an object and replace an earlier one of this key. An error of `source` leaves nothing behind."""
         with self._writing(key):
             obstore.put(self._store, key, source, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_A_TIME)
             self._settle(key)
 
     async def put_async(self, key: str, source: AsyncIterator[bytes]) -> None:
-        """As `put`, from what arrives piece by piece. Being cancelled leaves nothing behind either."""
+        """Write an object as `put` does, from pieces as they arrive. A cancelled call leaves nothing behind either."""
         with self._writing(key):
             await obstore.put_async(self._store, key, source, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_A_TIME)
             await asyncio.to_thread(self._settle, key)
 
     def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Bytes from `start` to before `end`. Raises FileNotFoundError, before the first piece is asked for."""
+        """Return the bytes from `start` up to `end` in pieces. FileNotFoundError is raised before the first piece."""
         with _errors():
             if end is None:
                 found = obstore.get(self._store, key, options={"range": {"offset": start}} if start else None)
@@ -86,30 +86,30 @@ class Storage:
             return _pieces(found)
 
     def size(self, key: str) -> int:
-        """In bytes. Raises FileNotFoundError."""
+        """Return the size of an object in bytes. Raises FileNotFoundError when there is none."""
         with _errors():
             return int(obstore.head(self._store, key)["size"])
 
     def copy_to(self, key: str, path: Path) -> None:
-        """Write an object into the file `path`. Raises FileNotFoundError."""
+        """Write an object into the file `path`. Raises FileNotFoundError when there is none."""
         pieces = self.stream(key)
         with path.open("wb") as file:
             for piece in pieces:
                 file.write(piece)
 
     def delete(self, key: str) -> None:
-        """What is not there is as good as deleted."""
+        """Delete an object. A missing object is no error."""
         with _errors(), contextlib.suppress(FileNotFoundError):
             obstore.delete(self._store, key)
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """(key, bytes) of all objects below the folder `prefix`, in no particular order."""
+        """Yield (key, bytes) of all objects below the folder `prefix`, in no particular order."""
         with _errors():
             for found in obstore.list(self._store, prefix):
                 yield from ((each["path"], each["size"]) for each in found)
 
     def check(self) -> None:
-        """Write, read and delete a small object. Raises InputError that says what S3 or the folder answered."""
+        """Write, read and delete a small object. Raises InputError with the answer of S3 or the folder."""
         key, content = f"checks/{os.getpid()}", b"soundlora"
         try:
             self.put(key, content)
@@ -121,7 +121,7 @@ class Storage:
             raise InputError(f"{self.url} gives back other bytes than were written; name another storage.")
 
     def sweep(self) -> None:
-        """Remove what a killed process left of files it was writing; S3 needs a rule of the bucket for that."""
+        """Remove unfinished files of killed processes from a folder. On S3 a rule of the bucket does that."""
         if self._folder is None:
             return
         for path in self._folder.rglob("*#*"):
@@ -141,7 +141,7 @@ class Storage:
             raise
 
     def _settle(self, key: str) -> None:
-        """Make sure that a power cut doesn't take a file that the database will speak of."""
+        """Sync a file to the disk. The database will refer to it, so a power cut must not take it."""
         if self._folder is None:
             return
         path = self._folder / key
@@ -174,5 +174,5 @@ def _remove_empty(folder: Path, root: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Its first line: below follow the library's own structures."""
+    """Return the error's first line. The others show the library's own structures."""
     return str(error).splitlines()[0].strip()

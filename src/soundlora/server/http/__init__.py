@@ -1,1 +1,1 @@
-"""The routes of the server, a file a concept."""
+"""The routes of the server. Each concept has its own file."""

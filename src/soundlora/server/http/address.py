@@ -1,4 +1,4 @@
-"""The address at which a client reaches this server, from which all URLs in answers are built."""
+"""All URLs in answers start with the address at which the client reaches this server."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from soundlora.server.http.headers import outside_url
 
 
 def base_url(request: Request) -> str:
-    """Such as http://127.0.0.1:8420: the settings' public_url, else what this client used."""
+    """Return the settings' public_url, else the address that this client used, such as http://127.0.0.1:8420."""
     return service_of(request).settings.public_url.rstrip("/") or outside_url(request.scope)
 
 
 def absolute(value: Any, base: str) -> Any:
-    """A result in which the server's own files are named by whole addresses, wherever they stand in it."""
+    """Return the result with `base` before the URL of every file of this server, at any depth."""
     if isinstance(value, dict):
         return {
             name: base + inner

@@ -1,4 +1,4 @@
-"""The server: its parts put together, and what it does beside answering."""
+"""The server's parts are put together here. It also sweeps old files while it answers."""
 
 from __future__ import annotations
 
@@ -54,19 +54,20 @@ _IN_ORDER = (
     runs,
     inspection,
     page,
-    # Last: their paths begin with the name of an endpoint, which could be anything.
+    # These come last, because their paths begin with the name of an endpoint, which could be anything.
     status,
     queue,
 )
 _SWEEP_SECONDS = 300.0
 _RESULT_SECONDS = 3600.0
-"""How long the result of a request that is not to be kept can be fetched."""
+"""The result of a request that is not kept can be fetched for this long."""
 
 
 def create_app(settings: Settings, *, database: Database | None = None, executor: bool = True) -> FastAPI:
-    """The server as an ASGI app; `app.state.service` is its Service. The tables are brought up to date at once.
+    """Return the server as an ASGI app, whose `app.state.service` is the Service. The tables are migrated at once.
 
-    executor: run the requests too, in processes of this machine. Raises InputError for settings that can't be used.
+    With `executor` the server also runs the requests, in processes of this machine. Raises InputError for settings that
+    can't be used.
     """
     service = _service(settings, database or Database(settings.database), executor)
     sender = webhooks.Webhooks(settings, service.database)
@@ -119,11 +120,11 @@ def _service(settings: Settings, database: Database, executor: bool) -> Service:
 
 
 async def _sweep_again_and_again(service: Service) -> None:
-    """Remove the files whose time is over, and the payloads that nobody wanted kept."""
+    """Remove expired files, and the payloads of requests that are not kept."""
     while True:
         try:
             await asyncio.to_thread(service.files.sweep)
             await asyncio.to_thread(service.requests.forget_unkept, time.time() - _RESULT_SECONDS)
-        except Exception as error:  # a storage that is away for a while must not end the sweeping
+        except Exception as error:  # The storage may be away for a while. The sweeping must go on.
             print(f"soundlora: files could not be swept: {error}", file=sys.stderr, flush=True)
         await asyncio.sleep(_SWEEP_SECONDS)

@@ -1,4 +1,4 @@
-"""Who asks: the holder of a key, or anybody on this machine where no key was ever made."""
+"""A caller is the holder of a key, or anybody on this machine where no key was ever made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from soundlora.server.settings import Settings
 from soundlora.server.store.keys import Key, Keys, hash_of
 
 _FRESH_SECONDS = 1.0
-"""A key that was revoked elsewhere may come in for so long."""
+"""Another process may have revoked a key. The key still works for up to this long."""
 
 
 NO_KEYS = (
@@ -28,7 +28,7 @@ NO_KEYS = (
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose requests and files are meant. key_id is "" for everybody on a server without keys."""
+    """The owner of requests and files. `key_id` is "" for everybody on a server without keys."""
 
     key_id: str
     name: str
@@ -36,7 +36,7 @@ class Caller:
 
 
 class Authenticator:
-    """Knows the keys; the table is asked once a second at most."""
+    """Tells callers by their keys. It reads the table of keys once a second at most."""
 
     def __init__(self, keys: Keys, settings: Settings) -> None:
         self._keys, self._settings = keys, settings
@@ -46,7 +46,7 @@ class Authenticator:
         self._reading: asyncio.Task[None] | None = None
 
     async def caller(self, request: Request) -> Caller:
-        """Raises HTTPException 401 or 403."""
+        """Return who sent the request. Raises HTTPException 401 or 403 for somebody who may not use the server."""
         await self._refresh()
         authorization = header(request.scope, "authorization")
         if self._by_hash:
@@ -54,20 +54,20 @@ class Authenticator:
         return Caller("", "anonymous")  # `turns_away` has let only those in who may
 
     async def welcomes(self, key_id: str) -> bool:
-        """Whether what was given out to the holder of a key, or to anybody while there was none, is still good."""
+        """Return whether a token of this `key_id` is still good. One without a key is good until a key is made."""
         await self._refresh()
         keys = self._by_hash.values()
         return any(key.id == key_id and key.revoked_at is None for key in keys) if keys else key_id == ""
 
     async def _refresh(self) -> None:
-        wanted = time.monotonic() - _FRESH_SECONDS  # of now: a slow table must not be asked for ever
+        wanted = time.monotonic() - _FRESH_SECONDS  # A moving limit would ask a slow table for ever.
         while self._read_at <= wanted:
             if self._reading is None or self._reading.done():
                 self._reading = asyncio.ensure_future(asyncio.to_thread(self._read))
             await asyncio.shield(self._reading)
 
     def _read(self) -> None:
-        # Revoked keys count too: revoking the last one must not open the door to everybody.
+        # Revoked keys count too. Revoking the last key must not let everybody in.
         started = time.monotonic()
         self._by_hash = {key.hash: key for key in self._keys.list()}
         self._read_at = started

@@ -1,4 +1,4 @@
-"""What it cost: bills and usage below /v1, each caller's own."""
+"""These routes below /v1 return each caller's own bills and usage."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def billing_events(
     end: End = None,
     request_id: uuid.UUID | None = None,
 ) -> BillingEvents:
-    """One a completed request, the last first; those that failed cost nothing and are there all the same."""
+    """Return one event for each completed request, the latest first. Failed requests cost nothing, but are listed."""
     page = History(service_of(request).database).bills(
         caller.key_id,
         limit=limit,
@@ -110,7 +110,7 @@ def usage(
     timeframe: Literal["hour", "day", "week", "month"] = "day",
     expand: Annotated[list[Literal["time_series", "summary"]] | None, Query()] = None,
 ) -> Usage:
-    """Units and costs by endpoint and stretch of time, in UTC; of the last 30 days unless `start` is given."""
+    """Return units and costs by endpoint and period, in UTC. The last 30 days are covered unless `start` is given."""
     service = service_of(request)
     until = seconds_of(end) or time.time()
     since = until - _USAGE_DAYS * DAY if start is None else seconds_of(start)
@@ -149,7 +149,7 @@ def _event(bill: Bill) -> BillingEvent:
 
 
 def _sums(service: Service, uses: list[Use]) -> list[UsageResult]:
-    """One a endpoint."""
+    """Return one sum for each endpoint."""
     sums: dict[str, list[int]] = {}
     for use in uses:
         before = sums.get(use.endpoint, [0, 0, 0])
@@ -167,7 +167,10 @@ def _sums(service: Service, uses: list[Use]) -> list[UsageResult]:
 
 
 def _beginning(start: int, timeframe: str) -> datetime:
-    """Of the hour, day, week (a Monday) or month that the hour or day at `start` is in."""
+    """Return the beginning of the period that holds the hour or day at `start`, in seconds since 1970.
+
+    Weeks begin on Mondays.
+    """
     at = time_of(start)
     if timeframe == "week":
         return at - timedelta(days=at.weekday())

@@ -1,4 +1,4 @@
-"""What routes ask for: the server's own state, and who calls."""
+"""Routes get the server's state and their caller through these dependencies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def service_of(request: Request) -> Service:
 
 
 async def caller(request: Request) -> Caller:
-    """The caller of a route, as a dependency or called by itself. Raises HTTPException 401 or 403."""
+    """Return the caller of a route, as a dependency or by a direct call. Raises HTTPException 401 or 403."""
     return await service_of(request).authenticator.caller(request)
 
 

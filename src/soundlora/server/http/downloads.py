@@ -1,4 +1,4 @@
-"""Files go out: whole or a range of bytes, to whoever knows their random address."""
+"""Whoever knows the random address of a file can download it, whole or a range of its bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from soundlora.server.store.files import FileRow
 router = APIRouter()
 
 _KEPT_SECONDS = 3600
-# A file must never act as a page of this server, whatever its owner called it.
+# A file must never act as a page of this server, whatever type its owner gave it.
 _HARMLESS = re.compile(
     r"(audio|video)/[\w.+-]+|image/(png|jpeg|gif|webp|avif)|text/plain|application/(json|zip|gzip|octet-stream)"
 )
@@ -27,7 +27,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 @router.api_route("/files/{file_id}/{name}", methods=["GET", "HEAD"], include_in_schema=False)
 async def download(request: Request, file_id: str, name: str) -> Response:
-    """The id alone counts; the name is for people. Single ranges are answered, several at once as the whole file."""
+    """Send a file. Only the id counts; the name is for people. A call for several ranges gets the whole file."""
     service = service_of(request)
     row = await asyncio.to_thread(service.files.find, file_id)
     if row is None or row.size is None:
@@ -67,7 +67,7 @@ def _headers(row: FileRow) -> dict[str, str]:
     return {
         "Content-Type": kind + ("; charset=utf-8" if kind == "text/plain" else ""),
         "Content-Disposition": f"{place}; filename*=UTF-8''{quote(row.name, safe='')}",
-        # What an address leads to never changes, so its id names the version to the byte.
+        # The content at an address never changes, so the id identifies the version to the byte.
         "ETag": f'"{row.id}"',
         "Last-Modified": formatdate(row.created_at, usegmt=True),
         "Accept-Ranges": "bytes",
@@ -80,17 +80,20 @@ def _headers(row: FileRow) -> dict[str, str]:
 
 
 def _versions(headers: dict[str, str]) -> tuple[str, str]:
-    """What a client may hold the file's version to be."""
+    """Return the values by which a client may know this version of the file."""
     return headers["ETag"], headers["Last-Modified"]
 
 
 def _names(tags: str, tag: str) -> bool:
-    """Whether an If-None-Match names the version."""
+    """Return whether an If-None-Match header names the version."""
     return any(each.strip().removeprefix("W/") in (tag, "*") for each in tags.split(","))
 
 
 def _range(text: str, size: int) -> tuple[int, int] | None:
-    """(start, end) in bytes, empty when nothing of it is in the file; None when it is no single range."""
+    """Return (start, end) in bytes, or None when the header is not a single range.
+
+    The range is empty when none of it lies within the file.
+    """
     match = _RANGE.fullmatch(text.replace(" ", ""))
     if match is None or match[0] == "bytes=-":
         return None

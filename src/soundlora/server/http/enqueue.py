@@ -1,4 +1,4 @@
-"""The one door into the queue: every request goes through it, a submit as well as a run that goes on."""
+"""Every request enters the queue through one function: a submit as well as a run that goes on."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ async def enqueue(
     *,
     goes_on: QueuedRequest | None = None,
 ) -> tuple[QueuedRequest, int]:
-    """The accepted request, and how many wait before it. One whose input is wrong has ended with its 422 already.
+    """Return the accepted request and how many wait before it. A request with wrong input has already ended with 422.
 
-    goes_on: the run that the new request continues. Its folder passes over, unless the new request ends at once.
-    Raises Refusal 429 where a limit is reached, FileNotFoundError where the folder of `goes_on` is not here any more.
+    `goes_on` is the run that the new request continues. Its folder moves to the new request, unless that ends at once.
+    Raises Refusal 429 when a limit is reached, and FileNotFoundError when the folder of `goes_on` no longer exists.
     """
     accepted, ahead = await asyncio.to_thread(_join, service, endpoint, payload, asker, wishes, goes_on)
     service.status_cache.changed(accepted.id)
@@ -45,9 +45,9 @@ async def enqueue(
 
 
 def wishes_of(first: QueuedRequest) -> Wishes:
-    """How a request was to be treated, for the one that goes on with its run.
+    """Return the wishes of a request for the one that goes on with its run.
 
-    Its deadline is not among them: the run was to begin by then, and it did.
+    The deadline is left out: the run had to begin by then, and it did.
     """
     return Wishes(
         base_url=first.base_url,
@@ -81,7 +81,7 @@ def _join(
     with service.submitting:
         if outcome is None:
             _keep_limits(service, endpoint, asker, wishes)
-        # The folder first: a worker may take the request as soon as it is written.
+        # A worker may take the request as soon as it is written, so the folder comes first.
         with folder:
             accepted = service.requests.submit(
                 endpoint.id,
@@ -102,7 +102,7 @@ def _join(
 
 
 def _keep_limits(service: Service, endpoint: Endpoint, asker: Caller, wishes: Wishes) -> None:
-    """429 is for what passes by itself: the clients try again."""
+    """Raise Refusal 429 when a limit is reached. Clients try again after a 429, because it passes by itself."""
     requests, settings = service.requests, service.settings
     if wishes.max_queue_length is not None:
         waiting = requests.count_queued(endpoint=endpoint.id)

@@ -1,4 +1,4 @@
-"""What goes wrong before there is a request, in the shapes that the official clients read."""
+"""Errors that occur before a request exists have the shapes that the official clients read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from soundlora.server.work.outcomes import clean, details
 
 
 class Refusal(Exception):  # noqa: N818
-    """The server does not take what was sent. Flat body, `error_type` in the header too."""
+    """The server refuses a call. The answer has a flat body, and its `error_type` stands in a header too."""
 
     def __init__(self, status_code: int, error_type: str, sentence: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(sentence)
@@ -27,7 +27,10 @@ class Refusal(Exception):  # noqa: N818
 
 
 def flat(status_code: int, error_type: str, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The shape of infrastructure errors. One of 500 and above names a request, lest clients take it for a proxy's."""
+    """Return an infrastructure error in its shape.
+
+    Clients would take an error of 500 or above for a proxy's if it named no request, so it gets a random id.
+    """
     sent = {"X-Fal-Error-Type": error_type, "X-Fal-Retryable": "true" if status_code >= 500 else "false"}
     if status_code >= 500:
         sent["x-fal-request-id"] = str(uuid.uuid4())
@@ -37,7 +40,7 @@ def flat(status_code: int, error_type: str, sentence: str, headers: dict[str, st
 
 
 def install(app: FastAPI) -> None:
-    """Have the app answer all errors in these shapes."""
+    """Make the app answer all errors in these shapes."""
 
     @app.exception_handler(Refusal)
     async def _refused(request: Request, error: Refusal) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""Headers of a call, and what they say of how the client reached this server."""
+"""The headers of a call tell how the client reached this server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.types import Scope
 
 _FORWARDING = (b"forwarded", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port", b"x-forwarded-prefix")
 _OUTSIDE = "soundlora.outside"
-"""Where the door keeps the address of a request that it sends on inside."""
+"""EdgeMiddleware keeps the client's address of the server under this key of the scope."""
 
 
 def outside_url(scope: Scope) -> str:
@@ -22,7 +22,7 @@ def outside_url(scope: Scope) -> str:
 
 
 def remember_outside(scope: Scope) -> None:
-    """Keep the address before the scope is changed."""
+    """Keep the client's address of the server before the scope is changed."""
     scope[_OUTSIDE] = outside_url(scope)
 
 

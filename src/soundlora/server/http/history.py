@@ -1,4 +1,4 @@
-"""What was done: the history of requests below /v1, each caller's own."""
+"""These routes below /v1 return each caller's own history of requests."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def by_endpoint(
     expand: Expand = None,
     sort_by: Literal["ended_at", "duration"] = "ended_at",
 ) -> RequestItems:
-    """Completed requests, the last first, or the longest. `start` and `end` are about when they ended."""
+    """Return completed requests, the latest or the longest first. `start` and `end` limit when they ended."""
     ids = known(request, endpoint_ids)
     if not ids:
         raise HTTPException(400, "endpoint_id is missing, but it is required.")
@@ -115,14 +115,14 @@ def search(
     status: Status = None,
     expand: Expand = None,
 ) -> RequestItems:
-    """Requests by their text or the beginning of their id, the latest first; those that wait and run too.
+    """Find requests by their text or the beginning of their id, the latest first.
 
-    `start` and `end` are about when they were sent.
+    Waiting and running requests are included. `start` and `end` limit when they were sent.
     """
     service = service_of(request)
     page = History(service.database).search(
         caller.key_id,
-        query.replace("\0", ""),  # Postgres takes no text with it
+        query.replace("\0", ""),  # Postgres refuses text with a NUL.
         limit=limit,
         cursor=cursor,
         endpoints=known(request, endpoint_ids),
@@ -136,9 +136,10 @@ def search(
 
 @router.delete("/models/requests/{request_id}/payloads")
 def delete_payloads(request: Request, caller: Asks, request_id: uuid.UUID) -> Deletions:
-    """Forget input, result, log and files of a completed request; what it cost stays.
+    """Delete input, result, log and files of a completed request. Its cost stays in the ledger.
 
-    When a file can't be deleted its `exception` says why and nothing is forgotten yet: ask again.
+    When a file can't be deleted, its `exception` says why. Input, result and log stay then, and the call can be
+    repeated.
     """
     service = service_of(request)
     found = service.requests.find(str(request_id))

@@ -1,7 +1,7 @@
-"""What training would make of a data set, asked before it is trained on; and what this machine can do.
+"""These routes inspect a data set before training, and examine the machine.
 
-Both are found out by processes of their own: clips of strangers are decoded where a crash or a flood of memory can't
-take the server along, and the machine is examined with torch, which the server never loads.
+Each runs in a process of its own. A crash or a flood of memory while decoding a stranger's clips can't take the server
+along, and the examination loads torch, which the server never does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from soundlora.server.work.outcomes import outcome_of
 from soundlora.wording import wording
 
 _MOST_SECONDS = 300.0
-"""For one data set; a run takes as long as it needs."""
+"""The limit for one data set. Training itself may take as long as it needs for it."""
 _AT_A_TIME = 2
 _LOOK_SECONDS = 0.2
 
@@ -40,9 +40,9 @@ _places = asyncio.Semaphore(_AT_A_TIME)
 
 @router.post("/datasets/inspect")
 async def inspect(request: Request) -> Response:
-    """The report of a data set. Takes the fields of a training request that concern it, and errs as a training does.
+    """Return the report of a data set. It takes the fields of a training request, and has the same errors.
 
-    Adds to the report `refusal`: why training would refuse the set as a whole, or null.
+    `refusal` in the report says why training would refuse the set as a whole, or is null.
     """
     service = service_of(request)
     await caller(request)
@@ -59,7 +59,7 @@ async def inspect(request: Request) -> Response:
 
 @router.get("/machine")
 async def machine(request: Request, asker: Asks) -> dict[str, Any]:
-    """What `soundlora doctor` finds here, and the base of the server's runs. Examined once; it takes seconds."""
+    """Return the findings of `soundlora doctor`, and the base of the server's runs. The first call takes seconds."""
     app, service = request.app, service_of(request)
     if not hasattr(app.state, "machine"):
         command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "doctor", "--json"]
@@ -93,14 +93,14 @@ async def _inspect(service: Service, wanted: TrainingRequest) -> tuple[int, Any]
     body = answer["body"]
     if isinstance(body.get("detail"), list):
         for entry in body["detail"]:
-            entry.pop("input", None)  # the place of a copy on the server
+            entry.pop("input", None)  # It is the path of a copy on the server.
     return answer["status"], body
 
 
 async def _answer(service: Service, command: list[str], text: str = "") -> Any:
-    """The JSON that a process prints. It is killed when its time is over, and when the server stops.
+    """Return the JSON that a process prints. The process is killed when its time is over or the server stops.
 
-    Raises TimeoutError, and ValueError when it printed none.
+    Raises TimeoutError then, and ValueError when the process prints no JSON.
     """
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
@@ -119,7 +119,7 @@ async def _answer(service: Service, command: list[str], text: str = "") -> Any:
 
 
 def _report(job: dict[str, Any]) -> tuple[int, Any]:
-    """In the process of its own."""
+    """Return the status and the body of an inspection. This runs in the separate process."""
     from soundlora.dataset import inspect_dataset, refusal
     from soundlora.dataset.fork import usable_processes
 

@@ -1,4 +1,4 @@
-"""How long files live and who may read them: one header for what a client uploads and for what its request makes."""
+"""One header says how long files live and who may read them. It holds for uploads and for the files of results."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 from soundlora.server.http.errors import Refusal
 
 NAMES = ("X-Fal-Object-Lifecycle-Preference", "X-Fal-Object-Lifecycle")
-"""Official clients send the one, the other or both; the first of them that is sent counts."""
+"""Official clients send one of these or both. The first one in this order counts."""
 
 _MOST_SECONDS = 10 * 365 * 86400.0
 
 
 def read_lifetime(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the files go, ten years at most; None is never, as it is where nothing or 0 is said.
+    """Return the seconds until the files expire, at most ten years, or None when they never do.
 
-    The hosted service takes 0 for "no expiration", as its own clients know. Raises Refusal that names the header.
+    They never expire when the header is missing or says 0, which means "no expiration" at the hosted service, too.
+    Raises Refusal that names the header when it can't be understood.
     """
     name = next((each for each in NAMES if headers.get(each)), None)
     if name is None:

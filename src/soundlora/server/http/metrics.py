@@ -1,4 +1,4 @@
-"""How the server is: /health for whoever restarts it, /metrics for Prometheus."""
+"""/health tells whether the server needs a restart; /metrics gives Prometheus its counts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Health(BaseModel):
 
 @router.get("/health", responses={503: {"model": Health}})
 def health(request: Request, response: Response) -> Health:
-    """Whether the server can do its work; needs no key."""
+    """Return whether the server can do its work. The call needs no key."""
     try:
         with service_of(request).database.read() as connection:
             connection.execute(sa.select(1))
@@ -47,7 +47,7 @@ def health(request: Request, response: Response) -> Health:
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=_REFUSED)
 def metrics(request: Request, asker: Annotated[Caller, Depends(caller)]) -> Response:
-    """Counts for Prometheus, of all keys together; any key may ask."""
+    """Return counts for Prometheus over all keys. Any key may ask for them."""
     service = service_of(request)
     totals: Totals = request.app.state.totals
     totals.update()
@@ -56,7 +56,7 @@ def metrics(request: Request, asker: Annotated[Caller, Depends(caller)]) -> Resp
 
 
 def render(totals: Totals, present: Now, endpoints: Iterable[str]) -> str:
-    """The text format of Prometheus. Every one of `endpoints` has its gauges, 0 where nothing goes on."""
+    """Return the counts in the text format of Prometheus. Each of `endpoints` has its gauges, which may be 0."""
     named = [{"endpoint": endpoint} for endpoint in endpoints]
     lines: list[str] = []
 

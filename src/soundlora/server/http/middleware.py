@@ -1,4 +1,4 @@
-"""What every call passes before the routes see it: CORS, the names of the official hosts, fal's proxy contract."""
+"""Every call passes this middleware first. It handles CORS, the official hosts' names, and fal's proxy contract."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from soundlora.server.http.platform import platform_error
 
 PROXY_PATH = "/api/fal/proxy"
 _RUN_HOSTS = ("fal.run", "falrun.com")
-"""Where the official clients call an endpoint and wait for its result."""
+"""The official clients call an endpoint at these hosts and wait for its result."""
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _BODY_METHODS = ("POST", "PUT")
 
@@ -81,7 +81,7 @@ def _turn_away(scope: Scope) -> JSONResponse:
 
 
 async def _preflight(scope: Scope, send: Send) -> None:
-    # A * would not cover Authorization; what is asked for is named back.
+    # A * would not cover Authorization, so the answer names the headers that were asked for.
     asked = header(scope, "access-control-request-headers").encode("latin-1") or b"*"
     headers = [
         (b"access-control-allow-methods", _METHODS),
@@ -96,7 +96,7 @@ async def _preflight(scope: Scope, send: Send) -> None:
 
 
 def _aim(scope: Scope) -> JSONResponse | None:
-    """Point the scope at what x-fal-target-url names; a response when the contract forbids it."""
+    """Point the scope at the address in x-fal-target-url. Return a response when the contract forbids it, else None."""
     if scope["method"] not in ("GET", *_BODY_METHODS):
         return JSONResponse({"detail": "The proxy takes GET, POST and PUT."}, 405, {"Allow": "GET, POST, PUT"})
     target = header(scope, "x-fal-target-url")

@@ -1,4 +1,4 @@
-"""What the server offers and what that costs: /v1/models, prices and estimates."""
+"""These routes below /v1 list the endpoints, their prices and estimates of costs."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def models(
     category: str | None = None,
     expand: Annotated[list[Literal["openapi-3.0"]] | None, Query()] = None,
 ) -> Models:
-    """The endpoints of this server."""
+    """Return the endpoints of this server."""
     named = known(request, endpoint_ids)
     address = base_url(request)
     found = [
@@ -113,7 +113,7 @@ def models(
 
 @router.get("/models/pricing")
 def pricing(request: Request, caller: Asks, endpoint_ids: EndpointIds = None) -> Prices:
-    """What a unit of each endpoint costs; of those named, or of all."""
+    """Return the price of a unit of each named endpoint, or of all endpoints."""
     offered = service_of(request).endpoints
     return Prices(prices=[_price(offered[id]) for id in known(request, endpoint_ids) or offered])
 
@@ -124,10 +124,10 @@ def estimate(
     caller: Asks,
     wanted: Annotated[UnitEstimate | HistoricalEstimate, Field(discriminator="estimate_type")],
 ) -> Estimated:
-    """What so many units would cost, or so many requests like the caller's past ones."""
+    """Return the cost of a number of units, or of a number of requests like the caller's past ones."""
     service = service_of(request)
     for id in wanted.endpoints:
-        if known(request, [id]) != [id]:  # an empty name, or several in one
+        if known(request, [id]) != [id]:  # The name is empty, or holds several.
             raise HTTPException(404, f"There is no endpoint {id!r}.")
     total = 0.0
     if isinstance(wanted, UnitEstimate):
@@ -144,7 +144,7 @@ def estimate(
 
 @router.get("/meta")
 def meta(caller: Asks) -> Meta:
-    """What receivers of webhooks may want to know."""
+    """Return what receivers of webhooks may want to know."""
     return Meta(webhook_ip_ranges=[])
 
 

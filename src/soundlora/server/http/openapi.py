@@ -1,4 +1,4 @@
-"""Each endpoint described: as the OpenAPI document that tools read, and in words for models of language."""
+"""These routes describe each endpoint: as an OpenAPI document for tools, and in words for language models."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _UNKNOWN: dict[int | str, dict[str, Any]] = {
 
 @router.get("/api/openapi/queue/openapi.json", responses=_UNKNOWN)
 def openapi(request: Request, endpoint_id: Annotated[str, Query(max_length=2000)]) -> dict[str, Any]:
-    """The OpenAPI document of one endpoint."""
+    """Return the OpenAPI document of one endpoint."""
     return document(_endpoint(request, endpoint_id), base_url(request))
 
 
 @router.get("/models/{endpoint_id:path}/llms.txt", response_class=PlainTextResponse, responses=_UNKNOWN)
 def llms_txt(request: Request, endpoint_id: str) -> str:
-    """One endpoint in words: what it takes, what it gives, what it costs."""
+    """Describe one endpoint in words: its input, its output and its price."""
     return words(_endpoint(request, endpoint_id), base_url(request))
 
 
 def document(endpoint: Endpoint, address: str) -> dict[str, Any]:
-    """OpenAPI 3.0.4 of the queue of one endpoint on the server at `address`."""
+    """Return the OpenAPI 3.0.4 document of the queue of one endpoint on the server at `address`."""
     name = _name(endpoint.id)
     schemas: dict[str, Any] = {"QueueStatus": _QUEUE_STATUS, "Error": _ERROR, "Cancellation": _CANCELLATION}
     for model, role in ((endpoint.input, "Input"), (endpoint.output, "Output")):
@@ -148,7 +148,7 @@ def document(endpoint: Endpoint, address: str) -> dict[str, Any]:
 
 
 def words(endpoint: Endpoint, address: str) -> str:
-    """Markdown: overview, price, input, output, and a call of each client."""
+    """Return Markdown with an overview, the price, the input, the output, and a call of each client."""
     price = (
         f"- **Price**: ${endpoint.unit_price:g} per {endpoint.unit}; a request that fails costs nothing."
         if endpoint.unit_price
@@ -243,13 +243,13 @@ def _endpoint(request: Request, endpoint_id: str) -> Endpoint:
 
 
 def _name(endpoint_id: str) -> str:
-    """fal-ai/ltx23-trainer-v2/t2a is Ltx23TrainerV2T2a."""
+    """Return the endpoint's name for schemas: fal-ai/ltx23-trainer-v2/t2a becomes Ltx23TrainerV2T2a."""
     parts = endpoint_id.partition("/")[2].replace("/", "-").replace(".", "-").split("-")
     return "".join(part[:1].upper() + part[1:] for part in parts)
 
 
 def _older(schema: Any) -> Any:
-    """A JSON Schema as OpenAPI 3.0 says it."""
+    """Return a JSON Schema in the form of OpenAPI 3.0."""
     if isinstance(schema, list):
         return [_older(each) for each in schema]
     if not isinstance(schema, dict):

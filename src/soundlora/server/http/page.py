@@ -1,4 +1,4 @@
-"""The page: what the build left in web/dist, served at /."""
+"""The page is served at /. The build leaves it in web/dist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MISSING = (
 )
 
 _HEADERS = {
-    # Nothing is loaded from anywhere else, whatever a dropped file or a log line says.
+    # A dropped file or a log line must not make the page load anything from elsewhere.
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "media-src 'self' blob:; connect-src 'self' blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'none'; "
     "frame-ancestors 'none'",
@@ -46,7 +46,7 @@ def icon() -> Response:
 
 @router.api_route("/assets/{name}", methods=["GET", "HEAD"])
 def asset(name: str) -> Response:
-    """Names carry a hash of the content, so that a browser may keep them for ever."""
+    """Send a built file. Its name carries a hash of the content, so a browser may keep it for ever."""
     return _file(DIST / "assets" / name)
 
 

@@ -1,4 +1,4 @@
-"""Parts of files that arrive one by one, in any order, and become one file."""
+"""Parts of a file arrive one by one, in any order, and become one file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COUNTED_UPLOADS = 1000
 
 
 class Parts:
-    """Of all uploads of this server. Any server on the same storage may take the next part."""
+    """The parts of all uploads of this server. Any server on the same storage may receive the next part."""
 
     def __init__(self, files: Files, max_bytes: int) -> None:
         self._files = files
@@ -23,16 +23,16 @@ class Parts:
         self._joining: dict[str, asyncio.Task[None]] = {}
 
     def key(self, file_id: str, number: int) -> str:
-        """Where a part lies. Raises Refusal."""
+        """Return the key of a part in the storage. Raises Refusal for a number that no part can have."""
         if not 1 <= number <= _MOST_PARTS:
             raise Refusal(400, "bad_request", f"Part {number} can't be: parts are numbered from 1 to {_MOST_PARTS}.")
         return f"{parts_folder(file_id)}/{number}"
 
     async def count(self, file_id: str, size: int) -> None:
-        """Remember that so many bytes have come. Too many end the upload. Raises Refusal."""
+        """Count `size` bytes that have arrived. Deletes the upload and raises Refusal when it has become too large."""
         total = self._received.pop(file_id, 0) + size
         if total > self._max_bytes:
-            # Parts that were sent again counted twice.
+            # A part that was sent again has been counted twice, so the parts themselves are measured.
             total = sum((await asyncio.to_thread(self._sizes, file_id)).values())
         if total > self._max_bytes:
             await asyncio.to_thread(self._files.delete, file_id)
@@ -42,9 +42,10 @@ class Parts:
             self._received.popitem(last=False)
 
     async def join(self, row: FileRow, numbers: Collection[int], lifetime: float | None) -> None:
-        """Put the parts together in the order of their numbers. Raises Refusal.
+        """Put the parts together in the order of their numbers.
 
-        A client that loses patience and asks again waits for what goes on already.
+        A client that asks again meanwhile waits for the same work. Raises Refusal when a part is missing or the file is
+        too large.
         """
         if row.id not in self._joining:
             task = asyncio.create_task(self._join(row, sorted(numbers), lifetime))
@@ -59,7 +60,7 @@ class Parts:
         if missing or not numbers:
             found = await asyncio.to_thread(self._files.find, row.id)
             if found is not None and found.size is not None:
-                return  # another server was quicker
+                return  # Another server has put them together already.
             what = f"part {missing[0]} of the file has not arrived" if missing else "no part is named"
             raise Refusal(400, "bad_request", f"The upload can't be completed: {what}.")
         size = sum(sizes[number] for number in numbers)
@@ -70,7 +71,7 @@ class Parts:
         await asyncio.to_thread(self._remove, row.id, sizes)
 
     async def _content(self, file_id: str, numbers: Iterable[int]) -> AsyncIterator[bytes]:
-        # In threads, for the storage can't be read from where it writes.
+        # The storage is being written to in this loop and can't be read in it, so threads read it.
         for number in numbers:
             pieces = await asyncio.to_thread(self._files.storage.stream, self.key(file_id, number))
             while piece := await asyncio.to_thread(next, pieces, b""):
@@ -81,11 +82,11 @@ class Parts:
             self._files.storage.delete(self.key(file_id, number))
 
     def _sizes(self, file_id: str) -> dict[int, int]:
-        """Bytes of the parts that are there."""
+        """Return the size in bytes of each part that has arrived."""
         folder = parts_folder(file_id)
         return {int(key.rpartition("/")[2]): size for key, size in self._files.storage.list(folder)}
 
 
 def too_large(most: int) -> Refusal:
-    """What a client hears whose file is larger than `most` bytes."""
+    """Return the refusal of a file that is larger than `most` bytes."""
     return Refusal(413, "filetoo_large", f"The file is larger than the {most:,} bytes that this server takes.")

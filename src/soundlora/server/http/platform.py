@@ -1,4 +1,4 @@
-"""The platform's side of the protocol, below /v1: what there is, what it costs, what was done."""
+"""This module holds what the routes of the platform below /v1 share: errors, query parameters and units."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ErrorBody(BaseModel):
 
 
 class PlatformError(BaseModel):
-    """How every error below /v1 looks."""
+    """The body of every error below /v1."""
 
     error: ErrorBody
 
@@ -96,7 +96,7 @@ End = Annotated[datetime | None, Query(description="Before then.")]
 
 
 def known(request: Request, endpoint_ids: list[str] | None) -> list[str]:
-    """The ids that a client named, each once. Raises HTTPException 404 for one that there isn't."""
+    """Return the ids that a client named, each once. Raises HTTPException 404 for an unknown one."""
     ids = [id.strip() for given in endpoint_ids or [] for id in given.split(",") if id.strip()]
     for id in ids:
         if id not in service_of(request).endpoints:

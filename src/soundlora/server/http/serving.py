@@ -1,4 +1,4 @@
-"""The process of the server: uvicorn in it, from the open port to the last answer."""
+"""This module runs uvicorn, from the open port to the last answer."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from soundlora.server.http.limits import ConnectionLimits, limited
 from soundlora.server.http.state import Service
 
 _KEEP_ALIVE_SECONDS = 65
-"""Longer than the usual pause between two polls of a client or of a reverse proxy."""
+"""This is longer than the usual pause between two polls of a client or of a reverse proxy."""
 _PATIENCE_SECONDS = 10
-"""For answers under way when the server is told to stop."""
+"""Answers that are under way when the server is stopped may take this long."""
 _BACKLOG = 2048
 
 
 def open_port(host: str, port: int) -> socket.socket:
-    """Listen on it; 0 takes a free one. Raises InputError when it is taken, or the host is none of this machine's."""
+    """Return a socket that listens on the port; 0 takes a free one.
+
+    Raises InputError when the port is taken, or the host is no address of this machine.
+    """
     opened = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -68,7 +71,7 @@ def serve(
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_PATIENCE_SECONDS,
     )
-    # uvicorn raises a signal once more when it has ended; by then all is in good order.
+    # uvicorn raises the signal again after it has ended. All is in order by then, so the signal is ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: None)
     server = _Server(config, app.state.service, on_ready)
@@ -78,7 +81,7 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and tells streams and waiting calls to end before it waits for them."""
+    """Calls `on_ready` when it is ready. It tells streams and waiting calls to end before it waits for them."""
 
     def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None]) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""The signature under every webhook: ED25519, by a key that this server made once."""
+"""The server signs every webhook with ED25519. It makes the key once."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.secrets import secret
 
 NOBODY = "anonymous"
-"""The user id of webhooks where the server has no keys; receivers want one that isn't empty."""
+"""The user id of webhooks where the server has no keys. Receivers require one that isn't empty."""
 
 
 class Signer:
     def __init__(self, database: Database) -> None:
-        """With the key of `database`, which is made now if this is the first time."""
+        """Take the signing key of `database`. The first call makes it."""
         text = secret(database, "webhook_ed25519", _new_key)
         self._key = Ed25519PrivateKey.from_private_bytes(base64.b64decode(text))
 
     def headers(self, request_id: str, key_id: str, body: bytes, now: int) -> dict[str, str]:
-        """What to send along with `body`; `now` is in seconds since 1970."""
+        """Return the headers that sign `body`. `now` is in seconds since 1970."""
         user_id = key_id or NOBODY
         message = "\n".join([request_id, user_id, str(now), hashlib.sha256(body).hexdigest()])
         return {
@@ -34,9 +34,9 @@ class Signer:
         }
 
     def jwks(self) -> dict[str, Any]:
-        """The public half, as receivers fetch it."""
+        """Return the public half of the key as the JWKS that receivers fetch."""
         raw = self._key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-        # Padded, which JWKS isn't elsewhere: the documented way to check it decodes nothing else.
+        # JWKS elsewhere have no padding. The documented way to check webhooks decodes only a padded one.
         return {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": base64.urlsafe_b64encode(raw).decode()}]}
 
 

@@ -1,4 +1,4 @@
-"""What every route of the server has at hand."""
+"""Every route of the server has this state at hand."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Service:
-    """One a server; `app.state.service`.
+    """The state of one server, as `app.state.service`.
 
-    executor: None where requests are only queued. closing: the server is about to stop, and nobody should wait on.
-    submitting: held while the queue is counted and a request joins it, so that limits are exact.
+    `executor` is None where requests are only queued. `closing` says that the server is about to stop, and that waiting
+    calls should end. `submitting` is held while the queue is counted and a request joins it, so that limits are exact.
     """
 
     settings: Settings
@@ -42,6 +42,6 @@ class Service:
     submitting: threading.Lock = field(default_factory=threading.Lock)
 
     def wake(self) -> None:
-        """Something has joined the queue."""
+        """Tell the executor that a request has joined the queue."""
         if self.executor is not None:
             self.executor.wake()

@@ -1,4 +1,4 @@
-"""The status of a request, once or as a stream of events."""
+"""These routes return the status of a request, once or as a stream of events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ router = APIRouter(include_in_schema=False)
 
 
 async def status(request: Request) -> Response:
-    """The state now; with logs=1 or true, all lines of the log so far."""
+    """Return the present state. With logs=1 or true it holds all lines of the log so far."""
     state = await state_of(request)
     status_cache = service_of(request).status_cache
     lines = await status_cache.lines(state) if _with_logs(request) else None
@@ -32,7 +32,7 @@ async def status(request: Request) -> Response:
 
 
 async def stream(request: Request) -> Response:
-    """An event on every change, with the lines of the log since the last one; it ends with the request."""
+    """Stream an event on every change, with the lines of the log since the last one, until the request ends."""
     state = await state_of(request)
     headers = {"x-fal-request-id": state.id, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     return StreamingResponse(_events(request, state), headers=headers, media_type="text/event-stream")
@@ -77,7 +77,7 @@ def _body(state: State, status_cache: StatusCache, base: str, lines: Sequence[st
             fields["metrics"] = {"inference_time": state.ended_at - state.started_at}
         if state.error is not None:
             fields |= {"error": state.error, "error_type": state.error_type}
-    # The lines are JSON already: a client that polls gets hundreds of them ten times a second.
+    # The lines are kept as JSON, because a client that polls gets hundreds of them ten times a second.
     logs = "null" if lines is None else "[" + ",".join(lines) + "]"
     return json.dumps(fields)[:-1] + f', "logs": {logs}}}'
 

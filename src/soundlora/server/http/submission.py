@@ -1,4 +1,4 @@
-"""What a client asks for around the input of a request: the headers and the query of a submit."""
+"""The headers and the query of a submit say how the request is to be treated. Its body is the input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from soundlora.server.http.lifecycle import read_lifetime
 from soundlora.server.store.requests import PRIORITIES
 
 MAX_BODY_BYTES = 64 * 1024**2
-"""Room for a small data set as a data: URI; larger ones are uploaded."""
+"""A small data set fits in as a data: URI. Larger ones are uploaded."""
 
 _MOST_SECONDS = 10 * 365 * 86400.0
 _WEBHOOK_CHARACTERS = 2048
@@ -25,9 +25,10 @@ _WEBHOOK_CHARACTERS = 2048
 
 @dataclass(frozen=True)
 class Wishes:
-    """How a request is to be treated. start_seconds: it must have begun by then. file_seconds: results live so long.
+    """The treatment that the client asks for.
 
-    base_url: the address it came to, for what is sent to the webhook.
+    The request must begin within `start_seconds`, and its files live for `file_seconds`. `base_url` is the address that
+    it was sent to; links in its webhook start with it.
     """
 
     base_url: str
@@ -41,7 +42,7 @@ class Wishes:
 
 
 def read_wishes(request: Request) -> Wishes:
-    """Raises Refusal that names the header or the parameter."""
+    """Read the wishes of a submit. Raises Refusal 400 that names the header or the parameter at fault."""
     headers, query = request.headers, request.query_params
     webhook = query.get("fal_webhook") or None
     if webhook is not None and not _is_web_address(webhook):
@@ -66,7 +67,7 @@ def read_wishes(request: Request) -> Wishes:
 
 
 async def read_body(request: Request) -> Any:
-    """The body as JSON, {} without one. Raises Refusal: 413 when it is too large, 400 when it is no JSON."""
+    """Return the body as JSON, {} without one. Raises Refusal 413 when it is too large, 400 when it is not JSON."""
     body = bytearray()
     announced = request.headers.get("content-length", "")
     async for piece in _pieces(request, announced):
@@ -79,7 +80,7 @@ async def read_body(request: Request) -> Any:
         return json.loads(bytes(body), parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise _bad("The body is nested too deeply.") from None
-    except ValueError as error:  # what is no UTF-8, too
+    except ValueError as error:  # A body that is not UTF-8 ends here, too.
         raise _bad(f"The body is not JSON: {error}.") from None
 
 

@@ -1,4 +1,4 @@
-"""Tokens that this server gives out and knows again: what they say can be read by anybody and changed by nobody."""
+"""The server signs tokens and recognises them again. Anybody can read their content, but nobody can change it."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _NAME = "uploads"
 
 
 class Signer:
-    """Signs with one secret. Tokens fit into URLs and headers."""
+    """Signs with one secret. Its tokens fit into URLs and headers."""
 
     def __init__(self, key: str) -> None:
         self._key = key.encode()
 
     @classmethod
     async def of(cls, database: Database) -> Signer:
-        """With the secret of `database`, made when it is missing; all servers on that database share it."""
+        """Return a signer with the secret of `database`, which all servers on it share. A missing secret is made."""
         return cls(await asyncio.to_thread(secret, database, _NAME, lambda: secrets.token_hex(32)))
 
     def sign(self, purpose: str, seconds: float, **content: Any) -> str:
-        """A token that holds `content` and is good for `purpose`, for so many seconds."""
+        """Return a token that holds `content` and is good for `purpose` for `seconds` from now."""
         claim = {"purpose": purpose, "until": int(time.time() + seconds), **content}
         body = _text(json.dumps(claim, separators=(",", ":")).encode())
         return f"{body}.{self._mark(body)}"
 
     def read(self, purpose: str, token: str) -> dict[str, Any] | None:
-        """The content of a token; None when it is not ours, is for something else, or its time is over."""
+        """Return the content of a token. It is None when the token is not ours, has another purpose, or has expired."""
         body, _, mark = token.partition(".")
         if not hmac.compare_digest(mark.encode(), self._mark(body).encode()):
             return None

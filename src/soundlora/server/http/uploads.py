@@ -1,6 +1,7 @@
-"""Files come in, as each official client brings them: in one piece or in parts, with a key or by a signed address.
+"""Clients upload files through these routes: in one piece or in parts, with a key or by a signed address.
 
-Everything streams into the storage. A file is there once all of it has arrived; what breaks off leaves nothing.
+Each official client has its own way. Everything streams into the storage. A file exists once all of it has arrived, and
+an upload that breaks off leaves nothing.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from soundlora.server.store.files import UNFINISHED_SECONDS, FileRow
 router = APIRouter(include_in_schema=False)
 
 TOKEN_SECONDS = 3600
-"""The clients ask for a new token as soon as one is over."""
+"""The clients ask for a new token as soon as one has expired."""
 _PIECE_BYTES = 1024**2
 _DEFAULT_TYPE = "application/octet-stream"
 
 
 class Initiation(BaseModel):
-    """What a client tells of a file that it is about to send."""
+    """A client describes a file that it is about to send."""
 
     file_name: str | None = None
     content_type: str | None = None
@@ -48,14 +49,14 @@ class Part(BaseModel):
 
 
 class Completion(BaseModel):
-    """The parts of a file in any order; the largest number that S3 knows is 10,000."""
+    """The parts of a file in any order. S3 numbers parts up to 10,000."""
 
     parts: list[Part] = Field(max_length=10_000)
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file on its way: its row, and what its token says."""
+    """A file that is being uploaded: its row, and the lifetime in seconds from its token."""
 
     row: FileRow
     lifetime: float | None
@@ -66,7 +67,10 @@ class Upload:
 
 
 async def uploader(request: Request) -> Caller:
-    """Who holds a token of `/storage/auth/token`, or a key. A token is good as long as its key."""
+    """Return the holder of a token of `/storage/auth/token`, or of a key. A token is good as long as its key.
+
+    Raises HTTPException 401 or 403 for anybody else.
+    """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         service = service_of(request)
@@ -94,7 +98,7 @@ async def give_token(request: Request, who: Annotated[Caller, Depends(caller)]) 
 
 @router.post("/files/upload")
 async def upload(request: Request, who: Annotated[Caller, Depends(uploader)]) -> dict[str, str]:
-    """The body is the file; its name and its lifetime stand in headers."""
+    """Take a file in one piece. The body is the file, and headers hold its name and its lifetime."""
     lifetime = read_lifetime(request.headers)
     row = await _begin(request, who, _header_name(request), request.headers.get("content-type"))
     service = service_of(request)
@@ -102,7 +106,7 @@ async def upload(request: Request, who: Annotated[Caller, Depends(uploader)]) ->
         size = await _receive(request, row.key)
         await asyncio.to_thread(service.files.complete, row.id, size, lifetime=lifetime)
     except BaseException:
-        # Also when the server stops just now: nothing would remember it otherwise until the sweep.
+        # The shield removes the row even when the server is stopping. It would stay until the next sweep otherwise.
         await asyncio.shield(asyncio.to_thread(service.files.delete, row.id))
         raise
     return {"access_url": base_url(request) + row.path}
@@ -111,7 +115,7 @@ async def upload(request: Request, who: Annotated[Caller, Depends(uploader)]) ->
 @router.post("/storage/upload/initiate")
 @router.post("/storage/upload/initiate-multipart")
 async def initiate(request: Request, given: Initiation, who: Annotated[Caller, Depends(caller)]) -> dict[str, str]:
-    """Two addresses: one to send the file to, which needs no key, and the one it will have."""
+    """Return two addresses: one that takes the file without a key, and the one that the file will have."""
     lifetime = read_lifetime(request.headers)
     row = await _begin(request, who, given.file_name, given.content_type)
     token = (await Signer.of(service_of(request).database)).sign(
@@ -124,14 +128,14 @@ async def initiate(request: Request, given: Initiation, who: Annotated[Caller, D
 
 
 async def signed(request: Request, file_id: str) -> Upload:
-    """The upload whose address this is."""
+    """Return the upload of a signed address. Raises Refusal when the address is wrong or too old."""
     return await _upload(request, file_id, request.query_params.get("token", ""))
 
 
 @router.put("/storage/upload/{file_id}")
 async def receive(request: Request, upload: Annotated[Upload, Depends(signed)]) -> Response:
     row = upload.row
-    if row.size is not None:  # an answer got lost, and the client sends it all again
+    if row.size is not None:  # The answer got lost, and the client sends everything again.
         await _discard(request)
     else:
         size = await _receive(request, row.key)
@@ -154,7 +158,7 @@ async def begin_parts(request: Request, who: Annotated[Caller, Depends(uploader)
 
 
 async def named(request: Request, file_id: str, upload_id: str) -> Upload:
-    """The upload of that id, which is proof enough of who sends it."""
+    """Return the upload of this id. The id is a signed token, so it needs no key."""
     return await _upload(request, file_id, upload_id)
 
 
@@ -192,7 +196,7 @@ async def _receive_part(request: Request, upload: Upload, number: int) -> Respon
         size = await _receive(request, parts.key(upload.row.id, number), digest)
         await parts.count(upload.row.id, size)
         etag = f'"{digest.hexdigest()}"'
-    # One client reads the header, the other one the body.
+    # One official client reads the header, the other one the body.
     return JSONResponse({"partNumber": number, "etag": etag}, headers={"ETag": etag})
 
 
@@ -204,7 +208,7 @@ async def _complete(request: Request, upload: Upload, given: Completion) -> dict
 
 
 def _parts(request: Request) -> Parts:
-    """One of the app, for it counts and knows what is being put together."""
+    """Return the one object of the app that counts bytes and knows which files are being joined."""
     state = request.app.state
     if not hasattr(state, "parts"):
         service = service_of(request)
@@ -240,7 +244,7 @@ async def _begin(request: Request, who: Caller, name: str | None, content_type: 
 
 
 async def _receive(request: Request, key: str, digest: Any = None) -> int:
-    """Stream the body into the storage; returns its bytes. Raises Refusal when it is too long or breaks off."""
+    """Stream the body into the storage and return its bytes. Raises Refusal when it is too long or breaks off."""
     _check_announced(request)
     size = 0
 
@@ -262,7 +266,7 @@ async def _receive(request: Request, key: str, digest: Any = None) -> int:
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    """The body in pieces of a useful size: it arrives in far smaller ones."""
+    """Yield the body in pieces of a useful size, since it arrives in far smaller ones."""
     waiting = bytearray()
     async for chunk in request.stream():
         waiting += chunk
@@ -299,7 +303,7 @@ def _header_name(request: Request) -> str | None:
     if name is None:
         return None
     try:
-        # Headers are read as Latin-1; clients that know other letters send UTF-8.
+        # Headers are read as Latin-1, but clients send other letters as UTF-8.
         return name.encode("latin-1").decode()
     except UnicodeDecodeError:
         return name

@@ -1,4 +1,4 @@
-"""Results sent to the addresses that their requests named: signed, at least once, with patience."""
+"""Webhooks bring results to the addresses that requests named. They are signed, and repeated after failures."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ router = APIRouter(tags=["webhooks"])
 
 @router.get("/.well-known/jwks.json")
 def jwks(request: Request, response: Response) -> dict[str, Any]:
-    """The public key that webhooks are signed with."""
+    """Return the public key that webhooks are signed with."""
     response.headers["Cache-Control"] = "public, max-age=3600"
     return Signer(request.app.state.service.database).jwks()
 
 
 class Webhooks:
-    """A thread that sees what is due, and one for each receiver that is being talked to.
+    """One thread looks for deliveries that are due, and each delivery has a thread of its own.
 
-    Nothing is kept here: what a stopped or killed server has not settled stays in the table.
+    Nothing is kept here. A delivery that a stopped or killed server has not settled stays in the table.
     """
 
     def __init__(self, settings: Settings, database: Database) -> None:
@@ -56,7 +56,7 @@ class Webhooks:
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin nothing new; an attempt that is under way is cut off, and made again after the next start."""
+        """Begin no further delivery. An attempt that is under way is cut off, and repeated after the next start."""
         self._stopped.set()
         self._thread.join()
         self._client.close()
@@ -68,7 +68,7 @@ class Webhooks:
             try:
                 delivery = self.deliveries.claim()
             except sa.exc.SQLAlchemyError as error:
-                # What is due waits in the database until it can be reached again.
+                # The deliveries wait in the database until it can be reached again.
                 print(f"soundlora: webhooks can't be read: {error}", file=sys.stderr, flush=True)
             if delivery is None:
                 self._places.release()
@@ -86,13 +86,13 @@ class Webhooks:
             else:
                 self.deliveries.failed(delivery, error, for_good=for_good)
         except sa.exc.SQLAlchemyError as error:
-            # Nobody has settled it, so that it will be due again.
+            # The delivery is not settled, so it will be due again.
             print(f"soundlora: a webhook's outcome can't be written: {error}", file=sys.stderr, flush=True)
         finally:
             self._places.release()
 
     def _send(self, delivery: Delivery) -> tuple[str | None, bool]:
-        """(what went wrong, whether it always would); (None, False) when all is well."""
+        """Return (the error, whether it is permanent), or (None, False) after a success."""
         address = (self.settings.public_url or delivery.base_url).rstrip("/")
         body = json.dumps(absolute(delivery.body, address)).encode()
         headers = {
@@ -116,7 +116,7 @@ class Webhooks:
                 status = response.status_code
         except (PrivateAddressError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
             return str(error), True
-        except Exception as error:  # whatever it is, the next attempt may fare better, and the row must not be stuck
+        except Exception as error:  # The next attempt may succeed after any error, and the row must not get stuck.
             return f"{public_name(delivery.url)} can't be reached ({error or type(error).__name__}).", False
         if 200 <= status < 300:
             return None, False
@@ -125,12 +125,12 @@ class Webhooks:
 
 @contextlib.contextmanager
 def _cut_off(seconds: float) -> Iterator[dict[str, Any]]:
-    """Extensions of a request that ends after `seconds` in all: the client's own limits begin anew with every byte."""
+    """Yield extensions that end a request after `seconds` in all. The client's own limits restart with every byte."""
     connections: list[socket.socket] = []
 
     def trace(event: str, info: dict[str, Any]) -> None:
         if event == "connection.connect_tcp.complete":
-            # A second handle: the first one is taken over by TLS.
+            # TLS takes the first handle over, so this is a second one.
             connections.append(info["return_value"].get_extra_info("socket").dup())
 
     def cut() -> None:

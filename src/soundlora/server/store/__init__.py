@@ -1,1 +1,1 @@
-"""Requests, files and keys in the database. No torch."""
+"""The store keeps requests, files and keys in the database. It imports no torch."""

@@ -1,4 +1,4 @@
-"""One database: an SQLite file, or Postgres by its URL."""
+"""The server has one database, which is an SQLite file or a Postgres server."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sqlalchemy.engine import Connection, make_url
 from soundlora.errors import InputError
 
 _BUSY_SECONDS = 30
-"""How long a write waits for another process's to end."""
+"""A write waits this long for the end of another process's write."""
 
 
 class Database:
-    """Short transactions on one engine; safe to share between threads."""
+    """Short transactions on one engine. Threads may share it."""
 
     def __init__(self, url: str) -> None:
-        """Raises InputError when the URL can't be used. Nothing is connected yet."""
+        """Take the database at SQLAlchemy's `url`. Nothing is connected yet. Raises InputError for an unusable URL."""
         self.url = url
         try:
             parsed = make_url(url)
@@ -34,7 +34,7 @@ class Database:
             else:
                 if parsed.drivername == "postgresql":
                     parsed = parsed.set(drivername="postgresql+psycopg")
-                # A connection that the server has dropped meanwhile is noticed before it is used.
+                # The ping notices a connection that the database has dropped meanwhile.
                 self.engine = sa.create_engine(parsed, pool_pre_ping=True)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
             raise InputError(f"The database URL can't be used ({error}); write postgresql://user@host/name.") from None
@@ -43,18 +43,18 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that changes nothing."""
+        """Yield a connection in a transaction that changes nothing."""
         with self.engine.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that is there whole or not at all; on SQLite one writes at a time."""
+        """Yield a connection in a transaction that takes effect whole or not at all. SQLite has one writer."""
         with self.engine.connect().execution_options(soundlora_write=True) as connection, connection.begin():
             yield connection
 
     def migrate(self) -> None:
-        """Bring the tables to this version's state; what is in them stays. For servers; workers rely on it."""
+        """Bring the tables to this version's state. Their content stays. Servers call this, and workers rely on it."""
         from soundlora.server.store.migrations import upgrade
 
         upgrade(self.engine)
@@ -64,14 +64,14 @@ class Database:
 
 
 def _set_up_sqlite(connection: Any, record: object) -> None:
-    # The driver's own transactions begin too late; ours are opened by the listener below.
+    # The driver's own transactions begin too late, so the listener below opens ours.
     connection.isolation_level = None
-    # Readers and one writer don't wait for each other; FULL: what was answered with 200 survives a power cut.
+    # With WAL readers and one writer don't wait for each other. With FULL an accepted request survives a power cut.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and writes later would fail when another one wrote in between.
+    # A transaction that reads first and writes later would fail if another one wrote in between.
     write = connection.get_execution_options().get("soundlora_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

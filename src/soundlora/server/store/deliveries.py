@@ -1,4 +1,4 @@
-"""Webhooks that are due: rows, so that a restart forgets none of them."""
+"""Webhooks that are due are rows of a table, so that a restart forgets none of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.tables import deliveries, requests
 
 FIRST_SECONDS, RETRY_SECONDS = 15.0, 120.0
-"""How long a receiver may take, the first time and after that."""
+"""A receiver may take this long, the first time and after that."""
 
 MAX_ATTEMPTS = 31
 _MARGIN_SECONDS = 10.0
@@ -21,38 +21,38 @@ _MARGIN_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Delivery:
-    """One attempt, to be made now."""
+    """One attempt that is to be made now."""
 
     request_id: str
     key_id: str
     url: str
     body: dict[str, Any]
-    base_url: str  # where the request came in
-    attempt: int  # 1 is the first
+    base_url: str  # the address that the request was sent to
+    attempt: int  # counted from 1
 
     @property
     def seconds(self) -> float:
-        """How long the receiver has."""
+        """The time in seconds that the receiver has."""
         return FIRST_SECONDS if self.attempt == 1 else RETRY_SECONDS
 
 
 def pause(attempt: int) -> float:
-    """Seconds from a failed attempt to the next: 10, 20, 40, ... and never more than an hour; 23 hours in all."""
+    """Return the seconds from a failed attempt to the next: 10, 20, 40, ... up to an hour. They add up to 23 hours."""
     return min(10.0 * 2.0 ** (attempt - 1), 3600.0)
 
 
 class Deliveries:
     """The deliveries of `database`. Several servers may share it.
 
-    What was claimed and not settled, for its server died, is due again soon: a receiver may hear of a request twice,
-    and never not at all.
+    A delivery that was claimed and not settled, because its server died, is due again soon. A receiver may therefore
+    hear of a request twice.
     """
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def claim(self) -> Delivery | None:
-        """Take the one that has been due the longest, None when none is."""
+        """Take and return the delivery that has been due the longest, or None when none is due."""
         now = time.time()
         due = (
             sa.select(deliveries.c.request_id, deliveries.c.attempts)
@@ -60,7 +60,7 @@ class Deliveries:
             .order_by(deliveries.c.next_at)
             .limit(1)
         )
-        # Asked without a lock first: a look that finds nothing is made every second.
+        # The first look takes no lock, because most looks, one a second, find nothing.
         with self.database.read() as connection:
             if connection.execute(due).one_or_none() is None:
                 return None
@@ -86,8 +86,8 @@ class Deliveries:
         self._settle(_of(delivery), state="delivered", error=None, body="{}")
 
     def failed(self, delivery: Delivery, error: str, *, for_good: bool) -> None:
-        """Try again later, unless that is pointless or was done often enough."""
-        # A later attempt, begun when this one was taken for dead, has the say.
+        """Plan the next attempt, unless the error is `for_good` or this was the last one."""
+        # A later attempt may have begun when this one was taken for dead. Its outcome counts then.
         latest = sa.and_(_of(delivery), deliveries.c.attempts == delivery.attempt)
         if for_good or delivery.attempt >= MAX_ATTEMPTS:
             self._settle(latest, state="failed", error=error, body="{}")
@@ -95,12 +95,12 @@ class Deliveries:
             self._settle(latest, next_at=time.time() + pause(delivery.attempt), error=error)
 
     def forget(self, request_id: str) -> None:
-        """Don't send what has not been sent: its owner has deleted it."""
+        """Drop a delivery that has not been made, because the request's owner has deleted its payloads."""
         which = deliveries.c.request_id == request_id
         self._settle(which, state="failed", body="{}", error="The payloads of the request were deleted.")
 
     def state(self, request_id: str) -> tuple[str, int, str | None] | None:
-        """(state, attempts, the last error), None when the request has no webhook or has not ended."""
+        """Return (state, attempts, the last error), or None when the request has no webhook or has not ended."""
         statement = sa.select(deliveries.c.state, deliveries.c.attempts, deliveries.c.error).where(
             deliveries.c.request_id == request_id
         )
@@ -114,7 +114,7 @@ class Deliveries:
             return connection.execute(statement).scalar_one()
 
     def _settle(self, which: sa.ColumnElement[bool], **values: Any) -> None:
-        # The body is dropped with the last attempt: the result stays with the request.
+        # The last attempt empties the body, since the result stays with the request.
         with self.database.write() as connection:
             connection.execute(sa.update(deliveries).where(which, deliveries.c.state == "waiting").values(**values))
 

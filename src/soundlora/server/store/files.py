@@ -1,6 +1,6 @@
-"""Files and whose they are: rows of the table `files`, and the objects in the storage that they speak of.
+"""Files are rows of the table `files`, which name their owners, and objects in the storage.
 
-The object is written first and its row is completed after it, so that a row with a size always has its file.
+The object is written before its row is completed, so that a row with a size always has its object.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.tables import files
 
 UNFINISHED_SECONDS = 24 * 3600.0
-"""How long an upload may take from its beginning to its end."""
+"""An upload may take this long from its beginning to its end."""
 
 _NAME_LENGTH = 120
 _AT_A_TIME = 500
@@ -29,7 +29,7 @@ _AT_A_TIME = 500
 
 @dataclass(frozen=True)
 class FileRow:
-    """A file; its `size` is None until it is whole."""
+    """A file. Its `size` in bytes is None until it is whole. Times are seconds since 1970."""
 
     id: str
     key_id: str
@@ -43,16 +43,16 @@ class FileRow:
 
     @property
     def key(self) -> str:
-        """Its name in the storage."""
+        """The file's key in the storage."""
         return f"files/{self.id}/{safe_name(self.name)}"
 
     @property
     def path(self) -> str:
-        """Its path on the server, which stands for its URL until a result leaves the server."""
+        """The file's path on the server. It stands for the URL until a result leaves the server."""
         return f"/{self.key}"
 
     def to_file(self) -> dict[str, Any]:
-        """The File of a result."""
+        """Return the file as results describe files."""
         return {
             "url": self.path,
             "content_type": self.content_type,
@@ -63,7 +63,7 @@ class FileRow:
 
 
 class Files:
-    """The files of `database` in `storage`; safe to share between threads."""
+    """The files of `database` in `storage`. Threads may share it."""
 
     def __init__(self, database: Database, storage: Storage) -> None:
         self.database = database
@@ -80,20 +80,26 @@ class Files:
         request_id: str | None = None,
         lifetime: float | None = None,
     ) -> FileRow:
-        """Take a copy of the file `path`, for `lifetime` seconds or for ever."""
+        """Store a copy of the file `path` for `lifetime` seconds, or for ever when that is None, and return its row.
+
+        Raises StorageError when the storage fails.
+        """
         row = self.begin(name=name, content_type=content_type, role=role, key_id=key_id, request_id=request_id)
         try:
             self.storage.put(row.key, path)
             return self.complete(row.id, path.stat().st_size, lifetime=lifetime)
         except BaseException:
-            # The objects first: while they can't be removed the row stays, and the sweep knows of them.
+            # The row goes last. It stays while the objects can't be removed, so that the sweep finds them.
             with contextlib.suppress(StorageError, sa.exc.OperationalError):
                 self.remove_objects([row.id])
                 self._forget([row.id])
             raise
 
     def begin(self, *, name: str, content_type: str, role: str, key_id: str, request_id: str | None = None) -> FileRow:
-        """A row for a file that is about to be written at its `key`; it goes when it isn't completed within a day."""
+        """Return a new row for a file that is about to be written at its `key`.
+
+        The row expires when it isn't completed within a day.
+        """
         now = time.time()
         row = FileRow(
             id=uuid.uuid4().hex,
@@ -111,7 +117,10 @@ class Files:
         return row
 
     def complete(self, file_id: str, size: int, *, lifetime: float | None = None) -> FileRow:
-        """Say that the file is whole. Raises FileNotFoundError when it was deleted meanwhile."""
+        """Mark the file as whole with `size` bytes, and return its row.
+
+        Raises FileNotFoundError when it was deleted meanwhile.
+        """
         expires_at = None if lifetime is None else time.time() + lifetime
         with self.database.write() as connection:
             found = connection.execute(
@@ -125,7 +134,7 @@ class Files:
         return FileRow(*found)
 
     def find(self, file_id: str) -> FileRow | None:
-        """Unfinished files too; expired ones are gone."""
+        """Return the row of a file, finished or not, or None when it is unknown or has expired."""
         if not re.fullmatch("[0-9a-f]{32}", file_id):
             return None
         with self.database.read() as connection:
@@ -134,7 +143,7 @@ class Files:
         return None if row is None or _expired(row) else row
 
     def of_request(self, request_id: str, role: str | None = None) -> list[FileRow]:
-        """Whole files of a request, the oldest first."""
+        """Return the whole files of a request, the oldest first."""
         statement = sa.select(*files.c).where(files.c.request_id == request_id, files.c.size.is_not(None))
         if role is not None:
             statement = statement.where(files.c.role == role)
@@ -143,25 +152,25 @@ class Files:
         return [row for row in rows if not _expired(row)]
 
     def delete(self, file_id: str) -> None:
-        """Forget the row and remove its objects; one that is unknown is as good as deleted."""
+        """Delete the row and its objects. An unknown id is no error."""
         self._forget([file_id])
         self.remove_objects([file_id])
 
     def remove_objects(self, file_ids: Sequence[str]) -> None:
-        """Remove from the storage what belongs to files whose rows are gone."""
+        """Remove the objects and the parts of these files from the storage."""
         for file_id in file_ids:
             for folder in (f"files/{file_id}", parts_folder(file_id)):
                 for key, _ in list(self.storage.list(folder)):
                     self.storage.delete(key)
 
     def sweep(self) -> int:
-        """Delete the files whose time is over and uploads that never ended; returns how many."""
+        """Delete expired files and uploads that never ended. Return how many."""
         expired = sa.select(files.c.id).where(files.c.expires_at < time.time()).limit(_AT_A_TIME)
         gone = 0
         while True:
             with self.database.read() as connection:
                 ids = list(connection.scalars(expired))
-            # The objects first: when this process dies in between, the rows still say what is to be removed.
+            # The rows go last. If this process dies in between, they still say what is to be removed.
             self.remove_objects(ids)
             self._forget(ids)
             gone += len(ids)
@@ -176,17 +185,17 @@ class Files:
 
 
 def parts_folder(file_id: str) -> str:
-    """Where the parts of an upload lie until they are put together."""
+    """Return the folder of an upload's parts, which stay there until they are put together."""
     return f"parts/{file_id}"
 
 
 def safe_name(name: str) -> str:
-    """The name as it stands in addresses and in the storage: letters without accents, digits, dots and dashes."""
+    """Return the name for addresses and the storage: letters without accents, digits, dots, dashes and underscores."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "file"
 
 
 def _cut(name: str) -> str:
-    """Without folders and control characters, and short enough with its ending kept."""
+    """Return the name without folders and control characters, shortened in front of its ending."""
     name = _clean(name.replace("\\", "/").rpartition("/")[2]).strip() or "file"
     stem, dot, ending = name.rpartition(".")
     if len(name) > _NAME_LENGTH and dot and len(ending) < 20:
@@ -195,7 +204,7 @@ def _cut(name: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """What every database and every header takes: no control characters, no half of a surrogate pair."""
+    """Return text that every database and header takes: without control characters and lone surrogates."""
     return re.sub(r"[\x00-\x1f\x7f]+", "", text.encode(errors="replace").decode())
 
 

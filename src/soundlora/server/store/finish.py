@@ -1,4 +1,4 @@
-"""How requests end: with one result, one line in the ledger, and one webhook where one is wanted, all or none of it."""
+"""A request ends with one result, one line in the ledger, and one webhook where one is wanted: all of it or nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from soundlora.server.store.tables import deliveries, ledger, requests
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a request ended: what its result replays. `units` are billed, at `unit_nano_usd` each."""
+    """The end of a request, as its result replays it. `units` are billed."""
 
     status_code: int
     response: Any  # JSON
@@ -34,7 +34,7 @@ def cancelled() -> Outcome:
 
 
 def infrastructure_error(status_code: int, error_type: str, sentence: str) -> Outcome:
-    """The flat shape of what is neither the model's nor the input's fault."""
+    """Return the flat outcome of an error that is neither the model's nor the input's fault."""
     body = {"detail": sentence, "error_type": error_type}
     return Outcome(status_code, body, error=sentence, error_type=error_type)
 
@@ -48,10 +48,10 @@ def write_end(
     owner: str | None = None,
     unit_nano_usd: Mapping[str, int],
 ) -> bool:
-    """Write result, ledger and webhook; returns False, and writes nothing, when the request is not in `state` any more
-    or not `owner`'s.
+    """Write result, ledger and webhook, and return True.
 
-    unit_nano_usd: price of a unit of each endpoint, 0 where none is given.
+    Writes nothing and returns False when the request is no longer in `state` or no longer belongs to `owner`.
+    `unit_nano_usd` is the price of a unit of each endpoint in billionths of a dollar, 0 where none is given.
     """
     now = time.time()
     mine = sa.and_(requests.c.id == request_id, requests.c.state == state)
@@ -62,7 +62,7 @@ def write_end(
         .where(mine)
         .values(
             state="completed",
-            # A clock that was set back must not have a run end before it began.
+            # The clock may have been set back, but a run must not end before it began.
             ended_at=sa.case((requests.c.started_at > now, requests.c.started_at), else_=now),
             owner=None,
             status_code=outcome.status_code,
@@ -100,7 +100,7 @@ def write_end(
 
 
 def webhook_body(request_id: str, outcome: Outcome) -> dict[str, Any]:
-    """What the receiver is sent, its links to files still paths."""
+    """Return the body for the receiver. Its links to files are still paths."""
     body: dict[str, Any] = {"request_id": request_id, "gateway_request_id": request_id, "status": "OK"}
     if is_error(outcome.status_code):
         body |= {"status": "ERROR", "error": f"Invalid status code: {outcome.status_code}"}

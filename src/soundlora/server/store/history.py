@@ -1,4 +1,4 @@
-"""What has ended and what it cost: questions to the request table and the ledger, each about one key's own."""
+"""The history answers questions about one key's requests and their costs, from the request table and the ledger."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class Page(Generic[_Item]):
-    """Some of the answers, and where the next ones begin; None at the end."""
+    """Some of the answers. `cursor` says where the next ones begin; it is None at the end."""
 
     items: list[_Item]
     cursor: str | None
@@ -30,7 +30,7 @@ class Page(Generic[_Item]):
 
 @dataclass(frozen=True)
 class Past:
-    """A request of the history. Times are seconds since 1970; input and output are None unless they were asked for."""
+    """A request of the history. Times are seconds since 1970. `input` and `output` are None unless asked for."""
 
     number: int
     id: str
@@ -46,7 +46,7 @@ class Past:
 
     @property
     def duration(self) -> float | None:
-        """Seconds of work, 0 for what ended unstarted; None before the end."""
+        """The seconds of work, 0 for a request that never started, None before the end."""
         if self.ended_at is None:
             return None
         return self.ended_at - (self.ended_at if self.started_at is None else self.started_at)
@@ -66,7 +66,7 @@ class Bill:
 
 @dataclass(frozen=True)
 class Use:
-    """What one endpoint was used for in the stretch of time that begins at `start`."""
+    """The use of one endpoint in the period that begins at `start`."""
 
     start: int
     endpoint: str
@@ -80,7 +80,7 @@ _DURATION = requests.c.ended_at - sa.func.coalesce(requests.c.started_at, reques
 
 
 class History:
-    """Questions to `database`. A `cursor` is what the page before ended with; an unknown one raises InputError."""
+    """Questions to `database`. A `cursor` comes from the page before; an invalid one raises InputError."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -99,9 +99,10 @@ class History:
         payloads: bool = False,
         sort_by: str = "ended_at",
     ) -> Page[Past]:
-        """Completed requests of `endpoints`, the last or longest first; those that ended from `start` to before `end`.
+        """Return completed requests of `endpoints` that ended from `start` to before `end`, latest or longest first.
 
-        An index has them in the order of their ends, for each endpoint: the pages of several endpoints are merged.
+        An index holds the requests of each endpoint in the order of their ends. The pages of several endpoints are
+        merged.
         """
         by: Any = requests.c.ended_at if sort_by == "ended_at" else _DURATION
         conditions = [requests.c.key_id == key_id, requests.c.ended_at.is_not(None)]
@@ -139,9 +140,9 @@ class History:
         status: str | None = None,
         payloads: bool = False,
     ) -> Page[Past]:
-        """Requests whose id begins with `text` or whose summary has it in it, the latest first.
+        """Return requests whose id begins with `text` or whose summary contains it, the latest first.
 
-        Those that wait and run are among them. `start` and `end` are about their arrival.
+        Waiting and running requests are among them. `start` and `end` limit their arrival.
         """
         conditions = [requests.c.key_id == key_id]
         if text:
@@ -173,7 +174,7 @@ class History:
         start: float | None = None,
         end: float | None = None,
     ) -> Page[Bill]:
-        """Lines of the ledger, the last first."""
+        """Return lines of the ledger, the latest first."""
         conditions = _billed(key_id, endpoints, start, end)
         if request_id is not None:
             conditions.append(ledger.c.request_id == request_id)
@@ -188,8 +189,8 @@ class History:
     def usage(
         self, key_id: str, seconds: int, *, endpoints: Sequence[str] = (), start: float | None = None, end: float
     ) -> list[Use]:
-        """Sums of the ledger by endpoint and stretch of `seconds`, the first first; stretches begin in UTC."""
-        # SQLite has no floor() everywhere, and cuts where Postgres rounds.
+        """Return sums of the ledger by endpoint and period of `seconds`, the earliest first. Periods start in UTC."""
+        # Not every SQLite has floor(). SQLite's cast to a whole number truncates, and Postgres' rounds.
         sqlite = self.database.engine.dialect.name == "sqlite"
         quotient = ledger.c.at / float(seconds)
         stretch = sa.cast(quotient if sqlite else sa.func.floor(quotient), sa.BigInteger)
@@ -198,7 +199,7 @@ class History:
                 stretch.label("stretch"),
                 ledger.c.endpoint,
                 sa.func.count(),
-                # Postgres makes numeric of a sum.
+                # Postgres returns sums as numeric.
                 sa.cast(sa.func.sum(ledger.c.units), sa.BigInteger),
                 sa.cast(sa.func.sum(ledger.c.units * ledger.c.unit_nano_usd), sa.BigInteger),
             )
@@ -210,7 +211,7 @@ class History:
             return [Use(int(number) * seconds, *sums) for number, *sums in connection.execute(statement)]
 
     def spent(self, key_id: str, endpoint: str) -> tuple[int, int]:
-        """(completed requests that were billed, what they cost in billionths of a dollar)."""
+        """Return (the number of completed requests that were billed, their cost in billionths of a dollar)."""
         statement = sa.select(
             sa.func.count(),
             sa.cast(sa.func.coalesce(sa.func.sum(ledger.c.units * ledger.c.unit_nano_usd), 0), sa.BigInteger),

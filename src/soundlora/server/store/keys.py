@@ -1,4 +1,4 @@
-"""Keys that let clients in. The table has their hashes only: a secret is shown once, when it is made."""
+"""Keys let clients use the server. The table holds their hashes only: a secret is shown once, when it is made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class Key:
-    """A row of the table. max_queue: requests of this key that may wait, 0 takes the server's limit."""
+    """A row of the table. `max_queue` is the number of its requests that may wait; 0 takes the server's limit."""
 
     id: str
     name: str
@@ -36,7 +36,10 @@ class Keys:
         self.database = database
 
     def create(self, name: str, max_queue: int = 0) -> tuple[Key, str]:
-        """A new key and its secret, `id:random` as the official clients know keys. Raises InputError for the name."""
+        """Return a new key and its secret, which has the form `id:random` of the official clients.
+
+        Raises InputError for an unusable name.
+        """
         if not name.strip() or len(name) > _NAME_CHARACTERS:
             raise InputError(f"The name of a key must have 1 to {_NAME_CHARACTERS} characters.")
         id = str(uuid.uuid4())
@@ -47,13 +50,13 @@ class Keys:
         return key, secret
 
     def list(self) -> list[Key]:
-        """All that were ever made, the oldest first."""
+        """Return all keys that were ever made, the oldest first."""
         with self.database.read() as connection:
             rows = connection.execute(sa.select(*keys.c).order_by(keys.c.created_at, keys.c.id))
             return [Key(*row) for row in rows]
 
     def revoke(self, id: str) -> None:
-        """Let nobody in with this key from now on. Raises InputError when there is none of that id, or it is over."""
+        """Revoke a key from now on. Raises InputError when the id is unknown or its key is already revoked."""
         with self.database.write() as connection:
             changed = connection.execute(
                 sa.update(keys).where(keys.c.id == id, keys.c.revoked_at.is_(None)).values(revoked_at=time.time())
@@ -63,5 +66,5 @@ class Keys:
 
 
 def hash_of(secret: str) -> str:
-    """SHA-256 is enough for what is 192 random bits."""
+    """Return the SHA-256 of a secret. This hash is enough, because a secret has 192 random bits."""
     return hashlib.sha256(secret.encode(errors="replace")).hexdigest()

@@ -1,4 +1,4 @@
-"""Requests as people look at them: how they stand, what they have made so far, and whether they can go on."""
+"""The listing shows people their requests: their state, their files so far, and whether they can go on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CURVES = ("loss", "held_out")
 
 @dataclass(frozen=True)
 class Page:
-    """Some requests, the latest first; `next` is the number that the following page comes before, None at the end."""
+    """Some requests, the latest first. `next` is the `before` of the following page, or None at the end."""
 
     found: list[Request]
     next: int | None
@@ -44,9 +44,10 @@ def page(
     before: int | None = None,
     limit: int = 30,
 ) -> Page:
-    """Requests of a key whose payloads are still there.
+    """Return requests of a key that still have their payloads.
 
-    state: "", "active" or one of OUTCOMES. search: in prompts and trigger phrases, or the beginning of an id.
+    `state` is "", "active" or one of OUTCOMES. `search` is text in prompts and trigger phrases, or the beginning of an
+    id.
     """
     statement = sa.select(requests.c.id, requests.c.number).where(
         requests.c.key_id == key_id, requests.c.input.is_not(None)
@@ -80,7 +81,7 @@ def page(
 
 
 def outcome(request: Request) -> str | None:
-    """One of OUTCOMES, None while it has not ended."""
+    """Return one of OUTCOMES, or None while the request has not ended."""
     if request.status_code is None:
         return None
     if request.error_type == "client_cancelled":
@@ -89,7 +90,7 @@ def outcome(request: Request) -> str | None:
 
 
 def previews(files: Sequence[FileRow]) -> list[dict[str, Any]]:
-    """Those among the files of a run, by step and prompt."""
+    """Return the previews among the files of a run, in order of step and prompt."""
     found = {
         (int(match[1]), int(match[2])): row
         for row in files
@@ -99,7 +100,7 @@ def previews(files: Sequence[FileRow]) -> list[dict[str, Any]]:
 
 
 def checkpoints(files: Sequence[FileRow]) -> list[dict[str, Any]]:
-    """The LoRAs among the files of a run, by step."""
+    """Return the LoRA checkpoints among the files of a run, in order of step."""
     found = {
         int(match[1]): row for row in files if row.role == "checkpoint" and (match := _CHECKPOINT.fullmatch(row.name))
     }
@@ -115,7 +116,7 @@ def curves(points: Iterable[Point]) -> dict[str, list[tuple[int, float]]]:
 
 
 def resumable(request: Request, settings: Settings) -> bool:
-    """Whether this run ended early and its folder, on this machine, has a checkpoint to go on from."""
+    """Return whether this run ended early and its folder on this machine has a checkpoint."""
     if outcome(request) not in ("failed", "cancelled") or request.input is None:
         return False
     # Only a training leaves such files.
@@ -124,9 +125,10 @@ def resumable(request: Request, settings: Settings) -> bool:
 
 @contextlib.contextmanager
 def passed_on(settings: Settings, old_id: str, new_id: str) -> Iterator[None]:
-    """The folder of one request is another one's from here on; it comes back when the block fails.
+    """Move the folder of one request to another request, and back when the block fails.
 
-    Nothing in it is changed: a run knows its clips by their hashes, wherever they lie. Raises FileNotFoundError.
+    The content stays as it is: a run knows its clips by their hashes, wherever they lie. Raises FileNotFoundError when
+    the folder does not exist.
     """
     old, new = settings.runs / old_id, settings.runs / new_id
     os.replace(old, new)

@@ -1,4 +1,4 @@
-"""What the server made for itself once: keys that sign."""
+"""The server makes secrets for itself once: keys that sign."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from soundlora.server.store.tables import secrets
 
 
 def secret(database: Database, name: str, make: Callable[[], str]) -> str:
-    """The secret of that name; made the first time it is asked for, by whichever server comes first."""
+    """Return the secret of this name. The first server that asks for it stores the result of `make()`."""
     statement = sa.select(secrets.c.value).where(secrets.c.name == name)
     with database.read() as connection:
         found: str | None = connection.execute(statement).scalar_one_or_none()
@@ -22,6 +22,6 @@ def secret(database: Database, name: str, make: Callable[[], str]) -> str:
         with database.write() as connection:
             connection.execute(sa.insert(secrets).values(name=name, value=value))
     except sa.exc.IntegrityError:
-        pass  # another server was quicker; its own counts
+        pass  # Another server was quicker, and its secret counts.
     with database.read() as connection:
         return str(connection.execute(statement).scalar_one())

@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaD
 
 metadata = MetaData()
 
-# SQLite counts up by itself only in a column that it calls INTEGER.
+# SQLite counts up only in a column of the type INTEGER.
 _Number = BigInteger().with_variant(Integer, "sqlite")
 _DEADLINE = text("start_before IS NOT NULL")
 
@@ -19,7 +19,7 @@ requests = Table(
     Column("number", _Number, primary_key=True),  # order of arrival
     Column("id", String(36), nullable=False, unique=True),
     Column("endpoint", String(200), nullable=False),
-    Column("key_id", String(36), nullable=False),  # whose it is; "" where the server has no keys
+    Column("key_id", String(36), nullable=False),  # its owner; "" where the server has no keys
     Column("state", String(16), nullable=False),  # queued, running, completed
     Column("priority", Integer, nullable=False),  # 0 normal, 1 low
     Column("input", Text),  # JSON as it came; None once its payloads were deleted
@@ -43,12 +43,12 @@ requests = Table(
     Column("error", Text),
     Column("error_type", String(100)),
     Column("units", Integer),
-    # The next in line; the requests ahead of one; what is running.
+    # This index serves the next request in line, the requests ahead of one, and those that run.
     Index("requests_queue", "state", "priority", "number"),
     Index("requests_by_endpoint", "endpoint", "key_id", "number"),
     Index("requests_ended", "endpoint", "key_id", "ended_at", "number"),
     Index("requests_by_key", "key_id", "number"),
-    # Those that must have begun by then, few among many.
+    # Few requests have a deadline to begin, so this index is small.
     Index("requests_deadlines", "state", "start_before", sqlite_where=_DEADLINE, postgresql_where=_DEADLINE),
 )
 
@@ -63,7 +63,7 @@ logs = Table(
     Index("logs_by_request", "request_id", "number"),
 )
 
-# The curve of a run, thinned out: enough to draw it.
+# The curve of a run has enough points to be drawn, and no more.
 points = Table(
     "points",
     metadata,
@@ -75,7 +75,7 @@ points = Table(
     Index("points_by_request", "request_id", "number"),
 )
 
-# Never changed, never deleted: one line a completed request.
+# Each completed request has one line, which is never changed or deleted.
 ledger = Table(
     "ledger",
     metadata,
@@ -89,7 +89,7 @@ ledger = Table(
     Index("ledger_by_key", "key_id", "at"),
 )
 
-# Webhooks that have to be sent, and those that were.
+# Each row is a webhook that is to be sent, or was.
 deliveries = Table(
     "deliveries",
     metadata,
@@ -131,7 +131,7 @@ files = Table(
     Index("files_expiring", "expires_at"),
 )
 
-# What the server made for itself: the key that signs webhooks, the one that signs upload addresses.
+# The server makes these for itself: the key that signs webhooks, and the one that signs upload addresses.
 secrets = Table(
     "secrets",
     metadata,

@@ -1,4 +1,4 @@
-"""Counts of all that was done and of what goes on now, for whoever watches the server."""
+"""The totals count all that was done and all that goes on now, for whoever watches the server."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.tables import deliveries, ledger, requests
 
 BUCKETS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
-"""Seconds of work; longer runs are counted in none of them."""
+"""The bounds of a histogram in seconds of work. Longer runs are counted in none of them."""
 
 _OVERLAP = 1000
 
 
 @dataclass
 class Totals:
-    """Sums over the ledger since its first line, so that a restarted server goes on where it was.
+    """Sums over the ledger since its first line, so that a restarted server goes on with the same counts.
 
-    ended: by (endpoint, status code, error type). units, runs and seconds: by endpoint, runs being what was started at
-    all. within: by (endpoint, bound of BUCKETS).
+    `ended` counts requests by (endpoint, status code, error type). `units`, `runs` and `seconds` are sums by endpoint;
+    `runs` counts requests that were started. `within` counts runs by (endpoint, bound of BUCKETS).
     """
 
     database: Database
@@ -37,9 +37,9 @@ class Totals:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def update(self) -> None:
-        """Read the lines that came since the last time."""
-        # Of two transactions on Postgres the one with the higher number may be there first: the last lines are read
-        # again, and those that were counted are left out.
+        """Count the lines that were added since the last call."""
+        # On Postgres a transaction with a higher number may end before one with a lower number. The last lines are
+        # therefore read again, and those that were counted are left out.
         statement = (
             sa.select(
                 ledger.c.number,
@@ -74,7 +74,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class Now:
-    """What waits and runs, by endpoint. webhooks: deliveries to be made."""
+    """The requests that wait and run, by endpoint. `webhooks` counts deliveries that are to be made."""
 
     queued: dict[str, int]
     running: dict[str, int]

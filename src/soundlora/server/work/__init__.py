@@ -1,1 +1,1 @@
-"""The work of requests: an executor, its workers, and what a worker does. Torch is loaded here."""
+"""The work of requests: an executor, its workers, and the jobs of a worker. This package loads torch."""

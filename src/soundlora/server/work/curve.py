@@ -1,4 +1,4 @@
-"""The curve of a run, read from its growing metrics and thinned out to what a picture needs."""
+"""The curve of a run is read from its growing metrics, and thinned out to the points that a picture needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MOST_POINTS = 400
 
 
 class Curve:
-    """Points (step, name, value) of "loss", the mean over a stretch of steps, and of "held_out", each as it is."""
+    """Yields points (step, name, value). "loss" is the mean over a stretch of steps; "held_out" has every value."""
 
     def __init__(self, metrics: Path, held_out: Path, steps: int) -> None:
         self._metrics, self._held_out = _Tail(metrics), _Tail(held_out)
@@ -18,7 +18,7 @@ class Curve:
         self._losses: list[float] = []
 
     def new(self) -> list[tuple[int, str, float]]:
-        """What has been written since the last call."""
+        """Return the points that have been written since the last call."""
         points = []
         for line in self._metrics.lines():
             self._losses.append(line["loss"])
@@ -30,7 +30,10 @@ class Curve:
 
 
 class _Tail:
-    """Lines of JSON added to a file since the last look. A file that was cut, as by a resumed run, is read anew."""
+    """Reads the lines of JSON that a file has gained since the last look.
+
+    A resumed run may cut the file. It is then read from the start.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path

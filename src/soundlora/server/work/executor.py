@@ -1,4 +1,4 @@
-"""Takes requests from the queue and gives each a process of its own on this machine."""
+"""The executor takes requests from the queue and gives each a process of its own on this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from soundlora.server.store.requests import Request, Requests
 
 TICK_SECONDS = 0.5
 STOP_SECONDS = 30.0
-"""How long a worker may take for its last checkpoint."""
+"""A worker may take this long for its last checkpoint."""
 
 WORKER = (sys.executable, "-m", "soundlora.server.work.worker")
 SETTINGS_VARIABLE = "SOUNDLORA_WORKER"
@@ -38,17 +38,17 @@ class _Worker:
 class LocalExecutor:
     """A thread that keeps `settings.slots` workers busy.
 
-    A worker that dies gives its request back at once. One elsewhere whose beat stands still for the lease's length is
-    taken for dead, by this machine's own steady clock: no clock has to be right, and none may jump.
+    A worker here that dies loses its request at once. A worker elsewhere is taken for dead when its beat stands still
+    for the lease's length. This machine's monotonic clock measures that, so clocks may be wrong and may jump.
     """
 
     def __init__(self, settings: Settings, requests: Requests, command: Sequence[str] = WORKER) -> None:
-        """command: what is started for a request, with its id and the owner's token as arguments."""
+        """`command` is started for each request, with its id and the owner's token as arguments."""
         self.settings, self.requests, self.command = settings, requests, command
         self._gpus = len(glob.glob("/dev/nvidia[0-9]*"))
         self.slots = settings.slots or max(1, self._gpus)
         self._workers: list[_Worker] = []
-        self._beats: dict[tuple[str, str], tuple[int, float]] = {}  # the last one, and the seconds it stands still
+        self._beats: dict[tuple[str, str], tuple[int, float]] = {}  # the last beat, and its age in seconds
         self._looked_at = time.monotonic()
         self._deadlines: dict[str, float] = {}
         self._awake = threading.Event()
@@ -59,11 +59,11 @@ class LocalExecutor:
         self._thread.start()
 
     def wake(self) -> None:
-        """Look at the queue now."""
+        """Let the thread look at the queue now."""
         self._awake.set()
 
     def stop(self) -> None:
-        """Stop every worker with a checkpoint; their requests go back to the queue. Returns when all have ended."""
+        """Stop every worker with a checkpoint and give its request back to the queue. Returns when all have ended."""
         self._stopping = True
         self.wake()
         self._thread.join()
@@ -82,7 +82,7 @@ class LocalExecutor:
     def _run(self) -> None:
         due = 0.0
         while not self._stopping:
-            # Woken by each of a thousand submits, it looks for a free slot and not for the dead.
+            # Every submit wakes the loop. It then looks for a free slot only, and for dead workers once a tick.
             ticks = time.monotonic() >= due
             if ticks:
                 due = time.monotonic() + TICK_SECONDS
@@ -111,7 +111,7 @@ class LocalExecutor:
         if self._gpus > 1:
             environment["CUDA_VISIBLE_DEVICES"] = str(slot % self._gpus)
         if not self._gpus:
-            # torch's threads wait for the slowest of them: one that shares its core with the server holds all up.
+            # torch's threads wait for their slowest. One that shares a core with the server would hold up all others.
             cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (cores - 1) // self.slots)))
         try:
@@ -119,11 +119,11 @@ class LocalExecutor:
             with log.open("ab") as output:
                 process = subprocess.Popen(
                     [*self.command, request.id, request.owner],
-                    stdin=subprocess.PIPE,  # held open: a worker whose server has gone finds its end
+                    stdin=subprocess.PIPE,  # A worker ends when this pipe closes, as it does with the server.
                     stdout=output,
                     stderr=output,
                     env=environment,
-                    start_new_session=True,  # Ctrl-C at the server is for the server, which stops its workers itself
+                    start_new_session=True,  # Ctrl-C reaches the server only, which stops its workers itself.
                 )
         except OSError as error:
             self.requests.release(request.id, request.owner, lost=True, reason=f"No worker could be started: {error}")
@@ -136,7 +136,7 @@ class LocalExecutor:
             self._workers.remove(worker)
 
     def _close(self, worker: _Worker, *, lost: bool) -> None:
-        """Give the request back, unless the worker has ended or released it, as it does when all is well."""
+        """Give the request back, unless the worker has already finished or released it."""
         if worker.process.stdin is not None:
             worker.process.stdin.close()
         code = worker.process.returncode
@@ -147,7 +147,7 @@ class LocalExecutor:
 
     def _give_up_the_silent(self) -> None:
         running = self.requests.running()
-        # While the database is away or locked, no worker can say that it lives: that time does not count.
+        # No worker can beat while the database is away or locked, so that time does not count.
         passed = min(time.monotonic() - self._looked_at, 2 * TICK_SECONDS)
         self._looked_at = time.monotonic()
         before, self._beats = self._beats, {}
@@ -157,14 +157,17 @@ class LocalExecutor:
             self._beats[request_id, owner] = (beat, silent)
         for (request_id, owner), (beat, silent) in list(self._beats.items()):
             if silent > self.settings.lease_seconds:
-                self._beats[request_id, owner] = (beat, 0.0)  # counted anew when the database doesn't take this
+                self._beats[request_id, owner] = (beat, 0.0)  # The release may fail; the count then starts again.
                 self.requests.release(request_id, owner, lost=True, reason="The worker has fallen silent")
                 for worker in self._workers:
                     if worker.request.owner == owner:
                         worker.process.kill()
 
     def _end_overdue(self) -> None:
-        """A deadline is known by the steady clock from when it is first seen: one set forward ends nothing early."""
+        """End the requests whose deadline to begin has passed.
+
+        The monotonic clock runs from the first look at a deadline, so a clock that is set forward ends nothing early.
+        """
         now = time.monotonic()
         left = self.requests.start_seconds()
         self._deadlines = {id: self._deadlines.get(id, now + seconds) for id, seconds in left.items()}

@@ -1,4 +1,4 @@
-"""A generation request on a worker: sound from a prompt, with up to three LoRAs."""
+"""A worker does a generation request with this job: it makes sound from a prompt, with up to three LoRAs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class GenerationJob:
         seconds = request.num_frames / request.frames_per_second
         for note in generator.warnings + generator.advice(request.prompt, seconds):
             job.pulse.log(note, "WARN")
-        # A field that was not sent takes the base's own value: a small base samples best in a way of its own.
+        # The base's own value holds for a field that was not sent: a small base samples best with other settings.
         sound = generator(
             request.prompt,
             duration=seconds,

@@ -1,4 +1,4 @@
-"""Files that requests name by their addresses, brought to where the work is done."""
+"""This module fetches the files that requests name by their addresses."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _OWN_PATH = re.compile(r"/files/([0-9a-f]{32})(/[^/]*)?")
 
 
 def fetch(url: str, target: Path, *, settings: Settings, files: Files) -> None:
-    """Bring what a user's `url` leads to into the file `target`, which is there whole or not at all.
+    """Fetch a user's `url` into the file `target`, which is there whole or not at all.
 
-    The server's own files come straight from the storage: their ids are random, so whoever names one was given it.
-    data: URIs are unpacked. Raises FileDownloadError or FileTooLargeError; paths are never accepted.
+    The server's own files come straight from the storage. Their ids are random, so whoever names one was given it.
+    data: URIs are unpacked. Paths are never accepted. Raises FileDownloadError or FileTooLargeError.
     """
     if not is_remote(url) or (is_url(url) and not _is_whole_url(url)):
         raise FileDownloadError(

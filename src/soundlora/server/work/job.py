@@ -1,4 +1,4 @@
-"""What a worker's run has at hand: its folder, its files in the storage, its log; and which run it is."""
+"""A job gives a worker's run its folder, its files in the storage, and its log."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
     from soundlora.server.work.pulse import Pulse
 
 PATIENCE_SECONDS = 300.0
-"""For a storage that takes nothing while a finished result waits; after that the request goes back to the queue."""
+"""A finished result waits this long for a storage that takes nothing. Then the request goes back to the queue."""
 _PAUSE_SECONDS = 15.0
 
 _T = TypeVar("_T")
 
 
 class NotStoredError(RuntimeError):
-    """The work is done and its folder holds it, but the storage could not be reached for long."""
+    """The work is done and lies in its folder, but the storage could not be reached for a long time."""
 
 
 class Work(Protocol):
-    """What is done for a request of one kind of endpoint."""
+    """The work for a request of one kind of endpoint."""
 
     def run(self) -> Outcome: ...
 
     def watch(self) -> list[tuple[int, str, float]]:
-        """New points (step, name, value) of curves."""
+        """Return new points (step, name, value) of curves."""
         ...
 
     def publish_new(self) -> None:
-        """Bring into the storage what has been made so far."""
+        """Store the files that have been made so far."""
         ...
 
 
 class Job:
-    """One request on this machine. Its folder stays until it has succeeded: another worker may go on with it."""
+    """One request on this machine. Its folder stays until it has succeeded, so that another worker can go on."""
 
     pulse: Pulse
 
@@ -62,25 +62,28 @@ class Job:
         self._work: Work | None = None
 
     def run(self, begin: Callable[[Job], Work]) -> Outcome:
-        """Begin the work and do it. Raises what the caller turns into an error's outcome, and KeyboardInterrupt."""
+        """Begin the work, do it, and return its outcome.
+
+        Raises KeyboardInterrupt when it is interrupted, and any error of the work.
+        """
         work = self._work = begin(self)
         with _Courier(work.publish_new, self.pulse):
             return work.run()
 
     def watch(self) -> list[tuple[int, str, float]]:
-        """New points of the run's curves; called by the pulse."""
+        """Return new points of the run's curves. The pulse calls this."""
         return [] if self._work is None else self._work.watch()
 
     def publish_rest(self) -> None:
-        """Bring into the storage what an interrupted or failed run has made; never raises."""
+        """Store the files that an interrupted or failed run has made. Never raises."""
         try:
             if self._work is not None:
                 self._work.publish_new()
-        except Exception as error:  # the outcome is decided, and counts more
+        except Exception as error:  # The outcome is decided already, and matters more.
             self.pulse.log(f"Not everything could be stored: {type(error).__name__}: {error}", "WARN")
 
     def public(self, text: str) -> str:
-        """The text without the server's own folders, which are nobody's business."""
+        """Return the text without the server's own folders, which clients must not see."""
         text = text.replace(f"{self.folder}/", "")
         for place in (self.settings.base, self.settings.text_encoder):
             if os.path.isabs(os.path.expanduser(place)):
@@ -88,15 +91,20 @@ class Job:
         return text
 
     def fetch(self, url: str, name: str) -> Path:
-        """Bring what a URL of the request leads to into the run's folder, once. Raises DataError."""
+        """Fetch a URL of the request into the run's folder and return its path. An existing file is not fetched again.
+
+        Raises FileDownloadError or FileTooLargeError.
+        """
         target = self.folder / name
         if not target.exists():
             fetch(url, target, settings=self.settings, files=self.files)
         return target
 
     def publish(self, path: Path, role: str, content_type: str) -> dict[str, Any]:
-        """Bring a file into the storage and return it as results describe files. A file that is there already is not
-        sent again: a resumed run says some things twice."""
+        """Store a file and return it as results describe files.
+
+        A resumed run stores some files twice. A file that is in the storage already is not sent again.
+        """
         with self._publishing:
             if self._published is None:
                 self._published = {
@@ -117,8 +125,11 @@ class Job:
             return self._published[key]
 
     def patiently(self, store: Callable[[], _T]) -> _T:
-        """Store results, again and again while the storage or the database is away or a disk is full: what is finished
-        must not be lost to that. `store` may be called after half of it was done. Raises NotStoredError."""
+        """Call `store` and return its result. Repeat it while the storage or the database is away or a disk is full.
+
+        A finished result must not be lost to that. A repeated `store` may find half of its work done. Raises
+        NotStoredError after five minutes of failures.
+        """
         deadline = time.monotonic() + PATIENCE_SECONDS
         pause = 0.5
         complained = False
@@ -126,7 +137,7 @@ class Job:
             while True:
                 try:
                     return store()
-                except FileNotFoundError:  # no waiting brings it back
+                except FileNotFoundError:  # Waiting does not bring the file back.
                     raise
                 except (StorageError, sa.exc.OperationalError, OSError) as error:
                     if time.monotonic() > deadline:
@@ -137,18 +148,18 @@ class Job:
                 time.sleep(pause)
                 pause = min(pause * 2, _PAUSE_SECONDS)
         except KeyboardInterrupt:
-            if self.pulse.reason == "timeout":  # the work itself was done in time
+            if self.pulse.reason == "timeout":  # The work itself was done in time.
                 raise NotStoredError("the run's time was over before the storage could be reached") from None
             raise
 
     def clean_up(self, outcome: Outcome) -> None:
-        """After a success the storage holds everything; after a failure the folder says what happened."""
+        """Remove the folder after a success, when the storage holds everything. A failed run's folder explains it."""
         if not is_error(outcome.status_code):
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class _Courier:
-    """A thread that brings previews and checkpoints into the storage while the work goes on, as slow as that may be."""
+    """A thread that stores previews and checkpoints while the work goes on, so that a slow storage can't delay it."""
 
     def __init__(self, deliver: Callable[[], None], pulse: Pulse) -> None:
         self._deliver, self._pulse = deliver, pulse
@@ -167,7 +178,7 @@ class _Courier:
         while not self._over.wait(1.0):
             try:
                 self._deliver()
-            except Exception as error:  # tried again in a second, and at the end of the run once more
+            except Exception as error:  # The next try follows in a second, and a last one at the end of the run.
                 if not complained:
                     self._pulse.log(f"The storage can't be reached: {type(error).__name__}: {error}", "WARN")
                 complained = True

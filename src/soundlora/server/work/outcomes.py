@@ -1,4 +1,4 @@
-"""Errors in the shapes that the endpoint documents, as outcomes of requests."""
+"""Errors become outcomes of requests here, in the shapes that the endpoint documents."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from soundlora.system.whole_files import machine_error
 
 _ERRORS_PAGE = "https://docs.fal.ai/errors/#"
 _INPUT_CHARACTERS = 10_000
-"""Longer input is not sent back with its error: it may be a whole data set in a data: URI."""
+"""Longer input is not sent back with its error, because it may be a whole data set in a data: URI."""
 
 
 def detail(
     loc: Sequence[str | int], message: str, type: str, *, ctx: dict[str, Any] | None = None, input: Any = None
 ) -> dict[str, Any]:
-    """One entry of the documented list."""
+    """Return one entry of the documented list of errors."""
     entry: dict[str, Any] = {"loc": list(loc), "msg": clean(message), "type": type, "url": _ERRORS_PAGE + type}
     if ctx:
         entry["ctx"] = ctx
@@ -34,12 +34,12 @@ def detail(
 
 
 def details(errors: Sequence[ErrorDetails], *, where: Sequence[str | int] = ("body",)) -> list[dict[str, Any]]:
-    """What pydantic found, in the endpoint's words."""
+    """Return pydantic's errors in the endpoint's words."""
     return [_detail(error, where) for error in errors]
 
 
 def rejected(error: ValidationError) -> Outcome:
-    """The stored 422 of a request whose input is wrong."""
+    """Return the outcome 422 of a request whose input is wrong."""
     return _unprocessable(details(error.errors(include_url=False)))
 
 
@@ -50,14 +50,14 @@ _MACHINE: dict[Lack, tuple[int, str]] = {
     "files": (500, "runner_server_error"),
     "processes": (503, "runner_disconnected"),
 }
-"""What clients are told when the machine falls short: status code and the hosted service's word. All may try again."""
+"""Each lack of the machine has a status code and the hosted service's word for it. Clients may try again after all."""
 
 
 def outcome_of(error: Exception, payload: Any) -> Outcome:
-    """How a run that raised `error` ends: the table of who answers for what.
+    """Return the outcome of a run that raised `error`.
 
-    payload: the request's input, from which the wrong value is shown. What the machine's owner has to mend is told
-    without their folders and addresses; their log has the whole story.
+    `payload` is the request's input, from which the wrong value is shown. Faults of the machine are told without its
+    folders and addresses; the owner's log has the whole story.
     """
     if isinstance(error, ValidationError):
         return rejected(error)
@@ -80,7 +80,7 @@ def outcome_of(error: Exception, payload: Any) -> Outcome:
 
 
 def machine_fault(error: Exception) -> MachineError | None:
-    """What the machine's owner has to mend, None where it is not theirs."""
+    """Return the fault that the machine's owner has to mend, or None where somebody else has to mend the error."""
     if isinstance(error, MachineError):
         return error
     if isinstance(error, InputError) and _is_owners(error.field):
@@ -91,13 +91,13 @@ def machine_fault(error: Exception) -> MachineError | None:
 
 
 def _is_owners(field: str | None) -> bool:
-    """Whether a setting is one that the server gives to a run, and its clients can't."""
+    """Return whether only the server can give a run this setting, and its clients can't."""
     known = SETTINGS.get(field or "")
     return known is not None and not known.hosted and not known.extra
 
 
 def _place(field: str | None) -> list[str | int]:
-    """`duration` → audio_duration_seconds; `loras.0.path` → loras, 0, path; nothing where no field is meant."""
+    """Return the place of a field in the input, which is empty for None: `loras.0.path` becomes loras, 0, path."""
     if field is None:
         return []
     first, *inner = field.split(".")
@@ -105,7 +105,7 @@ def _place(field: str | None) -> list[str | int]:
 
 
 def _sent(payload: Any, place: Sequence[str | int]) -> Any:
-    """What the client sent there, None where it sent nothing."""
+    """Return what the client sent at `place`, or None where it sent nothing."""
     for part in place:
         try:
             payload = payload[part]
@@ -115,14 +115,14 @@ def _sent(payload: Any, place: Sequence[str | int]) -> Any:
 
 
 def timed_out(seconds: float) -> Outcome:
-    """The run took longer than the server allows."""
+    """Return the outcome of a run that took longer than the server allows."""
     body = {"detail": [detail(["body"], "Generation timeout", "generation_timeout")]}
     sentence = f"The run was stopped after {seconds:g} s, which is as long as this server lets one take."
     return Outcome(504, body, error=sentence, error_type="generation_timeout")
 
 
 def clean(text: str) -> str:
-    """Text that every database and every client takes: no NUL, no half of a surrogate pair."""
+    """Return text that every database and client takes: without NUL and lone surrogates."""
     return text.encode(errors="replace").decode().replace("\0", "")
 
 
@@ -145,11 +145,11 @@ def _detail(error: ErrorDetails, where: Sequence[str | int]) -> dict[str, Any]:
         kind, ctx = "sequence_too_short", {"min_length": ctx["min_length"]}
         message = f"Sequence should have at least {ctx['min_length']} items"
     elif kind in ("value_error", "assertion_error"):
-        ctx = {}  # an exception, which is in the message already
+        ctx = {}  # It holds an exception, which is in the message already.
     loc = [clean(part) if isinstance(part, str) else part for part in (*where, *error["loc"])]
     return detail(loc, message, kind, ctx=ctx, input=error.get("input"))
 
 
 def _choices(expected: str) -> list[Any]:
-    """pydantic's "8, 16 or 32" as a list."""
+    """Return pydantic's "8, 16 or 32" as a list."""
     return [ast.literal_eval(part) for part in re.split(r", | or ", expected)]

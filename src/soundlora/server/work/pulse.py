@@ -1,4 +1,4 @@
-"""The pulse of a worker: a thread that says it lives, passes on what it does, and stops it when it is told to."""
+"""The pulse of a worker is a thread that says that it lives, reports its progress, and stops it on demand."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ Reason = Literal["cancelled", "timeout", "lost", "stopped"]
 class Pulse:
     """Beats for one request until the end of the block.
 
-    `reason` says why the work was interrupted, None while it was not; the interrupt is a SIGINT to this process, which
-    a training run takes between two steps. `watch` is called at every beat and returns points of curves (step, name,
-    value). The process is interrupted too when whoever started it has gone: the other end of its standard input.
+    `reason` says why the work was interrupted; it is None before that. The interrupt is a SIGINT to this process, which
+    a training run takes between two steps. `max_seconds` limits the work. `watch` is called at every beat and returns
+    points of curves (step, name, value). With `attached` the process is also interrupted when its standard input ends,
+    because whoever started it has gone then.
     """
 
     def __init__(
@@ -63,11 +64,11 @@ class Pulse:
             self._beat()
 
     def show(self, progress: dict[str, Any]) -> None:
-        """The live state of the run; only the latest is kept."""
+        """Set the live state of the run. Only the latest is kept."""
         self._progress = progress
 
     def log(self, message: str, level: str = "INFO") -> None:
-        """A line of the request's log."""
+        """Add a line to the request's log."""
         _print(f"{level}: {message}", sys.stdout)
         with self._lock:
             self._lines.append((time.time(), level, message))
@@ -82,7 +83,7 @@ class Pulse:
                 self._interrupt("lost")
                 return
             except sa.exc.SQLAlchemyError as error:
-                # What was to be said is kept for the next beat; the work goes on.
+                # The next beat sends what this one could not, and the work goes on.
                 _print(f"WARN: the database can't be reached: {error}", sys.stderr)
             if time.monotonic() > self._deadline:
                 self._interrupt("timeout")
@@ -92,7 +93,7 @@ class Pulse:
     def _watch_again(self) -> None:
         try:
             self._points += self._watch()
-        except Exception as error:  # what is watched is a comfort, and must not end the run
+        except Exception as error:  # A curve is only a comfort. Its errors must not end the run.
             _print(f"WARN: {type(error).__name__}: {error}", sys.stderr)
 
     def _beat(self) -> bool:
@@ -120,5 +121,5 @@ class Pulse:
 
 
 def _print(text: str, stream: TextIO) -> None:
-    with contextlib.suppress(OSError):  # what a worker prints goes to a file, whose disk may be full
+    with contextlib.suppress(OSError):  # The output goes to a file, whose disk may be full.
         print(text, file=stream, flush=True)

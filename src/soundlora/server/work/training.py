@@ -1,4 +1,4 @@
-"""A training request on a worker: the command line's own run, told in the endpoint's words."""
+"""A worker does a training request with this job: the command line's own run, reported in the endpoint's words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from soundlora.server.work.job import Job
 from soundlora.system.whole_files import write_whole
 
 _LINE_SECONDS = 5.0
-"""Between two lines of the log while the training runs."""
+"""The time between two lines of the log while the training runs."""
 
 JSON = "application/json"
 WAV = "audio/wav"
@@ -25,7 +25,7 @@ SAFETENSORS = "application/octet-stream"
 
 
 class TrainingJob:
-    """Trains in the job's folder; goes on with what an earlier worker has left there."""
+    """Trains in the job's folder, and goes on from what an earlier worker has left there."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -65,7 +65,7 @@ class TrainingJob:
         return self._curve.new()
 
     def publish_new(self) -> None:
-        """Previews and checkpoints, as soon as they are there."""
+        """Store the previews and checkpoints that have been made so far."""
         for path in sorted((self.folder / "previews").glob("*.wav")):
             self.job.publish(path, "preview", WAV)
         for path in sorted((self.folder / "checkpoints").glob("*.safetensors")):
@@ -74,7 +74,7 @@ class TrainingJob:
     def _results(self, url: str) -> dict[str, Any]:
         job, folder = self.job, self.folder
         report = folder / "report.json"
-        # The data lay in a file of the server's own; people know it by its address.
+        # The report names the server's own copy of the data. People know the data by its address.
         told = json.loads(report.read_text()) | {"source": shown(url)}
         write_whole(report, json.dumps(told, ensure_ascii=False).encode())
 
@@ -90,7 +90,7 @@ class TrainingJob:
             "audio": published("preview.wav", "audio", WAV),
             "video": None,
             "debug_dataset": published("debug_dataset.zip", "debug_dataset", "application/zip"),
-            # What the hosted endpoint does not give; clients pass it on.
+            # The hosted endpoint does not give the following. Clients pass it on.
             "report": published("report.json", "report", JSON),
             "previews": previews,
             "checkpoints": [job.publish(path, "checkpoint", SAFETENSORS) for path in checkpoints],
@@ -101,7 +101,7 @@ class TrainingJob:
     # what is said while it runs
 
     def _show(self, progress: Progress) -> None:
-        """Called at every step: it must cost nothing."""
+        """Pass on the progress. This is called at every step, so it must cost next to nothing."""
         self.job.pulse.show(
             {
                 "stage": progress.stage,
@@ -122,7 +122,7 @@ class TrainingJob:
 
     def _say(self, progress: Progress) -> None:
         message = self.job.public(progress.message)
-        # One line a clip is enough in the report; here it would be hundreds. "done" names a file of the server's own.
+        # The report has a line for each clip, which would be hundreds here. "done" names a file of the server's own.
         if progress.stage == "done" or (progress.stage == "clips" and progress.step and not progress.steps):
             return
         if message and message != self._last_message:
@@ -130,7 +130,7 @@ class TrainingJob:
         self._last_message = message
 
     def _tell_clips(self) -> None:
-        """Each skipped clip with its reason, and every warning, as soon as the report is written."""
+        """Log each skipped clip with its reason, and every warning, as soon as the report is written."""
         report = self.folder / "report.json"
         if self._clips_told or not report.exists():
             return
@@ -144,7 +144,7 @@ class TrainingJob:
 
 
 def training_line(progress: Progress) -> str:
-    """One line of the log: "step 120 of 2000, loss 0.612, 18.8 steps/s, 1:40 left"."""
+    """Return a line of the log such as "step 120 of 2000, loss 0.612, 18.8 steps/s, 1:40 left"."""
     parts = [f"Step {progress.step} of {progress.steps}"]
     if progress.loss is not None:
         parts.append(f"loss {progress.loss:.3f}")

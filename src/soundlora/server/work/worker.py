@@ -1,4 +1,4 @@
-"""One request from its claim to its result: `python -m soundlora.server.work.worker REQUEST OWNER`.
+"""A worker takes one request from its claim to its result: `python -m soundlora.server.work.worker REQUEST OWNER`.
 
 An executor starts it.
 """
@@ -32,17 +32,17 @@ from soundlora.server.work.training import TrainingJob
 from soundlora.wording import wording
 
 _WORK: dict[str, Callable[[Job], Work]] = {"training": TrainingJob, "generation": GenerationJob}
-"""By the name that the endpoint's row gives."""
+"""The work by the name that the endpoint gives it."""
 
 _PATIENCE_SECONDS = 3600.0
-"""For a database that can't be reached while a finished result waits to be written."""
+"""A finished result waits this long for a database that can't be reached."""
 _FULL_SECONDS = 60.0
-"""Between a run that a full disk has ended and the next attempt."""
+"""The time between a run that a full disk has ended and the next attempt."""
 
 
 def main() -> None:
     request_id, owner = sys.argv[1:]
-    # A terminated worker stops as an interrupted one: between two steps, with a checkpoint.
+    # A terminated worker stops like an interrupted one, between two steps and with a checkpoint.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
     try:
@@ -53,9 +53,10 @@ def main() -> None:
 
 
 def work(request_id: str, owner: str, settings: Settings, *, attached: bool = False) -> None:
-    """Run the request and write its result, or give it back. Raises LostLeaseError when it belongs to another worker.
+    """Run the request and write its result, or give it back.
 
-    attached: end when the standard input ends, with whoever started this process.
+    With `attached` the worker ends when its standard input does, because whoever started it has gone then. Raises
+    LostLeaseError when the request belongs to another worker or has ended.
     """
     database = Database(settings.database)
     requests = Requests(database, unit_prices(settings))
@@ -77,19 +78,19 @@ def work(request_id: str, owner: str, settings: Settings, *, attached: bool = Fa
         except NotStoredError as error:
             reason = f"The results are finished but could not be stored; another worker will do it ({error})"
         except Exception as error:
-            interrupted = pulse.reason is not None  # it was on its way when the error came
+            interrupted = pulse.reason is not None  # The interrupt was on its way when the error came.
             fault = machine_fault(error)
             if not interrupted:
-                traceback.print_exc()  # the whole story, for whoever runs the machine
+                traceback.print_exc()  # Whoever runs the machine needs the whole story.
             if not interrupted and fault is not None and fault.lack == "disk":
-                # Counted, for a run that needs more than there is would fill the disk for ever.
+                # A run that needs more room than there is would fill the disk for ever, so the attempt counts.
                 reason, lost = fault.public, True
                 interrupted = not _wait_for_room()
             elif not interrupted:
                 error.args = tuple(job.public(part) if isinstance(part, str) else part for part in error.args)
                 outcome = outcome_of(error, request.input)
                 pulse.log(outcome.error or str(error), "ERROR")
-        # The result is what counts now: a late interrupt must not take it away.
+        # A late interrupt must not take the result away.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if outcome is None and interrupted and pulse.reason == "cancelled":
@@ -107,9 +108,10 @@ def work(request_id: str, owner: str, settings: Settings, *, attached: bool = Fa
 
 
 def work_of(job: Job) -> Work:
-    """What the endpoint of a request has done for it.
+    """Return the work that the endpoint of a request asks for.
 
-    Raises ValidationError for an input that was taken once and is not any more, InputError for an unknown endpoint.
+    Raises InputError for an unknown endpoint, and ValidationError for an input that an earlier version accepted and
+    this one does not.
     """
     offered = endpoints(job.settings)
     endpoint = offered.get(job.request.endpoint)
@@ -122,7 +124,7 @@ def work_of(job: Job) -> Work:
 
 
 def _wait_for_room() -> bool:
-    """Give somebody the time to make some; returns False when interrupted."""
+    """Wait while somebody may make room on the disk. Return False when interrupted."""
     try:
         time.sleep(_FULL_SECONDS)
     except KeyboardInterrupt:
@@ -131,7 +133,10 @@ def _wait_for_room() -> bool:
 
 
 def _until_written(write: Callable[[], None]) -> None:
-    """A database that is locked or away for a while must not cost a finished run."""
+    """Repeat `write` while the database is locked or away, because that must not cost a finished run.
+
+    Raises the database's error after an hour.
+    """
     deadline = time.monotonic() + _PATIENCE_SECONDS
     pause = 0.2
     while True:

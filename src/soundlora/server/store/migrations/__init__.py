@@ -1,4 +1,4 @@
-"""The history of the tables, a step a version; alembic walks it."""
+"""The history of the tables. Each version is a step, and alembic takes the steps."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ HEAD = "0002"
 
 
 def upgrade(engine: sa.Engine) -> None:
-    """Bring the tables to `HEAD`. Two servers may start at once: the second waits, and finds nothing to do."""
+    """Bring the tables to `HEAD`. Two servers may start at once: the second one waits, and has nothing to do."""
     if _current(engine) == HEAD:
         return
-    # A fifth of a second to import, for something done once.
+    # The import takes a fifth of a second, and is needed once.
     from alembic import command
     from alembic.config import Config
 

@@ -1,4 +1,4 @@
-"""Run by alembic, on the connection that `upgrade` has opened."""
+"""Alembic runs this on the connection that `upgrade` has opened."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""The first tables, as they were then."""
+"""This step makes the first tables, as they were then."""
 
 from alembic import op
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text

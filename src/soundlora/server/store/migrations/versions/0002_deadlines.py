@@ -1,4 +1,4 @@
-"""An index of the requests that have to begin by a certain time, which are few among those that wait."""
+"""This step adds an index of the requests with a deadline to begin, which are few among those that wait."""
 
 import sqlalchemy as sa
 from alembic import op
