@@ -1,4 +1,4 @@
-"""Stage 6: captioned sound of every family and of mixtures, as latents.
+"""Stage 6 makes captioned sound of every family and of mixtures, as latents.
 
     python recipes/nano/captioned.py
     python recipes/nano/captioned.py encode
@@ -29,7 +29,7 @@ from soundlora.model.mel import log_mel, resample
 
 @dataclass(frozen=True)
 class Set:
-    """Clips of one length. Captions are drawn anew each time a clip is trained on; kept is what they say."""
+    """Clips of one length. The set keeps what captions say; their words are drawn each time a clip is trained on."""
 
     name: str
     seconds: float
@@ -65,7 +65,7 @@ SETS = (Set("captioned", 5.0, 160, 1500), Set("captioned_long", 10.0, 12, 150))
 
 
 def render_one(clips: Set, number: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """Log-mel (2, frames, 64) of a clip, float16, and what its caption says; all from its number."""
+    """Return a clip's log-mel (2, frames, 64) as float16, and what its caption says. Both follow from its number."""
     rng = np.random.default_rng((11, number, round(clips.seconds)))
     if number < clips.total - clips.mixtures:
         sound = render(FAMILIES[number % len(FAMILIES)], rng, clips.seconds)
@@ -80,7 +80,10 @@ def render_one(clips: Set, number: int) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def render_all(clips: Set) -> None:
-    """mel (N, 2, frames, 64) float16 and a line of families and attributes for each clip; resumable, on all cores."""
+    """Write mels (N, 2, frames, 64) as float16, and a line of families and attributes for each clip.
+
+    The work uses all cores and is resumable.
+    """
     items = json.loads(clips.items_path.read_text()) if clips.items_path.exists() else []
     mels = open_memmap(clips.mel_path, "r+" if items else "w+", np.float16, (clips.total, 2, clips.mel_frames, 64))
     with get_context("spawn").Pool(initializer=torch.set_num_threads, initargs=(1,)) as pool:

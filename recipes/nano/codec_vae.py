@@ -1,8 +1,8 @@
-"""Stage 2: the audio VAE, on log-mels.
+"""Stage 2 trains the audio VAE on log-mels.
 
     python recipes/nano/codec_vae.py [steps]
 
-Resumable, as every stage is.
+It is resumable, as every stage is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from soundlora.model.audio_vae import AudioVAE
 
 BATCH, FRAMES = 4, 101  # crops of 1 s
 DEVIATIONS = (1.1, 1.0, 0.9, 0.8, 0.8, 0.45, 0.25, 0.15)  # of the normalised latents, along their principal axes
-KL_WEIGHT = 3e-4  # enough to keep the latents' scale, far too little to blur them
+KL_WEIGHT = 3e-4  # This keeps the latents' scale and is far too little to blur them.
 
 
 def audible_l1(predicted: torch.Tensor, mel: torch.Tensor) -> float:
@@ -49,9 +49,9 @@ def new_vae() -> AudioVAE:
 def balance(vae: AudioVAE, encoded: Tensor) -> None:
     """Turn the latent channels into their principal axes, and normalise each to its own deviation of `DEVIATIONS`.
 
-    As they come, all eight follow the loudness, which then has 80 % of the variance: whether a moment is loud or quiet
-    is settled at noise levels above 0.95, where a LoRA is hardly ever trained, and everything else below 0.5. The VAE
-    does the same as before. encoded: (B, channels, T, bins), not normalised.
+    All eight channels follow the loudness at first, which has 80 % of the variance then. Whether a moment is loud or
+    quiet is settled at noise levels above 0.95, where a LoRA is hardly ever trained, and everything else below 0.5. The
+    VAE computes the same as before. `encoded` is (B, channels, T, bins), not normalised.
     """
     tokens = encoded.transpose(1, 2).flatten(0, 1).double()  # (N, channels, bins)
     centred = tokens - tokens.mean(dim=0)
@@ -78,7 +78,7 @@ def main() -> None:
     while not stage.done:
         rng = np.random.default_rng((2, stage.step))
         mel = pool.mels(pool.crops(rng, BATCH, FRAMES), FRAMES)
-        mel = mel + float(rng.normal(0, 0.7)) * (mel > -11)  # other levels than the pool's
+        mel = mel + float(rng.normal(0, 0.7)) * (mel > -11)  # The VAE meets other levels than the pool's.
         mel = mel.clamp_min(-11.5129)
         mean, log_variance = vae.encoder.moments(mel)
         log_variance = log_variance.clamp(-20, 5)

@@ -1,4 +1,4 @@
-"""Stage 5: the vocoder's bandwidth extension, from real 16 kHz sound to 48 kHz.
+"""Stage 5 trains the vocoder's bandwidth extension from real 16 kHz sound to 48 kHz.
 
     python recipes/nano/codec_vocoder.py [steps] [--warm stage]
 
@@ -24,7 +24,7 @@ BATCH, FRAMES = 4, 64  # crops of 0.64 s
 
 
 def new_vocoder() -> Vocoder:
-    """Fresh generators; the second mel front end is a Hann-windowed DFT and Slaney filters."""
+    """Return a vocoder with fresh generators. Its second mel front end is a Hann-windowed DFT with Slaney filters."""
     vocoder = Vocoder(MODEL.vocoder, MODEL.audio.mel_bins)
     n_fft, c = MODEL.vocoder.n_fft, MODEL.vocoder
     bins = n_fft // 2 + 1
@@ -38,7 +38,7 @@ def new_vocoder() -> Vocoder:
 
 
 def stft_loss(out: Tensor, target: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Log-magnitude L1 plus a bounded spectral convergence, mean over window sizes; (B, 2, n) each."""
+    """Return the log-magnitude L1 plus a bounded spectral convergence of (B, 2, n) each, as the mean over `sizes`."""
     total = out.new_zeros(())
     for size in sizes:
         window = torch.hann_window(size)
@@ -47,7 +47,7 @@ def stft_loss(out: Tensor, target: Tensor, sizes: tuple[int, ...]) -> Tensor:
             for x in (out, target)
         )
         log = F.l1_loss(a.clamp_min(1e-4).log(), b.clamp_min(1e-4).log())
-        # Divides by the frame's energy: clamped, or near-silent frames would rule the gradient.
+        # This divides by the frame's energy. Without the clamp near-silent frames would rule the gradient.
         convergence = (torch.linalg.norm(a - b, dim=1) / torch.linalg.norm(b, dim=1).clamp_min(0.5)).clamp_max(4).mean()
         total = total + log + convergence
     return total / len(sizes)
@@ -64,7 +64,7 @@ def train(steps: int, warm: str | None) -> None:
 
     def loss(rng: np.random.Generator, held_out: bool) -> Tensor:
         wave = pool.waves(pool.crops(rng, BATCH, FRAMES, held_out=held_out), FRAMES)
-        # Quiet input too: what the generator adds to silence would be a hiss under everything.
+        # Some input is quiet, because anything that the generator adds to silence is a hiss under every sound.
         wave = wave * float(10 ** rng.uniform(-2.5, 0))
         return stft_loss(extended(resample(wave, RATE, AUDIO.sample_rate)), wave, (512, 1024, 2048))
 

@@ -1,10 +1,10 @@
-"""Stage 8: the transformer learns to give by itself what it gives with guidance.
+"""Stage 8 teaches the transformer to predict by itself what it predicts with guidance.
 
     python recipes/nano/distil.py [steps] [--bf16]
 
-Without guidance a model of this size does not listen to a prompt enough, and guidance spoils LoRAs: they change the
-prediction without a prompt, which guidance moves away from, too. So the pretrained model, guided, is the teacher of one
-that needs no guidance. Predictions for the empty prompt stay what they were.
+Without guidance a model of this size does not follow a prompt enough. Guidance spoils LoRAs, because they also change
+the prediction without a prompt, which guidance moves away from. The guided pretrained model is therefore the teacher of
+one that needs no guidance. Predictions for the empty prompt stay as they were.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from soundlora.model.rope import Rope
 from soundlora.model.transformer import AudioTransformer, denoised
 from soundlora.sampling.guidance import Guidance
 
-# The teacher's. Rescaling pulls its sounds back to the contrast that they have without guidance.
+# The teacher has this guidance. Rescaling pulls its sounds back to the contrast that they have without guidance.
 GUIDANCE = Guidance(cfg=3.0, stg=0.0, rescale=0.7)
 
 
 def guided(
     teacher: AudioTransformer, x: Tensor, sigma: Tensor, context: Tensor, empty: Tensor, prompted: Tensor, rope: Rope
 ) -> Tensor:
-    """The teacher's velocity (B, T, C): guided where there is a prompt, (B,) of bool, plain where there is none."""
+    """Return the teacher's velocity (B, T, C), guided where `prompted` (B,) is true and plain elsewhere."""
     conditional = teacher(x, sigma[:, None], sigma, context, rope).float()
     plain = teacher(x, sigma[:, None], sigma, empty.expand_as(context), rope).float()
-    # One by one, because contrast is that of a sound and not of a batch.
+    # Sounds are combined one by one, because contrast belongs to a sound and not to a batch.
     clean = [denoised(x, velocity, sigma[:, None]).split(1) for velocity in (conditional, plain)]
     guided_clean = torch.cat([GUIDANCE.combine(c, p, None) for c, p in zip(*clean, strict=True)])
     return torch.where(prompted[:, None, None], (x - guided_clean) / sigma[:, None, None], plain)

@@ -1,11 +1,11 @@
-"""Which sampling suits nano best, and pictures of what it makes.
+"""This recipe finds the sampling that suits nano best, and draws pictures of its sounds.
 
     python recipes/nano/evaluate.py sampling [--runs FOLDER]
     python recipes/nano/evaluate.py picture --out docs/images/nano_families.png
     python recipes/nano/evaluate.py learnt --runs FOLDER --out docs/images/nano_learnt.png --sounds docs/sounds
 
-Judged on log-mels as the VAE decodes them; benchmarks/nano_quality.py judges finished sound. --runs names the folder
-that the benchmark kept with --keep: the sampling has to suit LoRAs too.
+It judges log-mels as the VAE decodes them; benchmarks/nano_quality.py judges finished sound. --runs names the folder
+that the benchmark kept with --keep, because the sampling has to suit LoRAs too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from soundlora.sampling.guidance import Guidance
 from soundlora.weights.base import open_base
 
 CPU = torch.device("cpu")
-FIT = 48  # of each family's captioned clips, for the judge
+FIT = 48  # captioned clips of each family that the judge learns from
 LEARNT = ("zaps", "tabla", "announcements")
 PICTURED = ("rain", "thunder", "siren", "church bell", "clock ticking", "car engine", "birds chirping", "cello")
 
@@ -46,7 +46,7 @@ class Model:
         self.vae = self.base.checkpoint.load_vae(CPU, encoder=False, decoder=True)
 
     def mel(self, prompt: str, seed: int, guidance: Guidance) -> Array:
-        """Log-mel (2, 501, 64) of 5 s."""
+        """Return the log-mel (2, 501, 64) of 5 s of sound."""
         context, empty = self.base.contexts([prompt, ""], CPU)
         steps = self.base.config.sampling.steps
         latents = sample_latents(
@@ -58,7 +58,7 @@ class Model:
 
 
 def fitted_judge() -> tuple[Judge, Array]:
-    """A judge that knows the captioned clips, and the deviation of their statistics over all families."""
+    """Return a judge that knows the captioned clips, and the deviation of their statistics over all families."""
     mels = np.load(SETS[0].mel_path, mmap_mode="r")
     count = FIT * len(FAMILIES)
     clips = [np.asarray(mels[number], np.float32) for number in range(count)]
@@ -102,7 +102,7 @@ def show(axis: Any, mel: Array, seconds: int) -> None:
 
 
 def draw(base: str, path: Path, families: Sequence[str]) -> None:
-    """Log-mel spectrograms of a rendering and of generated sound, a family a column."""
+    """Draw log-mel spectrograms of a rendering and of generated sound, with a column for each family."""
     import matplotlib.pyplot as plt
 
     model = Model(base)
@@ -121,7 +121,7 @@ def draw(base: str, path: Path, families: Sequence[str]) -> None:
 
 
 def draw_learnt(base: str, runs: Path, path: Path, sounds: Path) -> None:
-    """A clip, what the base makes of its prompt, and what the LoRA does: log-mels and WAVs of 3 s of finished sound."""
+    """Draw a clip, the base's sound for its prompt, and the LoRA's. Write WAVs of 3 s of finished sound."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(3, len(LEARNT), figsize=(3.2 * len(LEARNT), 4.8), squeeze=False)

@@ -1,8 +1,8 @@
-"""Stage 10: the trained parts, as one checkpoint in the official layout and a Gemma 3 directory.
+"""Stage 10 writes the trained parts as one checkpoint in the official layout and a Gemma 3 directory.
 
     python recipes/nano/export.py [--out FOLDER] [--untrained]
 
---untrained fills stages that have not run with random weights: enough to measure speed and size.
+--untrained fills stages that have not run with random weights, which is enough to measure speed and size.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What lines follow: log-mels become amplitudes, by weights that are written down and a part that learns.
+"""The front turns log-mels into the amplitudes that lines follow, by weights that are written down and a learnt part.
 
 `sharpen.py` teaches that part.
 """
@@ -28,14 +28,14 @@ Array = NDArray[np.float64]
 MIDDLE, SPAN = -4.75, 6.75  # log-mels from -11.5 to 2
 INPUT, STEEPEST = 0.3, 1.1  # the largest input of the first activation, and of the last beside its flat point
 FLAT = -0.78515625  # -π/4, as bf16 holds it
-LARGER = 16  # times as large are log-mels while the first block corrects them, so that its steps can be large, too
+LARGER = 16  # The first block corrects log-mels that are this much larger, so that its steps can be larger, too.
 BANDS = AUDIO.mel_bins
-HELD = slice(LINES, LINES + BANDS)  # channels of the second stage that hold log-mels; of the first one, the first do
+HELD = slice(LINES, LINES + BANDS)  # channels of the second stage with log-mels; in the first stage they come first
 
 
 @cache
 def _gains() -> tuple[tuple[float, float], tuple[float, float]]:
-    """What the filters of an activation make of what stands still: of every second sample, on the way up and down."""
+    """Return the gains of an activation's filters for a constant input, for every second sample, going up and down."""
     activation = bf16_filters(AliasFreeActivation(1))
     ones = torch.ones(1, 1, 64)
     up = activation.upsample(ones)[0, 0, 64:66].tolist()
@@ -45,7 +45,7 @@ def _gains() -> tuple[tuple[float, float], tuple[float, float]]:
 
 
 def _snake(x: Array) -> Array:
-    """An activation, filters and all, of what stands still."""
+    """Return an activation of a constant input, filters included."""
     result = 0.0
     for up, down in zip(*_gains(), strict=True):
         result = result + down * (up * x + np.sin(up * x) ** 2)
@@ -53,7 +53,7 @@ def _snake(x: Array) -> Array:
 
 
 def _inverse(function: Callable[[Array], Array], values: Array, most: float) -> Array:
-    """Of a function that rises from 0 to `most`."""
+    """Return the inverse of a function that rises from 0 to `most`."""
     grid = np.concatenate(([0.0], np.geomspace(1e-6, most, 200_000)))
     return np.interp(values, function(grid), grid)
 
@@ -62,8 +62,8 @@ def _inverse(function: Callable[[Array], Array], values: Array, most: float) -> 
 class CubeRoots:
     """Three activations of a band's log-mel L whose sum is about the cube root of its magnitude.
 
-    They get slope·snake(scale·L + shift) + offset each. To the sum, scale·L + shift is added by the residual. All
-    numbers are as bf16 holds them.
+    Each is slope·snake(scale·L + shift) + offset. The residual adds scale·L + shift to the sum. All numbers are as bf16
+    holds them.
     """
 
     scale: float
@@ -82,10 +82,10 @@ def cube_roots() -> CubeRoots:
     factor = float(_cube(np.array(STEEPEST)) / np.exp(level[-1]))
     delta = _inverse(_cube, factor * np.exp(level), STEEPEST)
     wanted = _inverse(_snake, delta * INPUT / STEEPEST, INPUT) - inputs
-    weight = 1 / (delta + 0.02)  # errors count as shares of the root
+    weight = 1 / (delta + 0.02)  # Errors count as shares of the root.
 
     def fit(columns: Array, target: Array) -> Array:
-        ridge = 0.03 * np.eye(columns.shape[1])  # large sums would be rounded away
+        ridge = 0.03 * np.eye(columns.shape[1])  # Rounding would spoil large sums.
         table = np.concatenate((columns * weight[:, None], ridge))
         targets = np.concatenate((target * weight, np.zeros(len(ridge))))
         return np.asarray(np.linalg.lstsq(table, targets, rcond=None)[0], np.float64)
@@ -110,7 +110,7 @@ def cube_roots() -> CubeRoots:
             largest = max(free, key=lambda n: (n < 3, abs(found[n])))
             sums[largest] = rounded(found[largest])
             free.remove(largest)
-        # What rounding the constant leaves would be heard in silence: it counts, too.
+        # The rounding error of the constant would be heard in silence, so it counts, too.
         missed = error(columns, sums)
         if best is None or missed < best[0]:
             best = missed, CubeRoots(scale, shift, slopes, offsets, sums[:3], float(sums[3]), factor)
@@ -119,27 +119,27 @@ def cube_roots() -> CubeRoots:
 
 
 def rounded(value: Any) -> Any:
-    """As bf16 holds it."""
+    """Return the value as bf16 holds it."""
     numbers = torch.as_tensor(value, dtype=torch.float64).to(torch.bfloat16).double().numpy()
     return numbers if numbers.ndim else float(numbers)
 
 
 def _cube(delta: Array) -> Array:
-    """What the activation makes of a point `delta` beside its flat one: about two thirds of the cube."""
+    """Return the activation at a point `delta` beside its flat one, which is about two thirds of the cube."""
     flat = np.asarray(FLAT)
     return _snake(flat + delta) - _snake(flat)
 
 
 class Front(nn.Module):
-    """What the generator does at the mel's rate: one channel's log-mel (N, bins, frames) → (N, LINES, frames).
+    """The part of the generator at the mel's rate: one channel's log-mel (N, bins, frames) → (N, LINES, frames).
 
     The generator has it twice, once for each of the stereo channels.
 
     Its first residual block learns what to add to log-mels. The second one makes amplitudes of them. Loud and soft
     lines are ten thousand times apart, and a sum of layers is exact to a hundredth of its largest part. So amplitudes
-    come out of an activation at its flat point: x + sin²x at δ beside -π/4 is about ⅔δ³, and what is to be exact to a
-    hundredth is a cube root. The first round makes cube roots of log-mels, band by band; the last one takes them from
-    bands to lines and to the third power. The third block has nothing to do.
+    come out of an activation at its flat point: x + sin²x at δ beside -π/4 is about ⅔δ³, so only a cube root has to be
+    exact to a hundredth. The first round makes cube roots of log-mels, band by band. The last one takes them from bands
+    to lines and to the third power. The third block has nothing to do.
     """
 
     def __init__(self) -> None:
@@ -155,7 +155,7 @@ class Front(nn.Module):
         with torch.no_grad():
             for conv in (pre, *map(numbers_of, self.ups)):
                 conv.bias.zero_()
-            # Log-mels are about -6, and activations are periodic: what comes in is to be small.
+            # Log-mels are about -6, and activations are periodic, so inputs have to be small.
             pre.weight.mul_(0.3)
             pre.bias.copy_(6 * pre.weight.sum(dim=(1, 2)))
             pre.weight[:BANDS], pre.bias[:BANDS] = 0, 0
@@ -214,7 +214,7 @@ class Front(nn.Module):
 
 
 def put_front(generator: Generator, front: Front) -> None:
-    """Into a generator, twice: each stereo channel has half of the channels of every layer."""
+    """Write the front into a generator twice. Each stereo channel has half of the channels of every layer."""
     with torch.no_grad():
         for name, one in front.state_dict().items():
             both = generator.get_parameter(name) if name in dict(generator.named_parameters()) else None
@@ -229,14 +229,14 @@ def put_front(generator: Generator, front: Front) -> None:
 
 
 def take_front(generator: Generator) -> Front:
-    """Out of a generator, from its left channel."""
+    """Return the front of a generator, from its left channel."""
     front, both = Front(), generator.state_dict()
     front.load_state_dict({name: both[name][tuple(map(slice, one.shape))] for name, one in front.state_dict().items()})
     return front
 
 
 def bands_to_lines() -> tuple[Tensor, Tensor]:
-    """(LINES, bins) and (LINES,): the bands between which a line lies, and its amplitude where all magnitudes are 1."""
+    """Return (LINES, bins), the bands between which a line lies, and (LINES,), its amplitude for magnitudes of 1."""
     matrix = mel_of_lines().double().numpy()
     smooth = 1e-3 * matrix.sum(axis=1).mean() * np.eye(LINES)
     wanted = np.concatenate((np.ones(len(matrix)), np.zeros(LINES)))

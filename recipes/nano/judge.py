@@ -1,7 +1,7 @@
-"""Figures of a sound, and a judge of families that has heard real renderings only.
+"""This module has figures of a sound, and a judge of families that has heard real renderings only.
 
-The judge looks at, of every mel band, the mean, the deviation, the mean slope and the share of the slow changes, and at
-the spectrum of the loudness, which tells rhythms apart.
+The judge looks at the mean, the deviation, the mean slope and the share of slow changes of every mel band. It also
+looks at the spectrum of the loudness, which tells rhythms apart.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COPIES = 3
 
 
 def mel_of(waveform: Array, rate: int = 48_000) -> Array:
-    """(2, samples) → log-mel (2, frames, 64) at 16 kHz."""
+    """Return the log-mel (2, frames, 64) at 16 kHz of a waveform (2, samples)."""
     low = resample(torch.from_numpy(np.ascontiguousarray(waveform)), rate, AUDIO.sample_rate)
     mel: Array = log_mel(low[None], AUDIO)[0].numpy()
     return mel
@@ -33,32 +33,32 @@ def mel_of(waveform: Array, rate: int = 48_000) -> Array:
 def rendered(
     family: str, seed: tuple[int, ...], seconds: float = 5.0, attributes: dict[str, str] | None = None
 ) -> Array:
-    """Log-mel of a real rendering."""
+    """Return the log-mel of a real rendering."""
     return mel_of(render(family, np.random.default_rng(seed), seconds, attributes=attributes).audio)
 
 
 def statistics(mel: Array) -> Array:
-    """(2, frames, 64) → (192,): mean, deviation and mean slope of each band, both channels as one."""
+    """Return (192,) for a log-mel (2, frames, 64): mean, deviation and mean slope of each band over both channels."""
     mono = np.maximum(mel.mean(axis=0), AUDIBLE)
     return np.concatenate((mono.mean(0), mono.std(0), np.abs(np.diff(mono, axis=0)).mean(0)))
 
 
 def features(mel: Array) -> Array:
-    """(2, frames, 64) → (280,): `statistics`, the share of slow changes, and rhythm."""
+    """Return (280,) for a log-mel (2, frames, 64): `statistics`, the share of slow changes, and the rhythm."""
     mono = np.maximum(mel.mean(axis=0), AUDIBLE)
     table = statistics(mel)
     _, deviation, slope = table.reshape(3, -1)
-    # Of all bands, not of the loudest one: that of a gliding tone jumps from line to line of a vocoder.
+    # The loudness is that of all bands. The loudest band of a gliding tone jumps from line to line of a vocoder.
     loudness = mono.mean(axis=1) - mono.mean()
     rhythm = np.log(np.abs(np.fft.rfft(loudness * np.hanning(len(loudness)), 1024))[1:193].reshape(24, 8).max(1) + 1)
     return np.concatenate((table, slope / (deviation + 0.1), rhythm)).astype(np.float32)
 
 
 def worn(mel: Array, rng: np.random.Generator) -> Array:
-    """A rendering as through a poor recorder: blurred, louder or softer, coloured, grainy, at times over a noise floor.
+    """Return a rendering as a poor recorder would have it: blurred, at another level, coloured, grainy, at times noisy.
 
-    None of that makes another sound of it. A judge that has not heard such copies goes by the finest texture: of real
-    renderings that have only been through the audio VAE it takes one in ten for another family.
+    It is still the same sound. A judge that has not heard such copies goes by the finest texture. It takes one in ten
+    real renderings that have only been through the audio VAE for another family.
     """
     time, bands = int(rng.integers(1, 6)), int(rng.integers(1, 4))
     padding = (bands // 2, bands - 1 - bands // 2, time // 2, time - 1 - time // 2)
@@ -76,12 +76,12 @@ def worn(mel: Array, rng: np.random.Generator) -> Array:
 class Judge:
     """Logistic regression over `features` of real renderings, each as it is and as three `worn` copies.
 
-    A family is several clouds, slow and fast, low and high; one centre each, as a linear discriminant has it, tells
-    90 % of real renderings apart where this tells 98 %.
+    A family is several clouds, such as slow and fast or low and high. A linear discriminant has one centre for each
+    family and tells 90 % of real renderings apart, while this tells 98 %.
     """
 
     def __init__(self, mels: Iterable[Array], labels: Iterable[int], names: Sequence[str], decay: float = 3e-4) -> None:
-        """Log-mels (2, frames, 64), and the number of each one's family in `names`."""
+        """Fit the judge to log-mels (2, frames, 64). `labels` number their families in `names`."""
         self.names = list(names)
         rng = np.random.default_rng(0)
         rows = np.stack([features(copy) for mel in mels for copy in (mel, *(worn(mel, rng) for _ in range(COPIES)))])
@@ -102,12 +102,12 @@ class Judge:
         self.weight, self.bias = weight.detach().numpy(), bias.detach().numpy()
 
     def nearest(self, mel: Array) -> str:
-        """The family that a sound is most likely of."""
+        """Return the most likely family of a sound."""
         return self.names[int((((features(mel) - self.middle) / self.spread) @ self.weight + self.bias).argmax())]
 
 
 def pace(mel: Array) -> float:
-    """Hz: where the loudness moves most, between 0.5 and 16 Hz."""
+    """Return the rate in Hz, between 0.5 and 16, at which the loudness moves most."""
     loudness = np.maximum(mel.mean(axis=0), AUDIBLE).mean(axis=1)
     changes = np.maximum(np.diff(loudness), 0)
     changes = changes - changes.mean()
@@ -119,15 +119,15 @@ def pace(mel: Array) -> float:
 
 
 def height(mel: Array) -> float:
-    """Mel band: the middle of the energy."""
+    """Return the mel band at the middle of the energy."""
     energy = np.exp(2 * mel.mean(axis=0)).sum(axis=0)
     return float((np.arange(len(energy)) * energy).sum() / energy.sum())
 
 
 def weight(mel: Array) -> float:
-    """Nats: how loud it is on the whole, quiet moments counted as they are heard."""
+    """Return the loudness of the whole sound in nats. Quiet moments count as they are heard."""
     return float(np.maximum(mel.mean(axis=0), AUDIBLE).max(axis=1).mean())
 
 
-# What an attribute changes, and so how to see which of two sounds has more of it.
+# Each attribute has a measure, which shows which of two sounds has more of it.
 MEASURES: dict[str, Callable[[Array], float]] = {"speed": pace, "pitch": height, "intensity": weight}

@@ -1,15 +1,16 @@
-"""Stage 3: the vocoder's stage 1 adds up lines 100 Hz apart; here it learns to play them.
+"""Stage 3 teaches the vocoder's stage 1 to play lines that are 100 Hz apart, of which it makes all sound.
 
     python recipes/nano/lines.py
 
-A vocoder without any noise of its own can answer a steady mel with a sound that repeats every frame, so with multiples
-of 100 Hz. Eighty such lines a channel are enough for any mel: fitted to real renderings they come within 0.12 nats.
-Left to losses on sound, a generator of this size finds the silence between two lines instead, and stays there.
+A vocoder without any noise of its own answers a steady mel with a sound that repeats every frame, so with multiples of
+100 Hz. Eighty such lines a channel are enough for any mel: fitted to real renderings they come within 0.12 nats. Left
+to losses on sound, a generator of this size finds the silence between two lines instead, and stays there.
 
-So its weights are made in two parts. What plays the lines is linear, and learns to play random ones in minutes. Its
-weights are rounded to bf16 in the end, which is heard: 75 dB below a loud tone, in bands where there is nothing. So the
-residual blocks learn last, when all other weights are rounded, to take that away. Theirs are small, and so is what
-their own rounding does. What the lines follow is in `front.py` and learns in `sharpen.py`.
+So its weights are made in two parts. The part that plays the lines is linear, and learns to play random ones in
+minutes. Its weights are rounded to bf16 in the end. The rounding is heard 75 dB below a loud tone, in bands where there
+is nothing else. The residual blocks therefore learn last, when all other weights are rounded, to take that away. Their
+weights are small, and so is the effect of their rounding. `front.py` has the part that the lines follow, which learns
+in `sharpen.py`.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from soundlora.model.vocoder import AMPBlock, Generator
 
 Module = TypeVar("Module", bound=nn.Module)
 
-LINES = 80  # a channel: 100, 200, … 8,000 Hz
+LINES = 80  # in a channel: 100, 200, … 8,000 Hz
 SPACING = AUDIO.sample_rate // AUDIO.hop  # Hz: the mel's rate
 UNIT = 0.1  # a line's amplitude where the generator's value is 1
-FRAME_STAGES = 3  # of the generator's, those that keep the mel's rate
-PHASES = 71  # seed of the lines' phases: of 120, the one with which loud pieces of the pool have the lowest peaks
+FRAME_STAGES = 3  # stages of the generator that keep the mel's rate
+PHASES = 71  # seed of the lines' phases; of 120 seeds, it gives loud pieces of the pool the lowest peaks
 BATCH, FRAMES = 8, 16
 
 
@@ -55,7 +56,7 @@ def rest(block: AMPBlock) -> None:
 
 
 def new_player() -> Generator:
-    """A generator that is linear above the mel's rate, and whose residual blocks change nothing there yet."""
+    """Return a generator that is linear above the mel's rate. Its residual blocks change nothing there yet."""
     generator = new_vocoder().vocoder
     nn.init.normal_(generator.conv_post.weight, std=0.1)
     with torch.no_grad():
@@ -68,12 +69,12 @@ def new_player() -> Generator:
 
 
 def line_blocks(generator: Generator) -> list[AMPBlock]:
-    """The residual blocks above the mel's rate."""
+    """Return the residual blocks above the mel's rate."""
     return [block for block in generator.resblocks[FRAME_STAGES:] if isinstance(block, AMPBlock)]
 
 
 def mel_of_lines() -> Tensor:
-    """(bins, LINES): a mel band's magnitude by a line of amplitude 1."""
+    """Return (bins, LINES): the magnitude of each mel band by each line of amplitude 1."""
     size, rate = AUDIO.n_fft, AUDIO.sample_rate
     window = torch.hann_window(size, dtype=torch.float64)
     time = torch.arange(size, dtype=torch.float64) / rate
@@ -90,23 +91,26 @@ def line_phases() -> Tensor:
 
 @cache
 def kept() -> Tensor:
-    """(LINES,): the share of a line's amplitude that is left where its sound goes up to 48 kHz and back to 16 kHz.
+    """Return (LINES,): the share of a line's amplitude that is left after its sound goes to 48 kHz and back to 16 kHz.
 
-    Half an octave below 8 kHz filters begin to take away. Real sound has come through one of them, played sound comes
-    through another two.
+    The filters begin to attenuate half an octave below 8 kHz. Real sound has come through one of them, and played sound
+    comes through another two.
     """
     rate, vocoder = AUDIO.sample_rate, MODEL.vocoder
     hertz = SPACING * torch.arange(1, LINES + 1)[:, None]
     turn = 2 * math.pi * hertz * torch.arange(rate) / rate
     extended = new_vocoder().skip(turn.cos().view(-1, 2, rate))
     back = resample(extended, vocoder.output_rate, rate).view(LINES, rate)
-    inner = slice(rate // 4, rate * 3 // 4)  # whole periods, away from the ends
+    inner = slice(rate // 4, rate * 3 // 4)  # The slice holds whole periods, away from the ends.
     was, left = ((sound * torch.polar(torch.ones(()), turn))[:, inner].mean(dim=1) for sound in (turn.cos(), back))
     return left.abs() / was.abs()
 
 
 def played(amplitudes: Tensor, phases: Tensor) -> Tensor:
-    """(B, 2·LINES, frames) → (B, 2, frames·hop): lines with amplitudes interpolated between the frames' middles."""
+    """Return sound (B, 2, frames·hop) of lines with amplitudes (B, 2·LINES, frames).
+
+    The amplitudes are interpolated between the frames' middles.
+    """
     hop, frames = AUDIO.hop, amplitudes.shape[-1]
     time = torch.arange(2 * hop, dtype=torch.float32) / AUDIO.sample_rate
     hertz = SPACING * torch.arange(1, LINES + 1)
@@ -119,7 +123,7 @@ def played(amplitudes: Tensor, phases: Tensor) -> Tensor:
 
 
 def bands(sound: Tensor) -> Tensor:
-    """Power (B·2, frames, bins) of sound (B, 2, n) in the mel's bands."""
+    """Return the power (B·2, frames, bins) of sound (B, 2, n) in the mel's bands."""
     size = AUDIO.n_fft
     window = torch.hann_window(size)
     spectrum = torch.stft(
@@ -130,7 +134,7 @@ def bands(sound: Tensor) -> Tensor:
 
 
 def random_lines(step: int) -> Tensor:
-    """(BATCH, 2·LINES, FRAMES): most fall off towards high lines, and half end at some line."""
+    """Return amplitudes (BATCH, 2·LINES, FRAMES). Most fall off towards high lines, and half end at some line."""
     generator = torch.Generator().manual_seed(step)
 
     def uniform() -> Tensor:
@@ -156,16 +160,16 @@ def play(generator: Generator, amplitudes: Tensor) -> Tensor:
 
 
 def unplayed(generator: Generator, phases: Tensor, step: int) -> Tensor:
-    """Which share of the power of lines, all equally loud, is not what it should be."""
+    """Return the share of the power of equally loud lines that is not as it should be."""
     wanted = torch.randn((BATCH, 2 * LINES, FRAMES), generator=torch.Generator().manual_seed(step))
     reference = played(wanted, phases)
     return (play(generator, wanted) - reference).square().mean() / reference.square().mean()
 
 
 def spilt(generator: Generator, phases: Tensor, step: int) -> Tensor:
-    """How far what is played is from the lines, band by band, down to 70 dB below the loudest one.
+    """Return how far the played sound is from the lines, band by band, down to 70 dB below the loudest one.
 
-    What a loud low line spills into high bands, where nothing should be, is heard long before a wrong level is.
+    A loud low line may spill into high bands, where nothing should be. That is heard long before a wrong level is.
     """
     wanted = random_lines(step)
     reference = played(wanted, phases)
@@ -176,7 +180,10 @@ def spilt(generator: Generator, phases: Tensor, step: int) -> Tensor:
 def learn(
     name: str, generator: Generator, loss: Callable[[Generator, Tensor, int], Tensor], steps: int, **options: Any
 ) -> None:
-    """What does not learn is rounded to bf16, and from a third of the steps on what learns is so in every step."""
+    """Train the generator. Weights that do not learn are rounded to bf16.
+
+    After a third of the steps, the loss sees the learning weights rounded, too.
+    """
     phases = line_phases()
     stage = Stage(name, {"generator": generator}, steps, **options)
     for parameter in generator.parameters():

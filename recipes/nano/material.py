@@ -1,6 +1,6 @@
-"""Codec-training material from free tools: random MIDI through FluidSynth and random sentences through eSpeak NG.
+"""Free tools make material for training the codec: FluidSynth plays random MIDI, eSpeak NG speaks random sentences.
 
-Every piece is 10 to 20 s long and written as a 48 kHz, stereo, 16-bit wav file.
+Every piece is 10 to 20 s long, and is written as a 48 kHz, stereo, 16-bit wav file.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ WORDS: tuple[str, ...] = tuple(WORD_LIST.split())
 
 
 def render_instruments(out_dir: Path, minutes: float, seed: int) -> list[Path]:
-    """Render ``minutes`` of random General MIDI music into ``out_dir``; returns the wav files.
+    """Render ``minutes`` of random General MIDI music into ``out_dir`` and return the wav files.
 
     Raises RuntimeError when FluidSynth or its General MIDI sound font is not installed.
     """
@@ -103,7 +103,7 @@ def render_instruments(out_dir: Path, minutes: float, seed: int) -> list[Path]:
 
 
 def render_speech(out_dir: Path, minutes: float, seed: int) -> list[Path]:
-    """Speak ``minutes`` of random English word sentences into ``out_dir``; returns the wav files.
+    """Speak ``minutes`` of sentences of random English words into ``out_dir`` and return the wav files.
 
     Raises RuntimeError when eSpeak NG is not installed.
     """
@@ -133,7 +133,7 @@ def render_speech(out_dir: Path, minutes: float, seed: int) -> list[Path]:
 
 
 def random_sentences(rng: np.random.Generator, words: int) -> str:
-    """``words`` random English words, cut into sentences of 4 to 11 words."""
+    """Return ``words`` random English words, cut into sentences of 4 to 11 words."""
     sentences: list[str] = []
     while words > 0:
         length = int(rng.integers(4, 12))
@@ -144,7 +144,7 @@ def random_sentences(rng: np.random.Generator, words: int) -> str:
 
 
 def random_midi(rng: np.random.Generator, seconds: float) -> bytes:
-    """A format-0 MIDI file of random parts: solo lines, chords and drums over ``seconds`` of music."""
+    """Return a format-0 MIDI file of random parts: solo lines, chords and drums over ``seconds`` of music."""
     beats_per_minute = float(rng.uniform(60, 170))
     beats = seconds * beats_per_minute / 60
     events: list[tuple[int, bytes]] = [
@@ -167,7 +167,7 @@ def random_midi(rng: np.random.Generator, seconds: float) -> bytes:
 def _line_part(
     rng: np.random.Generator, channel: int, beats: float, root: int, scale: tuple[int, ...]
 ) -> list[tuple[int, bytes]]:
-    """A monophonic line walking up and down the scale, with rests."""
+    """Return a monophonic line that walks up and down the scale, with rests."""
     events = _channel_setup(rng, channel)
     step, beat = int(rng.integers(0, len(scale))), 0.0
     unit = float(rng.choice([0.25, 0.5, 0.5, 1.0, 2.0]))
@@ -184,7 +184,7 @@ def _line_part(
 def _chord_part(
     rng: np.random.Generator, channel: int, beats: float, root: int, scale: tuple[int, ...]
 ) -> list[tuple[int, bytes]]:
-    """Stacked chords on random scale degrees, at times broken into arpeggios."""
+    """Return stacked chords on random scale degrees, at times broken into arpeggios."""
     events = _channel_setup(rng, channel)
     length = float(rng.choice([1.0, 2.0, 4.0]))
     spread = float(rng.choice([0.0, 0.0, 0.05, 0.25]))
@@ -199,7 +199,7 @@ def _chord_part(
 
 
 def _drum_part(rng: np.random.Generator, beats: float) -> list[tuple[int, bytes]]:
-    """A repeated one-bar pattern on several percussion keys with varied velocity."""
+    """Return a repeated one-bar pattern on several percussion keys with varied velocity."""
     keys = np.concatenate([[36, 38, 42], rng.choice(np.arange(35, 82), size=int(rng.integers(0, 4)), replace=False)])
     patterns = {int(key): rng.random(16) < rng.uniform(0.1, 0.5) for key in keys}
     patterns[36][0] = True
@@ -212,7 +212,7 @@ def _drum_part(rng: np.random.Generator, beats: float) -> list[tuple[int, bytes]
 
 
 def _channel_setup(rng: np.random.Generator, channel: int) -> list[tuple[int, bytes]]:
-    """Random General MIDI program, pan and reverb send for one channel."""
+    """Return a random General MIDI program, pan and reverb send for one channel."""
     return [
         (0, bytes([0xC0 | channel, int(rng.integers(0, 128))])),
         (0, bytes([0xB0 | channel, 10, int(rng.integers(24, 104))])),
@@ -241,7 +241,7 @@ def _midi_file(events: list[tuple[int, bytes]]) -> bytes:
 
 
 def _variable_length(value: int) -> bytes:
-    """MIDI's variable-length quantity: seven bits a byte, high bit set on all but the last."""
+    """Return MIDI's variable-length quantity: seven bits a byte, with the high bit set on all but the last."""
     digits = [value & 0x7F]
     while value := value >> 7:
         digits.append(0x80 | (value & 0x7F))

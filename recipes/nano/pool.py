@@ -1,4 +1,4 @@
-"""Stage 1: the pool of sound that the codec is trained on, as samples at 48 and 16 kHz and as log-mels.
+"""Stage 1 makes the pool of sound that the codec is trained on, as samples at 48 and 16 kHz and as log-mels.
 
     python recipes/nano/pool.py
 
@@ -26,7 +26,7 @@ FAMILY_CLIPS, TEXTURE_CLIPS, SECONDS = 14, 400, 4.0
 
 
 def pieces() -> Iterator[tuple[str, np.ndarray]]:
-    """(kind, (2, n) float32 at 48 kHz)."""
+    """Yield (kind, samples) of each piece. Samples are float32 (2, n) at 48 kHz."""
     rng = np.random.default_rng(1)
     for path in sorted((WORK / "material").glob("*/*.wav")):
         yield path.parent.name, _read_wav(path)
@@ -81,18 +81,18 @@ class Pool:
         self.index = json.loads((WORK / "pool.json").read_text())
 
     def crops(self, rng: np.random.Generator, count: int, frames: int, *, held_out: bool = False) -> list[int]:
-        """Start frames of crops of `frames` mel frames, each within one piece."""
+        """Return the start frames of crops of `frames` mel frames, each within one piece."""
         pieces = [p for p in self.index if p["held_out"] == held_out and p["frames"] >= frames]
         weights = np.array([p["frames"] for p in pieces], float)
         chosen = rng.choice(len(pieces), count, p=weights / weights.sum())
         return [pieces[i]["start"] + int(rng.integers(pieces[i]["frames"] - frames + 1)) for i in chosen]
 
     def mels(self, starts: list[int], frames: int) -> torch.Tensor:
-        """(B, 2, frames, 64) float32."""
+        """Return the crops' log-mels (B, 2, frames, 64) as float32."""
         return torch.from_numpy(np.stack([self.mel[:, s : s + frames] for s in starts]).astype(np.float32))
 
     def waves(self, starts: list[int], frames: int, *, low: bool = False) -> torch.Tensor:
-        """(B, 2, frames·hop) float32 at 48 kHz, or at the mel's own rate."""
+        """Return the crops' samples (B, 2, frames·hop) as float32 at 48 kHz, or with `low` at the mel's own rate."""
         samples, hop = (self.low, AUDIO.hop) if low else (self.wave, HOP)
         crops = np.stack([samples[s * hop : (s + frames) * hop].T for s in starts])
         return torch.from_numpy(crops.astype(np.float32) / 32767)

@@ -1,4 +1,4 @@
-"""Stage 7: the transformer and the text path, together, by flow matching on captioned latents.
+"""Stage 7 trains the transformer and the text path together, by flow matching on captioned latents.
 
     python recipes/nano/pretrain.py [steps] [--warm stage]
     torchrun --nproc-per-node 2 recipes/nano/pretrain.py      # twice the batch
@@ -8,9 +8,9 @@
 Gemma, projection, connector and transformer are trained end to end. Every step draws new captions for its clips, and
 leaves one in ten empty, so that guidance has an unconditional prediction to lean on.
 
-Left to the flow loss alone, the text path is not found for thousands of steps: a caption's few tokens drown among 128
-registers. Two things help. Registers begin small, so that the connector fills them with the caption. And a linear head,
-thrown away afterwards, has to name the family from the mean of the context.
+The flow loss alone does not find the text path for thousands of steps, because a caption's few tokens drown among 128
+registers. Two things help. Registers begin small, so that the connector fills them with the caption. A linear head,
+which is thrown away afterwards, has to name the family from the mean of the context.
 """
 
 from __future__ import annotations
@@ -39,16 +39,17 @@ from soundlora.model.transformer import AudioTransformer, Block
 from soundlora.sampling.schedule import MAX_SHIFT
 from soundlora.training.flow import loss_per_sample, noisy, sample_sigma, step_generator
 
-# (set, latents, clips): crops of half a second to 10 s, all steps of about the same cost.
+# Each entry is (set, latents, clips): crops of half a second to 10 s. All steps cost about the same.
 SHAPES = ((0, 126, 10), (0, 63, 20), (0, 126, 10), (0, 26, 40), (0, 126, 10), (1, 251, 5), (0, 63, 20), (0, 13, 60))
 EMPTY_CAPTIONS = 0.1
 EMA_DECAY = 0.999
-SAMPLED = 0.5  # of the noise levels are drawn as sampling passes them, most of them high
-FAMILY_WEIGHT = 0.1  # of the head's cross-entropy beside the flow loss
-# Of the squared errors in each latent channel, on average about one: a unit of the first, the loudness, changes a
-# log-mel by 0.4 nats, one of the last by 0.01. As the roots of that, so that fine texture is learnt, too.
+SAMPLED = 0.5  # share of the noise levels that are drawn as sampling passes them, most of them high
+FAMILY_WEIGHT = 0.1  # weight of the head's cross-entropy beside the flow loss
+# These weight the squared errors of each latent channel, and are about one on average. A unit of the first channel, the
+# loudness, changes a log-mel by 0.4 nats, and one of the last by 0.01. The weights go with the roots of these, so that
+# fine texture is learnt, too.
 HEARD = (4.1, 1.2, 0.9, 0.75, 0.42, 0.25, 0.2, 0.15)
-# Families that a model of this size learns last: they are drawn HARD_DRAWN times as often as the others.
+# A model of this size learns these families last. They are drawn HARD_DRAWN times as often as the others.
 HARD = {
     *("alarm beeps", "arpeggio synth", "cello", "drill", "flute", "footsteps", "helicopter", "organ", "plucked string"),
     *("pouring water", "rain", "shaker", "siren", "trumpet", "vocal ahh"),
@@ -57,7 +58,7 @@ HARD_DRAWN = 2.0
 
 
 class TextPath(nn.Module):
-    """Captions → contexts, with padding inside the batch that no result depends on."""
+    """Turns captions into contexts. Captions of a batch are padded, and no result depends on the padding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +99,7 @@ def text_to_latents(stage: str | None = None) -> TextToLatents:
 
 
 def initialise(model: AudioTransformer) -> None:
-    """Modulation starts at identity: scales and shifts zero, gates of the residual branches one."""
+    """Set the modulation to identity: scales and shifts to zero, gates of the residual branches to one."""
     for name, parameter in model.named_parameters():
         if name.endswith("weight") and parameter.dim() == 2:
             nn.init.trunc_normal_(parameter, std=0.02)
@@ -119,18 +120,18 @@ def initialise(model: AudioTransformer) -> None:
 
 
 class Captioned:
-    """Clips of one length as latents, with what their captions say."""
+    """Clips of one length as latents, with the content of their captions."""
 
     def __init__(self, number: int) -> None:
         self.latents = torch.from_numpy(np.load(SETS[number].latents_path))
         self.items: list[dict[str, Any]] = json.loads(SETS[number].items_path.read_text())
         drawn = np.array([HARD_DRAWN if any(f in HARD for f, _ in item["parts"]) else 1.0 for item in self.items])
-        # Part of a sequence is not what its caption says.
+        # The caption of a sequence does not hold for a part of it.
         croppable = drawn * np.array([item["kind"] != "then" for item in self.items])
         self.drawn, self.croppable = drawn / drawn.sum(), croppable / croppable.sum()
 
     def draw(self, length: int, count: int, rng: np.random.Generator) -> tuple[Tensor, list[dict[str, Any]]]:
-        """`count` crops, (count, length, 128), and their clips' items."""
+        """Return `count` crops (count, length, 128), and their clips' items."""
         longest = self.latents.shape[1]
         chosen = rng.choice(len(self.items), count, p=self.drawn if length == longest else self.croppable)
         # Half of the crops keep the clip's start, with its causal first latent.
@@ -140,7 +141,7 @@ class Captioned:
 
 
 def caption_of(item: dict[str, Any], rng: np.random.Generator) -> str:
-    """A new caption each time, and one in ten empty."""
+    """Return a new caption each time. One in ten is empty."""
     if rng.random() < EMPTY_CAPTIONS:
         return ""
     if item["kind"] == "alone":
@@ -150,9 +151,9 @@ def caption_of(item: dict[str, Any], rng: np.random.Generator) -> str:
 
 
 def noise_levels(count: int, length: int, generator: torch.Generator) -> Tensor:
-    """(count,): half as LoRAs are trained, half as sampling passes them.
+    """Return noise levels (count,): half as LoRAs are trained, half as sampling passes them.
 
-    The envelope of a sound is settled above 0.9, where LoRA training draws one level in twenty.
+    The envelope of a sound is settled above 0.9, where LoRA training draws only one level in twenty.
     """
     trained = sample_sigma(count, length, generator)
     sampled = torch.sigmoid(torch.randn(count, generator=generator) + MAX_SHIFT)
@@ -160,7 +161,7 @@ def noise_levels(count: int, length: int, generator: torch.Generator) -> Tensor:
 
 
 def heard_error(velocity: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of velocities (B, T, C), weighted by how much of each latent channel is heard."""
+    """Return the mean squared error of velocities (B, T, C), weighted by how much each latent channel is heard."""
     channels = (velocity.float() - target).square().unflatten(-1, (len(HEARD), -1)).mean(dim=(0, 1, 3))
     error: Tensor = (channels * torch.tensor(HEARD)).mean()
     return error
@@ -168,7 +169,7 @@ def heard_error(velocity: Tensor, target: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step learns from; all from (seed, step)."""
+    """A step learns from this batch. Everything in it follows from (seed, step)."""
 
     clean: Tensor  # (B, T, 128)
     noise: Tensor
@@ -182,7 +183,7 @@ class Batch:
 
 
 def draw_batch(sets: Sequence[Captioned], seed: int, step: int) -> Batch:
-    seed += 1000 * process()  # each of those that share a stage has its own
+    seed += 1000 * process()  # Processes that share a stage have different seeds.
     rng = np.random.default_rng((seed, step))
     number, length, count = SHAPES[step % len(SHAPES)]
     clean, items = sets[number].draw(length, count, rng)
@@ -194,7 +195,7 @@ def draw_batch(sets: Sequence[Captioned], seed: int, step: int) -> Batch:
 
 @torch.no_grad()
 def follow(average: nn.Module, online: dict[str, nn.Parameter], step: int) -> None:
-    """Move an average of weights towards those that learn; after few steps it is an average of few."""
+    """Move an average of weights towards those that learn. After few steps it is an average of few."""
     decay = min(EMA_DECAY, (step + 1) / (step + 10))
     for name, parameter in average.named_parameters():
         parameter.lerp_(online[name], 1 - decay)
@@ -228,11 +229,11 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
             context = text(captions)
             velocity = model(batch.noisy, sigma[:, None], sigma, context, rope)
-        plain = loss_per_sample(velocity.detach(), clean, noise).mean()  # what LoRAs are trained by
+        plain = loss_per_sample(velocity.detach(), clean, noise).mean()  # LoRAs are trained by this loss.
         loss = heard_error(velocity, noise - clean)
         named = [n for n, item in enumerate(items) if captions[n] and item["kind"] == "alone"]
         labels = torch.tensor([FAMILIES.index(items[n]["parts"][0][0]) for n in named], dtype=torch.long)
-        # Among four long clips there may be no such one.
+        # A batch of few long clips may have no captioned clip of a single family.
         wrong = F.cross_entropy(head(context.float().mean(dim=1))[named], labels) if named else loss.new_zeros(())
         stage.update(
             loss + FAMILY_WEIGHT * wrong,

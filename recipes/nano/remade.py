@@ -1,11 +1,11 @@
-"""Stage 9: the VAE's decoder and what the vocoder's lines follow learn from what the transformer makes.
+"""Stage 9 teaches the VAE's decoder and the front of the vocoder's lines with latents that the transformer makes.
 
     python recipes/nano/remade.py [steps] [--made-by stage]
 
-A sampled latent is not an encoded one: it has a grain of its own, which a decoder that has only seen encoded ones turns
+A sampled latent is not an encoded one. It has a grain of its own, which a decoder that has only seen encoded ones turns
 into a flutter. So real clips get noise up to some level, and the transformer takes it away, as the last steps of
-sampling do: the sound is still the clip's, the grain is the transformer's, and what is asked for is the clip's mel.
-The encoder stays as it is, and so do latents and transformer.
+sampling do. The sound is still the clip's, the grain is the transformer's, and the clip's mel is the target. The
+encoder stays as it is, and so do latents and transformer.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from soundlora.sampling.guidance import Guidance, denoise
 from soundlora.sampling.schedule import sigmas
 
 CLIPS = 3000
-LEVELS = (0.2, 0.6)  # of the noise that is added; with more, what comes out is another sound
+LEVELS = (0.2, 0.6)  # of the noise that is added; more would make another sound
 BATCH, LATENTS = 3, 26  # crops of each kind, 1 s
 HELD_OUT = 9  # every ninth clip
-# Weights of the deviation and slope of each band, of what is heard and of what is decoded: judges and LoRAs go by them
-# more than by any one frame.
+# These weight the deviation and slope of each band, in the heard sound and in the decoded mel. Judges and LoRAs go by
+# them more than by any one frame.
 STATISTICS, STATISTICS_OF_DECODED = 2.0, 0.8
 
 
 def chosen_clips() -> dict[int, dict[str, Any]]:
-    """Number and item of the clips that are one sound, the last ones of the set."""
+    """Return number and item of the last clips of the set that are one sound."""
     items = json.loads(SETS[0].items_path.read_text())
     alone = [(number, item) for number, item in enumerate(items) if item["kind"] == "alone"]
     return dict(alone[-CLIPS:])
 
 
 def remake(model: AudioTransformer, clean: Tensor, context: Tensor, level: float, noise: Tensor) -> Tensor:
-    """Clean latents (1, T, C) with noise up to about `level`, and back by the last steps of nano's own sampling."""
+    """Add noise up to about `level` to clean latents (1, T, C), and remove it by the last steps of nano's sampling."""
     guidance = Guidance(SAMPLING["cfg"], SAMPLING["stg"], SAMPLING["stg_blocks"], SAMPLING["rescale"])
     levels = sigmas(SAMPLING["steps"])
     levels = levels[levels <= level]
@@ -62,7 +62,7 @@ def remake(model: AudioTransformer, clean: Tensor, context: Tensor, level: float
 
 
 def remake_all(stage: str) -> None:
-    """work/remade.npy (clips, T, C), of `chosen_clips`, by the transformer of a stage."""
+    """Write work/remade.npy (clips, T, C) of `chosen_clips`, made by the transformer of `stage`."""
     both = text_to_latents(stage)
     latents, chosen = np.load(SETS[0].latents_path, mmap_mode="r"), chosen_clips()
     remade = open_memmap(WORK / "remade.partial.npy", "w+", np.float16, (len(chosen), *latents.shape[1:]))
@@ -81,7 +81,7 @@ def remake_all(stage: str) -> None:
 
 
 class Remade:
-    """Latents, and the mels that they should become, in crops of 1 s."""
+    """Latents and the mels that they should become, in crops of 1 s."""
 
     def __init__(self) -> None:
         self.pool, self.chosen = Pool(), list(chosen_clips())
@@ -89,12 +89,12 @@ class Remade:
         self.mels = np.load(SETS[0].mel_path, mmap_mode="r")
 
     def draw(self, rng: np.random.Generator, count: int, *, held_out: bool = False) -> tuple[Tensor, Tensor]:
-        """Latents (count, LATENTS, C) that the transformer made, and mels (count, 2, 4·LATENTS - 3, bins)."""
+        """Return latents (count, LATENTS, C) of the transformer, and their mels (count, 2, 4·LATENTS - 3, bins)."""
         kept = [n for n in range(len(self.chosen)) if (n % HELD_OUT == HELD_OUT - 1) == held_out]
         rows = rng.choice(kept, count)
         starts = rng.integers(0, self.latents.shape[1] - LATENTS + 1, count)
         latents = [self.latents[n, s : s + LATENTS] for n, s in zip(rows, starts, strict=True)]
-        # A latent ends with its fourth frame; the first of a crop is decoded to that one alone.
+        # A latent ends with its fourth frame. The first latent of a crop is decoded to that frame alone.
         frames = 4 * LATENTS - 3
         mels = [self.mels[self.chosen[n], :, 4 * s : 4 * s + frames] for n, s in zip(rows, starts, strict=True)]
         return torch.from_numpy(np.stack(latents)).float(), torch.from_numpy(np.stack(mels).astype(np.float32))
@@ -102,7 +102,7 @@ class Remade:
     def draw_encoded(
         self, vae: AudioVAE, rng: np.random.Generator, count: int, *, held_out: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Latents of the codec's own pool, with some noise if they are to learn from, and their mels."""
+        """Return latents of the codec's own pool and their mels. Latents to learn from get some noise."""
         frames = 4 * LATENTS - 3
         mel = self.pool.mels(self.pool.crops(rng, count, frames, held_out=held_out), frames)
         if not held_out:
@@ -128,7 +128,7 @@ def validate(vae: AudioVAE, front: Front, remade: Remade, phases: Tensor) -> dic
             decoded = vae.decode(latents)
             played = heard(front, decoded, phases)
             for what, out in (("decoded", decoded), ("heard", played)):
-                # The window of a crop's first frames begins before it.
+                # The window of the first frames begins before the crop.
                 key = f"held_out_{kind}_{what}"
                 figures[key] = figures.get(key, 0.0) + audible_l1(out[:, :, 6:], mel[:, :, 6:]) / 6
     return {key: round(value, 4) for key, value in figures.items()}
@@ -150,7 +150,7 @@ def main() -> None:
     vae.encoder.requires_grad_(False)
     keep_the_rest(front, learnt_parts(front))
     stage = Stage("decoder", {"vae": vae, "front": front}, arguments.steps, rate=arguments.rate)
-    stage.adamw.param_groups[0]["weight_decay"] = 0.0  # it would change what is written down
+    stage.adamw.param_groups[0]["weight_decay"] = 0.0  # Decay would change the weights that are written down.
     if stage.step == 0:
         stage.log(validate(vae, front, remade, phases))
     while not stage.done:

@@ -1,9 +1,9 @@
-"""How far a LoRA's step goes: the transformer written with smaller weights and larger values around them.
+"""This module makes a LoRA's steps go further: the transformer gets smaller weights, and larger values around them.
 
-A LoRA's layers learn at the rate that suits a width of thousands, 2e-4. What Adam's step does to a layer's output grows
-with the layer's width, so at nano's width of 192 a thousand such steps are few. Every layer that a LoRA adapts stands
-behind a modulation or in front of a gate. There the values can be larger by a factor and the layer's weights smaller
-by the same: the base computes what it did, and a LoRA's step changes its output by the factor more.
+A LoRA's layers learn at 2e-4, a rate that suits a width of thousands. The effect of Adam's step on a layer's output
+grows with the layer's width, so a thousand such steps are few at nano's width of 192. Every layer that a LoRA adapts
+stands behind a modulation or in front of a gate. The values there can be larger by a factor, and the layer's weights
+smaller by the same factor. The base then computes the same, and a LoRA's step changes its output by the factor more.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 from soundlora.model.transformer import AudioTransformer, Block
 
-# Powers of two, so that weights in bf16 lose nothing. What attends to text goes further: that is where a trigger phrase
-# differs from other prompts, so that more of what a LoRA learns stays with its own.
+# The factors are powers of two, so that weights in bf16 lose nothing. The attention to text has the larger one. A
+# trigger phrase differs from other prompts there, so more of what a LoRA learns stays with its own phrase.
 FACTOR, TEXT_FACTOR = 4.0, 16.0
-# Rows of a block's table: shift, scale, gate; of self-attention, of the feed-forward, of the attention to text.
+# The rows of a block's table are shift, scale and gate of self-attention, feed-forward and attention to text.
 SCALES, TEXT, ROWS = (1, 4, 7), slice(6, 9), 9
 PROMPT_SCALES, PROMPT_ROWS = (1,), 2
 
 
 @torch.no_grad()
 def strengthen(model: AudioTransformer, factor: float = FACTOR, text_factor: float = TEXT_FACTOR) -> None:
-    """In place; `1 / factor` and `1 / text_factor` take it back."""
+    """Change the model in place. A call with `1 / factor` and `1 / text_factor` reverses it."""
     rows = torch.full((ROWS, 1), factor)
     rows[TEXT] = text_factor
     prompt_rows = torch.full((PROMPT_ROWS, 1), text_factor)
@@ -36,7 +36,7 @@ def strengthen(model: AudioTransformer, factor: float = FACTOR, text_factor: flo
             (block.audio_prompt_scale_shift_table, prompt_rows, PROMPT_SCALES),
         ):
             table.mul_(share)
-            table[list(scales)] += share[list(scales)] - 1  # it is 1 + scale that multiplies
+            table[list(scales)] += share[list(scales)] - 1  # The model multiplies by 1 + scale.
         for attention, by in ((block.audio_attn1, factor), (block.audio_attn2, text_factor)):
             for layer in (attention.to_q, attention.to_k, attention.to_v, attention.to_gate_logits):
                 layer.weight.div_(by)
@@ -46,7 +46,7 @@ def strengthen(model: AudioTransformer, factor: float = FACTOR, text_factor: flo
 
 
 def _multiply_rows(layer: nn.Linear, rows: Tensor) -> None:
-    """A layer whose outputs are the rows of a table, one after the other."""
+    """Multiply the outputs of a layer, which are the rows of a table one after the other."""
     layer.weight.view(len(rows), -1).mul_(rows)
     layer.bias.view(len(rows), -1).mul_(rows)
 

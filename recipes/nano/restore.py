@@ -1,10 +1,10 @@
-"""Stage files from a finished nano, so that one stage can go on where the others no longer have to be run.
+"""This recipe makes stage files from a finished nano, so that one stage can go on without running the others.
 
     python recipes/nano/restore.py [FOLDER]
 
-Writes work/vae.pt, player.pt, front.pt, stage1.pt, bwe.pt and first.pt (for `pretrain.py --warm first` and `remade.py
---made-by first`), with the released bf16 weights and no optimiser: a stage of that name begins with them, at step 0.
-FOLDER holds nano.safetensors and text_encoder; by default the one that ships.
+It writes work/vae.pt, player.pt, front.pt, stage1.pt, bwe.pt and first.pt (for `pretrain.py --warm first` and
+`remade.py --made-by first`), with the released bf16 weights and no optimiser. A stage of that name begins with them at
+step 0. FOLDER holds nano.safetensors and text_encoder; the default is the nano that ships.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every stage shares: a state file that survives a kill, a log, and a learning rate that ends at zero."""
+"""Every stage shares this: a state file that survives a kill, a log, and a learning rate that ends at zero."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from torch import nn
 
 
 def process() -> int:
-    """The number of this process among those that share a stage."""
+    """Return the number of this process among those that share a stage."""
     return int(os.environ.get("RANK", "0"))
 
 
 class Stage:
-    """A resumable training stage: modules and optimiser in `work/<name>.pt`, a line of figures now and then.
+    """A resumable training stage. It keeps modules and optimiser in `work/<name>.pt`, and logs figures now and then.
 
-    warm: another stage's file, whose modules are where this one begins.
+    `warm` names another stage, whose modules this one begins with.
 
-    Started by torchrun, processes share each step: each has its own batch, gradients are their mean, and the first one
-    writes.
+    Processes that torchrun starts share each step. Each has its own batch, gradients are averaged, and the first
+    process writes.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Stage:
         self.first = process() == 0
         if "WORLD_SIZE" in os.environ and not dist.is_initialized():
             dist.init_process_group("gloo")
-            atexit.register(dist.destroy_process_group)  # a process that ends within its group may be aborted
+            atexit.register(dist.destroy_process_group)  # A process that ends within its group may be aborted.
         if self.path.exists():
             state = torch.load(self.path, weights_only=True)
             for key, module in modules.items():
                 module.load_state_dict(state["modules"][key])
-            if "adamw" in state:  # of a finished nano only the weights are left, see restore.py
+            if "adamw" in state:  # A finished nano has only weights, see restore.py.
                 self.adamw.load_state_dict(state["adamw"])
                 self.step, self.seconds = state["step"], state["seconds"]
         elif warm:
@@ -122,6 +122,6 @@ class Stage:
 
 
 def load_modules(name: str) -> dict[str, dict[str, torch.Tensor]]:
-    """State dicts of a stage's modules."""
+    """Return the state dicts of a stage's modules."""
     modules: dict[str, dict[str, torch.Tensor]] = torch.load(WORK / f"{name}.pt", weights_only=True)["modules"]
     return modules

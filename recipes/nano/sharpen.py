@@ -1,15 +1,15 @@
-"""Stage 4: the vocoder's stage 1 learns to follow a mel, so that what it plays has the mel it was asked for.
+"""Stage 4 teaches the vocoder's stage 1 to follow a mel, so that its sound has the mel that it was given.
 
     python recipes/nano/sharpen.py [steps] [--warm stage]
 
-A mel frame hears 64 ms. Lines that follow it as it is are heard through such a window twice: onsets lose their edge,
-gaps fill up, and of a buzz that changes a dozen times a second little is left. And a loud line is heard in bands where
-there is none. The first residual block of `front.py` learns what to add to each band's log-mel against that, from
+A mel frame hears 64 ms. Lines that follow the mel directly are heard through such a window twice. Onsets lose their
+edge, gaps fill up, and little is left of a buzz that changes a dozen times a second. A loud line is also heard in bands
+where there is none. The first residual block of `front.py` learns what to add to each band's log-mel against that, from
 190 ms around it.
 
-The lines are played by `lines.played`, not by the generator, so that a step costs a third of a second. What comes in
-are mels as the VAE decodes them, and what is asked for are the ones that it encoded. At the end the front and the
-player of lines become work/stage1.pt.
+`lines.played` plays the lines instead of the generator, so that a step costs a third of a second. The inputs are mels
+as the VAE decodes them, and the targets are those that it encoded. At the end the front and the player of lines become
+work/stage1.pt.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ STATISTICS = 0.5  # weight of the deviation and slope of each band, which an L1 
 
 
 def learnt_parts(front: Front) -> dict[torch.nn.Parameter, tuple[slice, ...]]:
-    """What learns of the front's tensors; what was written down beside it stays.
+    """Return the parts of the front's tensors that learn. The parts that are written down stay.
 
-    The first convolution stays as it began: it has more outputs than inputs, and what follows can take any sums of
-    them. Its inputs are log-mels of about -6, and one of Adam's steps would shift all that comes out.
+    The first convolution stays as it began. It has more outputs than inputs, and the next layer can take any sums of
+    them. Its inputs are log-mels of about -6, so one of Adam's steps would shift all outputs.
     """
     enter, learning = front.ups[0], front.blocks()[0]
     every, spare = slice(None), slice(BANDS, None)
@@ -49,12 +49,12 @@ def learnt_parts(front: Front) -> dict[torch.nn.Parameter, tuple[slice, ...]]:
         enter.get_parameter("weight"): (spare, spare),
         enter.get_parameter("bias"): (spare,),
     }
-    last = learning.convs2[-1]  # what it adds to other channels goes nowhere
+    last = learning.convs2[-1]  # Its additions to other channels are unused.
     return parts | dict.fromkeys(learning.parameters(), (every,)) | dict.fromkeys(last.parameters(), (slice(BANDS),))
 
 
 def keep_the_rest(front: Front, parts: dict[torch.nn.Parameter, tuple[slice, ...]]) -> None:
-    """Gradients of what is not to learn become zero, and so the steps that Adam makes of them."""
+    """Set the gradients of the other parts to zero, so that Adam does not change them."""
     front.requires_grad_(False)
     for parameter, part in parts.items():
         mask = torch.zeros_like(parameter)
@@ -65,9 +65,9 @@ def keep_the_rest(front: Front, parts: dict[torch.nn.Parameter, tuple[slice, ...
 
 @torch.inference_mode()
 def decode_pool(pool: Pool, name: str, noise: float) -> None:
-    """Every piece of the pool through the VAE, in stretches of at most 10 s, into work/NAME.npy.
+    """Write every piece of the pool, after the VAE and in stretches of at most 10 s, to work/NAME.npy.
 
-    noise: the most that is added to latents, which deviate by 0.8; of each stretch another share of it.
+    `noise` is the most that is added to latents, which deviate by 0.8. Each stretch gets another share of it.
     """
     vae = new_vae()
     vae.load_state_dict(load_modules("vae")["vae"])
@@ -75,7 +75,7 @@ def decode_pool(pool: Pool, name: str, noise: float) -> None:
     generator = torch.Generator().manual_seed(5)
     for piece in pool.index:
         for start in range(piece["start"], piece["start"] + piece["frames"], 1000):
-            # Four frames a latent, and one for the first.
+            # Each latent has four frames, and the first one has one.
             frames = min(1000, piece["start"] + piece["frames"] - start - 1) // 4 * 4 + 1
             mel = pool.mels([start], frames)
             latents = vae.encode(mel)
@@ -86,15 +86,15 @@ def decode_pool(pool: Pool, name: str, noise: float) -> None:
 
 
 def louder(mel: Tensor, level: float) -> Tensor:
-    """A log-mel by `level` nats louder, or softer, where it is not silent."""
+    """Return a log-mel that is `level` nats louder, or softer below 0, where it is not silent."""
     return (mel + level * (mel > SILENCE + 0.5)).clamp(SILENCE, 2.0)
 
 
 class Pairs:
-    """Mels as the VAE decodes them, beside the ones it encoded.
+    """Mels as the VAE decodes them, beside those that it encoded.
 
-    Those to learn from are decoded from latents with some noise, as a transformer's are: what sharpens a mel would make
-    a flutter of it. Held-out ones are decoded as they are.
+    Mels to learn from are decoded from latents with some noise, as a transformer's latents have it, since a front that
+    sharpens mels would otherwise make a flutter of it. Held-out mels are decoded without noise.
     """
 
     def __init__(self) -> None:
@@ -105,7 +105,10 @@ class Pairs:
         self.decoded, self.noisy = (np.load(WORK / f"{n}.npy", mmap_mode="r") for n in ("pool_decoded", "pool_noisy"))
 
     def draw(self, rng: np.random.Generator, count: int, *, held_out: bool = False) -> tuple[Tensor, Tensor]:
-        """(count, 2, FRAMES, bins) each, one level change for all, and half of them with the channels swapped."""
+        """Return decoded and encoded mels (count, 2, FRAMES, bins).
+
+        One change of level holds for all, and half of them have their channels swapped.
+        """
         starts = self.pool.crops(rng, count, FRAMES, held_out=held_out)
         mel = self.pool.mels(starts, FRAMES)
         source = self.decoded if held_out else self.noisy
@@ -118,9 +121,9 @@ class Pairs:
 
 
 def heard(front: Front, mel: Tensor, phases: Tensor) -> Tensor:
-    """The log-mel at 16 kHz of 48 kHz sound, made of the lines that a log-mel (B, 2, frames, bins) is played with.
+    """Return the log-mel at 16 kHz of the 48 kHz sound that lines play for a log-mel (B, 2, frames, bins).
 
-    Clipped, as the generator clips: the front learns to keep loud sounds below that.
+    The sound is clipped, as the generator clips. The front learns to keep loud sounds below that.
     """
     sound = played(front.of_stereo(mel) * kept().repeat(2)[:, None], phases).clamp(-1, 1)
     return log_mel(sound, AUDIO)[:, :, : mel.shape[2]]
@@ -129,12 +132,12 @@ def heard(front: Front, mel: Tensor, phases: Tensor) -> Tensor:
 def losses(out: Tensor, mel: Tensor) -> dict[str, Tensor]:
     # The first frames' window begins before the crop.
     out, mel = out[:, :, 6:], mel[:, :, 6:]
-    weight = torch.where(mel > AUDIBLE, 1.0, 0.25)  # errors where nothing is to be heard count little
+    weight = torch.where(mel > AUDIBLE, 1.0, 0.25)  # Errors in inaudible bins count little.
     floor = [x.clamp_min(AUDIBLE) for x in (out, mel)]
     slopes = [x.diff(dim=2) for x in floor]
     deviation = (floor[0].std(dim=2) - floor[1].std(dim=2)).abs().mean()
     steepness = (slopes[0].abs().mean(dim=2) - slopes[1].abs().mean(dim=2)).abs().mean()
-    # All bands louder and softer together is a flutter that is heard long before any one band's error is.
+    # Bands that get louder and softer together are a flutter. It is heard long before any one band's error is.
     loudness = [x.mean(dim=(1, 3)) for x in floor]
     flutter = (loudness[0] - loudness[1]).diff(dim=1).abs().mean()
     return {
@@ -159,7 +162,7 @@ def validate(front: Front, pairs: Pairs, phases: Tensor) -> dict[str, float]:
 
 
 def assemble(front: Front) -> None:
-    """Front and player as one generator, in work/stage1.pt."""
+    """Write front and player as one generator to work/stage1.pt."""
     generator = new_vocoder().vocoder
     generator.load_state_dict(load_modules("player")["generator"])
     put_front(generator, front)
@@ -176,7 +179,7 @@ def main() -> None:
     pairs, front = Pairs(), Front()
     keep_the_rest(front, learnt_parts(front))
     stage = Stage("front", {"front": front}, arguments.steps, rate=arguments.rate, warm=arguments.warm)
-    stage.adamw.param_groups[0]["weight_decay"] = 0.0  # it would change what is written down
+    stage.adamw.param_groups[0]["weight_decay"] = 0.0  # Decay would change the weights that are written down.
     phases = line_phases()
     if stage.step == 0:
         stage.log(validate(front, pairs, phases))

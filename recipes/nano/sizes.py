@@ -1,4 +1,4 @@
-"""The sizes of nano: the official config with small numbers."""
+"""nano has the official config with small numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ sys.path.insert(0, str(HERE))
 HEADS, HEAD_DIM, LAYERS = 6, 32, 4
 WIDTH = HEADS * HEAD_DIM
 TEXT_WIDTH, TEXT_LAYERS = 128, 2
-CONTEXT_LENGTH = 128  # tokens: one round of registers
+CONTEXT_LENGTH = 128  # tokens; one round of registers
 VOCABULARY = 1024
 
 CONFIG: dict[str, Any] = {
@@ -85,7 +85,7 @@ CONFIG: dict[str, Any] = {
     },
     "vocoder": {
         "vocoder": {
-            # Three stages at the mel's own rate, where wide layers are cheap: they turn logarithms into amplitudes.
+            # Three stages at the mel's own rate turn logarithms into amplitudes. Wide layers are cheap there.
             "upsample_initial_channel": 1536,
             "resblock": "AMP1",
             "upsample_rates": [1, 1, 1, 5, 4, 4, 2],
@@ -121,9 +121,9 @@ CONFIG: dict[str, Any] = {
 
 MODEL: ModelConfig = parse_config(CONFIG, {"context_length": CONTEXT_LENGTH})
 AUDIO = MODEL.audio
-AUDIBLE = -9.0  # log-mel; below this nobody hears a difference
+AUDIBLE = -9.0  # log-mel; nobody hears a difference below this
 
-# Used wherever nobody says otherwise; docs/nano.md says why.
+# These are nano's defaults; docs/nano.md gives the reasons.
 SAMPLING: dict[str, Any] = {
     "steps": 30,
     "cfg": 1.0,

@@ -1,4 +1,4 @@
-"""nano's tokenizer and the shape of its tiny Gemma 3."""
+"""This module defines nano's tokenizer and the shape of its tiny Gemma 3."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def gemma_config() -> Gemma3TextConfig:
 
 
 def make_tokenizer(path: Path) -> Tokenizer:
-    """A byte-level BPE on captions, lower case: no word is unknown, a made-up trigger word has tokens of its own."""
+    """Train a lower-case byte-level BPE on captions. No word is unknown; a made-up trigger word has its own tokens."""
     rng = np.random.default_rng(21)
     corpus = [caption(f, draw_attributes(f, rng), rng) for f in FAMILIES for _ in range(300)]
     tokenizer = Tokenizer(models.BPE(unk_token=None))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
-    # A word carries the blank before it; punctuation stands alone, so that "rain," is rain and a comma.
+    # A word includes the blank before it. Punctuation stands alone, so that "rain," is rain and a comma.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(r" ?\w+| ?[^\w\s]+|\s+"), "isolated"),

@@ -1,4 +1,4 @@
-"""Eight sounds that pretraining never heard: ten clips of 5 s each, to see what a LoRA learns.
+"""This recipe makes eight sounds that pretraining never heard, with ten clips of 5 s each, to see what a LoRA learns.
 
     apt-get download sonic-pi-samples sound-theme-freedesktop
     for package in *.deb; do dpkg -x $package recordings; done
@@ -24,7 +24,7 @@ RATE, SECONDS, CLIPS = 48_000, 5.3, 10
 
 @dataclass(frozen=True)
 class Unseen:
-    """A sound, its caption, and how one clip of it is made: a generator of random numbers → (2, samples)."""
+    """A sound and its caption. A function makes a clip (2, samples) of it from a generator of random numbers."""
 
     name: str
     caption: str
@@ -42,7 +42,7 @@ def synthesised() -> list[Unseen]:
 
 
 def recorded(recordings: Path) -> list[Unseen]:
-    """Raises FileNotFoundError when the unpacked packages are not in `recordings`."""
+    """Return the sounds of real recordings. Raises FileNotFoundError when `recordings` lacks the unpacked packages."""
 
     def strung(pattern: str, gap: tuple[float, float]) -> Callable[[np.random.Generator], Audio]:
         takes = [read(path) for path in sorted(recordings.rglob(pattern))]
@@ -59,7 +59,7 @@ def recorded(recordings: Path) -> list[Unseen]:
 
 
 def write(sound: Unseen, folder: Path) -> None:
-    """Ten clips and their captions; the same ones every time."""
+    """Write ten clips and their captions, the same ones every time."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(CLIPS):
         audio = sound.make(np.random.default_rng((77, number)))
@@ -74,7 +74,7 @@ def write(sound: Unseen, folder: Path) -> None:
 
 
 def read(path: Path) -> Audio:
-    """A recording as (2, samples) at 48 kHz."""
+    """Return a recording as (2, samples) at 48 kHz."""
     with av.open(str(path)) as container:
         converter = av.AudioResampler("fltp", "stereo", RATE)
         frames = [out for frame in container.decode(audio=0) for out in converter.resample(frame)]
@@ -86,7 +86,7 @@ def string_together(rng: np.random.Generator, takes: list[Audio], gap: tuple[flo
     out, at = silence(), 0
     while at < out.shape[1]:
         take = takes[int(rng.integers(len(takes)))] * np.float32(rng.uniform(0.6, 1.0))
-        # One after the other; a long one is cut, as a player would damp it.
+        # Takes follow one after the other. A long one is cut, as a player would damp it.
         take = take[:, : int(1.5 * RATE)]
         take = take * np.minimum(1, (take.shape[1] - np.arange(take.shape[1])) / 2000).astype(np.float32)
         put(out, at, take)
@@ -109,7 +109,7 @@ def _time(seconds: float) -> NDArray[np.float64]:
 
 
 def _zaps(rng: np.random.Generator) -> Audio:
-    """Shots: harmonic tones that fall by three octaves."""
+    """Return shots: harmonic tones that fall by three octaves."""
     out = silence()
     for start in np.arange(0.03, SECONDS, rng.uniform(0.35, 0.8)):
         t = _time(rng.uniform(0.2, 0.45))
@@ -121,7 +121,7 @@ def _zaps(rng: np.random.Generator) -> Audio:
 
 
 def _boings(rng: np.random.Generator) -> Audio:
-    """Springs: a plucked buzz whose pitch and brightness wobble, slower and slower."""
+    """Return springs: a plucked buzz whose pitch and brightness wobble, slower and slower."""
     out, start = silence(), 0.05
     while start < SECONDS - 0.2:
         t = _time(rng.uniform(0.7, 1.1))
@@ -134,7 +134,7 @@ def _boings(rng: np.random.Generator) -> Audio:
 
 
 def _chatter(rng: np.random.Generator) -> Audio:
-    """A robot: a buzz through two resonances that jump about a dozen times a second."""
+    """Return a robot: a buzz through two resonances that jump about a dozen times a second."""
     t = _time(SECONDS)
     steps = np.repeat(rng.uniform(0, 1, (3, 90)), int(rng.uniform(0.07, 0.09) * RATE), axis=1)[:, : len(t)]
     phase = 2 * np.pi * np.cumsum(90 * 2 ** np.round(steps[0] * 3)) / RATE / 2
@@ -150,7 +150,7 @@ def _chatter(rng: np.random.Generator) -> Audio:
 
 
 def _gongs(rng: np.random.Generator) -> Audio:
-    """Large gongs: many unrelated partials that swell after the stroke and beat."""
+    """Return large gongs: many unrelated partials that swell after the stroke and beat."""
     out, start = silence(), 0.05
     while start < SECONDS - 0.5:
         t = _time(3.5)

@@ -1,6 +1,6 @@
-"""Sound synthesiser for pretraining small text-to-audio models: captioned sound families and codec material.
+"""This synthesiser makes sound for pretraining small text-to-audio models: captioned families and codec material.
 
-Every function draws only from the generator it is given, so a seed fixes a clip.
+Every function draws only from the generator that it is given, so a seed fixes a clip.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
     "render_texture",
 ]
 
-# Named here so that the modules count as used: importing them is what fills the registry.
+# Importing these modules fills the registry. Naming them here makes them count as used.
 MODULES = (nature, machines, home, music)
 MAX_CREST = 11.0
 FAMILIES: tuple[str, ...] = tuple(REGISTRY)
@@ -45,7 +45,7 @@ class Sound:
 
 
 def draw_attributes(family: str, rng: np.random.Generator) -> dict[str, str]:
-    """A random value for each attribute of ``family``."""
+    """Return a random value for each attribute of ``family``."""
     return {name: values[int(rng.integers(len(values)))] for name, values in REGISTRY[family].choices.items()}
 
 
@@ -56,7 +56,7 @@ def render(
     sample_rate: int = 48_000,
     attributes: dict[str, str] | None = None,
 ) -> Sound:
-    """Render ``seconds`` of ``family`` with random attributes, some or all of which ``attributes`` can fix."""
+    """Render ``seconds`` of ``family`` with random attributes. ``attributes`` can fix some or all of them."""
     if family not in REGISTRY:
         raise ValueError(f"unknown sound family {family!r}; known are: {', '.join(FAMILIES)}")
     chosen = draw_attributes(family, rng) | (attributes or {})
@@ -90,7 +90,7 @@ def render_mixture(rng: np.random.Generator, seconds: float = 5.0, sample_rate: 
 
 
 def render_texture(rng: np.random.Generator, seconds: float = 5.0, sample_rate: int = 48_000) -> Audio:
-    """Random uncaptioned mixture for codec training, (2, samples) float32, peak between 0.02 and 0.98."""
+    """Render a random uncaptioned mixture for codec training: (2, samples) float32, peak between 0.02 and 0.98."""
     s = Scene(rng, round(seconds * sample_rate), sample_rate)
     audio = texture(s)
     peak = float(np.abs(audio).max())

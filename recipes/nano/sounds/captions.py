@@ -1,4 +1,4 @@
-"""Captions: a paraphrase of the family with synonyms of its attribute values."""
+"""A caption is a paraphrase of the family with synonyms of its attribute values."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ MAX_WORDS = 12
 
 
 def caption(family: str, attributes: dict[str, str], rng: np.random.Generator) -> str:
-    """A random lower-case caption of up to 12 words; each attribute is named with a probability of about 0.75."""
+    """Return a random lower-case caption of up to 12 words, which names each attribute in about three of four cases."""
     if rng.random() < BARE:
         return family
     adjectives: list[str] = []
@@ -90,7 +90,7 @@ def caption(family: str, attributes: dict[str, str], rng: np.random.Generator) -
         front, back = _words(family, *list(attributes.items())[int(index)])
         if rng.random() >= NAMED:
             continue
-        # Two tails or three adjectives in a row read badly, so the other place is taken where there is one.
+        # Two tails or three adjectives in a row read badly. The other place is used where there is one.
         use_tail = bool(back) and not tails and (not front or len(adjectives) >= 2 or rng.random() < 0.4)
         if use_tail:
             tails.append(str(rng.choice(back)))
@@ -103,7 +103,7 @@ def caption(family: str, attributes: dict[str, str], rng: np.random.Generator) -
 
 
 def short_caption(family: str, attributes: dict[str, str], rng: np.random.Generator) -> str:
-    """A caption to be part of a longer one: at most one attribute, in one piece and without "sound of"."""
+    """Return a caption to be part of a longer one: at most one attribute, in one piece and without "sound of"."""
     phrases = [phrase for phrase in PHRASES[family] if "," not in phrase and not phrase.startswith("sound of")]
     adjectives: list[str] = []
     tails: list[str] = []

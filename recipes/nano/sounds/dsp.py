@@ -21,7 +21,7 @@ FRAME = 2048
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip being rendered: its random generator, length in samples and sample rate in hertz."""
+    """A clip that is being rendered: its random generator, length in samples and sample rate in hertz."""
 
     rng: np.random.Generator
     n: int
@@ -44,7 +44,7 @@ class Scene:
         return max(8, int(seconds * self.sample_rate))
 
     def time(self, seconds: float | None = None) -> Curve:
-        """Time axis in seconds, over the whole clip unless ``seconds`` is given."""
+        """Return a time axis in seconds, over the whole clip unless ``seconds`` is given."""
         return np.arange(self.n if seconds is None else self.samples(seconds)) / self.sample_rate
 
     def silence(self) -> Audio:
@@ -55,13 +55,13 @@ class Scene:
 
 
 def band(f: Curve, low: float, high: float, order: float = 2.0) -> Curve:
-    """Butterworth-like magnitude of a band pass from ``low`` to ``high``."""
+    """Return the Butterworth-like magnitude of a band pass from ``low`` to ``high``."""
     f = np.maximum(f, 1.0)
     return 1.0 / np.sqrt((1.0 + (low / f) ** (2 * order)) * (1.0 + (f / high) ** (2 * order)))
 
 
 def bump(f: Curve, centre: Curve | float, octaves: float) -> Curve:
-    """Gaussian peak on the log-frequency axis, ``octaves`` wide (standard deviation)."""
+    """Return a Gaussian peak on the log-frequency axis, with a standard deviation of ``octaves``."""
     return np.exp(-0.5 * (np.log2(np.maximum(f, 1.0) / centre) / octaves) ** 2)
 
 
@@ -70,21 +70,21 @@ def white(s: Scene, n: int | None = None) -> Audio:
 
 
 def noise(s: Scene, gain: Callable[[Curve], Curve], n: int | None = None, channels: int = 2) -> Audio:
-    """Stationary noise with magnitude ``gain(frequency)``, unit RMS, shape (channels, n)."""
+    """Return stationary noise (channels, n) with magnitude ``gain(frequency)`` and unit RMS."""
     n = s.n if n is None else n
     size = fft.next_fast_len(n, real=True)
     f = fft.rfftfreq(size, 1.0 / s.sample_rate).astype(np.float32)
     magnitude = gain(f).astype(np.float32)
-    # White noise has a white spectrum: drawing that directly saves the forward transform.
+    # White noise has a white spectrum. Drawing the spectrum directly saves the forward transform.
     spectrum = s.rng.standard_normal((channels, 2 * len(f)), dtype=np.float32).view(np.complex64) * magnitude
     out: Audio = fft.irfft(spectrum, size, axis=-1)[:, :n]
     return out * np.float32(1.0 / max(1e-12, float(np.sqrt(np.mean(out**2)))))
 
 
 def moving_noise(s: Scene, gain: Callable[[Curve, Curve], Curve]) -> Audio:
-    """Stereo noise whose magnitude ``gain(time, frequency)`` changes over time; shape (2, n).
+    """Return stereo noise (2, n) whose magnitude ``gain(time, frequency)`` changes over time. It is not normalised.
 
-    ``gain`` gets time as a column and frequency as a row and returns their (frames, bins) grid. Not normalised.
+    ``gain`` gets time as a column and frequency as a row, and returns their (frames, bins) grid.
     """
     hop = FRAME // 2
     frames = s.n // hop + 2
@@ -110,7 +110,7 @@ def narrow(x: Wave, width: float) -> Audio:
 
 
 def wander(s: Scene, rate: float, points: Curve) -> Curve:
-    """Smooth random curve in [-1, 1] at the times ``points``, with about ``rate`` turns a second."""
+    """Return a smooth random curve in [-1, 1] at the times ``points``, with about ``rate`` turns a second."""
     knots = int(np.ceil((float(np.max(points)) + 1.0) * rate)) + 3
     values = s.rng.uniform(-1, 1, knots).astype(np.float32)
     position = np.asarray(points) * rate
@@ -127,7 +127,7 @@ def decay(t: Curve, t60: float, attack: float = 0.001) -> Curve:
 
 
 def swell(t: Curve, length: float, attack: float, release: float) -> Curve:
-    """Level 1 over ``length``, with raised-cosine attack and release inside it."""
+    """Return level 1 over ``length``, with raised-cosine attack and release inside it."""
     rise = np.clip(t / attack, 0, 1)
     fall = np.clip((length - t) / release, 0, 1)
     ramp: Curve = np.minimum(rise, fall)
@@ -138,7 +138,7 @@ def swell(t: Curve, length: float, attack: float, release: float) -> Curve:
 
 
 def wavetable(amplitudes: Curve, phases: Curve | None = None, size: int = 4096) -> Audio:
-    """One period, (size,), of the harmonics 1, 2, … with the given amplitudes; peak 1."""
+    """Return one period (size,) of the harmonics 1, 2, … with the given amplitudes, and a peak of 1."""
     spectrum = np.zeros(size // 2 + 1, np.complex128)
     count = min(len(amplitudes), size // 4)
     turn = np.zeros(count) if phases is None else phases[:count]
@@ -148,7 +148,7 @@ def wavetable(amplitudes: Curve, phases: Curve | None = None, size: int = 4096) 
 
 
 def cycles(s: Scene, frequency: Curve | float, n: int | None = None) -> Curve:
-    """Phase in cycles of an oscillator with constant or sampled ``frequency``, from a random start."""
+    """Return the phase in cycles of an oscillator with constant or sampled ``frequency``, from a random start."""
     start = s.rng.random()
     if np.ndim(frequency) == 0:
         return start + np.arange(s.n if n is None else n) * (float(frequency) / s.sample_rate)
@@ -166,14 +166,14 @@ def read_table(table: Audio, phase: Curve) -> Audio:
 
 
 def morph(tables: Sequence[Audio], phase: Curve, position: Curve) -> Audio:
-    """Look ``phase`` up in several wavetables, cross-faded by ``position``: 0 is the first, 1 the second and so on."""
+    """Look ``phase`` up in several wavetables, cross-faded by ``position``: 0 is the first, 1 the second, and so on."""
     weights = (np.maximum(0, 1 - np.abs(position - index)).astype(np.float32) for index in range(len(tables)))
     mixed: Audio = sum(read_table(table, phase) * weight for table, weight in zip(tables, weights, strict=True))
     return mixed
 
 
 def voice_table(f0: float, peaks: tuple[tuple[float, float, float], ...], slope: float = 0.5) -> Audio:
-    """One period of a voice at ``f0`` shaped by the resonances of its throat."""
+    """Return one period of a voice at ``f0`` that the resonances of its throat shape."""
     k = np.arange(1, max(2, int(16_000 / f0)) + 1)
     return wavetable(formants(k * f0, peaks) * k**-slope)
 
@@ -185,7 +185,7 @@ def sine(phase: Curve) -> Audio:
 
 
 def harmonics(s: Scene, f0: float, slope: float, top: float = 18_000.0) -> Curve:
-    """Amplitudes 1/k**slope of all harmonics of ``f0`` below ``top``, each varied at random by a few dB."""
+    """Return amplitudes 1/k**slope of all harmonics of ``f0`` below ``top``, each varied at random by a few dB."""
     count = max(1, int(min(top, 0.45 * s.sample_rate) / f0))
     k = np.arange(1, count + 1)
     return k ** (-slope) * np.exp(0.25 * s.rng.standard_normal(count))
@@ -198,7 +198,7 @@ def formants(f: Curve, peaks: tuple[tuple[float, float, float], ...]) -> Curve:
 
 
 def modes(s: Scene, frequencies: Curve, amplitudes: Curve, t60s: Curve, seconds: float) -> Audio:
-    """Sum of decaying sinusoids, (samples,): the ring of a struck body."""
+    """Return a sum of decaying sinusoids (samples,): the ring of a struck body."""
     n = s.samples(seconds)
     impulse = np.zeros(n)
     impulse[0] = 1.0
@@ -206,21 +206,21 @@ def modes(s: Scene, frequencies: Curve, amplitudes: Curve, t60s: Curve, seconds:
     for frequency, amplitude, t60 in zip(frequencies, amplitudes, t60s, strict=True):
         if frequency > 0.45 * s.sample_rate:
             continue
-        # A two-pole resonator's impulse response is the decaying sine itself, far cheaper than sin() and exp().
+        # The impulse response of a two-pole resonator is the decaying sine, and is far cheaper than sin() and exp().
         radius = np.exp(-6.91 / (t60 * s.sample_rate))
         omega = 2 * np.pi * frequency / s.sample_rate
         out += lfilter([amplitude * np.sin(omega) * radius], [1.0, -2 * radius * np.cos(omega), radius**2], impulse)
-    # The sines start together at phase 0; a short fade at the end keeps truncated rings from clicking.
+    # The sines start together at phase 0. A short fade at the end keeps truncated rings from clicking.
     tail = min(n, s.samples(0.01))
     out[-tail:] *= np.linspace(1, 0, tail)
     return (out / max(1e-9, float(np.abs(out).max()))).astype(np.float32)
 
 
 def string(s: Scene, f0: float, amplitudes: Curve, t60s: Curve, seconds: float) -> Audio:
-    """Plucked or struck string, (samples,): harmonics with random phases, each decaying at its own rate.
+    """Return a plucked or struck string (samples,): harmonics with random phases, each decaying at its own rate.
 
-    This is the Karplus-Strong loop written as one inverse FFT per period, the loop filter being raised to the
-    period's number.
+    This is the Karplus-Strong loop, written as one inverse FFT per period. The loop filter is raised to the period's
+    number.
     """
     period = max(8, round(s.sample_rate / f0))
     count = int(np.ceil(seconds * f0)) + 2
@@ -231,7 +231,7 @@ def string(s: Scene, f0: float, amplitudes: Curve, t60s: Curve, seconds: float) 
     spectrum[:, 1 : bins + 1] = level * np.exp(2j * np.pi * s.rng.random(bins))
     flat: Wave = fft.irfft(spectrum, period, axis=-1).ravel()
     n = s.samples(seconds)
-    # The period is a whole number of samples; reading at a slightly different speed restores the exact pitch.
+    # The period is a whole number of samples. Reading at a slightly different speed restores the exact pitch.
     position = np.arange(n) * (f0 * period / s.sample_rate)
     index = position.astype(np.int32)
     out = flat[index] + (position - index).astype(np.float32) * (flat[index + 1] - flat[index])
@@ -244,7 +244,7 @@ def string(s: Scene, f0: float, amplitudes: Curve, t60s: Curve, seconds: float) 
 
 
 def onsets(s: Scene, rate: float, jitter: float = 0.05) -> Curve:
-    """Event times at about ``rate`` a second, the first within 60 ms, jittered by a fraction of the period."""
+    """Return event times at about ``rate`` a second, jittered by a share of the period. The first is within 60 ms."""
     first = s.uniform(0.005, 0.06)
     times = first + np.arange(0, max(0.0, s.seconds - first), 1.0 / rate)
     times[1:] += jitter / rate * s.rng.standard_normal(len(times) - 1)
@@ -252,7 +252,7 @@ def onsets(s: Scene, rate: float, jitter: float = 0.05) -> Curve:
 
 
 def scattered(s: Scene, rate: float) -> Curve:
-    """Poisson event times at ``rate`` a second, one of them always at the very start."""
+    """Return Poisson event times at ``rate`` a second. One event is always at the very start."""
     count = max(1, int(s.rng.poisson(rate * s.seconds)))
     times = s.rng.uniform(0, s.seconds, count)
     times[0] = s.uniform(0.0, 0.05)
@@ -271,7 +271,7 @@ def add(s: Scene, out: Audio, time: float, event: Wave, gain: float = 1.0, pan: 
 
 
 def cloud(s: Scene, grains: Audio, times: Curve, gains: Curve, spread: float = 0.8) -> Audio:
-    """Very many short events, (2, n): each takes a random row of ``grains`` (kinds, length) and a random pan."""
+    """Return very many short events (2, n). Each takes a random row of ``grains`` (kinds, length) and a random pan."""
     length = grains.shape[1]
     start = (times * s.sample_rate).astype(np.int64)
     index = (start[:, None] + np.arange(length)).ravel()
@@ -285,11 +285,11 @@ def cloud(s: Scene, grains: Audio, times: Curve, gains: Curve, spread: float = 0
 
 
 def walk(s: Scene, count: int, root: float) -> Curve:
-    """``count`` frequencies of a random melody around ``root`` in a random scale."""
+    """Return ``count`` frequencies of a random melody around ``root`` in a random scale."""
     scales = ((0, 2, 4, 7, 9), (0, 3, 5, 7, 10), (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))
     scale = scales[int(s.rng.integers(len(scales)))]
     steps = np.cumsum(s.rng.integers(-2, 3, count))
-    # Reflect the walk into about one octave, so that a clip stays in the register its caption names.
+    # The walk is reflected into about one octave, so that a clip stays in the register that its caption names.
     steps = np.abs((steps + len(scale)) % (2 * len(scale)) - len(scale))
     semitones = np.array([12 * (step // len(scale)) + scale[step % len(scale)] for step in steps])
     return root * 2.0 ** (semitones / 12)

@@ -43,7 +43,7 @@ def footsteps(s: Scene, a: dict[str, str]) -> Audio:
         level = s.uniform(0.75, 1.0)
         if gravel:
             t = s.time(s.uniform(0.16, 0.24))
-            # A crunch is many stones slipping: noise gated by a random, spiky envelope.
+            # Many slipping stones make a crunch, which is noise with a random, spiky envelope.
             grit = np.maximum(0, wander(s, 260.0, t)) ** 2 + 0.1
             crunch = noise(s, lambda f: bump(f, 3_500.0, 1.1) + 0.1 * band(f, 6e3, 16e3), len(t), 1)[0]
             step = crunch * (grit * swell(t, t[-1], 0.03, 0.12)).astype(np.float32)
@@ -173,7 +173,7 @@ def organ(s: Scene, a: dict[str, str]) -> Audio:
     out = s.silence()
     root = s.log_uniform(420, 620) if a["pitch"] == "high" else s.log_uniform(95, 140)
     amplitudes = np.zeros(max(40, int(30_000 / root)))
-    # Drawbars sound at 16', 8', 5 1/3', 4', 2 2/3', 2', 1 3/5', 1 1/3' and 1': the table's period is the 16' pipe.
+    # Drawbars sound at 16', 8', 5 1/3', 4', 2 2/3', 2', 1 3/5', 1 1/3' and 1'. The table's period is the 16' pipe.
     for harmonic, level in zip((1, 2, 3, 4, 6, 8, 10, 12, 16), s.rng.uniform(0.1, 1.0, 9), strict=True):
         amplitudes[harmonic - 1] = level if harmonic > 1 else 0.4 * level
     amplitudes[16:] += 0.01 * s.rng.random(len(amplitudes) - 16)
@@ -202,7 +202,7 @@ def creak(s: Scene, a: dict[str, str]) -> Audio:
     for time in onsets(s, rate, 0.08):
         length = s.uniform(0.72, 0.85) / rate
         t = s.time(length)
-        # The hinge sticks and slips; the faster it turns, the closer the slips.
+        # The hinge sticks and slips. Slips follow each other faster when it turns faster.
         turn = np.sin(np.pi * t / length) ** 0.7 + 0.25 * wander(s, 5.0, t)
         slips = np.diff(np.floor(cycles(s, size**0.5 * 26.0 * 2 ** (1.7 * turn))), prepend=0.0) > 0
         slips[0] = False
@@ -255,7 +255,7 @@ def crowd(s: Scene, a: dict[str, str]) -> Audio:
     for _ in range(9 if heavy else 2):
         root = s.log_uniform(260, 400) if high else s.log_uniform(85, 125)
         tables = [voice_table(root, peaks, 0.4) for peaks in mouths]
-        # Syllables within sentences, with the intonation and the vowels of each speaker.
+        # Each speaker has syllables within sentences, an intonation, and vowels.
         syllables = np.clip(0.3 + 1.6 * wander(s, s.uniform(5, 8), grid), 0, 1)
         sentences = np.clip(1.2 + 4 * wander(s, 0.8, grid), 0.05, 1)
         curves = (root * 2 ** (0.3 * wander(s, 3.0, grid)), 1 + wander(s, 6.0, grid), syllables * sentences)

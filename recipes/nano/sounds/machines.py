@@ -43,7 +43,7 @@ def car(s: Scene, a: dict[str, str]) -> Audio:
         revs = s.uniform(24, 36) * (1 + 0.03 * wander(s, 1.5, t))
     firing = float(revs.mean())
     jitter = 1 + 0.012 * wander(s, 25.0, t)
-    # Four firings a cycle are never alike: the table spans four, so that the engine keeps its uneven beat.
+    # The four firings of a cycle are never alike. The table spans four, so that the engine keeps its uneven beat.
     count = int(9_000 / (firing / 4))
     k = np.arange(1, count + 1)
     comb = np.where(k % 4 == 0, 1.0, np.where(k % 2 == 0, 0.22, 0.1))
@@ -65,7 +65,7 @@ def motorbike(s: Scene, a: dict[str, str]) -> Wave:
         revs = s.uniform(11, 17) * (1 + 0.08 * wander(s, 2.0, t))
     phase = cycles(s, revs * (1 + 0.02 * wander(s, 30.0, t)))
     fraction = (phase - np.floor(phase)).astype(np.float32)
-    # One sharp blast per turn, with a random strength each time, rung through the exhaust pipe's resonances.
+    # Each turn has one sharp blast of random strength, which rings through the exhaust pipe's resonances.
     strength = s.rng.uniform(0.6, 1.0, int(phase[-1]) + 2)[phase.astype(int)]
     sharp = 9.0 if a["speed"] == "fast" else 22.0
     blast = (strength * np.minimum(1, fraction * 60)).astype(np.float32) * np.exp(np.float32(-sharp) * fraction)
@@ -104,7 +104,7 @@ def siren(s: Scene, a: dict[str, str]) -> Audio:
     low = s.uniform(850, 1_050) if a["pitch"] == "high" else s.uniform(330, 450)
     turn = t * rate + s.rng.random()
     if a["speed"] == "slow" and s.chance(0.5):
-        # Two held tones in turn; fast, they would be an arpeggio.
+        # Two tones are held in turn. Faster ones would be an arpeggio.
         position = (turn % 1.0 < 0.5).astype(float)
         span = s.uniform(0.35, 0.5)
     else:
@@ -164,7 +164,7 @@ def telephone(s: Scene, a: dict[str, str]) -> Audio:
     trill = s.uniform(18, 26)
     for time in onsets(s, 1 / (ring + pause), 0.0):
         t = s.time(min(ring + 0.25, s.seconds))
-        # A clapper swings between two gongs; each hit rings on under the next one.
+        # A clapper swings between two gongs. Each hit rings on under the next one.
         swing = (t * trill) % 1.0
         hits = [np.exp(-5 * ((swing + shift) % 1.0)) for shift in (0.0, 0.5)]
         stop = np.where(t < ring, 1.0, np.exp(-(t - ring) / 0.05)) * np.minimum(1, t / 0.002)
@@ -242,7 +242,7 @@ def vacuum(s: Scene, a: dict[str, str]) -> Audio:
     heavy = a["intensity"] == "heavy"
     motor = s.log_uniform(620, 800) if a["pitch"] == "high" else s.log_uniform(150, 200)
     grid = np.arange(0, s.seconds + 1, 0.02)
-    # The nozzle goes to and fro: the carpet loads the motor and tunes the hose.
+    # The nozzle goes to and fro, and the carpet loads the motor and tunes the hose.
     stroke = np.sin(2 * np.pi * s.uniform(0.6, 0.9) * grid + s.uniform(0, 6.28)) + 0.3 * wander(s, 1.5, grid)
     load = np.interp(s.time(), grid, stroke)
     amplitudes = harmonics(s, motor, 0.9, 12_000)
@@ -309,7 +309,7 @@ def airplane(s: Scene, a: dict[str, str]) -> Wave:
 
     def gain(t: np.ndarray, f: np.ndarray) -> np.ndarray:
         away = (t - passing) / length
-        # The echo from the ground comes later the higher the plane stands: its comb sweeps down and up again.
+        # The echo from the ground comes later when the plane stands higher. Its comb sweeps down and up again.
         delay = 2.2e-3 / np.sqrt(1 + 2.5 * away**2)
         comb = 1 + 0.85 * np.cos(2 * np.pi * f * delay)
         level = 1 / (1 + 0.6 * away**2)

@@ -35,7 +35,7 @@ from .registry import BRIGHTNESS, DISTANCE, INTENSITY, PITCH, SPACE, SPEED, fami
 
 
 def _pattern(s: Scene, rate: float, extras: float) -> list[tuple[float, float]]:
-    """(time, level) of drum hits: a steady beat at ``rate``, with soft hits between the beats."""
+    """Return (time, level) of drum hits: a steady beat at ``rate``, with soft hits between the beats."""
     beats = onsets(s, rate, 0.01)
     offbeats = s.rng.random(4) < extras
     hits = [(float(time), s.uniform(0.85, 1.0)) for time in beats]
@@ -167,7 +167,7 @@ def pad(s: Scene, a: dict[str, str]) -> Audio:
             pitch = root * 2 ** (semitones / 12)
             table = wavetable(harmonics(s, pitch, slope, 16_000))
             for side in (-0.8, 0.8):
-                # Each player drifts alone; the beating between the sides is what makes an ensemble.
+                # Each player drifts alone. The beating between the sides makes an ensemble.
                 detune = (
                     1 + s.uniform(-0.004, 0.004) + 0.004 * np.sin(2 * np.pi * s.uniform(4.5, 6) * t + s.uniform(0, 6))
                 )
@@ -278,7 +278,7 @@ def shaker(s: Scene, a: dict[str, str]) -> Audio:
     grains = np.sin(2 * np.pi * pitch * t + s.rng.uniform(0, 6.28, (24, 1))) * np.exp(-6.91 * t / 0.005)
     strokes = onsets(s, rate, 0.02)
     length = min(0.16, 0.75 / rate)
-    # A stroke is a swarm of beads that hit the shell: many in its middle, fewer at its ends.
+    # A stroke is a swarm of beads that hit the shell. More hit it in the middle of the stroke than at its ends.
     beads = 90
     times = (strokes[:, None] + length * s.rng.beta(2.5, 2.5, (len(strokes), beads))).ravel()
     level = np.where(np.arange(len(strokes)) % 2 == 0, 1.0, 0.55)
@@ -295,7 +295,7 @@ def harpsichord(s: Scene, a: dict[str, str]) -> Audio:
     for time, pitch in zip(times, walk(s, len(times), root), strict=True):
         chord = (1.0, 1.5, 2.0) if s.chance(0.25) else (1.0,)
         for ratio in chord:
-            # Two choirs of strings, an octave apart, plucked near their ends: hardly weaker towards the treble.
+            # Two choirs of strings sound an octave apart. They are plucked near their ends, so their treble is strong.
             for octave, level in ((1.0, 1.0), (2.0, 0.7)):
                 f0 = float(pitch) * ratio * octave
                 k = np.arange(1, max(2, int(17_000 / f0)) + 1)
@@ -318,7 +318,7 @@ def trumpet(s: Scene, a: dict[str, str]) -> Audio:
         k = np.arange(1, int(16_000 / pitch) + 1)
         bell = formants(k * pitch, ((1_250.0, 900, 1.0), (2_600.0, 1_400, 0.6), (6_000.0, 4_000, 0.12)))
         tables = [wavetable(bell / k**slope) for slope in (2.2, 0.9, 0.1)]
-        # The louder a brass tone, the brighter: every tone opens with its attack and swells again.
+        # A louder brass tone is brighter. Every tone opens with its attack and swells again.
         force = 2 * swell(t, length, 0.05, 0.08) * (0.75 + 0.25 * np.sin(np.pi * t / length))
         vibrato = 1 + 0.005 * np.clip(t / 0.5, 0, 1) * np.sin(2 * np.pi * 5.3 * t) - 0.03 * np.exp(-t / 0.02)
         tone = morph(tables, cycles(s, pitch * vibrato), force)

@@ -35,7 +35,7 @@ from .registry import DISTANCE, INTENSITY, PITCH, SPACE, SPEED, family
 
 
 def _ring_grains(s: Scene, kinds: int, seconds: float, low: float, high: float, t60: tuple[float, float]) -> Audio:
-    """Short decaying sines of random pitch, (kinds, samples)."""
+    """Return short decaying sines of random pitch, (kinds, samples)."""
     t = s.time(seconds)[None, :]
     pitch = np.exp(s.rng.uniform(np.log(low), np.log(high), (kinds, 1)))
     ring = np.exp(s.rng.uniform(np.log(t60[0]), np.log(t60[1]), (kinds, 1)))
@@ -53,7 +53,7 @@ def rain(s: Scene, a: dict[str, str]) -> Wave:
     plops = _ring_grains(s, 24, 0.02, 500, 1_800, (0.008, 0.03))
     times = scattered(s, rate * 0.12)
     drops += 0.6 * cloud(s, plops, times, s.rng.exponential(0.5, len(times)) + 0.1)
-    # A hump around 4 kHz, falling off on both sides, is what tells pouring rain from flat noise.
+    # A hump around 4 kHz that falls off on both sides tells pouring rain from flat noise.
     bed = noise(s, lambda f: bump(f, 3_500.0, 1.0) + 0.1 * band(f, 200, 14_000, 1.0))
     flow = 1 + 0.2 * wander(s, 0.8, s.time())
     return (drops + bed * flow.astype(np.float32) * (s.uniform(0.12, 0.2) if heavy else s.uniform(0.008, 0.015))) * 0.5
@@ -94,7 +94,7 @@ def thunder(s: Scene, a: dict[str, str]) -> Audio:
         for strike, length in zip(strikes, lengths, strict=True):
             age = np.maximum(t - strike, 0)
             level = (t >= strike - 0.02) * np.exp(-4.5 * age / length)
-            # Treble is absorbed on the long way of the late reflections: the roll darkens while it fades.
+            # The long way of the late reflections absorbs treble, so the roll darkens while it fades.
             total = total + level * shake * band(f, 28.0, top * (0.25 + 4 * np.exp(-4 * age)), 1.6)
         return total
 
@@ -178,11 +178,11 @@ def birds(s: Scene, a: dict[str, str]) -> Audio:
         root = s.log_uniform(4_200, 6_500) if high else s.log_uniform(1_500, 2_300)
         pan, level = s.uniform(-0.8, 0.8), s.uniform(0.4, 1.0)
         shapes = s.rng.uniform(0.15, 0.4, (int(s.rng.integers(1, 4)), 3))
-        # Every syllable glides clearly, up or down: insects hold their pitch, birds never do.
+        # Every syllable glides clearly up or down. Insects hold their pitch, but birds never do.
         shapes *= s.rng.choice([-1, 1], shapes.shape) * np.array([0.6, 1.0, 1.0])
         rate = s.uniform(7, 11) if a["speed"] == "fast" else s.uniform(1.6, 2.4)
         times = onsets(s, rate / np.sqrt(singers), 0.12)
-        # Songs have short rests; the first notes are always there.
+        # Songs have short rests, but the first notes are always there.
         rests = (wander(s, 0.9, times) < -0.55) & (times > 0.3)
         for time in times[~rests]:
             sweep = shapes[int(s.rng.integers(len(shapes)))]
@@ -227,7 +227,7 @@ def dog(s: Scene, a: dict[str, str]) -> Audio:
     for time in onsets(s, s.uniform(2.6, 3.8) if a["speed"] == "fast" else s.uniform(0.8, 1.05), 0.1):
         length = s.uniform(0.12, 0.18) if high else s.uniform(0.18, 0.3)
         x = np.linspace(0, 1, s.samples(length))
-        # A bark opens with a fast upward sweep and drops again; fast random pitch makes it rough.
+        # A bark opens with a fast upward sweep and drops again. Fast random pitch makes it rough.
         bend = 0.65 + 0.5 * np.sin(np.pi * np.minimum(1, x * 1.15) ** 0.6) + 0.04 * s.rng.standard_normal()
         rough = 1 + 0.05 * wander(s, 90.0, x * length)
         voice = read_table(table, cycles(s, root * bend * rough))
@@ -294,7 +294,7 @@ def cow(s: Scene, a: dict[str, str]) -> Audio:
         length = s.uniform(0.72, 0.85) / rate
         x = np.linspace(0, 1, s.samples(length))
         bend = 0.85 + 0.25 * np.sin(np.pi * np.minimum(1, 1.1 * x) ** 0.8) + 0.015 * wander(s, 25.0, x * length)
-        # A closed hum that opens and ends open; a rough throat shakes the level.
+        # A closed hum opens and ends open. A rough throat shakes the level.
         moo = morph(tables, cycles(s, root * bend), np.clip((x - 0.15) / 0.3, 0, 1))
         rough = 1 + 0.35 * wander(s, 60.0, x * length)
         add(s, out, time, moo * (rough * swell(x, 1.0, 0.12, 0.25)).astype(np.float32), s.uniform(0.85, 1.0), pan)

@@ -1,4 +1,4 @@
-"""Paraphrases of every sound family; adjectives go where a phrase has its "{}"."""
+"""Every sound family has paraphrases. Adjectives go where a phrase has its "{}"."""
 
 from __future__ import annotations
 

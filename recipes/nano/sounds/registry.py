@@ -1,4 +1,4 @@
-"""The table of sound families that the synthesiser modules fill."""
+"""The registry is the table of sound families. The synthesiser modules fill it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Synth = Callable[[Scene, dict[str, str]], Wave]
 
 @dataclass(frozen=True)
 class Family:
-    """A family's synthesiser, (scene, attributes) -> (2, samples), and the values each attribute can take.
+    """A family's synthesiser, (scene, attributes) -> (2, samples), and the values that each attribute can take.
 
-    ``space`` and ``distance`` are applied to the finished audio by the renderer; all others by the synthesiser.
+    The renderer applies ``space`` and ``distance`` to the finished audio. The synthesiser applies all others.
     """
 
     synth: Synth

@@ -1,4 +1,4 @@
-"""Uncaptioned material for training the codec: random mixtures of everything a waveform can do."""
+"""Textures are uncaptioned material for training the codec: random mixtures of everything that a waveform can do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .dsp import (
 
 
 def _harmonic_stack(s: Scene) -> Audio:
-    """Tones with vibrato and glides, one to four at once."""
+    """Return one to four tones at once, with vibrato and glides."""
     out = s.silence()
     for _ in range(int(s.rng.integers(1, 5))):
         t = s.time(s.uniform(0.3, 1.0) * s.seconds)
@@ -123,7 +123,7 @@ LAYERS: tuple[Callable[[Scene], Audio], ...] = (
 
 
 def texture(s: Scene) -> Audio:
-    """Mix one to four random layers, put in gaps, a room, a random equaliser and a random level; (2, samples)."""
+    """Return one to four random layers (2, samples), with gaps, a room, a random equaliser and a random level."""
     out = s.silence()
     for index in s.rng.choice(len(LAYERS), size=int(s.rng.integers(1, 5)), replace=False):
         layer = LAYERS[int(index)](s)
@@ -139,21 +139,21 @@ def texture(s: Scene) -> Audio:
     if s.chance(0.15):
         out = np.tanh(out * s.log_uniform(1, 10) / max(1e-6, float(np.abs(out).max()))).astype(np.float32)
     if s.chance(0.3):
-        # A faint noise floor, as recordings have one.
+        # Recordings have a faint noise floor, so some textures get one.
         out = out + np.float32(s.log_uniform(1e-4, 1e-2) * np.abs(out).max()) * np.stack([white(s), white(s)])
     peak = s.uniform(0.02, 0.98) if s.chance(0.5) else s.log_uniform(0.02, 0.98)
     return (out * (peak / max(1e-6, float(np.abs(out).max())))).astype(np.float32)
 
 
 def _gate(s: Scene) -> Audio:
-    """Random switching between sound and silence with short ramps, (samples,)."""
+    """Return a gate (samples,) that switches at random between sound and silence, with short ramps."""
     openness = wander(s, s.log_uniform(0.5, 5), s.time())
     gate = np.clip((openness + s.uniform(0.0, 0.6)) * s.log_uniform(5, 60), 0, 1).astype(np.float32)
     return gate if gate.any() else np.ones_like(gate)
 
 
 def _equalise(s: Scene, x: Audio) -> Audio:
-    """Random smooth gain curve over frequency, within about ±15 dB."""
+    """Apply a random smooth gain curve over frequency, within about ±15 dB."""
     size = fft.next_fast_len(s.n, real=True)
     f = fft.rfftfreq(size, 1 / s.sample_rate).astype(np.float32)
     octave = np.log2(np.maximum(f, 20.0) / 20.0)
