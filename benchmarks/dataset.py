@@ -1,10 +1,10 @@
-"""How fast data sets are read, and in how much memory.
+"""This benchmark measures how fast data sets are read, and in how much memory.
 
     .venv/bin/python benchmarks/dataset.py [--base nano] [--repeats 3] [--record]
 
-Decoding, fitting with all measurements, and the mel front end, for each format, in seconds of sound per second of one
-core; encoding by the audio VAE; `soundlora inspect` as a command, on 50 clips of 10 s; memory at 10 and 1,000 clips.
-Speeds of one core are counted in processor time, so that a busy machine tells the truth about them too.
+It times decoding, fitting with all measurements, and the mel front end for each format, in seconds of sound per second
+of one core. It times encoding by the audio VAE, and `soundlora inspect` as a command on 50 clips of 10 s. It measures
+memory at 10 and 1,000 clips. Speeds of one core are counted in processor time, so that they are true on a busy machine.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FORMATS = {
 
 
 def sound(seconds: float, rate: int, seed: int = 0) -> np.ndarray:
-    """Return stereo (2, n) that codecs have work with: a few tones and noise that rises and falls."""
+    """Return stereo sound (2, n) that is work for codecs: a few tones, and noise that rises and falls."""
     time_axis = np.arange(round(seconds * rate)) / rate
     random = np.random.default_rng(seed)
     tones = sum(np.sin(2 * np.pi * hertz * time_axis) for hertz in random.uniform(100, 5_000, 5))
@@ -58,7 +58,7 @@ def write(path: Path, samples: np.ndarray, rate: int, codec: str) -> Path:
     import av
 
     if codec == "libopus":
-        rate = 48_000  # it knows no other near; the sound is a little higher and shorter
+        rate = 48_000  # The codec knows no nearer rate. The sound gets a little higher and shorter.
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=rate, layout="stereo", options={"strict": "experimental"})
         assert isinstance(stream, av.AudioStream)
@@ -73,7 +73,7 @@ def write(path: Path, samples: np.ndarray, rate: int, codec: str) -> Path:
 
 
 def per_core(work: Callable[[], object], seconds: float, repeats: int) -> float:
-    """Seconds of sound per second of processor time, the median; the first run only warms up."""
+    """Return the median of seconds of sound per second of processor time. The first run only warms up."""
     work()
     times = []
     for _ in range(repeats):
@@ -116,7 +116,7 @@ def measure_formats(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
 
 
 def measure_encoding(base: str, repeats: int) -> float:
-    """× real time of mel and audio VAE together, for a clip of 5 s, on one core of the CPU."""
+    """Return how many times faster than real time mel and audio VAE are, for a clip of 5 s on one CPU core."""
     import torch
 
     from soundlora.weights.base import open_base
@@ -128,9 +128,9 @@ def measure_encoding(base: str, repeats: int) -> float:
 
 
 def measure_inspect(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
-    """Wall clock and processor time of the command, imports included."""
+    """Return wall clock and processor time of the command in seconds, imports included."""
     figures = {}
-    # The first run, which does not count, leaves compiled modules behind like the first one after installing.
+    # The first run does not count. It leaves compiled modules behind, as the first one after an installation does.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPYCACHEPREFIX"] = str(folder / "compiled")
     for codec, suffix in (("pcm_s16le", "wav"), ("libmp3lame", "mp3")):
@@ -157,9 +157,9 @@ def measure_inspect(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
 
 
 def measure_memory(folder: Path) -> dict[int, int]:
-    """Bytes that a process which inspects so many clips of 10 s holds at most."""
+    """Return, by the number of clips of 10 s, the most bytes that a process holds while it inspects them."""
     path = write(folder / "one.wav", sound(INSPECTED_SECONDS, RATE), RATE, "pcm_s16le")
-    # Not ru_maxrss, which a process takes over from the larger one that started it.
+    # A process inherits ru_maxrss from the larger one that started it, so another figure is read.
     code = "import sys; from table import peak_resident; from soundlora.dataset import inspect_dataset;"
     code += "assert len(inspect_dataset(sys.argv[1]).kept) == int(sys.argv[2]);"
     code += "print(peak_resident())"
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     add_record(parser)
     arguments = parser.parse_args()
-    # For the processes that are started here too.
+    # Processes that are started here inherit this.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

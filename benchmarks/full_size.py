@@ -1,11 +1,12 @@
-"""A rehearsal of LTX 2.3's full size on a GPU or a CPU, with files of its layout and without its weights.
+"""This benchmark rehearses LTX 2.3's full size on a GPU or a CPU, with files of its layout and without its weights.
 
     .venv/bin/python benchmarks/full_size.py [--layers 48] [--folder FOLDER] [--record]
 
-Makes a checkpoint of 46 GB, of which the video tensors are holes and the audio tensors small random values (8.5 GB on
-the disk), and a Gemma directory of 24 GB that is all holes. Then, as `soundlora train` does it: contexts of two
-captions, three training steps, a checkpoint after the second from which the third goes on, and two sampling steps with
-CFG and STG. The base is held in bf16; on CPUs the products are in fp32, as few of them multiply in bf16.
+It makes a checkpoint of 46 GB, whose video tensors are holes and whose audio tensors are small random values (8.5 GB
+on the disk). It makes a Gemma directory of 24 GB that is all holes. Then it does what `soundlora train` does: it
+computes contexts of two captions, takes three training steps, and two sampling steps with CFG and STG. The third
+training step goes on from a checkpoint after the second. The base is held in bf16. The products on CPUs are in fp32,
+because few CPUs multiply in bf16.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ T = TypeVar("T")
 
 
 def make_checkpoint(path: Path, layers: int) -> None:
-    """The official file's tensors in its layout, with the first `layers` of the 48 blocks and encoder layers."""
+    """Write the official file's tensors in its layout, with the first `layers` of the 48 blocks and encoder layers."""
     layout = json.loads(gzip.decompress(LAYOUT.read_bytes()))
     config = layout["config"]
     config["transformer"]["num_layers"] = layers
@@ -83,7 +84,7 @@ def make_checkpoint(path: Path, layers: int) -> None:
 
 
 def make_encoder(folder: Path, layers: int) -> None:
-    """Gemma 3 12B's directory, the weights all holes, with nano's tokenizer."""
+    """Write Gemma 3 12B's directory with nano's tokenizer. Its weights are all holes."""
     folder.mkdir()
     config = GEMMA_3_12B_CONFIG | {"num_hidden_layers": layers}
     (folder / "config.json").write_text(json.dumps(config))
@@ -112,7 +113,7 @@ def make_encoder(folder: Path, layers: int) -> None:
 
 
 def write_sparse(path: Path, shapes: dict[str, list[int]], metadata: dict[str, str]) -> dict[str, tuple[int, int]]:
-    """A bf16 file that is all holes behind its header; where each tensor lies."""
+    """Write a bf16 file that is all holes behind its header, and return where each tensor lies."""
     infos, end = {}, 0
     for name, shape in sorted(shapes.items()):
         start, end = end, end + 2 * torch.Size(shape).numel()
@@ -129,7 +130,7 @@ def header_of(path: Path) -> TensorHeader:
 
 
 class Reads:
-    """Bytes of tensors that were read, by file."""
+    """Counts the bytes of tensors that are read, by file."""
 
     def __init__(self) -> None:
         self.bytes: dict[str, int] = {}
@@ -144,12 +145,12 @@ class Reads:
 
 
 def gpu_peak() -> float:
-    """GiB."""
+    """Return the peak of the GPU's memory in GiB."""
     return torch.cuda.max_memory_allocated() / GIB if DEVICE.type == "cuda" else 0.0
 
 
 class Stages:
-    """Seconds of every stage, and the most memory held by its end."""
+    """Measures the seconds of every stage, and the most memory held by its end."""
 
     def __init__(self) -> None:
         self.figures: list[Figure] = []
@@ -184,7 +185,7 @@ def rehearse(folder: Path, layers: int, record: str | None) -> None:
     settings = Settings(rank=RANK, seconds=SECONDS, dtype=DTYPE, quantize=QUANTIZE)
     for checkpointing in (False, True):
         plan, why = choose(base.config, settings, DEVICE, checkpointing, base.encoder_config)
-        if DEVICE.type == "cuda" or plan.peak + imports < (GOAL_GIB - 1) * GIB:  # room for what the allocator can't use
+        if DEVICE.type == "cuda" or plan.peak + imports < (GOAL_GIB - 1) * GIB:  # The allocator can't use all memory.
             break
     model = stages("load the transformer", lambda: base.transformer(DEVICE, QUANTIZE))
     model.checkpointing = plan.settings.checkpointing

@@ -1,9 +1,9 @@
-"""How long a sound of 5 s takes with 30 steps, classifier-free and spatio-temporal guidance.
+"""This benchmark times a sound of 5 s with 30 steps, classifier-free and spatio-temporal guidance.
 
     .venv/bin/python benchmarks/generation.py [--base nano] [--repeats 3] [--record]
 
-Wall clock of `soundlora generate` as a command, imports included: for a new prompt, and for one whose context is in the
-cache. And where that time goes, within one process.
+It measures the wall clock of `soundlora generate` as a command, imports included: for a new prompt, and for one whose
+context is in the cache. It also measures the parts of that time within one process.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ PROMPT, NEGATIVE = "rain on a tin roof", "silence"
 
 
 def measure_command(arguments: argparse.Namespace, cache: str) -> float:
-    """Seconds from the start of the command to its end; `cache` may hold the prompt's context from before."""
+    """Return the seconds from the start of the command to its end. `cache` may already hold the prompt's context."""
     with tempfile.TemporaryDirectory() as folder:
-        # What the console script does, wherever it is installed.
+        # This is what the console script does, wherever it is installed.
         command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "generate"]
         command += ["--prompt", PROMPT, "--negative-prompt", NEGATIVE, "--base", arguments.base]
         command += ["--duration", str(SECONDS), "--steps", str(STEPS), "--cfg", str(CFG), "--stg", str(STG)]
@@ -45,7 +45,7 @@ def measure_command(arguments: argparse.Namespace, cache: str) -> float:
 
 
 def measure_parts(arguments: argparse.Namespace) -> dict[str, float]:
-    """Seconds of each part, in the order in which `soundlora generate` comes to them."""
+    """Return the seconds of each part, in the order in which `soundlora generate` comes to them."""
     marks = [time.perf_counter()]
 
     def mark() -> None:

@@ -1,9 +1,9 @@
-"""How good nano is, and what a LoRA learns on it. Takes an hour and a half.
+"""This benchmark measures how good nano is, and what a LoRA learns on it. It takes an hour and a half.
 
     .venv/bin/python benchmarks/nano_quality.py --recordings FOLDER [--base nano] [--parts codec families …] [--record]
 
-FOLDER holds the unpacked Debian packages sonic-pi-samples and sound-theme-freedesktop, which no training has heard:
-see recipes/nano/unseen.py. All judging is of finished sound, as a user hears it, from its log-mel at 16 kHz.
+FOLDER holds the unpacked Debian packages sonic-pi-samples and sound-theme-freedesktop, which no training has heard.
+recipes/nano/unseen.py says how to get them. The judge hears finished sound, as a user does, by its log-mel at 16 kHz.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from soundlora import Generator, train
 from soundlora.weights.base import open_base
 
 CPU = torch.device("cpu")
-FIT, HELD = 144, 12  # renderings of each family that the judge learns from, and that it is tested on
+FIT, HELD = 144, 12  # renderings of each family that the judge learns from, and those that it is tested on
 LOUD = 1e-3  # recordings below this peak are silence
 TRIGGER, STEPS, SEEDS = "sndx", 1000, 5
-OTHER_FAMILIES = 10  # prompts without the trigger, a LoRA
+OTHER_FAMILIES = 10  # prompts without the trigger for each LoRA
 
 
 class Sounds:
@@ -58,17 +58,17 @@ class Sounds:
         )
 
     def distance(self, a: Array, b: Array) -> float:
-        """Between two rows of statistics, in deviations over all families."""
+        """Return the distance of two rows of statistics, in deviations over all families."""
         return float(np.sqrt(np.square((a - b) / self.scale).mean()))
 
 
 def sound(generator: Generator, prompt: str, seed: int) -> Array:
-    """Log-mel of generated sound, at the base's own sampling."""
+    """Return the log-mel of generated sound, at the base's own sampling."""
     return mel_of(generator(prompt, seed=seed).waveform.numpy())
 
 
 def measure_codec(base_name: str, recordings: Path) -> dict[str, Any]:
-    """Mean log-mel L1 on audible bins over recordings of half a second and more, the first 10 s of each."""
+    """Return the mean log-mel L1 on audible bins. It covers the first 10 s of recordings of half a second and more."""
     base = open_base(base_name)
     codec = base.codec(CPU, encoder=True, decoder=True)
     paths = sorted(path for path in recordings.rglob("*") if path.suffix in (".flac", ".oga"))
@@ -90,7 +90,7 @@ def measure_codec(base_name: str, recordings: Path) -> dict[str, Any]:
 
 
 def measure_families(generator: Generator, sounds: Sounds, prompts: int) -> dict[str, Any]:
-    """Share of captions, new ones for every family, whose sound is judged its family."""
+    """Return the share of captions whose sound the judge takes for their family. Captions are new for every family."""
     taken: dict[str, list[str]] = {}
     for number, family in enumerate(FAMILIES):
         rng = np.random.default_rng((41, number))
@@ -102,7 +102,10 @@ def measure_families(generator: Generator, sounds: Sounds, prompts: int) -> dict
 
 
 def measure_attributes(generator: Generator, pairs: int) -> dict[str, Any]:
-    """Share of pairs, same seed, whose order is as prompted, where the measure orders real renderings surely."""
+    """Return the share of pairs with the same seed whose order is as prompted.
+
+    Only attributes count whose measure orders real renderings surely.
+    """
     results: dict[str, list[float]] = {name: [] for name in MEASURES}
     for number, family in enumerate(FAMILIES):
         for name, measure in MEASURES.items():
@@ -130,7 +133,7 @@ def measure_attributes(generator: Generator, pairs: int) -> dict[str, Any]:
 
 
 def measure_learning(base: str, sounds: Sounds, targets: list[Unseen], keep: Path | None) -> dict[str, Any]:
-    """Train a LoRA on every unseen sound with the defaults, and compare what it makes with what the base makes."""
+    """Train a LoRA on every unseen sound with the defaults, and compare its sounds with those of the base."""
     plain = Generator(base)
     runs: dict[str, dict[str, float]] = {}
     for target in targets:
@@ -180,7 +183,7 @@ def measure_learning(base: str, sounds: Sounds, targets: list[Unseen], keep: Pat
 
 
 def load_time(base: str) -> float:
-    """Seconds to open the base and load every part, in a fresh process, libraries already imported."""
+    """Return the seconds that opening the base and loading every part takes, in a fresh process after the imports."""
     code = (
         "import time, torch, soundlora.pipeline.generate as g; "
         "from soundlora.weights.base import open_base; b = time.time();"
@@ -201,7 +204,7 @@ def main() -> None:
     add_record(parser)
     parser.add_argument("--keep", type=Path, help="folder for the LoRA runs; finished ones in it are used again")
     arguments = parser.parse_args()
-    # Contexts of prompts are cached; a benchmark must not leave its own in the user's cache.
+    # Contexts of prompts are cached. A benchmark must not leave its own in the user's cache.
     os.environ["SOUNDLORA_CACHE"] = tempfile.mkdtemp()
     details: dict[str, Any] = {"load_seconds": load_time(arguments.base)}
     figures = [Figure("all parts loaded", details["load_seconds"], "s", 2)]

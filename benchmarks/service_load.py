@@ -1,4 +1,4 @@
-"""What the server costs and stands, on loopback: polling beside a training, a long queue, and rest.
+"""This benchmark loads the server on loopback: with polling beside a training, with a long queue, and at rest.
 
     .venv/bin/python benchmarks/service_load.py [--clients 100] [--seconds 30] [--queue 1000] [--record]
 
@@ -32,7 +32,7 @@ ENDPOINT = "fal-ai/ltx23-trainer-v2/t2a"
 PORT = 8473
 ADDRESS = f"http://127.0.0.1:{PORT}"
 POLL_SECONDS = 0.1
-WORKER_SECONDS = 8  # for a worker to start, which takes a core meanwhile
+WORKER_SECONDS = 8  # for a worker's start, which takes a core meanwhile
 
 
 class Server:
@@ -41,7 +41,7 @@ class Server:
     def __init__(self, *arguments: str) -> None:
         self.folder = tempfile.TemporaryDirectory()
         command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "serve", "--port", str(PORT)]
-        # Data sets on this machine are allowed, for the queue's sake.
+        # The measurement of the queue needs a data set on this machine.
         environment = os.environ | {"SOUNDLORA_PRIVATE_HOSTS": "127.0.0.1"}
         began = time.perf_counter()
         self.process = subprocess.Popen(
@@ -78,7 +78,7 @@ def ask(path: str, body: Any = None, method: str | None = None) -> Any:
 
 
 async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes) -> int:
-    """Send one request on a kept connection → the status code."""
+    """Send one request on a kept connection and return the status code."""
     writer.write(message)
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
@@ -92,7 +92,7 @@ def message(method: str, path: str, body: bytes = b"") -> bytes:
 
 
 async def poll(path: str, clients: int, seconds: float) -> tuple[list[float], int]:
-    """Latencies in ms of all polls, and how many went wrong."""
+    """Return the latencies in ms of all polls, and how many failed."""
     latencies: list[float] = []
     errors = 0
     asked = message("GET", path)
@@ -120,7 +120,7 @@ def p99(values: list[float]) -> float:
 
 
 def training_speed(metrics: Path, seconds: float) -> float:
-    """Steps a second of a running training over a stretch of time, from its own metrics."""
+    """Return the steps a second of a running training over `seconds`, from its own metrics."""
     before, began = metrics.read_bytes().count(b"\n"), time.perf_counter()
     time.sleep(seconds)
     return (metrics.read_bytes().count(b"\n") - before) / (time.perf_counter() - began)
@@ -137,7 +137,7 @@ def wait_for_steps(id: str) -> None:
 
 
 def examples() -> str:
-    """The example clips as a data: URI."""
+    """Return the example clips as a data: URI."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for path in sorted((ROOT / "examples" / "clips").iterdir()):
@@ -146,7 +146,7 @@ def examples() -> str:
 
 
 def measure_polling(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Clients beside a training on the same cores."""
+    """Measure clients beside a training on the same cores."""
     server = Server()
     try:
         id = ask(ENDPOINT, {"training_data_url": examples(), "number_of_steps": 20000})["request_id"]
@@ -180,8 +180,8 @@ def measure_polling(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_queue(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Submits one after the other, and the status of the latest while the queue grows."""
-    # The one slot is taken by a run that waits for its data: this socket accepts, and never answers.
+    """Measure submits one after the other, and the status of the latest while the queue grows."""
+    # A run that waits for its data takes the one slot: this socket accepts, and never answers.
     silent = socket.create_server(("127.0.0.1", 0))
     server = Server("--slots", "1")
     try:

@@ -1,8 +1,8 @@
-"""A training step on whatever device there is: its work, its share of the device's matrix rate, its memory.
+"""This benchmark measures a training step on any device: its work, its share of the matrix rate, and its memory.
 
     .venv/bin/python benchmarks/step.py [--sizes nano mid full] [--steps 20] [--batch-size 1] [--record]
 
-Some ways of running the same transformer with random weights take turns in one process:
+Several ways of running the same transformer with random weights take turns in one process:
 
 ours        what `soundlora train` does: the context is read from the cache.
 ours, bf16  the same with `--quantize bf16`, on CPUs that multiply in bf16.
@@ -10,7 +10,7 @@ usual       as LTX's own trainer does: the audio connector inside every step wit
             block computed a second time for the backward pass, modulation for every token.
 usual, both the same with the video stream's connector, twice as wide, whose result a sound has no use for.
 
-The matrix rate is that of square products of the same type, the best that this process saw.
+The matrix rate is the best one of square products of the same type that this process saw.
 """
 
 from __future__ import annotations
@@ -133,12 +133,12 @@ def build(way: str, size: str, batch: int, steps: int = STEPS) -> Step:
 
 
 def count(step: Step) -> int:
-    """Floating-point operations of a step's matrix products."""
+    """Return the number of floating-point operations in a step's matrix products."""
 
     def product(_: Any, a: tuple[int, ...], b: tuple[int, ...], /, *__: Any, **___: Any) -> int:
         return 2 * a[0] * a[1] * b[1]
 
-    # torch counts sums of products only where they are neither in place nor of another type than their factors.
+    # torch does not count sums of products that are in place, or of another type than their factors.
     sums = dict.fromkeys((torch.ops.aten.addmm, torch.ops.aten.addmm_), product)
     with FlopCounterMode(display=False, custom_mapping=sums) as counter:
         step(0)
@@ -159,7 +159,7 @@ def synchronize() -> None:
 
 
 class MatrixRate:
-    """Operations a second of square products, the best so far."""
+    """Measures operations a second of square products, and keeps the best rate."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         device = pick_device()
@@ -172,7 +172,7 @@ class MatrixRate:
 
 
 def measure_times(size: str, steps: int, batch: int) -> dict[str, Any]:
-    flop = {way: count(build(way, size, batch, steps=1)) for way in WAYS}  # calls that are compiled aren't counted
+    flop = {way: count(build(way, size, batch, steps=1)) for way in WAYS}  # Compiled calls would not be counted.
     built = {way: build(way, size, batch) for way in WAYS}
     wide = compute_dtype(pick_device())
     rates = {dtype: MatrixRate(dtype) for dtype in (wide, *(torch.bfloat16 for _ in NARROW))}
@@ -189,7 +189,7 @@ def measure_times(size: str, steps: int, batch: int) -> dict[str, Any]:
 
 
 def measure_memory(way: str, size: str, batch: int) -> dict[str, Any]:
-    """The peak of a process that does nothing else, without what the imported libraries hold."""
+    """Return the peak of a process that does nothing else, without the memory of imported libraries."""
     if torch.cuda.is_available():
         step = build(way, size, batch)
         for number in range(3):

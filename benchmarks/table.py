@@ -23,7 +23,7 @@ _FAMILIES = re.compile(r"Intel Xeon|Intel Core|AMD EPYC|AMD Ryzen|Apple M\d+")
 
 
 def machine() -> dict[str, Any]:
-    """What figures depend on. No host name: results are meant to be shown."""
+    """Return what figures depend on. The host name is left out, because results are meant to be shown."""
     import torch
 
     return {
@@ -39,15 +39,15 @@ def machine() -> dict[str, Any]:
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds now."""
+    """Return the bytes of memory that this process holds now."""
     return _status("VmRSS") or peak_resident()
 
 
 def peak_resident() -> int:
-    """The most bytes of memory that this process ever held."""
+    """Return the most bytes of memory that this process ever held."""
     peak = _status("VmHWM")
     if peak is None:
-        # Systems without /proc. Counted in bytes on macOS and in KiB elsewhere.
+        # Systems without /proc have this figure. It is in bytes on macOS and in KiB elsewhere.
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

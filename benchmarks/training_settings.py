@@ -1,8 +1,9 @@
-"""What settings do to the loss on clips kept out: short runs on examples/clips that differ in one thing each.
+"""This benchmark shows what settings do to the loss on held-out clips, by short runs that differ in one thing each.
 
     .venv/bin/python benchmarks/training_settings.py [--steps 200] [--base nano] [--seed 42] [--record]
 
-The loss tells how well clips that were not trained on are predicted; how a LoRA sounds it does not tell.
+The runs train on examples/clips. The loss tells how well clips that were not trained on are predicted. It does not tell
+how a LoRA sounds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How fast a LoRA trains and how much memory that takes: batch 1, clips of 5 s, rank 32.
+"""This benchmark measures how fast a LoRA trains, and in how much memory: batch 1, clips of 5 s, rank 32.
 
     .venv/bin/python benchmarks/training_step.py [--base nano] [--steps 300] [--record]
 
-Measured in fresh processes: the steps alone, and a whole run on examples/clips with encoding and previews.
+Fresh processes measure the steps alone, and a whole run on examples/clips with encoding and previews.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CLIPS = Path(__file__).resolve().parents[1] / "examples" / "clips"
 
 
 def import_everything() -> int:
-    """Load every library that training uses, also those it loads late; the bytes they take."""
+    """Load every library that training uses, also those that it loads late. Return the bytes that they take."""
     import av  # noqa: F401
 
     import soundlora.pipeline.train  # noqa: F401
@@ -35,7 +35,7 @@ def import_everything() -> int:
 
 
 def measure_steps(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Times of training steps on latents and contexts that are noise: their values don't change the work."""
+    """Time training steps on latents and contexts that are noise. Their values don't change the work."""
     imports = import_everything()
     import torch
 
@@ -74,7 +74,7 @@ def measure_steps(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Memory and time of a whole run with an empty cache."""
+    """Measure memory and time of a whole run with an empty cache."""
     imports = import_everything()
     from soundlora import train
 

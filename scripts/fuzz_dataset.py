@@ -1,10 +1,11 @@
-"""Mutated zips and media files through `inspect_dataset`, in a process of their own.
+"""This script sends mutated zips and media files through `inspect_dataset`, in a separate process.
 
     scripts/fuzz [--inputs 10000] [--seconds S] [--seed 0] [--first 0] [--keep DIR]
 
-Every input is a function of the seed and its number, so a finding can be made again: --seed S --first N --inputs 1.
-A finding is: a crash, an error that is no sentence, a report that is no JSON, more than 30 s, more than 300 MB of
-memory, a file opened for writing or left behind outside of the input's own folder. Exits with 1 when there is one.
+Every input is a function of the seed and its number, so a finding can be repeated: --seed S --first N --inputs 1.
+These are findings: a crash, an error that is not a sentence, a report that is not JSON, more than 30 s, more than
+300 MB of memory, and a file that is opened for writing or left behind outside of the input's own folder. The script
+exits with 1 when there is one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any
 
 MAX_SECONDS = 30.0
 MAX_RESIDENT = 300 * 1000**2
-MAX_ADDRESSES = 4 * 1000**3  # beyond it malloc fails, before the machine suffers
+MAX_ADDRESSES = 4 * 1000**3  # bytes; malloc fails beyond this, before the machine suffers
 
 FORMATS: dict[str, tuple[str, str, int, int, dict[str, str]]] = {
     "s16.wav": ("wav", "pcm_s16le", 16_000, 1, {}),
@@ -82,7 +83,7 @@ def make_media(folder: Path) -> dict[str, bytes]:
     for name, (container, codec, rate, channels, options) in FORMATS.items():
         noise = np.random.default_rng(0).uniform(-0.5, 0.5, (rate * 3 // 5, channels)).astype(np.float32)
         layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[channels]
-        # A file, not memory: one of the muxers opens what it wrote again.
+        # One of the muxers opens its output again, so the output is a file.
         target = folder / "media"
         with av.open(str(target), "w", format=container, options=options) as file:
             stream = file.add_stream(codec, rate=rate, layout=layout, options={"strict": "experimental"})
@@ -104,7 +105,7 @@ def mutate(content: bytes, choose: random.Random, start: int = 0) -> bytes:
     for _ in range(choose.choice((1, 1, 2, 4, 16))):
         if len(changed) <= start + 8:
             break
-        # Headers decide most, so most changes fall near the start.
+        # The headers at the start decide most, so most changes fall there.
         reach = len(changed) if choose.random() < 0.5 else min(len(changed), start + 256)
         at = choose.randrange(start, reach)
         length = choose.choice((1, 2, 4, 8, 64, 1024))
@@ -152,14 +153,14 @@ def make_input(number: int, seed: int, media: dict[str, bytes]) -> bytes:
                 bundle.writestr(f"{name.rpartition('.')[0]}.txt", choose.choice(CAPTIONS))
     content = target.getvalue()
     if damage_zip:
-        # Half of the time only the table of contents at the end.
+        # Half of these inputs change only in the table of contents at the end.
         table = content.rfind(b"PK\1\2") if choose.random() < 0.5 else 0
         content = mutate(content, choose, max(0, table))
     return content
 
 
 def watch_writes(folder: Path, seen: list[str]) -> None:
-    """Note what is opened for writing, made or moved outside of `folder`."""
+    """Note in `seen` every file that is opened for writing, made or moved outside of `folder`."""
     inside = (str(folder) + os.sep, os.devnull)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -176,7 +177,7 @@ def watch_writes(folder: Path, seen: list[str]) -> None:
         else:
             return
         for path in paths:
-            # Numbers are files that are open already, and names without a folder belong to open folders.
+            # A number is a file that is open already, and a name without a folder belongs to an open folder.
             if isinstance(path, (str, Path)) and os.sep in str(path) and not os.path.abspath(path).startswith(inside):
                 seen.append(f"{event} {path}")
 
@@ -184,7 +185,7 @@ def watch_writes(folder: Path, seen: list[str]) -> None:
 
 
 def work(seed: int, first: int, last: int, folder: Path) -> None:
-    """Inspect inputs and print a line of JSON for each; what kills this process is the parent's business."""
+    """Inspect inputs and print a line of JSON for each. The parent reports what kills this process."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESSES, MAX_ADDRESSES))
     from soundlora.dataset import inspect_dataset, refusal
     from soundlora.errors import InputError
@@ -225,7 +226,7 @@ def work(seed: int, first: int, last: int, folder: Path) -> None:
 
 
 def run(arguments: argparse.Namespace, on_finding: Callable[[int, str], None]) -> tuple[Counter[str], int, float]:
-    """Run workers until all inputs are through; return the outcomes, the highest memory and the longest time."""
+    """Run workers until all inputs are done. Return the outcomes, the highest memory and the longest time."""
     outcomes: Counter[str] = Counter()
     most, longest = 0, 0.0
     number, last = arguments.first, arguments.first + arguments.inputs
@@ -242,7 +243,7 @@ def run(arguments: argparse.Namespace, on_finding: Callable[[int, str], None]) -
             selector.register(process.stdout, selectors.EVENT_READ)
             begun, began, stopped = number, time.monotonic(), False
             while True:
-                # The start makes the media and imports everything.
+                # A worker that starts makes the media and imports everything, so it gets more time.
                 if not selector.select(MAX_SECONDS + (60 if begun == number else 0)):
                     process.kill()
                     on_finding(begun, f"it took longer than {MAX_SECONDS:g} s")

@@ -1,8 +1,8 @@
-"""The example clips: ten takes of laser zaps, a sound that nano's pretraining does not know, in several formats.
+"""This script makes the example clips: ten takes of laser zaps in several formats. nano's pretraining knows no zaps.
 
     .venv/bin/python scripts/make_examples.py [--out examples]
 
-Everything is synthesised here from one seed, so the clips belong to this project and can be made again.
+Everything is synthesised from one seed, so the clips belong to this project and can be made again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HARMONICS = 24
 
 @dataclass(frozen=True)
 class Take:
-    """One clip: how it sounds, and the file it becomes."""
+    """One clip: its sound, and the file that it becomes."""
 
     file: str
     codec: str
@@ -59,18 +59,18 @@ TAKES = (
 
 
 def zap(rng: np.random.Generator, rate: int, take: Take) -> Audio:
-    """One shot, (samples,): a harmonic tone that falls by some three octaves and dies away."""
+    """Return one shot (samples,): a harmonic tone that falls by some three octaves and dies away."""
     slow, low = take.speed == "slow", take.pitch == "low"
     length = rng.uniform(0.42, 0.6) if slow else rng.uniform(0.13, 0.18)
     top, bottom = (rng.uniform(1_100, 1_500), 90.0) if low else (rng.uniform(4_500, 6_000), 500.0)
     t = np.arange(int(length * rate)) / rate
-    # Fast at first and slower towards the end, which is what makes it a shot and not a siren.
+    # The pitch falls fast at first and slower towards the end. A steady fall would be a siren.
     frequency = bottom * (top / bottom) ** ((1 - t / length) ** 2)
     frequency *= 1 + 0.03 * np.sin(2 * np.pi * rng.uniform(28, 36) * t)
     phase = 2 * np.pi * np.cumsum(frequency) / rate
     out = np.zeros_like(t)
     for k in range(1, HARMONICS + 1):
-        # Each harmonic fades out before it reaches the Nyquist frequency, or it would fold back down.
+        # Each harmonic fades out below the Nyquist frequency. It would fold back down there.
         audible = np.clip((0.45 * rate - k * frequency) / (0.05 * rate), 0, 1)
         out += k**-1.2 * audible * np.sin(k * phase)
     envelope = np.minimum(1, t / 0.002) * np.exp(-3.0 * t / length) * np.minimum(1, (length - t) / 0.01)
@@ -79,13 +79,13 @@ def zap(rng: np.random.Generator, rate: int, take: Take) -> Audio:
 
 
 def hall(rng: np.random.Generator, rate: int, dry: Audio, wet_level: float) -> Audio:
-    """(2, n) audio in a large hall: noise that decays by 60 dB in two seconds, at `wet_level` times the RMS of dry."""
+    """Return (2, n) audio in a large hall: noise that decays by 60 dB in two seconds, at `wet_level` times dry's RMS."""
     n = dry.shape[1]
     t = np.arange(n) / rate
     response = rng.standard_normal((2, n)) * 10 ** (-3 * t / 2.0) * (t > 0.012)
     size = 2 * n
     spectrum = np.fft.rfft(response, size)
-    # Air takes the treble away.
+    # The air of a hall absorbs treble.
     spectrum /= np.sqrt(1 + (np.fft.rfftfreq(size, 1 / rate) / 4_000) ** 2)
     wet = np.fft.irfft(np.fft.rfft(dry, size) * spectrum, size)[:, :n]
     mixed: Audio = (dry + wet * (wet_level * np.sqrt(np.mean(dry**2) / np.mean(wet**2)))).astype(np.float32)
@@ -93,7 +93,7 @@ def hall(rng: np.random.Generator, rate: int, dry: Audio, wet_level: float) -> A
 
 
 def render(take: Take, rng: np.random.Generator) -> Audio:
-    """The whole clip, (2, samples), peak 0.8."""
+    """Return the whole clip (2, samples) with a peak of 0.8."""
     n = int(take.seconds * take.rate)
     out = np.zeros((2, n), np.float32)
     period = rng.uniform(0.8, 1.0) if take.speed == "slow" else rng.uniform(0.22, 0.27)
@@ -104,7 +104,7 @@ def render(take: Take, rng: np.random.Generator) -> Audio:
         angle = np.pi / 4 * (1 + rng.uniform(-0.6, 0.6))
         out[:, start : start + length] += np.array([[np.cos(angle)], [np.sin(angle)]]) * shot[:length]
     if take.space == "reverberant":
-        # Less of it behind quick shots, whose tails pile up.
+        # The tails of quick shots pile up, so they get less of the hall.
         out = hall(rng, take.rate, out, 0.5 if take.speed == "slow" else 0.3)
     fade = np.linspace(1, 0, int(0.02 * take.rate), dtype=np.float32)
     out[:, -len(fade) :] *= fade
@@ -112,13 +112,13 @@ def render(take: Take, rng: np.random.Generator) -> Audio:
 
 
 def write(path: Path, take: Take, audio: Audio) -> None:
-    """Encode (2, samples) as the take says; the extension chooses the container."""
+    """Encode (2, samples) as the take says. The extension of `path` chooses the container."""
     layout = "stereo" if take.channels == 2 else "mono"
     if take.channels == 1:
         audio = audio.mean(axis=0, keepdims=True)
-    # bitexact leaves out what differs from run to run, such as the serial number of an ogg stream.
+    # bitexact leaves out values that differ from run to run, such as the serial number of an ogg stream.
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as file:
-        # FFmpeg calls its own Vorbis encoder experimental; it is the one that PyAV carries.
+        # PyAV carries FFmpeg's own Vorbis encoder, which FFmpeg calls experimental.
         options = {"strict": "experimental"}
         stream = cast(AudioStream, file.add_stream(take.codec, rate=take.rate, layout=layout, options=options))
         if take.codec in ("libmp3lame", "aac"):

@@ -1,8 +1,8 @@
-"""Compares the model with the reference cases and prints the table of docs/parity.md.
+"""This script compares the model with the reference cases and prints the table of docs/parity.md.
 
     .venv/bin/python scripts/parity.py [--data DIR] [--out docs/parity.md]
 
-Exits with 1 when any tensor is off by more than its tolerance.
+It exits with 1 when any tensor is off by more than its tolerance.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Group:
 
     name: str
     tolerances: list[tuple[float, float]]
-    worst: dict[str, tuple[float, str]]  # by case: share of the tolerance, tensor
+    worst: dict[str, tuple[float, str]]  # by case: (share of the tolerance, tensor)
 
     @property
     def share(self) -> float:
@@ -66,7 +66,7 @@ def main() -> int:
         if not (arguments.data / "manifest.json").is_file():
             parser.error(f"there is no manifest.json in {arguments.data}")
         os.environ["SOUNDLORA_PARITY"] = str(arguments.data.resolve())
-    # Where the cases are is read when they are imported.
+    # The cases read their folder's path when they are imported.
     sys.path.insert(0, str(ROOT / "tests"))
     from parity.cases import manifest, provenance
     from parity.check import FINAL_LORA_ATOL, shares
@@ -133,7 +133,7 @@ def _power(value: float) -> str:
 
 
 def _short(tensor: str) -> str:
-    """Without the parts of a name that say nothing here."""
+    """Return the name of a tensor without the parts that say nothing here."""
     for part in ("diffusion_model.", "transformer_blocks."):
         tensor = tensor.replace(part, "")
     return f"`{tensor}`"

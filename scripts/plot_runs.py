@@ -1,9 +1,9 @@
-"""A picture of what a run learnt: log-mel spectrograms of the base, of the LoRA and of a training clip, side by side.
+"""This script draws what a run learnt: log-mel spectrograms of the base, the LoRA and a training clip, side by side.
 
     .venv/bin/python scripts/plot_runs.py demo-run [--out docs/images/base_vs_lora.png]
 
 Base and LoRA are the run's previews before the first step and after the last, from the same prompt and seed. The
-clip is the one whose caption is that prompt, or else the run's first. Needs the extra `plots`.
+clip is the one whose caption is that prompt, or else the run's first. The script needs the extra `plots`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from soundlora.audio.wav import read_wav
 from soundlora.dataset import Clip, prepare
 from soundlora.errors import InputError
 
-# Files only: no screen is needed.
+# The script only writes files, so it needs no screen.
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 
@@ -47,7 +47,7 @@ def mel(hz: float | NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def filters(size: int, rate: int) -> Spectrogram:
-    """Triangles (BANDS, size // 2 + 1), evenly spaced in mel."""
+    """Return triangles (BANDS, size // 2 + 1) that are evenly spaced in mel."""
     edges = 700 * (10 ** (np.linspace(0, float(mel(TOP)), BANDS + 2) / 2595) - 1)
     f = np.fft.rfftfreq(size, 1 / rate)[None]
     low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
@@ -55,9 +55,9 @@ def filters(size: int, rate: int) -> Spectrogram:
 
 
 def panel(title: str, waveform: torch.Tensor, rate: int) -> Panel:
-    """From (channels, samples)."""
+    """Return the panel of a waveform (channels, samples) at `rate` Hz."""
     mono = waveform.float().mean(dim=0)
-    # Longer than the window, so that the low bands each hold a bin.
+    # The transform is longer than the window, so that each of the low bands holds a bin.
     size = 1 << math.ceil(math.log2(4 * WINDOW_SECONDS * rate))
     length = round(WINDOW_SECONDS * rate)
     spectrum = torch.stft(
@@ -74,7 +74,7 @@ def panel(title: str, waveform: torch.Tensor, rate: int) -> Panel:
 
 
 def training_clip(run: Path, data: Path | None, prompt: str) -> tuple[str, torch.Tensor, int]:
-    """Name, samples and rate of the clip that the prompt describes."""
+    """Return name, samples and rate of the clip that the prompt describes."""
     request = json.loads((run / "request.json").read_text(encoding="utf-8"))
     clips = json.loads((run / "report.json").read_text(encoding="utf-8"))["clips"]
     kept = [clip for clip in clips if clip["status"] == "kept"]

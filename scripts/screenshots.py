@@ -1,4 +1,4 @@
-"""Visits every screen of a running server and takes pictures: scripts/screenshots starts one."""
+"""This script visits every screen of a running server and takes pictures. scripts/screenshots starts the server."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def prepare(page: Page) -> None:
 
 
 def picture(page: Page, path: Path, height: int = HEIGHT) -> None:
-    """Few colours keep the files small."""
+    """Take a picture with few colours, which keep the file small."""
     page.set_viewport_size({"width": WIDTH, "height": height})
     page.mouse.move(0, 0)
     page.wait_for_timeout(1500)

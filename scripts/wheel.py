@@ -1,11 +1,12 @@
-"""Builds the sdist and the wheel, looks into them, and uses the wheel as somebody would who installs it.
+"""This script builds the sdist and the wheel, looks into them, and uses the wheel as a user who installs it.
 
     scripts/wheel [--out DIR] [--tag v0.1.0] [PYTHON ...]
 
-For each interpreter named (else the one that runs this) a fresh virtual environment takes the wheel without
-constraints, in whatever versions the index has that day, trains 100 steps on examples/clips with nano, generates and
-inspects. Then it takes the extra `serve` and asks the server for its page. What was built stays in --out, else nowhere.
-With --tag, the tag must name the version, and CHANGELOG.md the day. Exits with 1 when something is wrong.
+Each named interpreter, or else the one that runs this, gets a fresh virtual environment with the wheel. Its
+dependencies are unconstrained, so they come in the index's newest versions. The environment trains 100 steps on
+examples/clips with nano, generates and inspects. Then it takes the extra `serve` and asks the server for its page. The
+built files stay in --out if it is given. With --tag, the tag must name the version, and CHANGELOG.md the day. The
+script exits with 1 when something is wrong.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "soundlora"
 TOOLS = ("build>=1.3", "twine>=6.1")
-SECONDS = 1.0  # of every clip: the steps are quick, and all of the code runs
+SECONDS = 1.0  # of every clip; the steps are quick, and all of the code runs
 NEVER = {"node_modules", "tests", "__pycache__", ".venv", ".git"}
 PAGE = ("web/dist/index.html", "web/dist/licences.txt")
 
 
 class FaultError(Exception):
-    """What is wrong with the package, in sentences."""
+    """The package has faults. The message describes them in sentences."""
 
 
 def say(line: str) -> None:
@@ -42,7 +43,7 @@ def say(line: str) -> None:
 
 
 def run(*command: str | Path, cwd: Path = ROOT, code: int = 0) -> str:
-    """Return what it printed. Raises FaultError with the end of that when it ends with another code."""
+    """Run a command and return its output. Raises FaultError with the output's end when it ends with another code."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PIP_CONSTRAINT")}
     done = subprocess.run(
         [str(part) for part in command],
@@ -71,7 +72,7 @@ def current_version() -> str:
 
 
 def release_faults(tag: str, version: str, changelog: str) -> list[str]:
-    """What keeps this from being released under this tag."""
+    """Return the reasons why this can't be released under this tag."""
     faults = []
     if tag != f"v{version}":
         faults.append(f"The tag is {tag}, and src/soundlora/version.py says {version}; one of them must change.")
@@ -82,7 +83,7 @@ def release_faults(tag: str, version: str, changelog: str) -> list[str]:
 
 
 def wheel_faults(names: Iterable[str], expected: Iterable[str]) -> list[str]:
-    """What is missing in a wheel of these files, or should not be there; `expected`: paths within soundlora/."""
+    """Return what is missing in a wheel with these files, and what is too much. `expected` are paths in soundlora/."""
     names = set(names)
     faults = [f"The wheel has no soundlora/{path}." for path in sorted(expected) if f"soundlora/{path}" not in names]
     if not any(re.fullmatch(r"soundlora/web/dist/assets/[^/]+\.js", name) for name in names):
@@ -99,7 +100,7 @@ def wheel_faults(names: Iterable[str], expected: Iterable[str]) -> list[str]:
 
 
 def sdist_faults(names: Iterable[str]) -> list[str]:
-    """What is missing in an sdist of these files, or should not be there; `names`: without the folder at the top."""
+    """Return what is missing in an sdist with these files, and what is too much. `names` lack the folder at the top."""
     names = set(names)
     needed: tuple[str, ...] = ("pyproject.toml", "hatch_build.py", "README.md", "CHANGELOG.md", "LICENSE", "PKG-INFO")
     # With the page built already: a wheel is made of it where npm packages can't be had.
@@ -110,7 +111,7 @@ def sdist_faults(names: Iterable[str]) -> list[str]:
 
 
 def expected_files() -> set[str]:
-    """What a wheel must have, as paths within soundlora/: all modules, the base nano and the page."""
+    """Return what a wheel must have, as paths in soundlora/: all modules, the base nano and the page."""
     own = {path.relative_to(SOURCE).as_posix() for path in (*SOURCE.rglob("*.py"), *(SOURCE / "nano").rglob("*"))}
     return {name for name in own if (SOURCE / name).is_file() and not NEVER & set(name.split("/"))} | {
         "py.typed",
@@ -119,7 +120,7 @@ def expected_files() -> set[str]:
 
 
 def build(out: Path, folder: Path) -> Path:
-    """Make sdist and wheel in `out`, check them, and return the wheel, which is made of the sdist."""
+    """Make the sdist in `out`, and the wheel of it. Check both and return the wheel."""
     say("building")
     tools = environment(sys.executable, folder / "tools")
     run(tools / "python", "-m", "pip", "install", "--quiet", *TOOLS)
@@ -156,7 +157,7 @@ def use(wheel: Path, python: str, folder: Path) -> None:
     run(soundlora, "generate", "--prompt", "laser zaps", "--lora", lora, "--out", "sound.wav", *seconds, cwd=work)
     with wave.open(str(work / "sound.wav")) as sound:
         length = sound.getnframes() / sound.getframerate()
-    # Sounds come in whole latents, of which there are 25 a second.
+    # A sound's length is a whole number of latents, of which a second has 25.
     if abs(length - SECONDS) > 0.1:
         raise FaultError(f"The sound that was generated is {length} s long, and {SECONDS} were asked for.")
     say("inspected, trained 100 steps, generated")
@@ -169,7 +170,7 @@ def use(wheel: Path, python: str, folder: Path) -> None:
 
 
 def came_along(programs: Path) -> str:
-    """The versions of soundlora's own dependencies that pip chose, on one line."""
+    """Return the versions of soundlora's dependencies that pip chose, on one line."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = {re.split(r"[\[<>=;, ]", each)[0].lower() for each in project["dependencies"]}
     listed = run(programs / "python", "-m", "pip", "list", "--format", "freeze").split()
@@ -210,7 +211,7 @@ def main() -> None:
             place = folder / str(number)
             place.mkdir()
             use(wheel, python, place)
-            # With the CUDA build of torch an environment takes gigabytes.
+            # An environment with the CUDA build of torch takes gigabytes.
             shutil.rmtree(place)
 
 
