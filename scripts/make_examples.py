@@ -79,7 +79,7 @@ def zap(rng: np.random.Generator, rate: int, take: Take) -> Audio:
 
 
 def hall(rng: np.random.Generator, rate: int, dry: Audio, wet_level: float) -> Audio:
-    """Return (2, n) audio in a large hall: noise that decays by 60 dB in two seconds, at `wet_level` times dry's RMS."""
+    """Return (2, n) audio in a large hall: noise that decays by 60 dB in 2 s, at `wet_level` times dry's RMS."""
     n = dry.shape[1]
     t = np.arange(n) / rate
     response = rng.standard_normal((2, n)) * 10 ** (-3 * t / 2.0) * (t > 0.012)

@@ -20,7 +20,7 @@ from soundlora.server.http.submission import read_body, read_wishes
 from soundlora.server.store.states import State, read_result
 
 PREFIX = "/fal-ai"
-"""Of all endpoints; `{path}` in the routes is what follows."""
+"""The paths of all endpoints begin so. `{path}` in the routes is what follows."""
 
 IN_PROGRESS = "Request is still in progress"
 
@@ -87,7 +87,7 @@ async def cancel(request: Request) -> Response:
 
 
 def endpoint_of(request: Request) -> Endpoint:
-    """The endpoint that the path names. Raises HTTPException 404."""
+    """Return the endpoint that the path names. Raises HTTPException 404."""
     path = f"{PREFIX}/{request.path_params['path']}"
     known = service_of(request).endpoints
     endpoint = known.get(path[1:].rstrip("/"))
@@ -100,7 +100,7 @@ def endpoint_of(request: Request) -> Endpoint:
 
 
 async def state_of(request: Request) -> State:
-    """The request that the path names. Raises HTTPException 404 when it is unknown or somebody else's, 401, 403."""
+    """Return the request that the path names. Raises HTTPException 404 when it is unknown or another key's."""
     service = service_of(request)
     asker = await caller(request)
     id, path = request.path_params["id"], f"{PREFIX[1:]}/{request.path_params['path']}"
@@ -113,7 +113,7 @@ async def state_of(request: Request) -> State:
 
 
 def urls(base: str, endpoint_id: str, id: str) -> dict[str, str]:
-    """The addresses of a request, as the official clients would build them."""
+    """Return the addresses of a request, as the official clients would build them."""
     request = f"{base}/{'/'.join(endpoint_id.split('/')[:2])}/requests/{id}"
     return {"response_url": request, "status_url": f"{request}/status", "cancel_url": f"{request}/cancel"}
 
@@ -133,7 +133,7 @@ async def _replay(request: Request, state: State) -> Response:
             headers["X-Fal-Error-Type"] = found.error_type
         if found.error_type == "request_timeout":
             headers["X-Fal-Request-Timeout-Type"] = "user"
-    # ASCII, as it is in the table: half of a surrogate pair that a client has sent can't be written otherwise.
+    # The body stays ASCII, as it is in the table: half of a surrogate pair can't be written otherwise.
     body = json.dumps(absolute(json.loads(found.response), base_url(request)))
     return Response(body, found.status_code, headers, "application/json")
 

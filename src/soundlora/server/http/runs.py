@@ -43,7 +43,7 @@ def all_runs(
     before: int | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 30,
 ) -> dict[str, Any]:
-    """Requests with how they stand, the latest first. `before` takes the `next` of the page before."""
+    """Return requests and how they stand, the latest first. `before` takes the `next` of the page before."""
     service = service_of(request)
     work = {"training": "training", "sound": "generation"}.get(kind)
     ids = None if work is None else [id for id, endpoint in service.endpoints.items() if endpoint.work == work]
@@ -63,7 +63,7 @@ def all_runs(
 
 @router.get("/runs/{run_id}")
 def one_run(request: Request, asker: Asks, run_id: str) -> dict[str, Any]:
-    """Everything about a run, its log included."""
+    """Return everything about a run, its log included."""
     service = service_of(request)
     view: dict[str, Any] = absolute(whole(service, _own(service, asker, run_id)), base_url(request))
     return view
@@ -71,7 +71,7 @@ def one_run(request: Request, asker: Asks, run_id: str) -> dict[str, Any]:
 
 @router.get("/runs/{run_id}/events")
 async def events(request: Request, run_id: str, after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
-    """The run as server-sent events: whole at first, then what has changed; log lines numbered above `after`.
+    """Send the run as events: whole at first, then what has changed, with log lines numbered above `after`.
 
     `logs` and `curves` hold what is new since the event before. Of a step that is said again the later value counts.
     It ends with the run.
@@ -100,7 +100,7 @@ async def resume(request: Request, asker: Asks, run_id: str) -> dict[str, str]:
 
 
 async def _changes(service: Service, state: State, after: int, address: str) -> AsyncIterator[str]:
-    """However many watch a run, it is read for all of them at once, and only when it has changed."""
+    """Yield what has changed. A run is read once for all who watch it, and only when it has changed."""
     cache = service.status_cache
     said: dict[str, Any] = {}
     points = 0
@@ -122,7 +122,7 @@ async def _changes(service: Service, state: State, after: int, address: str) -> 
                 after = new[-1].number
             said, points = shown, len(seen.points)
             if news:
-                # The state always: whoever reads one event knows whether it is the last.
+                # The state is always told, so that whoever reads one event knows whether it is the last.
                 yield f"data: {json.dumps(absolute(news, address) | {'state': state.state})}\n\n"
                 silent = 0.0
             if state.state == "completed":

@@ -1,4 +1,4 @@
-"""Where requests stand, for many clients that ask again and again: the table is asked for all of them at once."""
+"""Where requests stand. Many clients ask again and again, so the table is asked once for all of them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from soundlora.server.store.requests import LogLine, Requests
 from soundlora.server.store.states import State, read_ahead, read_queue, read_states
 
 FRESH_SECONDS = 0.15
-"""What another process wrote is seen after that; what this one wrote, at once."""
+"""Seconds after which this process sees what another one wrote. It sees its own writes at once."""
 _KEPT_SECONDS = 30.0
 _QUEUE_SHARE = 20
-"""The queue is read again after so many times what reading it took; a long one costs little then."""
+"""The queue is read again after so many times what reading it took, so that a long one costs little."""
 _FEW = 8
-"""Places that are counted one by one; for more of them the whole queue is read, once for all."""
+"""So many places are counted one by one. For more of them the whole queue is read, once for all."""
 _LINES_AT_A_TIME = 10_000
 
 V = TypeVar("V")
@@ -50,7 +50,7 @@ class _Entry:
 
 
 class StatusCache:
-    """Used on the event loop; its queries run in threads. Memory holds what was asked for in the last half minute."""
+    """The event loop uses it, and its queries run in threads. It holds what was asked for in the last half minute."""
 
     def __init__(self, database: Database, requests: Requests) -> None:
         self._database, self._requests = database, requests
@@ -61,14 +61,14 @@ class StatusCache:
         self._swept_at = 0.0
 
     async def state(self, id: str, within: float | None = None) -> State | None:
-        """None when there is no such request. within: seconds that it may be old, FRESH_SECONDS where none are given.
+        """Return the state of a request, None when there is none of that id. within: seconds that it may be old.
 
         What this process has changed is never old.
         """
         asked_at = time.monotonic()
         self._sweep(asked_at)
         while True:
-            # Looked up anew each time: it may have been forgotten while this waited.
+            # The entry is looked up each time, for it may have been forgotten while this waited.
             entry = self._entries.setdefault(id, _Entry())
             entry.asked_at = time.monotonic()
             if entry.fresh(entry.asked_at, FRESH_SECONDS if within is None else within):
@@ -80,31 +80,31 @@ class StatusCache:
                 return entry.state  # read since it was asked for, however slow the database is
 
     def position(self, state: State) -> int:
-        """How many wait before this one."""
+        """Return how many wait before this one."""
         entry = self._entries.get(state.id)
         return 0 if entry is None else entry.ahead
 
     def changed(self, id: str) -> None:
-        """This process has just written to the request, or it is new. From any thread."""
+        """Note that this process has just written to the request. Any thread may call it."""
         self._entries.setdefault(id, _Entry()).changed_at = time.monotonic()
         self._queue_due = 0.0
 
     def forget(self, id: str) -> None:
-        """What was read of the request is not to be told any more. From any thread."""
+        """Tell nothing any more of what was read of the request. Any thread may call it."""
         self._entries.pop(id, None)
 
     async def lines(self, state: State) -> Sequence[str]:
-        """All lines of the log so far, each as JSON; there are only ever more of them."""
+        """Return all lines of the log so far, each as JSON. There are only ever more of them."""
         entry = await self._with_log(state)
         entry.lines += [log_entry(line) for line in entry.log[len(entry.lines) :]]
         return entry.lines
 
     async def log(self, state: State) -> Sequence[LogLine]:
-        """All lines of the log so far."""
+        """Return all lines of the log so far."""
         return (await self._with_log(state)).log
 
     async def view(self, state: State, read: Callable[[V | None], V]) -> V:
-        """What `read` makes of the request: the same for all who ask, until it has another state or beat.
+        """Return what `read` makes of the request. It is made once for all who ask, until state or beat change.
 
         read: called in a thread with what it returned before, None at first; everybody must give the same one.
         """
@@ -172,7 +172,7 @@ class StatusCache:
 
 
 def log_entry(line: LogLine) -> str:
-    """A line of the log as the protocol writes it, as JSON."""
+    """Return a line of the log as the protocol writes it, as JSON."""
     at = datetime.fromtimestamp(line.at, UTC).isoformat().replace("+00:00", "Z")
     return json.dumps(
         {

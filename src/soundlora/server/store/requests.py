@@ -24,7 +24,7 @@ from soundlora.server.store.tables import files, logs, points, requests
 
 PRIORITIES = {"normal": 0, "low": 1}
 MAX_ATTEMPTS = 3
-"""Of workers that vanish, before the request fails."""
+"""So many workers may vanish before the request fails."""
 
 
 class LostLeaseError(RuntimeError):
@@ -149,13 +149,13 @@ class Requests:
             return [_request(row) for row in connection.execute(_SELECT.where(requests.c.id.in_(list(request_ids))))]
 
     def queued(self) -> list[str]:
-        """Ids of all that wait, the next one first: a request's place is its position."""
+        """Return the ids of all that wait, the next one first. A request's place is its position."""
         statement = sa.select(requests.c.id).where(requests.c.state == "queued")
         with self.database.read() as connection:
             return list(connection.scalars(statement.order_by(requests.c.priority, requests.c.number)))
 
     def ahead(self, request_id: str) -> int:
-        """How many wait before this one."""
+        """Return how many wait before this one."""
         mine = sa.select(requests.c.priority, requests.c.number).where(requests.c.id == request_id)
         with self.database.read() as connection:
             place = connection.execute(mine).one_or_none()
@@ -171,7 +171,7 @@ class Requests:
             return connection.execute(statement).scalar_one()
 
     def cancel(self, request_id: str) -> str:
-        """OK when it was still waiting and has ended now, CANCELLATION_REQUESTED when its worker will stop,
+        """Return OK when it was still waiting and has ended now, CANCELLATION_REQUESTED when its worker will stop,
         ALREADY_COMPLETED or NOT_FOUND."""
         with self.database.write() as connection:
             state = connection.execute(
@@ -187,7 +187,7 @@ class Requests:
             return "CANCELLATION_REQUESTED"
 
     def log_lines(self, request_id: str, after: int = 0, most: int = 10_000) -> list[LogLine]:
-        """Lines in order, those numbered above `after`."""
+        """Return the lines numbered above `after`, in order."""
         statement = (
             sa.select(logs.c.number, logs.c.at, logs.c.level, logs.c.message)
             .where(logs.c.request_id == request_id, logs.c.number > after)
@@ -198,7 +198,7 @@ class Requests:
             return [LogLine(*row) for row in connection.execute(statement)]
 
     def points(self, request_id: str, after: int = 0) -> list[Point]:
-        """Points of all curves as they came, those numbered above `after`; thinned out to what a picture needs."""
+        """Return the points numbered above `after`, as they came, thinned out to what a picture needs."""
         statement = (
             sa.select(points.c.number, points.c.step, points.c.name, points.c.value)
             .where(points.c.request_id == request_id, points.c.number > after)
@@ -208,7 +208,7 @@ class Requests:
             return [Point(*row) for row in connection.execute(statement)]
 
     def progress(self, request_id: str) -> dict[str, Any] | None:
-        """The live state of a run, without the rest of its row, which may be megabytes."""
+        """Return the live state of a run, without the rest of its row, which may be megabytes."""
         statement = sa.select(requests.c.progress).where(requests.c.id == request_id)
         with self.database.read() as connection:
             text = connection.execute(statement).scalar_one_or_none()
@@ -288,7 +288,7 @@ class Requests:
         to be cancelled ends here. A request that another worker has meanwhile is left alone.
         """
         with self.database.write() as connection:
-            # Held until it is written: on Postgres the worker's own end could come in between, and be taken back.
+            # The row is held until it is written. On Postgres the worker's own end could come in between and be undone.
             row = connection.execute(
                 sa.select(requests.c.attempts, requests.c.no_retry, requests.c.cancel_asked)
                 .where(requests.c.id == request_id, requests.c.owner == owner, requests.c.state == "running")
@@ -310,7 +310,7 @@ class Requests:
                 )
 
     def running(self) -> list[tuple[str, str, int]]:
-        """(id, owner, beat) of all that run: one whose beat stands still has lost its worker.
+        """Return (id, owner, beat) of all that run. One whose beat stands still has lost its worker.
 
         It waits for its turn to write, as a beat does: where no beat could be written, nothing is said of beats.
         """
@@ -319,12 +319,12 @@ class Requests:
             return [(row.id, row.owner, row.beat) for row in connection.execute(statement)]
 
     def start_seconds(self) -> dict[str, float]:
-        """Of the requests that wait to be started at all and have a deadline for that: the seconds that are left."""
+        """Return the seconds that are left to the requests that have to be started by a deadline."""
         statement = sa.select(requests.c.id, requests.c.start_before, requests.c.created_at).where(
             requests.c.state == "queued", requests.c.started_at.is_(None), requests.c.start_before.is_not(None)
         )
         with self.database.read() as connection:
-            # Never more than was given, even if the clock was set back.
+            # It is never more than was given, even if the clock was set back.
             return {
                 row.id: row.start_before - max(time.time(), row.created_at) for row in connection.execute(statement)
             }

@@ -34,12 +34,12 @@ class State:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Sorts the queue."""
+        """Return what the queue is sorted by."""
         return (self.priority, self.number)
 
 
 def read_states(database: Database, ids: Sequence[str]) -> dict[str, State]:
-    """States by id; those that don't exist are missing."""
+    """Return states by id. Requests that don't exist are missing."""
     found: dict[str, State] = {}
     with database.read() as connection:
         for start in range(0, len(ids), _AT_A_TIME):
@@ -49,7 +49,7 @@ def read_states(database: Database, ids: Sequence[str]) -> dict[str, State]:
 
 
 def read_queue(database: Database) -> list[tuple[int, int]]:
-    """The places of all that wait, the next one first; the index alone answers it."""
+    """Return the places of all that wait, the next one first. The index alone answers it."""
     statement = sa.select(requests.c.priority, requests.c.number).where(requests.c.state == "queued")
     with database.read() as connection:
         rows = connection.execute(statement.order_by(requests.c.priority, requests.c.number))
@@ -57,7 +57,7 @@ def read_queue(database: Database) -> list[tuple[int, int]]:
 
 
 def read_ahead(database: Database, states: Iterable[State]) -> dict[str, int]:
-    """How many wait before each of some requests, by id: counted in the index, which is quicker for a few of them."""
+    """Return how many wait before each of a few requests, by id. The index is counted, which is quicker for few."""
     with database.read() as connection:
         return {state.id: count_ahead(connection, state.place) for state in states}
 
@@ -81,7 +81,7 @@ class Result:
 
 
 def read_result(database: Database, id: str) -> Result | None:
-    """The result of a completed request, else None."""
+    """Return the result of a completed request, else None."""
     columns = (requests.c.status_code, requests.c.response, requests.c.error_type, requests.c.units)
     with database.read() as connection:
         row = connection.execute(
