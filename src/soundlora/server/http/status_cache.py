@@ -61,9 +61,9 @@ class StatusCache:
         self._swept_at = 0.0
 
     async def state(self, id: str, within: float | None = None) -> State | None:
-        """Return the state of a request, None when there is none of that id. within: seconds that it may be old.
+        """Return the state of a request, None when there is none of that id.
 
-        What this process has changed is never old.
+        within: seconds that it may be old; None is FRESH_SECONDS. What this process has changed is never old.
         """
         asked_at = time.monotonic()
         self._sweep(asked_at)
