@@ -158,6 +158,7 @@ def test_utf_32_with_and_without_a_mark(encoding: str) -> None:
         ("a < b and c > d", "a < b and c > d"),
         ("{rain} on a roof", "{rain} on a roof"),
         ("[whispering] hello", "[whispering] hello"),
+        ("a man <laughs> aloud", "a man <laughs> aloud"),
         ("R&B drums; 5 > 3", "R&B drums; 5 > 3"),
     ],
 )

@@ -25,7 +25,9 @@ def data(tmp_path: Path) -> Path:
     """Clips whose names and captions a careless page would choke on, and one that is skipped."""
     folder = tmp_path / "data"
     folder.mkdir()
-    write_clip(folder / "a <b> & 100% #1?.wav", tone(0.6), 'TRG <script>alert("x")</script>')
+    # In JSON, of which the caption is taken as it stands: in plain text its tags would be taken away.
+    caption = json.dumps({"caption": 'TRG <script>alert("x")</script>'})
+    write_clip(folder / "a <b> & 100% #1?.wav", tone(0.6), caption)
     write_clip(folder / "wïnd.wav", tone(0.9, 880.0, rate=44_100), "wïnd", rate=44_100)
     write_clip(folder / "short.wav", tone(0.2))
     return folder

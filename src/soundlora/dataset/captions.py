@@ -19,7 +19,12 @@ _FEW = 0.3
 _FIELDS = ("caption", "text", "prompt", "description", "label")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
-_TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>", re.I)
+# Tags that HTML has; others, such as <laughs>, may be meant.
+_TAG = re.compile(
+    r"</?(?:html|head|body|title|meta|p|br|div|span|b|i|u|em|strong|a|font|ul|ol|li|h[1-6]|table|tr|td|img|script|style)"
+    r"(?:\s[^<>]*)?/?>",
+    re.I,
+)
 
 
 def read_caption(raw: bytes, *, cut: bool = False) -> str:
