@@ -3,7 +3,7 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from soundlora.dataset import names
-from soundlora.dataset.archive import Member, hash_of, open_archive, pair, read_start, save
-from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, one_line, understand_caption, with_trigger
+from soundlora.dataset.archive import open_archive, pair
+from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, is_unicode, one_line, understand_caption, with_trigger
 from soundlora.dataset.decode import Audio, decode
+from soundlora.dataset.encodings import encoding_of_texts
 from soundlora.dataset.fit import Fitted, fit
 from soundlora.dataset.fork import helper
+from soundlora.dataset.members import Member, hash_of, read_start, save
 from soundlora.dataset.problems import UnusableClipError
 from soundlora.dataset.refusal import refusal
 from soundlora.dataset.report import ClipReport, DatasetReport, IgnoredFile
@@ -27,6 +29,7 @@ from soundlora.net.addresses import shown
 
 # This is enough for the longest caption in any encoding. A file may be endless.
 _CAPTION_BYTES = 16 * MAX_CAPTION_CHARACTERS
+_TELLING_BYTES = 4096
 _SHORTEST_BUCKET = 0.1
 # Starting a process costs as much as reading one or two clips.
 _CLIPS_A_PROCESS = 4
@@ -55,6 +58,8 @@ class _Settings:
     normalize: bool
     preserve_pitch: bool
     validation_prompts: tuple[str, ...]
+    # The encoding of captions that are not Unicode, None until they were looked at.
+    encoding: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +137,7 @@ def _run(
         ExitStack() as stack,
     ):
         pairs, orphans = pair(archive)
+        settings = replace(settings, encoding=_encoding(caption for _, caption in pairs if caption is not None))
         processes = max(1, min(processes, len(pairs) // _CLIPS_A_PROCESS))
         parts = [
             stack.enter_context(helper(partial(_part, path, Path(workspace), settings, slice(first, None, processes))))
@@ -150,6 +156,7 @@ def _run(
                 on_clip(prepared.clip)
         ignored = [IgnoredFile(name, "it is neither audio nor a caption") for name in archive.ignored]
         ignored += [IgnoredFile(name, "it is hidden, or a system's own file") for name in archive.hidden]
+        opened = archive.opened
     report = DatasetReport(
         source=shown(os.fspath(source)),
         duration=settings.duration,
@@ -165,6 +172,8 @@ def _run(
         trigger_phrase=settings.trigger_phrase,
         validation_prompts=settings.validation_prompts,
     )
+    if opened:
+        warnings.insert(0, f"The clips lie in archives within it, which were opened: {', '.join(opened[:5])}.")
     return replace(report, warnings=warnings)
 
 
@@ -179,7 +188,7 @@ def _part(path: Path, workspace: Path, settings: _Settings, which: slice) -> Ite
 
 def _prepare_clip(member: Member, caption_member: Member | None, target: Path, settings: _Settings) -> _Prepared:
     """Unpack one clip to `target`, a name of ours; decode, fit and measure it."""
-    text, warnings = _caption(caption_member, settings.trigger_phrase)
+    text, warnings = _caption(caption_member, settings)
     caption = with_trigger(settings.trigger_phrase, text)
     # The extension stays, because FFmpeg tells some formats apart by it.
     path = member.path or target.with_suffix(names.suffix(member.name))
@@ -222,16 +231,30 @@ def _prepare_clip(member: Member, caption_member: Member | None, target: Path, s
     return _Prepared(clip, report, text, sound)
 
 
-def _caption(member: Member | None, trigger: str) -> tuple[str, list[str]]:
+def _encoding(captions: Iterable[Member]) -> str | None:
+    """Return the encoding of the captions that are not Unicode, None where all are. Most are short, so few tell it."""
+    raws = []
+    for member in captions:
+        raw = read_start(member, _CAPTION_BYTES)
+        if not is_unicode(raw, cut=len(raw) < member.size):
+            raws.append(raw[:_TELLING_BYTES])
+    return encoding_of_texts(raws) if raws else None
+
+
+def _caption(member: Member | None, settings: _Settings) -> tuple[str, list[str]]:
     """Return the caption without the trigger phrase, and warnings about it."""
     text, warnings = "", []
     if member is not None:
         raw = read_start(member, _CAPTION_BYTES)
-        text, notes = understand_caption(raw, cut=len(raw) < member.size)
+        text, notes = understand_caption(raw, cut=len(raw) < member.size, encoding=settings.encoding)
         warnings = [f"its caption {member.name} {note}" for note in notes]
     if not text and not warnings:
         what = "it has no caption" if member is None else f"its caption {member.name} is empty"
-        instead = "the trigger phrase stands alone" if one_line(trigger) else "it is trained with an empty caption"
+        instead = (
+            "the trigger phrase stands alone"
+            if one_line(settings.trigger_phrase)
+            else "it is trained with an empty caption"
+        )
         warnings.append(f"{what}: {instead}")
     elif len(text) > MAX_CAPTION_CHARACTERS:
         text = text[:MAX_CAPTION_CHARACTERS].rsplit(" ", 1)[0]
@@ -250,4 +273,4 @@ def _losses(audio: Audio) -> list[str]:
     if audio.damaged_packets:
         count = audio.damaged_packets
         warnings.append(f"{count} damaged {'piece' if count == 1 else 'pieces'} of it could not be decoded")
-    return warnings
+    return [*warnings, *audio.notes]
