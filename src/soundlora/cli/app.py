@@ -73,8 +73,10 @@ def generate(
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file in it with --out.")
     from soundlora.cli.console import spinner
+    from soundlora.pipeline.first_look import look_at_place
     from soundlora.pipeline.generate import Generator, check_sampling
 
+    look_at_place(out)
     check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     with spinner("loading") as show:
         loras = [(lora, strength)] if lora else []

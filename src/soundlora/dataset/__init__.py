@@ -6,7 +6,7 @@ from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.fit import Fitted, fit, target_length
 from soundlora.dataset.members import Member
 from soundlora.dataset.names import MEDIA_EXTENSIONS
-from soundlora.dataset.prepare import Clip, inspect_dataset, prepare
+from soundlora.dataset.prepare import Clip, check_source, inspect_dataset, prepare
 from soundlora.dataset.problems import (
     DataError,
     DecodeError,
@@ -42,6 +42,7 @@ __all__ = [
     "TooManyFilesError",
     "UndecodableError",
     "UnusableClipError",
+    "check_source",
     "decode",
     "fit",
     "inspect_dataset",

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from soundlora.dataset import names
-from soundlora.dataset.archive import open_archive, pair
+from soundlora.dataset.archive import Archive, open_archive, pair
 from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, is_unicode, one_line, understand_caption, with_trigger
 from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.encodings import encoding_of_texts
@@ -25,7 +25,7 @@ from soundlora.dataset.report import ClipReport, DatasetReport, IgnoredFile
 from soundlora.dataset.review import review
 from soundlora.dataset.source import local_source
 from soundlora.errors import InputError
-from soundlora.net.addresses import shown
+from soundlora.net.addresses import is_remote, shown
 
 # This is enough for the longest caption in any encoding. A file may be endless.
 _CAPTION_BYTES = 16 * MAX_CAPTION_CHARACTERS
@@ -99,6 +99,27 @@ def prepare(
     return report
 
 
+def check_source(source: str | os.PathLike[str]) -> None:
+    """Raise what `prepare` would raise for what a zip's table of contents or a folder's names tell.
+
+    A source that has to be fetched is not looked at.
+    """
+    if is_remote(os.fspath(source)):
+        return
+    with open_archive(Path(source)) as archive:
+        clips, orphans = pair(archive)
+        empty = DatasetReport(
+            source=shown(os.fspath(source)),
+            duration=0.0,
+            clips=[],
+            orphan_captions=[orphan.name for orphan in orphans],
+            ignored=_ignored(archive),
+            duplicates=[],
+        )
+    if not clips and (refused := refusal(empty)) is not None:
+        raise refused
+
+
 def inspect_dataset(
     source: str | os.PathLike[str],
     *,
@@ -154,8 +175,7 @@ def _run(
                 same_sound.setdefault(prepared.sound, []).append(prepared.report.name)
             if prepared.clip is not None:
                 on_clip(prepared.clip)
-        ignored = [IgnoredFile(name, "it is neither audio nor a caption") for name in archive.ignored]
-        ignored += [IgnoredFile(name, "it is hidden, or a system's own file") for name in archive.hidden]
+        ignored = _ignored(archive)
         opened = archive.opened
     report = DatasetReport(
         source=shown(os.fspath(source)),
@@ -175,6 +195,11 @@ def _run(
     if opened:
         warnings.insert(0, f"The clips lie in archives within it, which were opened: {', '.join(opened[:5])}.")
     return replace(report, warnings=warnings)
+
+
+def _ignored(archive: Archive) -> list[IgnoredFile]:
+    ignored = [IgnoredFile(name, "it is neither audio nor a caption") for name in archive.ignored]
+    return ignored + [IgnoredFile(name, "it is hidden, or a system's own file") for name in archive.hidden]
 
 
 def _part(path: Path, workspace: Path, settings: _Settings, which: slice) -> Iterator[_Prepared]:

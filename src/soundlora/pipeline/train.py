@@ -20,12 +20,13 @@ from soundlora.contract.training import TrainingRequest, preview_seconds
 from soundlora.dataset import DatasetReport
 from soundlora.errors import DivergedError, InputError, Interrupted, MachineError, about
 from soundlora.lora.adapter import Adapter
-from soundlora.lora.file import Lora, read_lora
+from soundlora.lora.file import Lora
 from soundlora.lora.rank import load_into_adapter
 from soundlora.model.quantize import check_quantization
 from soundlora.net.addresses import public_name
 from soundlora.pipeline.cache import Cache, cached_contexts
 from soundlora.pipeline.encode import EncodedClip, Fitting, encode_clips
+from soundlora.pipeline.first_look import look_at_request, look_at_room
 from soundlora.pipeline.lora_config import lora_metadata, run_config
 from soundlora.pipeline.options import TrainingOptions, check_same, takes_options
 from soundlora.progress import Pace, Progress, fetch_news
@@ -124,6 +125,7 @@ def prepare(options: TrainingOptions) -> Run:
     if not workers.first:
         workers.wait()  # the first process fills the cache and makes the run folder
     recorder.check(options.resume)
+    first_lora = look_at_request(options)
     tell = recorder.tell
     device = torch.device(options.device) if options.device is not None else workers.device() or pick_device()
 
@@ -131,8 +133,6 @@ def prepare(options: TrainingOptions) -> Run:
     with about("base"):
         encoder = Path(options.text_encoder) if options.text_encoder else None
         base = open_base(options.base, encoder, fetch_news(tell))
-    with about("init_lora"):
-        first_lora = None if options.init_lora is None else read_lora(Path(options.init_lora).expanduser())
 
     store = Cache(Path(options.cache) if options.cache else default_root())
     prompts = tuple(options.validation_prompts or ())
@@ -228,6 +228,7 @@ def build(run: Run) -> Training:
         run.base.config, settings, run.device, options.checkpoint_activations, run.base.encoder_config, workers.count
     )
     recorder.note(f"memory: {why}")
+    look_at_room(run.folder.path, plan)
     with about("base"):
         model = run.base.transformer(run.device, options.quantize)
     model.checkpointing = plan.settings.checkpointing
