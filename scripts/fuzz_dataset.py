@@ -148,8 +148,12 @@ def pack(bundle: zipfile.ZipFile, info: zipfile.ZipInfo, content: bytes, method:
     import zstandard
 
     if method == DEFLATE64:
-        packer = inflate64.Deflater()
-        packed = packer.deflate(content) + packer.flush()
+        # inflate64 never gives back the object that it is handed, so all pieces are one object.
+        packer, packed, same = inflate64.Deflater(), b"", bytearray(1024)
+        for at in range(0, len(content) - 1023, 1024):
+            same[:] = content[at : at + 1024]
+            packed += packer.deflate(same)
+        packed += packer.deflate(content[len(content) // 1024 * 1024 :]) + packer.flush()
     else:
         packed = zstandard.compress(content) if method == ZSTANDARD else lzma.compress(content)
     info.compress_type = zipfile.ZIP_STORED

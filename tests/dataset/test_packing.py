@@ -1,8 +1,10 @@
 """Members that zipfile can't unpack give the bytes that went in, or the sentence of a damaged archive."""
 
+import gc
 import lzma
 import os
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -57,6 +59,19 @@ def bytes_of(path: Path) -> bytes:
 def test_what_was_packed_comes_out(method: int, tmp_path: Path) -> None:
     assert bytes_of(write_packed(tmp_path / "a.zip", method, CONTENT)) == CONTENT
     assert bytes_of(write_packed(tmp_path / "b.zip", method, b"")) == b""
+
+
+@pytest.mark.parametrize("method", PACKERS)
+def test_nothing_that_was_unpacked_stays_in_memory(method: int, tmp_path: Path) -> None:
+    path = write_packed(tmp_path / "a.zip", method, os.urandom(2_000_000))
+    bytes_of(path)
+    tracemalloc.start()
+    try:
+        bytes_of(path)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("method", PACKERS)

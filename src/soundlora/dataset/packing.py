@@ -17,9 +17,11 @@ from typing import IO, cast
 import inflate64
 import zstandard
 
-MAX_WINDOW_BYTES = 128 * 1024**2
+MAX_WINDOW_BYTES = 64 * 1024**2
 """What a member may ask for as a dictionary, which takes memory."""
 
+# xz -9 takes this beside its dictionary of 64 MiB.
+_XZ_STATE = 2 * 1024**2
 _LOCAL_HEADER = 30
 _PIECE = 64 * 1024
 # Deflate64 unpacks up to 29,000 times the bytes of a piece at once.
@@ -96,8 +98,14 @@ class _Unpacked(io.RawIOBase):
 
 def _inflate64(read: Callable[[int], bytes]) -> Iterator[bytes]:
     inflater = inflate64.Inflater()
+    # inflate64 1.0 never gives back the object that it is handed, so all but the last piece are one object.
+    same = bytearray(_SMALL_PIECE)
     while piece := read(_SMALL_PIECE):
-        yield inflater.inflate(piece)
+        if len(piece) == _SMALL_PIECE:
+            same[:] = piece
+            yield inflater.inflate(same)
+        else:
+            yield inflater.inflate(piece)
 
 
 def _zstandard(read: Callable[[int], bytes]) -> Iterator[bytes]:
@@ -112,7 +120,7 @@ def _zstandard(read: Callable[[int], bytes]) -> Iterator[bytes]:
 
 
 def _xz(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_WINDOW_BYTES)
+    unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_WINDOW_BYTES + _XZ_STATE)
     while not unpacker.eof:
         packed = read(_PIECE) if unpacker.needs_input else b""
         if unpacker.needs_input and not packed:
