@@ -22,7 +22,7 @@ ABOVE = {
     "weights": ["errors", "wording", "system", "net", "model"],
     "lora": ["errors", "wording", "system", "model", "weights"],
     "audio": ["system"],
-    "dataset": ["errors", "wording", "net", "audio"],
+    "dataset": ["errors", "wording", "system", "net", "audio"],
     "sampling": ["errors", "model", "weights"],
     "training": [
         "errors", "wording", "progress", "system", "model", "weights", "lora", "audio", "sampling",
@@ -32,21 +32,22 @@ ABOVE = {
         "dataset", "sampling", "training",
     ],
     "server.settings": ["errors", "contract"],
-    "server.storage": ["errors"],
+    "server.storage": ["errors", "system"],
     "server.endpoints": ["contract", "pipeline", "server.settings"],
-    "server.store": ["errors", "server.settings", "server.storage"],
+    "server.store": ["errors", "system", "server.settings", "server.storage"],
     "server.work": [
         "errors", "wording", "progress", "system", "net", "contract", "dataset", "pipeline", "server.settings",
         "server.storage", "server.endpoints", "server.store",
     ],
     "server.http": [
-        "errors", "wording", "version", "net", "contract", "dataset", "pipeline", "server.settings", "server.storage",
-        "server.endpoints", "server.store", "server.work",
+        "errors", "wording", "version", "system", "net", "contract", "dataset", "pipeline", "server.settings",
+        "server.storage", "server.endpoints", "server.store", "server.work",
     ],
     "cli": [
         "errors", "wording", "version", "progress", "system", "net", "contract", "model", "weights", "lora", "dataset",
         "training", "pipeline", "server.settings", "server.store", "server.http",
     ],
+    "__main__": ["cli"],
     "client": ["errors"],
     "": ["errors", "version", "progress", "dataset", "pipeline"],
 }  # fmt: skip

@@ -6,16 +6,16 @@ import math
 import os
 import platform
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from soundlora.errors import InputError
+from soundlora.errors import InputError, MachineError
 from soundlora.system.cache_root import default_root
 from soundlora.system.gpu_memory import GIB
+from soundlora.system.operating_system import cpu_flags, memory_bytes
 from soundlora.training.memory_plan import SHARE, Settings, fitting
 from soundlora.version import __version__
 from soundlora.weights.base import NANO, compute_dtype, open_base, pick_device
@@ -33,13 +33,13 @@ def examine() -> dict[str, Any]:
         "platform": platform.platform(),
         "torch": torch.__version__,
         "cpu": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "features": _cpu_features()},
-        "memory": _memory(),
+        "memory": memory_bytes(),
         "gpus": [
             {"name": p.name, "memory": p.total_memory}
             for p in map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
         ],
         "disk_free": shutil.disk_usage(Path.cwd()).free,
-        "cache": str(default_root()),
+        "cache": _cache(),
         "device": str(device),
         "dtype": str(compute_dtype(device)).removeprefix("torch."),
         "bases": [_nano(device)],
@@ -123,14 +123,12 @@ def _step_milliseconds(base: Any, device: torch.device, tries: int = 8) -> float
 
 
 def _cpu_features() -> list[str]:
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split()
-    except (OSError, IndexError):
-        return []
+    flags = cpu_flags()
     return [flag for flag in _FLAGS if flag in flags]
 
 
-def _memory() -> int | None:
-    if sys.platform == "win32":
-        return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _cache() -> str:
+    try:
+        return str(default_root())
+    except MachineError as error:
+        return f"no folder: {error}"

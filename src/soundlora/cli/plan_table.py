@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import torch
 
+from soundlora.cli.output import print_json
 from soundlora.model.config import ModelConfig
 from soundlora.model.gemma import GemmaConfig
 from soundlora.system.gpu_memory import GIB
@@ -58,7 +57,7 @@ def print_plans(
     """Print the plans as a table in GiB, with a row a part and a column a form, or with `as_json` in bytes."""
     found = plans(base, rank, seconds, clips, optimizer)
     if as_json:
-        print(json.dumps({name: {row: getattr(p, row) for row in _ROWS} for name, p in found.items()}, indent=2))
+        print_json({name: {row: getattr(p, row) for row in _ROWS} for name, p in found.items()})
         return
     at_once = "one clip" if clips == 1 else f"{clips} clips"
     print(f"GPU memory in GiB to train on {base}: rank {rank}, {seconds:g} s, {at_once} at once.")

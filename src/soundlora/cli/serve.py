@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soundlora.errors import InputError
+from soundlora.errors import InputError, MachineError
 
 if TYPE_CHECKING:
     from soundlora.server.settings import Settings
@@ -76,15 +78,20 @@ def serve(
     from soundlora.server.http.serving import open_port
     from soundlora.server.http.serving import serve as serve_app
 
-    app = create_app(settings)
-    service = app.state.service
-    door, missing = _door(settings, service.keys), _missing(settings.base)
+    with database_told(settings):
+        app = create_app(settings)
+        service = app.state.service
+        door, missing = _door(settings, service.keys), _missing(settings.base)
     service.storage.check()
     opened = open_port(settings.host, settings.port)
     name, taken = opened.getsockname()[:2]
     address = f"http://[{name}]:{taken}" if ":" in name else f"http://{name}:{taken}"
 
     def say_ready() -> None:
+        with contextlib.suppress(OSError):  # a server serves, whoever reads what it says
+            say()
+
+    def say() -> None:
         print(f"soundlora serves {address}; Ctrl-C ends it")
         if settings.public_url:
             print(f"  clients   {settings.public_url}")
@@ -115,6 +122,22 @@ def settings_of(**given: Any) -> Settings:
     return Settings.from_environment(**given)
 
 
+@contextlib.contextmanager
+def database_told(settings: Settings) -> Iterator[None]:
+    """Turn what the database answers into a MachineError where it can't be opened, read or written."""
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        yield
+    except OperationalError as error:
+        reason = str(error.orig).strip().partition("\n")[0]
+        raise MachineError(
+            f"The database {_without_password(settings.database)} can't be used ({reason}); mend that, or name another "
+            "one with --database or --data-dir.",
+            "files",
+        ) from error
+
+
 def _door(settings: Settings, keys: Keys) -> str:
     """Return in words who may use the server. Raises InputError when that is everybody without --allow-anonymous."""
     found = keys.list()
@@ -134,9 +157,10 @@ def _door(settings: Settings, keys: Keys) -> str:
 def _missing(base: str) -> str:
     """Return a note when the first run has to fetch the base, else "". Raises InputError when there is no such base."""
     from soundlora.net.addresses import is_url
+    from soundlora.system.cache_root import expanded
     from soundlora.weights.fetched import fetched, is_hub_name
 
-    if base == "nano" or Path(base).expanduser().exists():
+    if base == "nano" or expanded(base).exists():
         return ""
     if is_url(base) or is_hub_name(base):
         return "" if fetched(base, "base").complete else " (not fetched yet: the first run will do it)"

@@ -16,7 +16,7 @@ import typer
 from soundlora.contract.training import parse_request
 from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote
-from soundlora.pipeline.options import SETTINGS, TrainingOptions, default_of, kind_of
+from soundlora.pipeline.options import DATA_FIELD, SETTINGS, TrainingOptions, default_of, kind_of
 from soundlora.wording import command_line_words, setting
 
 DATA_HELP = SETTINGS["data"].help
@@ -50,7 +50,7 @@ def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:
         if hosted:
             first = setting(next(iter(hosted)))
             raise InputError(f"--request already says everything about the training; leave out {first}.")
-        parsed = parse_request(_read_request(request))
+        fields, names = _read_request(request), None
     else:
         if "data" not in given:
             raise InputError("DATA is missing: give a zip or a folder of clips, or a request with --request.")
@@ -59,9 +59,13 @@ def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:
             fields["validation"] = [{"prompt": prompt} for prompt in hosted["validation_prompts"]]
         else:
             own["validation_prompts"] = None  # None previews the first caption; a request without prompts has none.
-        parsed = parse_request(
-            fields, {known.hosted: setting(name) for name, known in SETTINGS.items() if known.hosted}
-        )
+        names = {known.hosted: setting(name) for name, known in SETTINGS.items() if known.hosted}
+    data = fields.get(DATA_FIELD)
+    if isinstance(data, str) and not is_remote(data):
+        # A path may hold bytes that are no text, which a request can't. It goes on as it is.
+        own["data"] = data
+        fields[DATA_FIELD] = data.encode("utf-8", "backslashreplace").decode()
+    parsed = parse_request(fields, names)
     if out is None:
         raise InputError("--out is missing: give a folder for the run.")
     return lambda console: TrainingOptions.from_endpoint(parsed, out, **own, on_progress=console)

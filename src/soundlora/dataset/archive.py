@@ -7,7 +7,6 @@ Memory stays bounded whatever the archive says.
 
 import os
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from soundlora.dataset.members import Member, save
 from soundlora.dataset.names import CAPTION_EXTENSION, MEDIA_EXTENSIONS
 from soundlora.dataset.problems import DuplicateNameError, InvalidArchiveError, TooManyFilesError
 from soundlora.dataset.zip_file import open_zip
+from soundlora.system.whole_files import temporary_folder
 
 MAX_MEDIA_FILES = 2_000
 MAX_UNPACKED_BYTES = 20 * 1024**3
@@ -63,7 +63,7 @@ def open_archive(
         hidden: list[str] = []
         found = (
             list(_walk(path, hidden))
-            if path.is_dir()
+            if _is_folder(path)
             else stack.enter_context(open_zip(path, path.name, max_ratio, hidden))
         )
         archive = _archive_of(found, hidden)
@@ -87,10 +87,10 @@ def _open_inner(zips: list[Member], max_ratio: float, hidden: list[str]) -> Iter
             f"It holds {len(zips)} zips and no clip, but at most {_MOST_INNER} zips within one are opened; pack the "
             "clips themselves."
         )
-    with tempfile.TemporaryDirectory(prefix="soundlora-") as folder, ExitStack() as stack:
+    with temporary_folder() as folder, ExitStack() as stack:
         found: list[Member] = []
         for number, member in enumerate(zips):
-            path = member.path or Path(folder, f"{number}.zip")
+            path = member.path or folder / f"{number}.zip"
             if member.path is None:
                 save(member, path)
             hidden_within: list[str] = []
@@ -172,6 +172,13 @@ def _walk(root: Path, hidden: list[str]) -> Iterator[Member]:
                 yield Member(inside, status.st_size, path, partial(_open_file, path))
         # os.walk reads this list again, so it does not descend into folders that are removed from it.
         subfolders[:] = sorted(name for name in subfolders if not names.is_rubbish([name]))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise InvalidArchiveError(f"{path} cannot be opened ({error.strerror}).") from error
 
 
 def _open_file(path: Path) -> IO[bytes]:

@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from soundlora.dataset import completeness as ends
 from soundlora.dataset import ogg, pcm
 from soundlora.dataset.problems import DecodeError
+from soundlora.system.operating_system import loaded_library
 
 MIN_SAMPLE_RATE = 8_000
 MAX_SAMPLE_RATE = 192_000
@@ -67,12 +68,10 @@ def _limit_allocations() -> None:
     PyAV does not expose FFmpeg's limit, so the library is looked up in this process. Nothing is limited where it can't
     be found.
     """
+    library = loaded_library("libavutil")
     with contextlib.suppress(OSError, AttributeError):
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            library = line.partition("/")[2]
-            if "libavutil" in library:
-                ctypes.CDLL(f"/{library}").av_max_alloc(ctypes.c_size_t(_MAX_ALLOCATION))
-                return
+        if library is not None:
+            ctypes.CDLL(library).av_max_alloc(ctypes.c_size_t(_MAX_ALLOCATION))
 
 
 _limit_allocations()

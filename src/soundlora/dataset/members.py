@@ -12,9 +12,11 @@ from typing import IO
 from soundlora.dataset import names
 from soundlora.dataset.names import CAPTION_EXTENSION
 from soundlora.dataset.problems import InvalidArchiveError
+from soundlora.system.whole_files import writing
 
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError)
 """What reading a damaged archive raises."""
+_TEMPORARY = "name another folder for temporary files with TMPDIR"
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,12 @@ class Member:
 
 
 def save(member: Member, target: Path) -> str:
-    """Stream the member into the file `target` and return the SHA-256 of its bytes."""
+    """Stream the member into the file `target` and return the SHA-256 of its bytes.
+
+    Raises MachineError when the file can't be written.
+    """
     digest = hashlib.sha256()
-    with target.open("wb") as file:
+    with writing(target, _TEMPORARY), target.open("wb") as file:
         for chunk in member.chunks():
             digest.update(chunk)
             file.write(chunk)

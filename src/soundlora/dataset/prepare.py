@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from soundlora.dataset.review import review
 from soundlora.dataset.source import local_source
 from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote, shown
+from soundlora.system.whole_files import temporary_folder
 
 # This is enough for the longest caption in any encoding. A file may be endless.
 _CAPTION_BYTES = 16 * MAX_CAPTION_CHARACTERS
@@ -154,21 +154,21 @@ def _run(
     with (
         local_source(source) as path,
         open_archive(path) as archive,
-        tempfile.TemporaryDirectory(prefix="soundlora-") as workspace,
+        temporary_folder() as workspace,
         ExitStack() as stack,
     ):
         pairs, orphans = pair(archive)
         settings = replace(settings, encoding=_encoding(caption for _, caption in pairs if caption is not None))
         processes = max(1, min(processes, len(pairs) // _CLIPS_A_PROCESS))
         parts = [
-            stack.enter_context(helper(partial(_part, path, Path(workspace), settings, slice(first, None, processes))))
+            stack.enter_context(helper(partial(_part, path, workspace, settings, slice(first, None, processes))))
             for first in range(1, processes)
         ]
         for number, (member, caption) in enumerate(pairs):
             part = number % processes
             prepared = next(parts[part - 1], None) if part else None
             if prepared is None:
-                prepared = _prepare_clip(member, caption, Path(workspace, "clip"), settings)
+                prepared = _prepare_clip(member, caption, workspace / "clip", settings)
             reports.append(prepared.report)
             texts[prepared.report.name] = prepared.text
             if prepared.sound is not None:

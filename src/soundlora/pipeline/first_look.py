@@ -11,6 +11,7 @@ from soundlora.dataset import check_source
 from soundlora.errors import MachineError, about
 from soundlora.lora.file import Lora, read_lora
 from soundlora.pipeline.options import TrainingOptions
+from soundlora.system.cache_root import expanded
 from soundlora.system.whole_files import machine_error
 from soundlora.training.memory_plan import Plan
 from soundlora.wording import setting
@@ -26,7 +27,7 @@ def look_at_request(options: TrainingOptions) -> Lora | None:
     first_lora = None
     if options.init_lora is not None:
         with about("init_lora"):
-            first_lora = read_lora(Path(options.init_lora).expanduser())
+            first_lora = read_lora(expanded(options.init_lora))
     with about("data"):
         check_source(options.data)
     look_at_place(Path(options.out))

@@ -19,7 +19,7 @@ from soundlora.lora.merge import check_fits
 from soundlora.pipeline.cache import Cache, cached_contexts
 from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
-from soundlora.system.cache_root import default_root
+from soundlora.system.cache_root import default_root, expanded
 from soundlora.system.gpu_memory import shortage_told
 from soundlora.weights.base import open_base, pick_device
 from soundlora.wording import setting
@@ -68,7 +68,7 @@ class Generator:
         read = []
         for number, (path, strength) in enumerate(loras):
             with about(f"loras.{number}.path"):
-                read.append((read_lora(Path(path).expanduser()), strength))
+                read.append((read_lora(expanded(path)), strength))
         on_bytes = None if on_progress is None else fetch_news(on_progress)
         with about("base"):
             self.base = open_base(base, Path(text_encoder) if text_encoder else None, on_bytes)

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from traceback import clear_frames
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from soundlora.model.quantize import check_quantization
 from soundlora.net.addresses import public_name
 from soundlora.pipeline.cache import Cache, cached_contexts
 from soundlora.pipeline.encode import EncodedClip, Fitting, encode_clips
+from soundlora.pipeline.ending import diverged, keep_quietly, stopped
 from soundlora.pipeline.first_look import look_at_request, look_at_room
 from soundlora.pipeline.lora_config import lora_metadata, run_config
 from soundlora.pipeline.options import TrainingOptions, check_same, takes_options
@@ -42,9 +43,9 @@ from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.recorder import RunRecorder
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import Example, Trainer
-from soundlora.training.workers import LostError, Workers
+from soundlora.training.workers import Workers
 from soundlora.weights.base import Base, compute_dtype, open_base, pick_device
-from soundlora.wording import setting, using
+from soundlora.wording import setting
 
 _EVALUATIONS = 20  # times a run that the held-out loss is computed
 
@@ -79,9 +80,15 @@ def train(options: TrainingOptions) -> TrainingResult:
 def run_training(options: TrainingOptions) -> TrainingResult:
     """Do what `train` does, for options that are made already."""
     run = prepare(options)
-    training = build(run)
-    loop(run, training)
-    return finish(run, training)
+    try:
+        training = build(run)
+        loop(run, training)
+        try:
+            return finish(run, training)
+        except (KeyboardInterrupt, MachineError, OSError) as error:
+            raise _stopped(error, run, training) from None
+    finally:
+        run.folder.release()
 
 
 def train_request(request: TrainingRequest, out: str | os.PathLike[str], **options: Any) -> TrainingResult:
@@ -274,7 +281,7 @@ def build(run: Run) -> Training:
 
 
 def _make_folder(run: Run) -> None:
-    run.folder.create(run.request, run.report.to_json())
+    run.folder.create(run.request, run.report.to_json(), fresh=not run.options.resume)
     if run.options.debug_dataset and not run.folder.debug_dataset.exists():
         from soundlora.pipeline.debug_dataset import write_debug_dataset
 
@@ -327,11 +334,15 @@ def loop(run: Run, training: Training) -> None:
                 recorder.checkpoint(step + 1, training.adapter, trainer.optimizer)
         _evaluate(run, training, options.steps)
     except DivergedError as error:
-        raise _diverged(error, run.folder) from None
-    except (KeyboardInterrupt, LostError, torch.OutOfMemoryError) as error:
+        raise diverged(error, run.folder) from None
+    except (KeyboardInterrupt, MachineError, OSError, torch.OutOfMemoryError) as error:
         raise _stopped(error, run, training) from None
+    except Exception:
+        keep_quietly(recorder, training.adapter, trainer.optimizer)
+        raise
     finally:
-        recorder.close()
+        with contextlib.suppress(OSError):  # other programs' logs on a full disk
+            recorder.close()
 
 
 def _evaluate(run: Run, training: Training, step: int) -> None:
@@ -357,30 +368,15 @@ def _preview(run: Run, training: Training, step: int) -> list[Path]:
     return paths
 
 
-def _diverged(error: DivergedError, folder: RunFolder) -> DivergedError:
-    latest = folder.latest_checkpoint()
-    kept = f"the last good state is {latest}" if latest else "no checkpoint had been written yet"
-    return DivergedError(f"The training diverged: {error}; {kept}. Try a lower {setting('learning_rate')}.", latest)
-
-
 def _stopped(error: BaseException, run: Run, training: Training) -> Interrupted | MachineError:
-    """Keep the state, and say where it is and how to go on."""
-    said = f"{error} " if isinstance(error, LostError) else ""
-    if isinstance(error, torch.OutOfMemoryError):
-        clear_frames(error.__traceback__)  # saving the state takes memory, which the failed step still holds
-        torch.cuda.empty_cache()
-        config, encoder = run.base.config, run.base.encoder_config
-        said = f"{out_of_memory(config, training.plan, encoder, run.device, run.workers.count)} "
-    step = training.trainer.optimizer.step_number
-    said += f"Stopped at step {step}; "
-    path = run.recorder.checkpoint(step, training.adapter, training.trainer.optimizer)
-    if path is None:
-        said += "the first process keeps the state."
-    else:
-        said += f"{path} holds the state. Go on with the same settings and {using('resume', True)}."
-    if isinstance(error, KeyboardInterrupt):
-        return Interrupted(said, path)
-    return MachineError(said, "processes" if isinstance(error, LostError) else "memory")
+    config, encoder = run.base.config, run.base.encoder_config
+    return stopped(
+        error,
+        run.recorder,
+        training.adapter,
+        training.trainer.optimizer,
+        lambda: out_of_memory(config, training.plan, encoder, run.device, run.workers.count),
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------------------

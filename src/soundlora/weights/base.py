@@ -24,6 +24,7 @@ from soundlora.model.quantize import is_quantized, quantize
 from soundlora.model.text_encoder import TextEncoder
 from soundlora.model.transformer import AudioTransformer
 from soundlora.net.addresses import is_url, public_name
+from soundlora.system.cache_root import expanded
 from soundlora.weights.checkpoint import Checkpoint
 from soundlora.weights.fetched import OnBytes, fetched, is_hub_name
 from soundlora.wording import using
@@ -155,7 +156,7 @@ def open_base(name: str, encoder: Path | None = None, on_bytes: OnBytes | None =
 
 def checkpoint_path(name: str, on_bytes: OnBytes | None = None) -> Path:
     """Return the checkpoint of a base, which is fetched if need be. Raises as `open_base` does."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     if name == "nano":
         return NANO / "nano.safetensors"
     if is_url(name) or (is_hub_name(name) and not path.exists()):

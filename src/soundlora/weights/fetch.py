@@ -23,6 +23,8 @@ from soundlora.model.tensor_file import TensorHeader, header_length, pack_header
 from soundlora.model.text_encoder import GEMMA, SMALL_FILES, check_directory
 from soundlora.net.addresses import is_url
 from soundlora.net.remote_file import ChangedError, DroppedError, RemoteFile, hub, open_client, read_small
+from soundlora.system.file_names import portable_name
+from soundlora.system.operating_system import reason_of, replace
 from soundlora.system.whole_files import machine_error, partial, write_whole
 from soundlora.weights.checkpoint import CHECKPOINT_ADVICE, Layout
 from soundlora.weights.fetched import (
@@ -74,7 +76,7 @@ def fetch_text_encoder(name: str, on_bytes: OnBytes | None = None) -> Path:
 
 def _fetch_checkpoint(client: httpx2.Client, name: str, entry: Fetched, on_bytes: OnBytes | None) -> None:
     remote = RemoteFile(client, name if is_url(name) else _hub_url(entry, _checkpoint_name(client, name)))
-    target = entry.folder / url_file_name(remote.url)
+    target = entry.folder / portable_name(url_file_name(remote.url))
     if target.suffix != ".safetensors":
         raise InputError(f"{remote.shown} is no .safetensors file; give the address of one.")
     length = header_length(remote.first, remote.size, remote.shown, CHECKPOINT_ADVICE)
@@ -191,7 +193,7 @@ class _Partial:
             self.path.unlink()
             self._note_path.unlink()
             raise DroppedError(f"{self.target.name} came with other bytes than {hub()} says it has, and was deleted")
-        os.replace(self.path, self.target)
+        replace(self.path, self.target)
         self._note_path.unlink()
 
     def _sync(self) -> None:
@@ -274,7 +276,7 @@ def _session(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[tuple[httpx2.
         raise MachineError(_how_far(str(error), entry), "network") from None
     except OSError as error:
         raise MachineError(
-            f"{entry.folder} can't be written to ({error.strerror}); mend that, or name another folder with "
+            f"{entry.folder} can't be written to ({reason_of(error)}); mend that, or name another folder with "
             "SOUNDLORA_CACHE.",
             machine_error(error).lack,
         ) from None

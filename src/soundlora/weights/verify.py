@@ -14,6 +14,7 @@ from soundlora.model import text_encoder
 from soundlora.model.gemma import Gemma, weight_files
 from soundlora.model.tensor_file import READABLE, TensorFile
 from soundlora.net.addresses import is_url
+from soundlora.system.cache_root import expanded
 from soundlora.weights.base import checkpoint_path
 from soundlora.weights.checkpoint import SAMPLE, Checkpoint
 from soundlora.weights.fetched import fetched, gigabytes, is_hub_name
@@ -43,7 +44,7 @@ def verify(name: str, full: bool = False) -> Verified:
                 f"Only {gigabytes(entry.on_disk)} of {gigabytes(entry.size)} of {name} are here; "
                 f"fetch the rest with `soundlora base fetch`."
             )
-    folder = encoder.folder if encoder.files else Path(name).expanduser()
+    folder = encoder.folder if encoder.files else expanded(name)
     if (folder / "config.json").is_file():
         return _verify_text_encoder(folder, full)
     if not base.files and (is_url(name) or (is_hub_name(name) and not folder.exists())):

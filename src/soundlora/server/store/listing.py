@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from soundlora.server.store.files import FileRow
 from soundlora.server.store.finish import is_error
 from soundlora.server.store.requests import Point, Request, Requests
 from soundlora.server.store.tables import requests
+from soundlora.system.operating_system import replace
 
 _PREVIEW = re.compile(r"step_(\d+)_prompt_(\d+)\.wav")
 _CHECKPOINT = re.compile(r"step_(\d+)\.safetensors")
@@ -131,9 +131,9 @@ def passed_on(settings: Settings, old_id: str, new_id: str) -> Iterator[None]:
     the folder does not exist.
     """
     old, new = settings.runs / old_id, settings.runs / new_id
-    os.replace(old, new)
+    replace(old, new)
     try:
         yield
     except BaseException:
-        os.replace(new, old)
+        replace(new, old)
         raise
