@@ -379,10 +379,3 @@ def test_a_server_serves_whoever_reads_what_it_says_and_ends_with_its_terminal(r
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.returncode == 0
-
-
-def test_two_programs_that_write_one_file_leave_a_whole_one(runner: Runner) -> None:
-    command = runner.arguments([*CONVERT, "{here}/both.safetensors"])
-    pair = [subprocess.Popen(command, env=runner.environment({}), stdout=subprocess.DEVNULL) for _ in range(2)]
-    assert [process.wait(120) for process in pair] == [0, 0]
-    assert [path.name for path in runner.here.iterdir() if path.is_file()] == ["both.safetensors"]

@@ -74,10 +74,8 @@ def test_workers_leave_a_core_to_the_server(
     named: str | None,
     threads: str,
 ) -> None:
-    monkeypatch.setattr(
-        "soundlora.server.work.executor.os.sched_getaffinity", lambda _: set(range(cores)), raising=False
-    )
-    monkeypatch.setattr("soundlora.server.work.executor.glob.glob", lambda _: [])
+    monkeypatch.setattr("soundlora.server.work.executor.usable_cores", lambda: cores)
+    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 0)
     if named is None:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     else:
