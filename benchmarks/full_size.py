@@ -36,11 +36,12 @@ from soundlora.model.latents import training_latents
 from soundlora.model.tensor_file import TensorFile, TensorHeader, TensorInfo, pack_header
 from soundlora.sampling.generate import sample_latents
 from soundlora.sampling.guidance import Guidance
+from soundlora.system.devices import compute_dtype, pick_device
 from soundlora.training.memory_choice import choose
 from soundlora.training.memory_plan import Settings
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example, Trainer
-from soundlora.weights.base import NANO, Base, compute_dtype, pick_device
+from soundlora.weights.base import NANO, Base
 from soundlora.weights.checkpoint import Layout
 from soundlora.weights.full_size import GEMMA_3_12B_CONFIG, LTX_2_3
 

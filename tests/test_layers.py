@@ -15,7 +15,7 @@ ABOVE = {
     "wording": [],
     "version": [],
     "progress": [],
-    "system": ["errors"],
+    "system": ["errors", "wording"],
     "net": ["errors", "version"],
     "contract": ["errors"],
     "model": ["errors", "wording"],

@@ -56,7 +56,7 @@ def test_of_processes_that_share_a_run_only_the_first_speaks(
 
     listeners: list[object] = []
     monkeypatch.setattr(run, "run_training", lambda options: listeners.append(options.on_progress))
-    monkeypatch.setattr(Workers, "from_environment", lambda: Workers(1, 2))
+    monkeypatch.setattr(Workers, "from_environment", lambda _: Workers(1, 2))
     outcome = soundlora("train", clips_zip, "--out", tmp_path / "run")
     assert (outcome.code, outcome.out, listeners) == (0, "", [None])
 

@@ -91,6 +91,9 @@ BaseOption = Annotated[str, typer.Option(help=SETTINGS["base"].help)]
 EncoderOption = Annotated[
     Path | None, typer.Option(help=f"{SETTINGS['text_encoder'].help} [default: {SETTINGS['text_encoder'].unset}]")
 ]
+DeviceOption = Annotated[
+    str | None, typer.Option(help=f"{SETTINGS['device'].help} [default: {SETTINGS['device'].unset}]")
+]
 
 
 @app.command()
@@ -107,6 +110,7 @@ def generate(
     out: Annotated[Path, typer.Option(help="WAV file to write.")] = Path("sound.wav"),
     base: BaseOption = "nano",
     text_encoder: EncoderOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Generate sound from a prompt, with or without a LoRA."""
     if not out.parent.is_dir():
@@ -121,7 +125,7 @@ def generate(
     check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     with spinner("loading") as show:
         loras = [(lora, strength)] if lora else []
-        generator = Generator(base, loras, text_encoder=text_encoder, on_progress=show)
+        generator = Generator(base, loras, text_encoder=text_encoder, device=device, on_progress=show)
         for note in generator.warnings + generator.advice(prompt, duration):
             show.note(note)
         sound = generator(
@@ -186,6 +190,7 @@ def doctor(
     duration: Annotated[float, typer.Option(min=0.1, help="Of the plan: seconds of every clip.")] = 5.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Of the plan: clips that go through at once.")] = 1,
     optimizer: Annotated[str, typer.Option(help="Of the plan: adamw or adamw8bit.")] = "adamw",
+    device: DeviceOption = None,
 ) -> None:
     """Say what this machine has, and what would run on it and how fast."""
     if plan:
@@ -195,7 +200,7 @@ def doctor(
         return
     from soundlora.cli.doctor import examine, print_findings
 
-    findings = examine()
+    findings = examine(device)
     print_json(findings) if as_json else print_findings(findings)
 
 

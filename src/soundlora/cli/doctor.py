@@ -14,19 +14,29 @@ import torch
 
 from soundlora.errors import InputError, MachineError
 from soundlora.system.cache_root import default_root
-from soundlora.system.gpu_memory import GIB
+from soundlora.system.devices import TRIED, compute_dtype, computes_in, device_of, found, name_of
+from soundlora.system.gpu_memory import GIB, available, is_measured
 from soundlora.system.operating_system import cpu_flags, memory_bytes
 from soundlora.training.memory_plan import SHARE, Settings, fitting
 from soundlora.version import __version__
-from soundlora.weights.base import NANO, compute_dtype, open_base, pick_device
+from soundlora.weights.base import NANO, open_base
 from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
-def examine() -> dict[str, Any]:
-    """Return all findings of `soundlora doctor` as plain values. Memory and disk are in bytes."""
-    device = pick_device()
+def examine(asked: str | None = None) -> dict[str, Any]:
+    """Return all findings of `soundlora doctor` as plain values. Memory and disk are in bytes.
+
+    asked: the device whose speed is measured; None takes the best one that computes as it should. Raises as `device_of`
+    does.
+    """
+    try:
+        device = device_of(asked)
+    except MachineError:
+        if asked is not None:
+            raise
+        device = device_of("cpu")  # the line of the other one says what is wrong with it
     return {
         "soundlora": __version__,
         "python": platform.python_version(),
@@ -34,10 +44,7 @@ def examine() -> dict[str, Any]:
         "torch": torch.__version__,
         "cpu": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "features": _cpu_features()},
         "memory": memory_bytes(),
-        "gpus": [
-            {"name": p.name, "memory": p.total_memory}
-            for p in map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
-        ],
+        "gpus": [_gpu(one) for one in found() if one.type != "cpu"],
         "disk_free": shutil.disk_usage(Path.cwd()).free,
         "cache": _cache(),
         "device": str(device),
@@ -54,7 +61,8 @@ def print_findings(findings: dict[str, Any]) -> None:
     features = ", ".join(cpu["features"]) or "no AVX2"
     print(f"CPU   {cpu['cores']} cores, {cpu['threads']} threads used · {features}{memory}")
     for gpu in f["gpus"]:
-        print(f"GPU   {gpu['name']}, {gpu['memory'] / GIB:.0f} GiB")
+        size = f", {gpu['memory'] / GIB:.0f} GiB" if gpu["memory"] else ""
+        print(f"GPU   {gpu['name']}{size} · {gpu['device']}: {gpu['expect']}")
     if not f["gpus"]:
         print("GPU   none")
     print(f"disk  {f['disk_free'] / GIB:.0f} GiB free here · cache in {f['cache']}")
@@ -67,18 +75,40 @@ def print_findings(findings: dict[str, Any]) -> None:
                 f"about {base['milliseconds_per_step']:.0f} ms a training step, "
                 f"2,000 steps in {base['milliseconds_per_step'] * 2:.0f} s"
             )
-    print(f"full  LTX 2.3 would {_full_size(max((gpu['memory'] for gpu in f['gpus']), default=0))}")
+    print(f"full  LTX 2.3 would {_full_size(f['gpus'])}")
 
 
-def _full_size(memory: int) -> str:
-    """Return a clause that says whether a GPU with `memory` bytes can train at rank 32 with clips of 5 s."""
+def _gpu(device: torch.device) -> dict[str, Any]:
+    """Return what there is to know of a GPU, and in words what to expect of it."""
+    memory = available(device)[1] if is_measured(device) else None
+    return {"name": name_of(device), "memory": memory, "device": str(device), "expect": _expected(device)}
+
+
+def _expected(device: torch.device) -> str:
+    try:
+        words = computes_in(device_of(device))
+    except MachineError as error:
+        return str(error)
+    if device.type in TRIED and torch.version.hip is None:
+        return f"{words}; the step is recorded and replayed"
+    if device.type == "cuda":
+        return f"{words}; AMD's GPUs were not tried by this project"
+    return f"{words}; not tried by this project, and slower than it could be, as no step is recorded"
+
+
+def _full_size(gpus: list[dict[str, Any]]) -> str:
+    """Return a clause that says whether the largest of these GPUs can train at rank 32 with clips of 5 s."""
+    none: dict[str, Any] = {"memory": 0, "device": "cuda"}
+    largest = max(gpus, key=lambda gpu: gpu["memory"] or 0, default=none)
+    memory, cuda = largest["memory"] or 0, largest["device"].startswith("cuda")
     needed = []
     for quantization, flag in ((None, ""), ("int8", " with --quantize int8")):
-        found, fits = fitting(LTX_2_3, Settings(quantize=quantization), memory, GEMMA_3_12B)
+        settings = Settings(quantize=quantization, fused_attention=cuda)
+        plan, fits = fitting(LTX_2_3, settings, memory, GEMMA_3_12B, cuda=cuda)
         if fits:
-            kept = "computed again" if found.settings.checkpointing else "kept"
-            return f"run on this GPU{flag}: about {found.peak / GIB:.1f} GiB at the peak, activations {kept}."
-        needed.append(f"{math.ceil(found.peak / SHARE / GIB)} GiB{flag}")
+            kept = "computed again" if plan.settings.checkpointing else "kept"
+            return f"run on this GPU{flag}: about {plan.peak / GIB:.1f} GiB at the peak, activations {kept}."
+        needed.append(f"{math.ceil(plan.peak / SHARE / GIB)} GiB{flag}")
     return f"need a GPU with about {', or '.join(needed)}; none is here."
 
 

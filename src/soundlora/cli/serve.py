@@ -40,6 +40,7 @@ def serve(
     ] = None,
     base: Annotated[str | None, typer.Option(help="Of all runs, as for train. [default: nano]")] = None,
     text_encoder: Annotated[str | None, typer.Option(help="As for train.")] = None,
+    device: Annotated[str | None, typer.Option(help="Of all runs, as for train.")] = None,
     allow_anonymous: Annotated[
         bool, typer.Option("--allow-anonymous", help="Let everybody in as long as there is no key.")
     ] = False,
@@ -66,6 +67,7 @@ def serve(
         public_url=public_url,
         base=base,
         text_encoder=text_encoder,
+        device=device,
         allow_anonymous=allow_anonymous or None,
         slots=slots,
         price_per_step=price_per_step,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
@@ -25,13 +25,15 @@ _REQUEST_HELP = "The endpoint's JSON instead of flags."
 
 def train(**flags: Any) -> None:
     """Train a LoRA on clips; writes lora.safetensors, config.json and previews to the run folder."""
-    options = _options({name: value for name, value in flags.items() if value is not None})
+    given = {name: value for name, value in flags.items() if value is not None}
+    device = given.get("device")
+    options = _options(given)
     from soundlora.cli.console import TrainingConsole
     from soundlora.pipeline.train import run_training
     from soundlora.training.workers import Workers
 
     # torchrun starts several processes. Only the first one prints.
-    with TrainingConsole() if Workers.from_environment().first else nullcontext() as console:
+    with TrainingConsole() if Workers.from_environment(device).first else nullcontext() as console:
         result = run_training(options(console))
     if console is not None:
         console.summary(result)
@@ -104,8 +106,8 @@ def parameter(name: str) -> inspect.Parameter:
         return _parameter(name, list[str] | None, typer.Option(flag, help=help))
     if kind in (int, float):
         return _parameter(name, kind | None, typer.Option(flag, min=known.least, max=known.most, help=help))
-    text = kind is str or get_origin(kind) is Literal
-    return _parameter(name, (str if text else Path) | None, typer.Option(flag, help=help))
+    is_path = os.PathLike[str] in get_args(kind)
+    return _parameter(name, (Path if is_path else str) | None, typer.Option(flag, help=help))
 
 
 def _short(value: object) -> str:

@@ -128,7 +128,8 @@ class Gemma:
         row = {token: number for number, token in enumerate(vocabulary)}
         rows = self._files[self._prefix + _EMBEDDING].read_rows(self._prefix + _EMBEDDING, vocabulary)
         # Gemma was trained with the factor rounded to the weights' own type.
-        table = rows.to(self.device, self.dtype) * torch.tensor(c.width**0.5, dtype=self.dtype)  # (vocabulary, width)
+        factor = torch.tensor(c.width**0.5, dtype=self.dtype)
+        table = rows.to(self.dtype).to(self.device) * factor  # (vocabulary, width)
         states = [table[torch.tensor([row[token] for token in ids], device=self.device)] for ids in captions]
         yield states
         lengths = {len(ids) for ids in captions}
@@ -224,7 +225,7 @@ class Gemma:
         prefix = self._prefix + part
         names = [name for name in self._expected if name.startswith(prefix)]
         tensors = (next(self._files[name].read([name])) for name in names)
-        return {name.removeprefix(prefix): tensor.to(self.device, self.dtype) for name, tensor in tensors}
+        return {name.removeprefix(prefix): tensor.to(self.dtype).to(self.device) for name, tensor in tensors}
 
 
 _NORMS = ("input_", "post_attention_", "pre_feedforward_", "post_feedforward_")

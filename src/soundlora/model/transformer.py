@@ -105,14 +105,16 @@ class AudioTransformer(nn.Module):
     """Predicts the velocity (noise − clean) of noisy audio latents.
 
     With `checkpointing` a block's activations are computed again in the backward pass instead of being kept. Gradients
-    stay the same; memory is much less, work half as much again. The functions in `compiled` take the blocks' places
-    wherever gradients are recorded, see `training/gradient.py`.
+    stay the same; memory is much less, work half as much again. Of an `offloaded` model the weights of some blocks come
+    to the device and go, see `training/offload.py`. The functions in `compiled` take the blocks' places wherever
+    gradients are recorded, see `training/gradient.py`.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         c = self.config = config
         self.checkpointing = False
+        self.offloaded = False
         self.compiled: list[Callable[..., Tensor]] = []
         self.audio_patchify_proj = nn.Linear(c.in_channels, c.width)
         self.audio_adaln_single = AdaLayerNormSingle(c.width, rows=9)

@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from soundlora.errors import InputError
+from soundlora.system.devices import compute_dtype
 from soundlora.system.operating_system import replace
 from soundlora.system.whole_files import partial, writing
-from soundlora.weights.base import Base, compute_dtype
+from soundlora.weights.base import Base
 
 _VERSION = 1  # raised when the same key would give other values
 

@@ -11,6 +11,7 @@ import torch
 
 from soundlora.errors import DivergedError, Interrupted, Lack, MachineError
 from soundlora.lora.adapter import Adapter
+from soundlora.system.devices import empty_cache
 from soundlora.system.interrupts import held_back
 from soundlora.system.whole_files import machine_error
 from soundlora.training.optimizer import Optimizer
@@ -27,7 +28,12 @@ def diverged(error: DivergedError, folder: RunFolder) -> DivergedError:
 
 
 def stopped(
-    error: BaseException, recorder: RunRecorder, adapter: Adapter, optimizer: Optimizer, advice: Callable[[], str]
+    error: BaseException,
+    recorder: RunRecorder,
+    adapter: Adapter,
+    optimizer: Optimizer,
+    device: torch.device,
+    advice: Callable[[], str],
 ) -> Interrupted | MachineError:
     """Keep the state, and return the error that says where it is and how to go on.
 
@@ -39,7 +45,7 @@ def stopped(
         lack: Lack = "memory"
         if isinstance(error, torch.OutOfMemoryError):
             clear_frames(error.__traceback__)  # saving the state takes memory, which the failed step still holds
-            torch.cuda.empty_cache()
+            empty_cache(device)
             said = f"{advice()} "
         elif isinstance(error, OSError | MachineError):
             fault = machine_error(error) if isinstance(error, OSError) else error

@@ -20,8 +20,9 @@ from soundlora.pipeline.cache import Cache, cached_contexts
 from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
 from soundlora.system.cache_root import default_root, expanded
+from soundlora.system.devices import device_of
 from soundlora.system.gpu_memory import shortage_told
-from soundlora.weights.base import open_base, pick_device
+from soundlora.weights.base import open_base
 from soundlora.wording import setting
 
 MAX_SECONDS = 60.0
@@ -49,8 +50,10 @@ class Generator:
 
     loras: (file, strength) pairs; they stay unmerged and add up.
     warnings: sentences about LoRAs that may not fit, or of which something had to be left out.
+    device: "cuda", "cuda:1", "xpu", "mps" or "cpu"; None takes the first that is there.
     on_progress: called while a base is fetched.
-    Raises InputError when the base or a LoRA can't be used, MachineError or Interrupted when a fetch ended early.
+    Raises InputError when the base, a LoRA or the device can't be used, MachineError or Interrupted when a fetch ended
+    early.
     """
 
     @shortage_told("The base's weights alone need more.")
@@ -63,7 +66,7 @@ class Generator:
         device: torch.device | str | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
-        self.device = torch.device(device) if device is not None else pick_device()
+        self.device = device_of(device)
         # The small files first: what is wrong with them is found before a base is fetched or loaded.
         read = []
         for number, (path, strength) in enumerate(loras):
@@ -148,6 +151,7 @@ def generate(
     strength: float = 1.0,
     base: str = "nano",
     text_encoder: str | os.PathLike[str] | None = None,
+    device: torch.device | str | None = None,
     duration: float = 5.0,
     seed: int = 42,
     steps: int | None = None,
@@ -162,7 +166,7 @@ def generate(
     """
     check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     loras = [(lora, strength)] if lora is not None else []
-    generator = Generator(base, loras, text_encoder=text_encoder, on_progress=on_progress)
+    generator = Generator(base, loras, text_encoder=text_encoder, device=device, on_progress=on_progress)
     return generator(
         prompt,
         duration=duration,

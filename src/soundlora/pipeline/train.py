@@ -22,7 +22,6 @@ from soundlora.errors import DivergedError, InputError, Interrupted, MachineErro
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import Lora
 from soundlora.lora.rank import load_into_adapter
-from soundlora.model.quantize import check_quantization
 from soundlora.net.addresses import public_name
 from soundlora.pipeline.cache import Cache, cached_contexts
 from soundlora.pipeline.encode import EncodedClip, Fitting, encode_clips
@@ -30,22 +29,24 @@ from soundlora.pipeline.ending import diverged, keep_quietly, stopped
 from soundlora.pipeline.first_look import look_at_request, look_at_room
 from soundlora.pipeline.lora_config import lora_metadata, run_config
 from soundlora.pipeline.options import TrainingOptions, check_same, takes_options
+from soundlora.pipeline.placement import placed, planned
 from soundlora.progress import Pace, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings
 from soundlora.system.cache_root import default_root
-from soundlora.system.gpu_memory import shortage_told
+from soundlora.system.devices import described, device_of
+from soundlora.system.gpu_memory import one_shortage, shortage_told
 from soundlora.system.interrupts import termination_interrupts, unbroken
 from soundlora.training.evaluation import Fit, HeldOut, default_hold_out, fit_report, split
 from soundlora.training.logs import check_logs
-from soundlora.training.memory_choice import choose, out_of_memory
-from soundlora.training.memory_plan import Plan, Settings
+from soundlora.training.memory_choice import out_of_memory
+from soundlora.training.memory_plan import Plan
 from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.recorder import RunRecorder
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import Example, Trainer
 from soundlora.training.workers import Workers
-from soundlora.weights.base import Base, compute_dtype, open_base, pick_device
-from soundlora.wording import setting
+from soundlora.weights.base import Base, check_holds, open_base
+from soundlora.wording import setting, using
 
 _EVALUATIONS = 20  # times a run that the held-out loss is computed
 
@@ -126,15 +127,17 @@ class Run:
 
 def prepare(options: TrainingOptions) -> Run:
     """Open the base, encode the clips and every text. A wrong setting is found before anything costs time."""
-    workers = Workers.from_environment()
-    _check(options, workers)
+    workers = Workers.from_environment(options.device)
+    device = device_of(workers.device() or options.device)
+    _check(options, workers, device)
     recorder = RunRecorder(RunFolder(Path(options.out)), options.on_progress, awake=workers.first)
     if not workers.first:
         workers.wait()  # the first process fills the cache and makes the run folder
     recorder.check(options.resume)
     first_lora = look_at_request(options)
     tell = recorder.tell
-    device = torch.device(options.device) if options.device is not None else workers.device() or pick_device()
+    if device.type != "cpu":
+        recorder.note(f"device: {described(device)}")
 
     tell(Progress("base", message=f"opening {public_name(options.base)}"))
     with about("base"):
@@ -180,7 +183,7 @@ def prepare(options: TrainingOptions) -> Run:
     return Run(options, workers, device, recorder, base, first_lora, fitting, clips, report, request, contexts)
 
 
-def _check(options: TrainingOptions, workers: Workers) -> None:
+def _check(options: TrainingOptions, workers: Workers, device: torch.device) -> None:
     """Raise InputError for anything that can be known to be wrong before a file is opened."""
     check_logs(options.log)
     if options.batch_size % workers.count:
@@ -189,8 +192,14 @@ def _check(options: TrainingOptions, workers: Workers) -> None:
             "number.",
             field="batch_size",
         )
+    if options.offload and options.checkpoint_activations is False:
+        raise InputError(
+            f"{using('offload', options.offload)} and {using('checkpoint_activations', False)} contradict each other: "
+            "weights that were away come back for activations that are computed again.",
+            field="offload",
+        )
     if options.quantize is not None:
-        check_quantization(options.quantize)
+        check_holds(device, options.quantize)
 
 
 def _identity(lora: Lora) -> dict[str, str]:
@@ -220,25 +229,10 @@ class Training:
 def build(run: Run) -> Training:
     """Load the transformer, make the adapter and the run folder, and take up the last checkpoint of a resumed run."""
     options, recorder, workers = run.options, run.recorder, run.workers
-    share = options.batch_size // workers.count
-    settings = Settings(
-        options.rank,
-        options.targets,
-        options.duration,
-        share,
-        compute_dtype(run.device),
-        options.quantize,
-        options.optimizer,
-        options.average,
-    )
-    plan, why = choose(
-        run.base.config, settings, run.device, options.checkpoint_activations, run.base.encoder_config, workers.count
-    )
+    plan, why = planned(options, run.base, run.device, workers.count)
     recorder.note(f"memory: {why}")
     look_at_room(run.folder.path, plan)
-    with about("base"):
-        model = run.base.transformer(run.device, options.quantize)
-    model.checkpointing = plan.settings.checkpointing
+    model = placed(run.base, plan, run.device)
     adapter = Adapter.create(model, options.rank, targets=options.targets, seed=options.seed)
     warnings: list[str] = []
     if run.first_lora is not None:
@@ -314,35 +308,40 @@ def _previews(run: Run) -> PreviewSettings:
 
 def loop(run: Run, training: Training) -> None:
     """Train. Whatever ends the loop early, the state is kept, and the error says how to go on."""
-    options, recorder, trainer = run.options, run.recorder, training.trainer
-    assert options.preview_every is not None
-    assert options.checkpoint_every is not None
-    pace = Pace(options.steps, training.done)
-    evaluate_every = max(1, options.steps // _EVALUATIONS)
     try:
-        for step in range(training.done, options.steps):
-            if step % evaluate_every == 0 or step % options.checkpoint_every == 0:
-                _evaluate(run, training, step)
-            if recorder.awake and step % options.preview_every == 0:
-                _preview(run, training, step)
-                pace.resume()
-            with unbroken():
-                figures = trainer.step(step)
-                recorder.step(figures)
-            recorder.tell(pace.tick(figures.loss))
-            if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.steps:
-                recorder.checkpoint(step + 1, training.adapter, trainer.optimizer)
-        _evaluate(run, training, options.steps)
+        with one_shortage():
+            _steps(run, training)
     except DivergedError as error:
         raise diverged(error, run.folder) from None
     except (KeyboardInterrupt, MachineError, OSError, torch.OutOfMemoryError) as error:
         raise _stopped(error, run, training) from None
     except Exception:
-        keep_quietly(recorder, training.adapter, trainer.optimizer)
+        keep_quietly(run.recorder, training.adapter, training.trainer.optimizer)
         raise
     finally:
         with contextlib.suppress(OSError):  # other programs' logs on a full disk
-            recorder.close()
+            run.recorder.close()
+
+
+def _steps(run: Run, training: Training) -> None:
+    options, recorder, trainer = run.options, run.recorder, training.trainer
+    assert options.preview_every is not None
+    assert options.checkpoint_every is not None
+    pace = Pace(options.steps, training.done)
+    evaluate_every = max(1, options.steps // _EVALUATIONS)
+    for step in range(training.done, options.steps):
+        if step % evaluate_every == 0 or step % options.checkpoint_every == 0:
+            _evaluate(run, training, step)
+        if recorder.awake and step % options.preview_every == 0:
+            _preview(run, training, step)
+            pace.resume()
+        with unbroken():
+            figures = trainer.step(step)
+            recorder.step(figures)
+        recorder.tell(pace.tick(figures.loss))
+        if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.steps:
+            recorder.checkpoint(step + 1, training.adapter, trainer.optimizer)
+    _evaluate(run, training, options.steps)
 
 
 def _evaluate(run: Run, training: Training, step: int) -> None:
@@ -375,6 +374,7 @@ def _stopped(error: BaseException, run: Run, training: Training) -> Interrupted 
         run.recorder,
         training.adapter,
         training.trainer.optimizer,
+        run.device,
         lambda: out_of_memory(config, training.plan, encoder, run.device, run.workers.count),
     )
 

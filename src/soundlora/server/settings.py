@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from soundlora.errors import InputError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PREFIX = "SOUNDLORA_"
+# torch knows which of them are here, and the server never loads it.
+_DEVICE = re.compile(r"(cuda|xpu|mps|cpu)(:\d+)?")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Settings:
     public_url: the address at which clients reach the server, such as https://sound.example; "" takes it from each
         request.
     allow_anonymous: whether everybody may use the server while it has no keys, from other machines too.
+    device: the device of all runs, such as cuda, cuda:1, xpu, mps or cpu; "" is the first that is there.
     price_per_step: the price in US dollars; 0 is "free on this machine".
     slots: the number of runs at a time; 0 is one a GPU, or one on the CPU.
     max_run_seconds: the time after which a run is stopped with a checkpoint.
@@ -47,6 +51,7 @@ class Settings:
     allow_anonymous: bool = False
     base: str = "nano"
     text_encoder: str = ""
+    device: str = ""
     price_per_step: float = PRICE_PER_STEP
     slots: int = 0
     max_run_seconds: float = 24 * 3600
@@ -89,6 +94,12 @@ class Settings:
                 values[field.name] = given[field.name]
             elif text is not None:
                 values[field.name] = _parsed(field.name, text, field.default)
+        device = values.get("device", "")
+        if device and not _DEVICE.fullmatch(device):
+            raise InputError(
+                f"{_PREFIX}DEVICE is {device!r}, but it must be cuda, xpu, mps or cpu, with a number where there are "
+                "several, such as cuda:1."
+            )
         return cls(**values)
 
     def to_json(self) -> str:

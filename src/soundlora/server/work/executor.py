@@ -44,7 +44,8 @@ class LocalExecutor:
     def __init__(self, settings: Settings, requests: Requests, command: Sequence[str] = WORKER) -> None:
         """`command` is started for each request, with its id and the owner's token as arguments."""
         self.settings, self.requests, self.command = settings, requests, command
-        self._gpus = gpu_count()
+        # A run that is given one device by its number, or one of another maker, has the choice among none.
+        self._gpus = gpu_count() if settings.device in ("", "cuda") else 0
         self.slots = settings.slots or max(1, self._gpus)
         self._workers: list[_Worker] = []
         self._beats: dict[tuple[str, str], tuple[int, float]] = {}  # the last beat, and its age in seconds

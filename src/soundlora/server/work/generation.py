@@ -29,7 +29,10 @@ class GenerationJob:
         seed = request.seed if request.seed is not None else random.SystemRandom().randrange(2**31)
         from soundlora.pipeline.generate import Generator
 
-        generator = Generator(job.settings.base, loras, text_encoder=job.settings.text_encoder or None)
+        settings = job.settings
+        generator = Generator(
+            settings.base, loras, text_encoder=settings.text_encoder or None, device=settings.device or None
+        )
         seconds = request.num_frames / request.frames_per_second
         for note in generator.warnings + generator.advice(request.prompt, seconds):
             job.pulse.log(note, "WARN")

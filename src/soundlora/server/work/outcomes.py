@@ -49,6 +49,7 @@ _MACHINE: dict[Lack, tuple[int, str]] = {
     "network": (503, "runner_connection_error"),
     "files": (500, "runner_server_error"),
     "processes": (503, "runner_disconnected"),
+    "device": (500, "runner_server_error"),
 }
 """Each lack of the machine has a status code and the hosted service's word for it. Clients may try again after all."""
 
@@ -84,7 +85,7 @@ def machine_fault(error: Exception) -> MachineError | None:
     if isinstance(error, MachineError):
         return error
     if isinstance(error, InputError) and _is_owners(error.field):
-        return MachineError(str(error), "files")
+        return MachineError(str(error), "device" if error.field == "device" else "files")
     if isinstance(error, OSError) and (fault := machine_error(error)).lack == "disk":
         return fault
     return None

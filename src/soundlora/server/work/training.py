@@ -53,6 +53,7 @@ class TrainingJob:
                 self.folder,
                 base=job.settings.base,
                 text_encoder=job.settings.text_encoder or None,
+                device=job.settings.device or None,
                 resume=resume,
                 on_progress=self._show,
             )
