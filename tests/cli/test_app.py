@@ -427,10 +427,28 @@ def test_inspect_refuses_what_train_would_refuse_after_the_report(soundlora: Cli
 
 def test_doctor_says_what_it_found(soundlora: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"soundlora": "1", "bases": []}
-    monkeypatch.setattr("soundlora.cli.doctor.examine", lambda: found)
+    asked: list[str | None] = []
+    monkeypatch.setattr("soundlora.cli.doctor.examine", lambda device: asked.append(device) or found)
     outcome = soundlora("doctor", "--json")
     assert outcome.code == 0
     assert json.loads(outcome.out) == found
+    assert soundlora("doctor", "--device", "cpu", "--json").code == 0
+    assert asked == [None, "cpu"]
+
+
+def test_a_device_that_is_not_here_is_refused_by_every_command(soundlora: Cli, clips_zip: Path, tmp_path: Path) -> None:
+    calls = (
+        ("generate", "--prompt", "rain", "--out", tmp_path / "rain.wav"),
+        ("train", clips_zip, "--out", tmp_path / "run"),
+        ("doctor",),
+    )
+    for call in calls:
+        outcome = soundlora(*call, "--device", "mps")
+        assert outcome.code == 2
+        assert outcome.err.startswith("soundlora: --device is 'mps', but this machine has cpu only")
+    outcome = soundlora("serve", "--data-dir", tmp_path / "data", "--device", "gpu")
+    assert outcome.code == 2
+    assert outcome.err.startswith("soundlora: SOUNDLORA_DEVICE is 'gpu', but it must be cuda, xpu, mps or cpu")
 
 
 @pytest.mark.parametrize("command", ["train", "generate", "inspect", "doctor"])
