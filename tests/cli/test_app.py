@@ -426,9 +426,14 @@ def test_inspect_refuses_what_train_would_refuse_after_the_report(soundlora: Cli
 
 
 def test_doctor_says_what_it_found(soundlora: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {"soundlora": "1", "bases": []}
+    found: dict[str, object] = {"soundlora": "1", "bases": []}
     asked: list[str | None] = []
-    monkeypatch.setattr("soundlora.cli.doctor.examine", lambda device: asked.append(device) or found)
+
+    def examine(device: str | None) -> dict[str, object]:
+        asked.append(device)
+        return found
+
+    monkeypatch.setattr("soundlora.cli.doctor.examine", examine)
     outcome = soundlora("doctor", "--json")
     assert outcome.code == 0
     assert json.loads(outcome.out) == found
