@@ -20,6 +20,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _PRIVATE_HOSTS = "SOUNDLORA_PRIVATE_HOSTS"
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Everything outside is reserved, local, or an old way to write an IPv4 address, such as ::127.0.0.1.
+_PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")
+_NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20")))
+"""These belong to protocols and to documentation. Not every Python knows all of them, and clouds use some inside."""
 
 
 class PrivateAddressError(FileDownloadError):
@@ -49,6 +53,7 @@ class _GuardedTransport(httpx2.BaseTransport):
         self._transport = httpx2.HTTPTransport(limits=httpx2.Limits(max_keepalive_connections=0))
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        _check(request.url)
         host = request.url.raw_host.decode("ascii")
         addresses = [address for address in _look_up(host) if self._allowed(host, address)]
         if not addresses:
@@ -74,6 +79,14 @@ class _GuardedTransport(httpx2.BaseTransport):
 
     def close(self) -> None:
         self._transport.close()
+
+
+def _check(url: httpx2.URL) -> None:
+    """Raise UnsupportedProtocol or InvalidURL for what the library would open although it is no address of a file."""
+    if url.scheme not in ("http", "https"):
+        raise httpx2.UnsupportedProtocol(f"{url.scheme}: is another kind of address than http: and https:")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise httpx2.InvalidURL(f"there is no port {url.port}")
 
 
 class Networks:
@@ -113,8 +126,15 @@ class _Allowed:
     def __call__(self, host: str, address: Address) -> bool:
         if self._everything or host.lower().rstrip(".") in self._names or str(address) in self._networks:
             return True
-        real = _innermost(address)
-        return real.is_global and not real.is_multicast
+        return is_public(address)
+
+
+def is_public(address: Address) -> bool:
+    """Return whether an address is one of the Internet's, also when it is wrapped into one of IPv6."""
+    real = _innermost(address)
+    if isinstance(real, ipaddress.IPv6Address) and real not in _PUBLIC_IPV6:
+        return False
+    return real.is_global and not real.is_multicast and not any(real in network for network in _NOT_PUBLIC)
 
 
 def _is_network(entry: str) -> bool:
