@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from soundlora.net.guard import Networks
 from soundlora.server.endpoints import endpoints, unit_prices
 from soundlora.server.http import (
+    answers,
     billing,
     downloads,
     errors,
@@ -90,7 +91,14 @@ def create_app(settings: Settings, *, database: Database | None = None, executor
             service.database.close()
 
     # Its own pages of the API would load scripts from elsewhere; /openapi.json and llms.txt stay.
-    app = FastAPI(title="soundlora", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="soundlora",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        default_response_class=answers.JSONResponse,
+    )
     app.state.service = service
     app.state.totals = Totals(service.database)
     errors.install(app)

@@ -7,11 +7,12 @@ import json
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from soundlora.server.endpoints import Endpoint
 from soundlora.server.http.address import absolute, base_url
+from soundlora.server.http.answers import JSONResponse
 from soundlora.server.http.depends import caller, service_of
 from soundlora.server.http.enqueue import enqueue
 from soundlora.server.http.errors import Refusal
@@ -104,7 +105,7 @@ async def state_of(request: Request) -> State:
     service = service_of(request)
     asker = await caller(request)
     id, path = request.path_params["id"], f"{PREFIX[1:]}/{request.path_params['path']}"
-    state = await service.status_cache.state(id) if len(id) == 36 else None
+    state = await service.status_cache.state(id)
     if state is not None and state.key_id == asker.key_id:
         endpoint = service.endpoints.get(state.endpoint)
         if endpoint is not None and path in (endpoint.id, endpoint.app):

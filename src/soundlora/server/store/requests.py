@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection, Row
 
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome, cancelled, infrastructure_error, write_end
-from soundlora.server.store.states import count_ahead
+from soundlora.server.store.states import count_ahead, is_id
 from soundlora.server.store.tables import files, logs, points, requests
 
 PRIORITIES = {"normal": 0, "low": 1}
@@ -140,6 +140,8 @@ class Requests:
         return found
 
     def find(self, request_id: str) -> Request | None:
+        if not is_id(request_id):
+            return None
         with self.database.read() as connection:
             row = connection.execute(_SELECT.where(requests.c.id == request_id)).one_or_none()
         return None if row is None else _request(row)
