@@ -38,7 +38,7 @@ def all_runs(
     kind: Literal["", "training", "sound"] = "",
     state: Literal["", "active", "succeeded", "failed", "cancelled"] = "",
     search: Annotated[str, Query(max_length=500)] = "",
-    before: int | None = None,
+    before: Annotated[int | None, Query(le=2**63 - 1, ge=-(2**63))] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 30,
 ) -> dict[str, Any]:
     """Return requests and how they stand, the latest first. `before` takes the `next` of the page before."""

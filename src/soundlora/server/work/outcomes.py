@@ -17,6 +17,8 @@ from soundlora.server.store.finish import Outcome, infrastructure_error
 from soundlora.system.whole_files import machine_error
 
 _ERRORS_PAGE = "https://docs.fal.ai/errors/#"
+_MOST_ERRORS = 100
+"""A client is told of so many errors at once."""
 _INPUT_CHARACTERS = 10_000
 """Longer input is not sent back with its error, because it may be a whole data set in a data: URI."""
 
@@ -34,8 +36,8 @@ def detail(
 
 
 def details(errors: Sequence[ErrorDetails], *, where: Sequence[str | int] = ("body",)) -> list[dict[str, Any]]:
-    """Return pydantic's errors in the endpoint's words."""
-    return [_detail(error, where) for error in errors]
+    """Return the first of pydantic's errors in the endpoint's words."""
+    return [_detail(error, where) for error in errors[:_MOST_ERRORS]]
 
 
 def rejected(error: ValidationError) -> Outcome:
