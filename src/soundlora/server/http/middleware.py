@@ -34,6 +34,7 @@ class EdgeMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        send = _as_typed(send)
         peer = scope["client"][0] if scope.get("client") else ""
         scope = dict(scope) if peer in self._proxies else dict(without_forwarding(scope))
         try:
@@ -73,6 +74,18 @@ class EdgeMiddleware:
             await send(message)
 
         return answer
+
+
+def _as_typed(send: Send) -> Send:
+    """No browser takes an answer for something else than it says to be, such as a text for a page."""
+
+    async def answer(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            kept = [pair for pair in message["headers"] if pair[0].lower() != b"x-content-type-options"]
+            message["headers"] = [*kept, (b"x-content-type-options", b"nosniff")]
+        await send(message)
+
+    return answer
 
 
 def _turn_away(scope: Scope) -> JSONResponse:
