@@ -36,6 +36,10 @@ def _same_random_numbers_every_time() -> None:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOUNDLORA_CACHE", str(tmp_path / "cache"))
+    # Neither is anything found that the user's other programs keep: tokens, and weights of the hub.
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -77,7 +81,6 @@ def file_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     with serving() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url + "/")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.delenv("HF_TOKEN", raising=False)
         monkeypatch.setattr(patience, "time", SimpleNamespace(sleep=server.waits.append))
         yield server
 

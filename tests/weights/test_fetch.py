@@ -379,3 +379,36 @@ def test_of_the_full_size_file_8_5_gb_are_fetched_in_few_requests(tmp_path: Path
     assert sum(end - start for group in groups for start, end in group) == audio == 8_515_431_156
     assert sum(group[-1][1] - group[0][0] for group in groups) < 1.001 * audio
     assert len(groups) < 100
+
+
+def test_offline_the_hub_is_not_asked_and_the_sentence_says_what_is_missing(
+    file_server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(
+        MachineError, match=r"The files of Lightricks/LTX-2\.3, a base, are not .* HF_HUB_OFFLINE is set"
+    ):
+        fetch_base("Lightricks/LTX-2.3")
+    assert file_server.asked == []
+    assert not fetched("Lightricks/LTX-2.3", "base").folder.exists()
+
+
+def test_offline_says_how_much_of_a_begun_fetch_is_missing(
+    file_server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_server.files[HUB_PATH.format("main")] = TINY_CHECKPOINT.read_bytes()
+    with pytest.raises(Interrupted):
+        fetch_base("Lightricks/LTX-2.3", stop_at(0.5))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(MachineError, match=r"[\d.]+ MB of the 2\.\d MB of Lightricks/LTX-2\.3 are not on this machine"):
+        fetch_base("Lightricks/LTX-2.3")
+
+
+def test_offline_forbids_the_hub_and_not_other_servers(
+    file_server: FileServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fetch_base(url)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert fetch_base(url) == path
+    path.unlink()
+    assert_is_the_audio_half(fetch_base(url))

@@ -22,7 +22,8 @@ from soundlora.model.gemma import INDEX, weight_files
 from soundlora.model.tensor_file import TensorHeader, header_length, pack_header
 from soundlora.model.text_encoder import GEMMA, SMALL_FILES, check_directory
 from soundlora.net.addresses import is_url
-from soundlora.net.remote_file import ChangedError, DroppedError, RemoteFile, hub, open_client, read_small
+from soundlora.net.hub import check_online, hub
+from soundlora.net.remote_file import ChangedError, DroppedError, RemoteFile, open_client, read_small
 from soundlora.system.whole_files import machine_error, partial, write_whole
 from soundlora.weights.checkpoint import CHECKPOINT_ADVICE, Layout
 from soundlora.weights.fetched import (
@@ -258,6 +259,8 @@ def _turn(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[Fetched]:
 @contextlib.contextmanager
 def _session(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[tuple[httpx2.Client, Fetched]]:
     """Yield a client, and the entry as it is at this process's turn. Failures become errors with sentences."""
+    if is_hub_name(entry.name):
+        check_online(_missing(entry))
     try:
         entry.folder.mkdir(parents=True, exist_ok=True)
         with _turn(entry, on_bytes) as entry, open_client() as client:
@@ -278,6 +281,13 @@ def _session(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[tuple[httpx2.
             "SOUNDLORA_CACHE.",
             machine_error(error).lack,
         ) from None
+
+
+def _missing(entry: Fetched) -> str:
+    """Return what is not here of an entry, as the subject of a sentence."""
+    if not entry.size:
+        return f"The files of {entry.name}, a {entry.kind},"
+    return f"{gigabytes(entry.size - entry.on_disk)} of the {gigabytes(entry.size)} of {entry.name}"
 
 
 def _how_far(why: str, entry: Fetched) -> str:
