@@ -7,7 +7,7 @@ import json
 import torch
 
 from soundlora.model.config import ModelConfig
-from soundlora.model.gemma import GemmaConfig
+from soundlora.model.gemma_config import GemmaConfig
 from soundlora.system.gpu_memory import GIB
 from soundlora.training.memory_plan import Plan, Settings, plan
 from soundlora.training.optimizer import check_optimizer
