@@ -32,7 +32,7 @@ def relative_norm(checkpoint: Checkpoint, lora: Lora) -> float:
     Raises InputError when the base has other modules or shapes than the LoRA.
     """
     pairs = _pairs_by_tensor(checkpoint, lora)
-    weights = sum(float(weight.double().square().sum()) for _, weight in checkpoint.file.read(pairs))
+    weights = sum(float(weight.double().square().sum()) for _, weight in checkpoint.read(pairs))
     return math.sqrt(sum(map(energy, pairs.values())) / weights)
 
 
@@ -56,7 +56,7 @@ def merge(checkpoint: Checkpoint, lora: Lora, strength: float, path: Path) -> Me
     error = total = 0.0
     with whole(path) as unfinished, unfinished.open("wb") as file:
         file.write(pack_header(tensors, checkpoint.metadata))
-        for name, weight in checkpoint.file.read(tensors):
+        for name, weight in checkpoint.read(tensors):
             if name in pairs:
                 a, b = pairs[name]
                 update = strength * (b.float() @ a.float())  # (outputs, inputs)
