@@ -112,13 +112,12 @@ def merge(
     from soundlora.lora.file import read_lora
     from soundlora.lora.merge import merge as merge_into
     from soundlora.lora.rank import percent
-    from soundlora.weights.base import checkpoint_path
-    from soundlora.weights.checkpoint import Checkpoint
+    from soundlora.weights.base import open_checkpoint
 
     if not math.isfinite(strength):
         raise InputError(f"--strength is {strength}, but it must be a number.")
     lora = read_lora(file)
-    checkpoint = Checkpoint(checkpoint_path(base))
+    checkpoint = open_checkpoint(base)
     with _writing(out, file, checkpoint.path):
         merged = merge_into(checkpoint, lora, strength, out)
     print(
@@ -131,8 +130,7 @@ def merge(
 def _facts(lora: Lora, base: str | None) -> dict[str, Any]:
     from soundlora.lora.file import energy
     from soundlora.lora.merge import relative_norm
-    from soundlora.weights.base import checkpoint_path
-    from soundlora.weights.checkpoint import Checkpoint
+    from soundlora.weights.base import open_checkpoint
 
     return {
         "file": str(lora.path),
@@ -144,7 +142,7 @@ def _facts(lora: Lora, base: str | None) -> dict[str, Any]:
         "blocks": len({name.split(".")[1] for name in lora.pairs if name.startswith("transformer_blocks.")}),
         "modules": sorted(lora.pairs),
         "update_norm": math.sqrt(sum(map(energy, lora.pairs.values()))),
-        "relative_norm": None if base is None else relative_norm(Checkpoint(checkpoint_path(base)), lora),
+        "relative_norm": None if base is None else relative_norm(open_checkpoint(base), lora),
         "metadata": lora.metadata,
         "warnings": lora.warnings,
     }

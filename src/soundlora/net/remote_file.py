@@ -21,6 +21,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SMALL = 64 * 1024 * 1024  # bytes; the most that a file read in one piece may have
 
 
+class AbsentError(InputError):
+    """There is no such file on the server."""
+
+
 class DroppedError(Exception):
     """The server could not be reached, or hung up too often in a row. The message names the server and the failure."""
 
@@ -175,7 +179,7 @@ def _check_status(shown: str, response: httpx2.Response) -> None:
     if code in (401, 403):
         raise InputError(f"The server refuses {shown} ({code}); give an address that may be read without logging in.")
     if code in (404, 410):
-        raise InputError(f"There is no {shown} ({code}); mend the address.")
+        raise AbsentError(f"There is no {shown} ({code}); mend the address.")
     raise InputError(f"The server answers {code} for {shown}, which is no file; mend the address.")
 
 
