@@ -57,7 +57,9 @@ def generate(
     prompt: Annotated[str, typer.Option(help="The sound in words.")],
     lora: Annotated[Path | None, typer.Option(help="A LoRA file.")] = None,
     strength: Annotated[float, typer.Option(help="Of the LoRA.")] = 1.0,
-    duration: Annotated[float, typer.Option(help="Seconds.")] = 5.0,
+    duration: Annotated[
+        float | None, typer.Option(help="Seconds. [default: what the base predicts from the prompt, or 5]")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same sound.")] = 42,
     steps: Annotated[int | None, typer.Option(help="Sampling steps. [default: the base's]")] = None,
     cfg: Annotated[float | None, typer.Option(help="Classifier-free guidance. [default: the base's]")] = None,
@@ -92,7 +94,10 @@ def generate(
             on_progress=show,
         )
     sound.save(out)
-    print(f"{out}: {sound.waveform.shape[1] / sound.sample_rate:.2f} s, {sound.sample_rate} Hz stereo, seed {seed}")
+    length = f"{sound.waveform.shape[1] / sound.sample_rate:.2f} s"
+    if sound.predicted:
+        length += " (predicted by the base's duration head)"
+    print(f"{out}: {length}, {sound.sample_rate} Hz stereo, seed {seed}")
 
 
 @app.command()
