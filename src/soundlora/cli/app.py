@@ -43,7 +43,7 @@ def _print_version(asked: bool) -> None:
 def soundlora(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
 ) -> None:
-    """Train text-to-audio LoRAs for LTX 2.3, and generate with them."""
+    """Train text-to-audio LoRAs for LTX 2.3 and 2.5, and generate with them."""
 
 
 BaseOption = Annotated[str, typer.Option(help=SETTINGS["base"].help)]
@@ -143,7 +143,9 @@ def inspect(
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Only say how much GPU memory a training would take.")] = False,
-    base: Annotated[str, typer.Option(help="Of the plan: full, for LTX 2.3, or a base as for train.")] = "full",
+    base: Annotated[
+        str, typer.Option(help="Of the plan: full or full-2.3, full-2.5, or a base as for train.")
+    ] = "full",
     rank: Annotated[int, typer.Option(min=1, help="Of the plan.")] = 32,
     duration: Annotated[float, typer.Option(min=0.1, help="Of the plan: seconds of every clip.")] = 5.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Of the plan: clips that go through at once.")] = 1,

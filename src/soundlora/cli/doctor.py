@@ -19,7 +19,8 @@ from soundlora.system.gpu_memory import GIB
 from soundlora.training.memory_plan import SHARE, Settings, fitting
 from soundlora.version import __version__
 from soundlora.weights.base import NANO, compute_dtype, open_base, pick_device
-from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
+from soundlora.weights.components import located
+from soundlora.weights.generations import SUPPORTED, Generation
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
@@ -43,6 +44,7 @@ def examine() -> dict[str, Any]:
         "device": str(device),
         "dtype": str(compute_dtype(device)).removeprefix("torch."),
         "bases": [_nano(device)],
+        "generations": [_generation(generation) for generation in SUPPORTED],
     }
 
 
@@ -67,14 +69,25 @@ def print_findings(findings: dict[str, Any]) -> None:
                 f"about {base['milliseconds_per_step']:.0f} ms a training step, "
                 f"2,000 steps in {base['milliseconds_per_step'] * 2:.0f} s"
             )
-    print(f"full  LTX 2.3 would {_full_size(max((gpu['memory'] for gpu in f['gpus']), default=0))}")
+    memory = max((gpu["memory"] for gpu in f["gpus"]), default=0)
+    for found in f["generations"]:
+        here = sum(path is not None for path in found["files"].values())
+        print(f"base  {found['repository']}: {here} of {len(found['files'])} files on this machine")
+    for generation in reversed(SUPPORTED):
+        print(f"full  {generation.title} would {_full_size(generation, memory)}")
 
 
-def _full_size(memory: int) -> str:
+def _generation(generation: Generation) -> dict[str, Any]:
+    """Return where the published files of a base lie on this machine; None for one that does not."""
+    files = {file.path: None if path is None else str(path) for file, path in located(generation).items()}
+    return {"name": generation.name, "repository": generation.repository, "files": files}
+
+
+def _full_size(generation: Generation, memory: int) -> str:
     """Return a clause that says whether a GPU with `memory` bytes can train at rank 32 with clips of 5 s."""
     needed = []
     for quantization, flag in ((None, ""), ("int8", " with --quantize int8")):
-        found, fits = fitting(LTX_2_3, Settings(quantize=quantization), memory, GEMMA_3_12B)
+        found, fits = fitting(generation.config, Settings(quantize=quantization), memory, generation.encoder_config)
         if fits:
             kept = "computed again" if found.settings.checkpointing else "kept"
             return f"run on this GPU{flag}: about {found.peak / GIB:.1f} GiB at the peak, activations {kept}."

@@ -26,7 +26,7 @@ from soundlora.system.whole_files import write_whole
 
 Pair = tuple[Tensor, Tensor]  # A (rank, inputs) and B (outputs, rank)
 
-_ADVICE = "give a LoRA .safetensors file that was trained for LTX 2.3 audio, or for nano"
+_ADVICE = "give a LoRA .safetensors file that was trained for LTX audio, or for nano"
 _PEFT_METADATA = "lora_adapter_metadata"
 _PEFT_FILE = "adapter_model.safetensors"
 # These metadata say how to scale. The scale has been folded in, so a reader that heeds them would scale twice.

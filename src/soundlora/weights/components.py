@@ -127,6 +127,12 @@ def located(generation: Generation) -> dict[HubFile, Path | None]:
     return {file: find_file(file, folders) for file in generation.files}
 
 
+def elsewhere(generation: Generation) -> list[Path]:
+    """Return the published files of a generation that other programs keep on this machine."""
+    own = fetched(generation.repository, "base").folder
+    return [path for path in located(generation).values() if path is not None and not path.is_relative_to(own)]
+
+
 def find_file(file: HubFile, folders: Iterable[Path]) -> Path | None:
     """Return where a published file lies, or None."""
     places = (place for folder in folders for place in (folder / file.path, folder / file.name))
