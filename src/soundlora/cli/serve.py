@@ -134,12 +134,13 @@ def _door(settings: Settings, keys: Keys) -> str:
 def _missing(base: str) -> str:
     """Return a note when the first run has to fetch the base, else "". Raises InputError when there is no such base."""
     from soundlora.net.addresses import is_url
-    from soundlora.weights.fetched import fetched, is_hub_name
+    from soundlora.weights.components import is_here
+    from soundlora.weights.fetched import is_hub_name
 
     if base == "nano" or Path(base).expanduser().exists():
         return ""
     if is_url(base) or is_hub_name(base):
-        return "" if fetched(base, "base").complete else " (not fetched yet: the first run will do it)"
+        return "" if is_here(base) else " (not fetched yet: the first run will do it)"
     raise InputError(f"There is no base {base}; give nano, the path of a checkpoint, owner/name on the hub, or a URL.")
 
 

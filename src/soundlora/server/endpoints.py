@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
@@ -58,6 +59,25 @@ class Endpoint:
         return "/".join(self.id.split("/")[:2])
 
 
+def base_of(settings: Settings, payload: Any) -> tuple[str, str | None]:
+    """Return the base that a request is done on, and its text encoder; None lets the base find its own."""
+    named = payload.get("base") if isinstance(payload, dict) else None
+    if named in settings.allowed_bases and named != settings.base:
+        return str(named), None
+    return settings.base, settings.text_encoder or None
+
+
+def _with_base(input_: type[BaseModel], settings: Settings) -> type[BaseModel]:
+    """Return the input with a field of our own for the base, where the operator allows more than one."""
+    if not settings.allowed_bases:
+        return input_
+    # The server's own folders are not for clients, unless the operator names them.
+    own = () if Path(settings.base).expanduser().is_absolute() else (settings.base,)
+    named = tuple(dict.fromkeys((*own, *settings.allowed_bases)))
+    field = Field(None, description="The base model; null is the server's own.")
+    return create_model(input_.__name__, __base__=input_, __doc__=input_.__doc__, base=(Literal[*named] | None, field))
+
+
 def endpoints(settings: Settings) -> dict[str, Endpoint]:
     """Return all endpoints by id."""
 
@@ -67,7 +87,7 @@ def endpoints(settings: Settings) -> dict[str, Endpoint]:
             title=title,
             category="text-to-audio",
             work="generation",
-            input=GenerationRequest,
+            input=_with_base(GenerationRequest, settings),
             output=GenerationResult,
             unit="sound",
             unit_price=0.0,
@@ -81,7 +101,7 @@ def endpoints(settings: Settings) -> dict[str, Endpoint]:
             title="LTX 2.3 text-to-audio LoRA trainer",
             category="training",
             work="training",
-            input=TrainingInput,
+            input=_with_base(TrainingInput, settings),
             output=TrainingResult,
             unit="step",
             unit_price=settings.price_per_step,

@@ -27,6 +27,8 @@ class Settings:
     public_url: the address at which clients reach the server, such as https://sound.example; "" takes it from each
         request.
     allow_anonymous: whether everybody may use the server while it has no keys, from other machines too.
+    allowed_bases: other bases than `base` that a request may name, as for `soundlora train`; each finds its own text
+        encoder.
     price_per_step: the price in US dollars; 0 is "free on this machine".
     slots: the number of runs at a time; 0 is one a GPU, or one on the CPU.
     max_run_seconds: the time after which a run is stopped with a checkpoint.
@@ -47,6 +49,7 @@ class Settings:
     allow_anonymous: bool = False
     base: str = "nano"
     text_encoder: str = ""
+    allowed_bases: tuple[str, ...] = ()
     price_per_step: float = PRICE_PER_STEP
     slots: int = 0
     max_run_seconds: float = 24 * 3600

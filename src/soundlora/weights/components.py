@@ -26,9 +26,10 @@ from soundlora.model.gemma import tensor_shapes
 from soundlora.model.gemma_config import parse_gemma_config
 from soundlora.model.tensor_file import TensorFile, TensorHeader
 from soundlora.model.text_encoder import SMALL_FILES
+from soundlora.net.addresses import is_url
 from soundlora.net.hub import hub_cache
 from soundlora.weights.checkpoint import CHECKPOINT_ADVICE, DURATION, PROJECTION_WEIGHT
-from soundlora.weights.fetched import fetched
+from soundlora.weights.fetched import fetched, is_hub_name
 from soundlora.weights.generations import (
     MODEL_FOLDERS,
     SUPPORTED,
@@ -36,6 +37,7 @@ from soundlora.weights.generations import (
     HubFile,
     Part,
     generation_of,
+    of_repository,
     parse_version,
 )
 from soundlora.wording import using
@@ -125,6 +127,16 @@ def located(generation: Generation) -> dict[HubFile, Path | None]:
     """Return where each published file of a generation lies on this machine, in any folder that is searched."""
     folders = search_folders(generation)
     return {file: find_file(file, folders) for file in generation.files}
+
+
+def is_here(name: str) -> bool:
+    """Say whether the base that a user names can be opened without asking a server."""
+    if Path(name).expanduser().exists() or not (is_url(name) or is_hub_name(name)):
+        return True
+    generation = of_repository(name)
+    if generation is None:
+        return fetched(name, "base").complete
+    return all(path is not None for file, path in located(generation).items() if not file.optional)
 
 
 def elsewhere(generation: Generation) -> list[Path]:

@@ -13,12 +13,10 @@ from soundlora.errors import InputError
 from soundlora.model import text_encoder
 from soundlora.model.gemma import Gemma
 from soundlora.model.tensor_file import READABLE, TensorFile
-from soundlora.net.addresses import is_url
 from soundlora.weights.base import open_checkpoint
 from soundlora.weights.checkpoint import CHECKPOINT_ADVICE, SAMPLE
-from soundlora.weights.components import located, parts_in
-from soundlora.weights.fetched import fetched, gigabytes, is_hub_name
-from soundlora.weights.generations import of_repository
+from soundlora.weights.components import is_here, parts_in
+from soundlora.weights.fetched import fetched, gigabytes
 
 _PIECE = 64 * 1024 * 1024  # bytes in memory at a time
 
@@ -51,7 +49,7 @@ def verify(name: str, full: bool = False) -> Verified:
         return _verify_text_encoder(path, full)
     if path.is_file() and parts_in(TensorFile(path, CHECKPOINT_ADVICE).header) <= {"text encoder", "text projection"}:
         return _verify_text_encoder(path, full)
-    if not _is_here(name):
+    if not is_here(name):
         raise InputError(f"{name} is not on this machine; fetch it with `soundlora base fetch {name}`.")
     checkpoint = open_checkpoint(name)
     names = [*checkpoint.layout.audio]
@@ -60,15 +58,6 @@ def verify(name: str, full: bool = False) -> Verified:
     for file in packed:
         names += _text_model(file.path, full)
     return Verified(checkpoint.path, len(names), checkpoint.fingerprint)
-
-
-def _is_here(name: str) -> bool:
-    """Say whether opening the base asks no server."""
-    generation = of_repository(name)
-    if generation is not None and not Path(name).expanduser().exists():
-        return all(path is not None for file, path in located(generation).items() if not file.optional)
-    named = is_url(name) or (is_hub_name(name) and not Path(name).expanduser().exists())
-    return bool(fetched(name, "base").files) or not named
 
 
 def _verify_text_encoder(path: Path, full: bool) -> Verified:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from soundlora.contract.generation import GenerationRequest
 from soundlora.errors import InputError, about
 from soundlora.progress import Progress
+from soundlora.server.endpoints import base_of
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.job import Job
 
@@ -29,7 +30,8 @@ class GenerationJob:
         seed = request.seed if request.seed is not None else random.SystemRandom().randrange(2**31)
         from soundlora.pipeline.generate import Generator
 
-        generator = Generator(job.settings.base, loras, text_encoder=job.settings.text_encoder or None)
+        base, text_encoder = base_of(job.settings, job.input)
+        generator = Generator(base, loras, text_encoder=text_encoder)
         seconds = request.num_frames / request.frames_per_second
         for note in generator.warnings + generator.advice(request.prompt, seconds):
             job.pulse.log(note, "WARN")
