@@ -132,6 +132,18 @@ def test_a_lora_of_another_base_is_used_with_a_warning(quick_base: BaseNames, tm
     assert "trained on another base (mega)" in warning
 
 
+def test_a_lora_of_another_generation_is_refused_unless_it_is_forced(quick_base: BaseNames, tmp_path: Path) -> None:
+    path = lora(tmp_path / "lora.safetensors", {"generation": "2.5"})
+    words = r"was trained on LTX 2\.5, but the base is LTX 2\.3, .*; use it with LTX 2\.5, or hear .* with force=True"
+    with pytest.raises(InputError, match=words) as error:
+        generate("rain", lora=path, **quick_base.arguments, **SHORT)
+    assert error.value.field == "loras.0.path"
+    forced = generate("rain", lora=path, force=True, **quick_base.arguments, **SHORT)
+    same = tmp_path / "same.safetensors"
+    save_file(load_file(path), same, {"generation": "2.3"})
+    assert torch.equal(generate("rain", lora=same, **quick_base.arguments, **SHORT).waveform, forced.waveform)
+
+
 def test_what_the_reader_of_loras_says_is_passed_on(quick_base: BaseNames, tmp_path: Path) -> None:
     path = lora(tmp_path / "lora.safetensors", {})
     tensors = load_file(path) | {"diffusion_model.transformer_blocks.0.attn1.to_q.lora_A.weight": torch.ones(8, 4)}

@@ -68,6 +68,9 @@ def generate(
     out: Annotated[Path, typer.Option(help="WAV file to write.")] = Path("sound.wav"),
     base: BaseOption = "nano",
     text_encoder: EncoderOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take a LoRA of another generation of LTX all the same.")
+    ] = False,
 ) -> None:
     """Generate sound from a prompt, with or without a LoRA."""
     if not out.parent.is_dir():
@@ -80,7 +83,7 @@ def generate(
     check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     with spinner("loading") as show:
         loras = [(lora, strength)] if lora else []
-        generator = Generator(base, loras, text_encoder=text_encoder, on_progress=show)
+        generator = Generator(base, loras, text_encoder=text_encoder, force=force, on_progress=show)
         for note in generator.warnings + generator.advice(prompt, duration):
             show.note(note)
         sound = generator(

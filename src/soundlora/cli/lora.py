@@ -44,6 +44,7 @@ def info(
     print(f"{file}: {_megabytes(file)}, {facts['dtype']}")
     print(f"names     {lora.naming}")
     print(f"pairs     {facts['pairs']} in {facts['blocks']} blocks, rank {_ranks(lora)}")
+    print(f"base      {_trained_on(lora)}")
     print(f"update    norm {facts['update_norm']:.4g}{beside}")
     for key, value in sorted(lora.metadata.items()):
         print(f"  {key}: {value}")
@@ -137,6 +138,7 @@ def _facts(lora: Lora, base: str | None) -> dict[str, Any]:
         "bytes": lora.path.stat().st_size,
         "dtype": lora.stored,
         "naming": lora.naming,
+        "generation": lora.generation,
         "pairs": len(lora.pairs),
         "ranks": lora.ranks,
         "blocks": len({name.split(".")[1] for name in lora.pairs if name.startswith("transformer_blocks.")}),
@@ -167,6 +169,12 @@ def _writing(out: Path, *sources: Path) -> Iterator[None]:
 def _note(lora: Lora) -> None:
     for warning in lora.warnings:
         print(f"Note: {warning}")
+
+
+def _trained_on(lora: Lora) -> str:
+    if lora.generation is None:
+        return "the file doesn't say which generation of LTX it was trained on"
+    return f"LTX {lora.generation} ({lora.metadata.get('base', 'name unknown')})"
 
 
 def _ranks(lora: Lora) -> str:

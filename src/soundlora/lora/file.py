@@ -53,6 +53,11 @@ class Lora:
         """All ranks that occur, in order."""
         return sorted({a.shape[0] for a, _ in self.pairs.values()})
 
+    @property
+    def generation(self) -> str | None:
+        """The generation of LTX that it was trained on, such as "2.5"; None where the file doesn't say."""
+        return self.metadata.get("generation")
+
     def doubts(self, base_hash: str) -> list[str]:
         """Return sentences for whoever uses it on a base: the warnings, and one more if that is another base."""
         if self.metadata.get("base_hash", base_hash) == base_hash:

@@ -15,7 +15,7 @@ from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT
 from soundlora.errors import InputError, about
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import read_lora
-from soundlora.lora.merge import check_fits
+from soundlora.lora.merge import check_fits, check_generation
 from soundlora.pipeline.cache import Cache, cached_contexts
 from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
@@ -55,6 +55,7 @@ class Generator:
     """A base with its LoRAs, loaded once for many prompts.
 
     loras: (file, strength) pairs; they stay unmerged and add up.
+    force: take LoRAs of another generation of LTX, too.
     warnings: sentences about LoRAs that may not fit, or of which something had to be left out.
     on_progress: called while a base is fetched.
     Raises InputError when the base or a LoRA can't be used, MachineError or Interrupted when a fetch ended early.
@@ -68,6 +69,7 @@ class Generator:
         *,
         text_encoder: str | os.PathLike[str] | None = None,
         device: torch.device | str | None = None,
+        force: bool = False,
         on_progress: OnProgress | None = None,
     ) -> None:
         self.device = torch.device(device) if device is not None else pick_device()
@@ -81,6 +83,8 @@ class Generator:
             self.base = open_base(base, Path(text_encoder) if text_encoder else None, on_bytes)
         for number, (lora, _) in enumerate(read):
             with about(f"loras.{number}.path"):
+                if not force:
+                    check_generation(self.base.checkpoint, lora, "force")
                 check_fits(self.base.checkpoint, lora)
         self.warnings: list[str] = []
         self.trigger_phrases: list[str] = []
@@ -177,6 +181,7 @@ def generate(
     cfg: float | None = None,
     stg: float | None = None,
     negative_prompt: str | None = None,
+    force: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Generation:
     """Generate one sound from a prompt. For several, keep a `Generator`, which loads the base once.
@@ -185,7 +190,7 @@ def generate(
     """
     check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     loras = [(lora, strength)] if lora is not None else []
-    generator = Generator(base, loras, text_encoder=text_encoder, on_progress=on_progress)
+    generator = Generator(base, loras, text_encoder=text_encoder, force=force, on_progress=on_progress)
     return generator(
         prompt,
         duration=duration,

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from soundlora.model.quantize import check_quantization
 from soundlora.net.addresses import public_name
 from soundlora.pipeline.cache import Cache, cached_contexts
 from soundlora.pipeline.encode import EncodedClip, Fitting, encode_clips
-from soundlora.pipeline.lora_config import lora_metadata, run_config
+from soundlora.pipeline.lora_config import identity, lora_metadata, run_config
 from soundlora.pipeline.options import TrainingOptions, check_same, takes_options
 from soundlora.progress import Pace, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings
@@ -152,7 +151,7 @@ def prepare(options: TrainingOptions) -> Run:
     request = options.to_request(
         base=base.name,
         base_hash=base.hash,
-        init_lora=None if first_lora is None else _identity(first_lora),
+        init_lora=None if first_lora is None else identity(first_lora, base),
         clips={clip.name: clip.sha256 for clip in clips},
     )
     if options.resume:
@@ -184,11 +183,6 @@ def _check(options: TrainingOptions, workers: Workers) -> None:
         )
     if options.quantize is not None:
         check_quantization(options.quantize)
-
-
-def _identity(lora: Lora) -> dict[str, str]:
-    """Return what tells a LoRA file from others, wherever it lies."""
-    return {"name": lora.path.name, "sha256": hashlib.sha256(lora.path.read_bytes()).hexdigest()}
 
 
 # ----------------------------------------------------------------------------------------------------------------------
