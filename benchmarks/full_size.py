@@ -31,7 +31,7 @@ from torch import Tensor
 
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import read_lora
-from soundlora.model import gemma
+from soundlora.model import encoder_files, gemma_config
 from soundlora.model.latents import training_latents
 from soundlora.model.tensor_file import TensorFile, TensorHeader, TensorInfo, pack_header
 from soundlora.sampling.generate import sample_latents
@@ -73,7 +73,7 @@ def make_checkpoint(path: Path, layers: int) -> None:
             shape[1] = c["caption_channels"] * (layers + 1)
     metadata = {"config": json.dumps(config), "model_version": "2.3.0"}
     start = write_sparse(path, shapes, metadata)
-    audio = Layout(str(path), header_of(path)).audio
+    audio = Layout({str(path): header_of(path)}).audio
     noise = (torch.randn(1 << 25, generator=torch.Generator().manual_seed(0)) * 0.02).bfloat16()
     content = noise.view(torch.uint8).numpy().data
     with path.open("r+b") as file:
@@ -90,7 +90,7 @@ def make_encoder(folder: Path, layers: int) -> None:
     config = GEMMA_3_12B_CONFIG | {"num_hidden_layers": layers}
     (folder / "config.json").write_text(json.dumps(config))
     shutil.copy(NANO / "text_encoder" / "tokenizer.json", folder)
-    c = gemma.parse_gemma_config(config)
+    c = gemma_config.parse_gemma_config(config)
     q, kv = c.heads * c.head_dim, c.kv_heads * c.head_dim
     layer = {
         "input_layernorm": [c.width],
@@ -110,7 +110,7 @@ def make_encoder(folder: Path, layers: int) -> None:
     shapes = {"model.embed_tokens.weight": [262_208, c.width], "model.norm.weight": [c.width]}
     for number in range(c.layers):
         shapes |= {f"model.layers.{number}.{name}.weight": shape for name, shape in layer.items()}
-    write_sparse(folder / gemma.SINGLE_FILE, shapes, {})
+    write_sparse(folder / encoder_files.SINGLE_FILE, shapes, {})
 
 
 def write_sparse(path: Path, shapes: dict[str, list[int]], metadata: dict[str, str]) -> dict[str, tuple[int, int]]:
@@ -232,7 +232,7 @@ def rehearse(folder: Path, layers: int, record: str | None) -> None:
     assert bool(sound.isfinite().all())
 
     peak, read = peak_resident() / GIB, reads.bytes[checkpoint.name] / GB
-    gemma_read = reads.bytes[gemma.SINGLE_FILE] / GB
+    gemma_read = reads.bytes[encoder_files.SINGLE_FILE] / GB
     whole = layers == LTX_2_3.transformer.layers
     figures = stages.figures
 

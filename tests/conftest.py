@@ -15,7 +15,21 @@ import torch
 from file_server import FileServer, serving
 from hypothesis import HealthCheck, settings
 from postgres import NoPostgresError, cluster
-from support import TINY_CHECKPOINT, TINY_ENCODER, BaseNames, Cli, Gpu, Outcome, make_quick, rewrite, tone, write_clip
+from support import (
+    TINY_CHECKPOINT,
+    TINY_ENCODER,
+    BaseNames,
+    Cli,
+    Gpu,
+    Outcome,
+    make_quick,
+    rewrite,
+    tone,
+    write_base_25,
+    write_clip,
+)
+
+from soundlora.weights.generations import LTX_25
 
 os.environ["OMP_NUM_THREADS"] = "1"
 # Runs are compared to the bit, which a GPU in bf16 does not promise; name one to try them there.
@@ -38,6 +52,11 @@ def _same_random_numbers_every_time() -> None:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOUNDLORA_CACHE", str(tmp_path / "cache"))
+    # Neither is anything found that the user's other programs keep: tokens, and weights of the hub.
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
+    monkeypatch.setenv("SOUNDLORA_MODELS", str(tmp_path / "models"))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -79,7 +98,6 @@ def file_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     with serving() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url + "/")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.delenv("HF_TOKEN", raising=False)
         monkeypatch.setattr(patience, "time", SimpleNamespace(sleep=server.waits.append))
         yield server
 
@@ -94,6 +112,13 @@ def tiny_base() -> BaseNames:
 def quick_base(tmp_path_factory: pytest.TempPathFactory) -> BaseNames:
     """The tiny base with another vocoder and sampling defaults: a whole run takes a second."""
     return BaseNames(str(rewrite(tmp_path_factory.mktemp("base") / "quick.safetensors", make_quick)), TINY_ENCODER)
+
+
+@pytest.fixture(scope="session")
+def quick_base_25(quick_base: BaseNames, tmp_path_factory: pytest.TempPathFactory) -> BaseNames:
+    """A tiny LTX 2.5 in the hub's layout: a whole run takes a second."""
+    folder = write_base_25(tmp_path_factory.mktemp("base") / "ltx-2.5", Path(quick_base.checkpoint))
+    return BaseNames(str(folder), folder / LTX_25.files[1].path)
 
 
 @pytest.fixture(scope="session")

@@ -27,10 +27,12 @@ from soundlora.model.transformer import AudioTransformer, Block
 from soundlora.model.vocoder import Vocoder
 from soundlora.training.trainer import Example
 from soundlora.weights.base import Base, open_base
+from soundlora.weights.generations import LTX_25
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TINY_CHECKPOINT = FIXTURES / "parity" / "checkpoint.safetensors"
 TINY_ENCODER = FIXTURES / "parity" / "gemma_tiny"
+PARITY_25 = FIXTURES / "parity25"
 CPU = torch.device("cpu")
 RATE = 16_000
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -164,6 +166,43 @@ def make_quick(tensors: Tensors, metadata: Metadata) -> None:
         if not name.endswith("filter"):
             nn.init.normal_(tensor, std=0.1, generator=torch_generator)
         tensors[f"vocoder.{name}"] = tensor.to(torch.bfloat16)
+
+
+def is_switched_off(name: str) -> bool:
+    """Whether the two switches of a 2.5 config leave this tensor of the transformer out of its file."""
+    return ".audio_prompt_adaln_single." in name or (".audio_ff." in name and name.endswith(".bias"))
+
+
+def write_base_25(folder: Path, quick: Path) -> Path:
+    """A tiny LTX 2.5 in the hub's layout, one file a component, with the vocoder and settings of the `quick` base.
+
+    Its transformer is of the kind that modulates no prompt and has no biases in the feed-forward. Its duration head
+    says 0.6 s to whatever it hears.
+    """
+    transformer, encoder, vae, head = (folder / file.path for file in LTX_25.files)
+    for path in (transformer, encoder, vae, head):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with safe_open(quick, framework="pt") as file:
+        sound = {key: file.get_tensor(key) for key in file.keys() if key.startswith(("audio_vae.", "vocoder."))}  # noqa: SIM118
+        said = dict(file.metadata())
+
+    def quick_settings(tensors: Tensors, metadata: Metadata) -> None:
+        with edited_config(metadata) as config:
+            config |= {key: json.loads(said["config"])[key] for key in ("audio_vae", "vocoder")}
+            config["transformer"]["caption_channels"] = 20  # the reference's transformer files name another width
+        metadata["soundlora"] = said["soundlora"]
+        for name in filter(is_switched_off, list(tensors)):
+            del tensors[name]
+
+    def always_the_same(tensors: Tensors, metadata: Metadata) -> None:
+        tensors["duration_head.mlp_out.weight"].zero_()
+        tensors["duration_head.mlp_out.bias"].fill_(math.log(0.6))
+
+    rewrite(transformer, quick_settings, PARITY_25 / "transformer_kv.safetensors")
+    encoder.write_bytes((PARITY_25 / "text_encoder_flat.safetensors").read_bytes())
+    save_file(sound, vae, {"model_version": "2.5.0"})
+    rewrite(head, always_the_same, PARITY_25 / "duration_head.safetensors")
+    return folder
 
 
 def sparse_checkpoint(path: Path, shapes: dict[str, list[int]], config: dict[str, Any]) -> int:

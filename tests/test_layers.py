@@ -33,7 +33,7 @@ ABOVE = {
     ],
     "server.settings": ["errors", "contract"],
     "server.storage": ["errors", "system"],
-    "server.endpoints": ["contract", "pipeline", "server.settings"],
+    "server.endpoints": ["system", "contract", "pipeline", "server.settings"],
     "server.store": ["errors", "system", "server.settings", "server.storage"],
     "server.work": [
         "errors", "wording", "progress", "system", "net", "contract", "dataset", "pipeline", "server.settings",

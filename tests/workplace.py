@@ -29,10 +29,16 @@ class Place:
     """A database, a storage and the programs that work on them."""
 
     def __init__(
-        self, folder: Path, *, storage_url: str = "", patience: float | None = None, base: str = "nano"
+        self,
+        folder: Path,
+        *,
+        storage_url: str = "",
+        patience: float | None = None,
+        base: str = "nano",
+        allowed_bases: tuple[str, ...] = (),
     ) -> None:
         """patience: seconds that workers try to store results, where the usual ones are too long for a test."""
-        self.settings = Settings(data_dir=folder, storage_url=storage_url, base=base)
+        self.settings = Settings(data_dir=folder, storage_url=storage_url, base=base, allowed_bases=allowed_bases)
         self.database = Database(self.settings.database)
         self.database.migrate()
         self.requests = Requests(self.database, unit_prices(self.settings))

@@ -107,6 +107,7 @@ def initialise(model: AudioTransformer) -> None:
             nn.init.zeros_(parameter)
     with torch.no_grad():
         model.audio_adaln_single.linear.weight.mul_(0.1)
+        assert model.audio_prompt_adaln_single is not None
         model.audio_prompt_adaln_single.linear.weight.mul_(0.1)
         for block in model.transformer_blocks:
             assert isinstance(block, Block)

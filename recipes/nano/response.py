@@ -28,6 +28,7 @@ def strengthen(model: AudioTransformer, factor: float = FACTOR, text_factor: flo
     rows[TEXT] = text_factor
     prompt_rows = torch.full((PROMPT_ROWS, 1), text_factor)
     _multiply_rows(model.audio_adaln_single.linear, rows)
+    assert model.audio_prompt_adaln_single is not None
     _multiply_rows(model.audio_prompt_adaln_single.linear, prompt_rows)
     for block in model.transformer_blocks:
         assert isinstance(block, Block)

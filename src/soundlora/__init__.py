@@ -1,4 +1,4 @@
-"""Train text-to-audio LoRAs for LTX 2.3 on the audio stream alone, and generate with them."""
+"""Train text-to-audio LoRAs for LTX 2.3 and 2.5 on the audio stream alone, and generate with them."""
 
 from __future__ import annotations
 

@@ -342,6 +342,13 @@ def test_generate_writes_a_wav_and_says_so(soundlora: Cli, quick_base: BaseNames
         assert file.getparams()[:4] == (2, 2, 48_000, 17_760)
 
 
+def test_generate_says_when_the_base_chose_the_length(soundlora: Cli, quick_base_25: BaseNames, tmp_path: Path) -> None:
+    out = tmp_path / "rain.wav"
+    outcome = soundlora("generate", "--prompt", "rain", "--out", out, "--base", quick_base_25.checkpoint)
+    assert outcome.code == 0, outcome.err
+    assert f"{out}: 0.57 s (predicted by the base's duration head), 48000 Hz stereo, seed 42" in outcome.out
+
+
 def test_generate_with_a_lora_gives_another_sound_and_advice(
     soundlora: Cli, quick_base: BaseNames, shared_cache: Path, clips: Path, tmp_path: Path
 ) -> None:

@@ -10,13 +10,15 @@ import torch
 from file_server import FileServer
 from safetensors import safe_open
 from safetensors.torch import save_file
-from support import TINY_CHECKPOINT, TINY_ENCODER, Cli, Outcome, rewrite
+from support import CPU, TINY_CHECKPOINT, TINY_ENCODER, BaseNames, Cli, Outcome, rewrite
 
 from soundlora.cli.console import FetchDisplay
+from soundlora.model.gemma import Gemma
 from soundlora.model.text_encoder import fingerprint
 from soundlora.weights.base import open_base
 from soundlora.weights.checkpoint import Checkpoint
 from soundlora.weights.fetched import fetched
+from soundlora.weights.generations import LTX_25
 
 NAME = "Lightricks/LTX-2.3"
 ENCODER = "google/gemma-tiny"
@@ -104,6 +106,48 @@ def test_verify_prints_the_hash_of_what_was_fetched(base: Cli, hub: FileServer) 
         assert f"SHA-256 {Checkpoint(TINY_CHECKPOINT).fingerprint}" in outcome.out
     assert f"SHA-256 {fingerprint(TINY_ENCODER)}" in base("verify", ENCODER).out
     assert len(hub.asked) == asked
+
+
+@pytest.fixture
+def hub_25(file_server: FileServer, quick_base_25: BaseNames) -> Path:
+    """The tiny LTX 2.5 on the hub, and its folder."""
+    folder = Path(quick_base_25.checkpoint)
+    for file in LTX_25.files:
+        file_server.files[f"/{LTX_25.repository}/resolve/main/{file.path}"] = (folder / file.path).read_bytes()
+    return folder
+
+
+def test_a_base_of_several_files_is_fetched_listed_and_verified(base: Cli, hub_25: Path) -> None:
+    entry = fetched(LTX_25.repository, "base")
+    outcome = base("fetch", LTX_25.repository)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"{entry.folder}: 1.8 MB" in outcome.out.splitlines()
+    assert base("list").out.splitlines()[0] == "Lightricks/LTX-2.5  base  complete, 1.8 MB"
+    opened = open_base(LTX_25.repository)
+    outcome = base("verify", LTX_25.repository)
+    tensors = len(opened.checkpoint.layout.audio) + len(Gemma(opened.text_encoder_path, CPU, torch.float32).names)
+    assert f"all {tensors} tensors are there" in outcome.out
+    assert f"SHA-256 {opened.checkpoint.fingerprint}" in outcome.out
+
+
+def test_what_another_program_keeps_is_listed_and_verified(
+    base: Cli, quick_base_25: BaseNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_refused(base("verify", LTX_25.repository), "is not on this machine; fetch it with `soundlora base fetch")
+    monkeypatch.setenv("SOUNDLORA_MODELS", quick_base_25.checkpoint)
+    lines = base("list").out.splitlines()
+    assert "Lightricks/LTX-2.5  base  0.1 MB that another program keeps" in lines
+    assert f"    {Path(quick_base_25.checkpoint) / LTX_25.files[1].path}" in lines
+    assert f"SHA-256 {quick_base_25.open().checkpoint.fingerprint}" in base("verify", LTX_25.repository).out
+
+
+def test_verify_reads_the_text_model_of_a_pack_too(base: Cli, quick_base_25: BaseNames, tmp_path: Path) -> None:
+    def spoil(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+        tensors["model.layers.1.mlp.up_proj.weight"].view(-1)[0] = torch.nan
+
+    assert f"SHA-256 {fingerprint(quick_base_25.encoder)}" in base("verify", quick_base_25.encoder).out
+    path = rewrite(tmp_path / "spoilt.safetensors", spoil, quick_base_25.encoder)
+    assert_refused(base("verify", path), "model.layers.1.mlp.up_proj.weight", "holds NaN or infinity")
 
 
 def test_verify_takes_files_and_folders_too(base: Cli) -> None:

@@ -121,6 +121,22 @@ def test_a_device_that_computes_wrongly_is_named_and_the_cpu_is_measured(
         doctor.examine("mps")
 
 
+def test_both_generations_are_told_of_and_what_is_here_of_them(
+    quick_base_25: BaseNames,
+    found: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert [generation["name"] for generation in found["generations"]] == ["2.3", "2.5"]
+    assert not any(path for generation in found["generations"] for path in generation["files"].values())
+    monkeypatch.setenv("SOUNDLORA_MODELS", quick_base_25.checkpoint)
+    doctor.print_findings(doctor.examine())
+    out = capsys.readouterr().out
+    assert "base  Lightricks/LTX-2.3: 0 of 1 files on this machine" in out
+    assert "base  Lightricks/LTX-2.5: 4 of 4 files on this machine" in out
+    assert "full  LTX 2.5 would need a GPU with about " in out
+
+
 def test_a_missing_base_is_a_finding_not_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,23 @@ def with_video(file: Path) -> Path:
     return path
 
 
+def test_info_names_the_generation_of_the_base(soundlora_lora: Cli, file: Path, tmp_path: Path) -> None:
+    assert "base      the file doesn't say which generation of LTX" in soundlora_lora("info", file).out
+    other = tmp_path / "other.safetensors"
+    save_file(load_file(file), other, METADATA | {"generation": "2.5"})
+    assert "base      LTX 2.5 (tiny)\n" in soundlora_lora("info", other).out
+    assert json.loads(soundlora_lora("info", other, "--json").out)["generation"] == "2.5"
+
+
+def test_merge_refuses_the_base_of_another_generation(soundlora_lora: Cli, file: Path, tmp_path: Path) -> None:
+    other, out = tmp_path / "other.safetensors", tmp_path / "merged.safetensors"
+    save_file(load_file(file), other, METADATA | {"generation": "2.5"})
+    outcome = soundlora_lora("merge", other, out, "--base", TINY_CHECKPOINT)
+    assert outcome.code == 2
+    assert "was trained on LTX 2.5, but the base is LTX 2.3" in outcome.err
+    assert not out.exists()
+
+
 def test_info_tells_what_is_in_a_file(soundlora_lora: Cli, file: Path, with_video: Path) -> None:
     outcome = soundlora_lora("info", file, "--base", TINY_CHECKPOINT)
     assert (outcome.code, outcome.err) == (0, "")
@@ -71,6 +88,7 @@ def test_info_in_json_has_the_same_facts(soundlora_lora: Cli, file: Path) -> Non
         "bytes": file.stat().st_size,
         "dtype": "bfloat16",
         "naming": "official",
+        "generation": None,
         "pairs": 20,
         "ranks": [4],
         "blocks": 2,

@@ -69,6 +69,18 @@ def test_its_flags_and_the_base_count(soundlora: Cli) -> None:
     assert peak("--base", "nano") < GIB
 
 
+def test_each_generations_published_sizes_are_planned_without_its_files(soundlora: Cli) -> None:
+    def weights(base: str) -> int:
+        outcome = soundlora("doctor", "--plan", "--json", "--base", base)
+        assert outcome.code == 0, outcome.err
+        return int(json.loads(outcome.out)["bf16"]["weights"])
+
+    assert weights("full-2.3") == weights("full") == weights("Lightricks/LTX-2.3") == 2 * 3_286_408_320
+    # Biases of 48 feed-forwards and what modulated the prompt are gone.
+    gone = 48 * 5 * 2048 + 2048 * 256 + 2048 + 2048 * 2048 + 2048 + 4096 * 2048 + 4096
+    assert weights("full-2.5") == weights("Lightricks/LTX-2.5") == 2 * (3_286_408_320 - gone)
+
+
 def test_a_base_that_there_is_not_is_refused(soundlora: Cli) -> None:
     outcome = soundlora("doctor", "--plan", "--base", "none")
     assert outcome.code == 2

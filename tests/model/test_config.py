@@ -114,7 +114,6 @@ REFUSED = [
     ("transformer.caption_projection_first_linear", True),
     ("transformer.caption_projection_second_linear", True),
     ("transformer.caption_proj_input_norm", True),
-    ("transformer.use_prompt_adaln_single", False),
     (f"{DDCONFIG}.double_z", False),
     (f"{DDCONFIG}.attn_resolutions", [16]),
     (f"{DDCONFIG}.mid_block_add_attention", True),

@@ -6,7 +6,7 @@ from parity.runners import connector, projection
 from support import assert_matches, parity_cases
 
 
-@parity_cases("text_")
+@parity_cases("text_", "text25_")
 def test_parity(case: str) -> None:
     assert_matches(case)
 

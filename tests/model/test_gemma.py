@@ -10,10 +10,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from support import CPU, TINY_ENCODER
 from torch import Tensor
-from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3TextConfig, Gemma3TextModel
+from transformers import (
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
+    Gemma3TextModel,
+    Gemma4UnifiedTextConfig,
+    Gemma4UnifiedTextModel,
+)
 
 from soundlora.errors import InputError
-from soundlora.model.gemma import Gemma, parse_gemma_config
+from soundlora.model.gemma import Gemma
+from soundlora.model.gemma_config import parse_gemma_config
 from soundlora.model.tensor_file import TensorFile
 
 SMALL: dict[str, Any] = {
@@ -73,6 +81,72 @@ def assert_same(gemma: Gemma, model: Any, tolerance: float = 2e-5) -> None:
 def test_every_state_is_that_of_transformers(tmp_path: Path, changes: dict[str, Any]) -> None:
     model = write(tmp_path, **changes)
     assert_same(Gemma(tmp_path, CPU, torch.float32), model)
+
+
+SMALL_4: dict[str, Any] = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "global_head_dim": 16,
+    "sliding_window": 6,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+}
+
+
+def write_4(directory: Path, **changes: Any) -> Gemma4UnifiedTextModel:
+    """A random Gemma 4 as transformers saves it, no layer's scalar left at 1."""
+    torch.manual_seed(0)
+    model: Gemma4UnifiedTextModel = Gemma4UnifiedTextModel(Gemma4UnifiedTextConfig(**SMALL_4 | changes)).eval()
+    for name, tensor in model.state_dict().items():
+        torch.nn.init.normal_(tensor, mean=1.0 if "norm" in name or "scalar" in name else 0.0, std=0.2)
+    model.save_pretrained(directory)
+    return model
+
+
+def rope_4(**full: Any) -> dict[str, Any]:
+    proportional = {"rope_type": "proportional", "partial_rotary_factor": 0.5, "rope_theta": 50.0}
+    local = {"rope_type": "default", "rope_theta": 100.0}
+    return {"rope_parameters": {"full_attention": proportional | full, "sliding_attention": local}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"sliding_window": 4096},
+        {"attention_k_eq_v": True, "num_global_key_value_heads": 1},
+        {"attention_k_eq_v": True},
+        {"rms_norm_eps": 1e-2},
+        rope_4(),
+        rope_4(partial_rotary_factor=1.0, factor=4.0),
+        rope_4(partial_rotary_factor=0.3),
+    ],
+    ids=[
+        "window shorter than the text",
+        "window longer",
+        "keys are values, one head of them",
+        "keys are values",
+        "eps",
+        "half of the pairs turn",
+        "all turn, stretched",
+        "a share that is rounded down",
+    ],
+)
+def test_every_state_of_gemma_4_is_that_of_transformers(tmp_path: Path, changes: dict[str, Any]) -> None:
+    model = write_4(tmp_path, **changes)
+    assert_same(Gemma(tmp_path, CPU, torch.float32), model)
+
+
+def test_bf16_states_of_gemma_4_are_those_of_transformers_in_bf16(tmp_path: Path) -> None:
+    model = write_4(tmp_path).to(torch.bfloat16)
+    ours = torch.stack([states[0] for states in Gemma(tmp_path, CPU, torch.bfloat16).stream(IDS[:1])], dim=-1)
+    theirs = states_of(model, IDS[0])
+    assert (ours.float() - theirs.float()).norm() < 0.05 * theirs.float().norm()
+    assert torch.equal(ours[..., 0], theirs[..., 0])
 
 
 def test_bf16_states_are_those_of_transformers_in_bf16(tmp_path: Path) -> None:
@@ -153,8 +227,9 @@ def test_the_published_config_leaves_out_what_is_usual() -> None:
     assert config.scale == theirs.query_pre_attn_scalar**-0.5
     ropes = theirs.rope_parameters
     assert ropes is not None
-    assert config.theta == (ropes["full_attention"]["rope_theta"], ropes["sliding_attention"]["rope_theta"])
-    assert config.stretch == (8.0, 1.0)
+    thetas = (ropes["full_attention"]["rope_theta"], ropes["sliding_attention"]["rope_theta"])
+    assert tuple(kind.theta for kind in config.attention) == thetas
+    assert tuple(kind.stretch for kind in config.attention) == (8.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from parity.cases import checkpoint
@@ -13,9 +15,41 @@ from soundlora.model.transformer import AudioTransformer, Bypass, bypass_blocks,
 TOKENS = 7
 
 
-@parity_cases("tr_", "grads_")
+@parity_cases("tr_", "grads_", "t25_")
 def test_parity(case: str) -> None:
     assert_matches(case)
+
+
+@torch.no_grad()
+def test_without_biases_the_feed_forward_is_that_of_zero_biases(model: AudioTransformer) -> None:
+    zeroed, without = (AudioTransformer(replace(model.config, ff_bias=bias)) for bias in (True, False))
+    weights = {
+        name: weight.zero_() if ".audio_ff." in name and name.endswith(".bias") else weight
+        for name, weight in ((name, weight.clone()) for name, weight in model.state_dict().items())
+    }
+    zeroed.load_state_dict(weights)
+    without.load_state_dict({name: weights[name] for name in without.state_dict()})
+    assert len(weights) - len(without.state_dict()) == 2 * model.config.layers
+    assert torch.equal(velocity(without, *inputs(model)), velocity(zeroed, *inputs(model)))
+    assert not torch.allclose(velocity(without, *inputs(model)), velocity(model, *inputs(model)), atol=1e-2)
+
+
+@torch.no_grad()
+def test_without_prompt_modulation_a_blocks_table_alone_modulates_the_text(model: AudioTransformer) -> None:
+    """With a modulation of zeros the reference's sum of both is the table."""
+    zeroed, without = (AudioTransformer(replace(model.config, prompt_adaln=there)) for there in (True, False))
+    weights = {
+        name: weight.zero_() if name.startswith("audio_prompt_adaln_single.linear.") else weight
+        for name, weight in ((name, weight.clone()) for name, weight in model.state_dict().items())
+    }
+    zeroed.load_state_dict(weights)
+    without.load_state_dict({name: weights[name] for name in without.state_dict()})
+    assert {name.split(".")[0] for name in weights.keys() - without.state_dict().keys()} == {
+        "audio_prompt_adaln_single"
+    }
+    x, sigma, context = inputs(model)
+    torch.testing.assert_close(velocity(without, x, sigma, context), velocity(zeroed, x, sigma, context))
+    assert not torch.allclose(velocity(without, x, sigma, context), velocity(model, x, sigma, context), atol=1e-2)
 
 
 @pytest.fixture

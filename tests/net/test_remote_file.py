@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -172,6 +173,22 @@ def test_a_refusal_of_the_hub_says_what_to_do(
     with pytest.raises(InputError, match=words):
         RemoteFile(client, file_server.url + path)
     assert len(file_server.asked) == 1, "waiting would not help"
+
+
+def test_a_token_of_a_login_is_sent_and_named_when_it_does_not_open_the_door(
+    file_server: FileServer, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
+    (tmp_path / "token").write_text("old\n")
+    path = "/google/gemma/resolve/main/config.json"
+    file_server.refused[path] = (403, {"X-Error-Code": "GatedRepo"})
+    file_server.files[path] = b"{}" * 8
+    with pytest.raises(
+        InputError, match=r"\(403; the token of `hf auth login` does not open it\).*run `hf auth login`"
+    ):
+        RemoteFile(client, file_server.url + path)
+    (tmp_path / "token").write_text(file_server.token + "\n")
+    assert RemoteFile(client, file_server.url + path).size == 16
 
 
 def test_a_refusal_of_another_server_says_nothing_of_tokens(file_server: FileServer, client: httpx2.Client) -> None:

@@ -23,6 +23,7 @@ from soundlora.training.flow import loss_per_sample, noisy, sample_sigma, shape_
 from soundlora.training.optimizer import Optimizer
 
 from .cases import CPU, ROOT, Case, checkpoint, read_file
+from .runners25 import RUNNERS_25
 
 Outputs = dict[str, Tensor]
 
@@ -106,6 +107,7 @@ def run_transformer(case: Case) -> Outputs:
     if "rope_cos" in case.expected:
         scale = model.config.timestep_scale
         modulation, embedded = model.audio_adaln_single(timesteps * scale, torch.float32)
+        assert model.audio_prompt_adaln_single is not None
         prompt, _ = model.audio_prompt_adaln_single(x["sigma"][:, None] * scale, torch.float32)
         outputs |= {
             "rope_cos": rope[0],
@@ -385,4 +387,4 @@ RUNNERS: dict[str, tuple[tuple[str, ...], Callable[[Case], Outputs]]] = {
     "Gemma 3": (("gemma_",), run_gemma),
     "schedule and sigma": (("sigmas_", "positions_", "timestep_sampler"), run_schedule),
     "guided sampling": (("guided_", "initial_noise"), run_guidance),
-}
+} | RUNNERS_25

@@ -44,6 +44,31 @@ def test_a_sound_is_48_khz_stereo_and_knows_where_it_came_from(generator: Genera
     torch.testing.assert_close(written, sound.waveform, atol=1.01 / 32767, rtol=0)
 
 
+def test_without_a_duration_the_bases_duration_head_says_how_long(quick_base_25: BaseNames) -> None:
+    generator = Generator(quick_base_25.checkpoint)
+    sound = generator("rain", seed=3)
+    assert sound.predicted
+    assert sound.duration == pytest.approx(0.6, abs=0.01)
+    assert sound.waveform.shape == (2, (4 * 15 - 3) * 480)
+    given = generator("rain", seed=3, duration=sound.duration)
+    assert torch.equal(given.waveform, sound.waveform)
+    assert not given.predicted
+
+
+def test_without_a_duration_and_a_head_it_is_five_seconds(generator: Generator) -> None:
+    sound = generator("rain", seed=3)
+    assert (sound.duration, sound.predicted) == (5.0, False)
+    assert sound.waveform.shape == (2, (4 * 125 - 3) * 480)
+
+
+@pytest.mark.parametrize(("predicted", "seconds"), [(3882.0, 60.0), (0.001, 0.1), (4.321, 4.32)])
+def test_a_prediction_is_kept_to_what_may_be_asked_for(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch, predicted: float, seconds: float
+) -> None:
+    monkeypatch.setattr(generator.base, "predicted_seconds", lambda context, device: predicted)
+    assert generator.predicted_seconds("rain") == seconds
+
+
 def test_seed_prompt_and_settings_decide_the_sound(generator: Generator) -> None:
     first = generator("rain", **SHORT).waveform
     assert torch.equal(first, generator("rain", **SHORT).waveform)
@@ -105,6 +130,18 @@ def test_a_lora_of_another_base_is_used_with_a_warning(quick_base: BaseNames, tm
     (warning,) = loaded.warnings
     assert str(other) in warning
     assert "trained on another base (mega)" in warning
+
+
+def test_a_lora_of_another_generation_is_refused_unless_it_is_forced(quick_base: BaseNames, tmp_path: Path) -> None:
+    path = lora(tmp_path / "lora.safetensors", {"generation": "2.5"})
+    words = r"was trained on LTX 2\.5, but the base is LTX 2\.3, .*; use it with LTX 2\.5, or hear .* with force=True"
+    with pytest.raises(InputError, match=words) as error:
+        generate("rain", lora=path, **quick_base.arguments, **SHORT)
+    assert error.value.field == "loras.0.path"
+    forced = generate("rain", lora=path, force=True, **quick_base.arguments, **SHORT)
+    same = tmp_path / "same.safetensors"
+    save_file(load_file(path), same, {"generation": "2.3"})
+    assert torch.equal(generate("rain", lora=same, **quick_base.arguments, **SHORT).waveform, forced.waveform)
 
 
 def test_what_the_reader_of_loras_says_is_passed_on(quick_base: BaseNames, tmp_path: Path) -> None:

@@ -44,4 +44,5 @@ def test_the_config_says_what_was_trained_and_the_metadata_are_strings(
     metadata = lora_metadata(config)
     assert all(isinstance(value, str) for value in metadata.values())
     assert json.loads(metadata["target_modules"]) == config["target_modules"]
+    assert metadata["generation"] == config["generation"] == "2.3"
     assert (metadata["base_hash"], metadata["rank"], metadata["learning_rate"]) == ("0123", "16", "0.001")

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from soundlora.contract.generation import GenerationRequest
-from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING, endpoints, unit_prices
+from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING, base_of, endpoints, unit_prices
 from soundlora.server.settings import Settings
 
 
@@ -17,6 +18,26 @@ def test_training_bills_steps_and_generation_nothing() -> None:
     assert unit_prices(Settings()) == {TRAINING: 2_200_000, GENERATION: 0, GENERATION_WITH_LORA: 0}
     assert unit_prices(Settings(price_per_step=0))[TRAINING] == 0
     assert (training.app, offered[GENERATION_WITH_LORA].app) == ("fal-ai/ltx23-trainer-v2", "fal-ai/ltx-2.3-quality")
+
+
+def test_a_base_can_be_named_where_the_operator_allows_more_than_one() -> None:
+    settings = Settings(base="nano", text_encoder="/encoder", allowed_bases=("Lightricks/LTX-2.5",))
+    for endpoint, needed in ((TRAINING, {"training_data_url": "x"}), (GENERATION, {"prompt": "rain"})):
+        model = endpoints(settings)[endpoint].input
+        assert model.model_validate(needed | {"base": "Lightricks/LTX-2.5"}).base == "Lightricks/LTX-2.5"  # type: ignore[attr-defined]
+        assert model.model_validate(needed | {"base": "nano"}).base == "nano"  # type: ignore[attr-defined]
+        assert model.model_validate(needed).base is None  # type: ignore[attr-defined]
+        with pytest.raises(ValidationError, match=r"Input should be 'nano' or 'Lightricks/LTX-2\.5'"):
+            model.model_validate(needed | {"base": "/etc/passwd"})
+    assert base_of(settings, {"base": "Lightricks/LTX-2.5"}) == ("Lightricks/LTX-2.5", None)
+    for payload in ({}, {"base": None}, {"base": "nano"}, {"base": "another"}, [1]):
+        assert base_of(settings, payload) == ("nano", "/encoder")
+
+
+def test_without_other_bases_there_is_no_such_field_and_a_folder_is_not_named() -> None:
+    assert "base" not in endpoints(Settings())[TRAINING].input.model_fields
+    settings = Settings(base="/weights/ltx", allowed_bases=("nano",))
+    assert "/weights" not in str(endpoints(settings)[GENERATION].input.model_json_schema())
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from support import CPU, RATE, TINY_CHECKPOINT, TINY_ENCODER, BaseNames, tone
+from safetensors.torch import load_file, save_file
+from support import CPU, RATE, TINY_CHECKPOINT, TINY_ENCODER, BaseNames, Metadata, Tensors, rewrite, tone
 
 from soundlora.errors import InputError
 from soundlora.model.text_encoder import TextEncoder
 from soundlora.weights import base as base_module
 from soundlora.weights.base import open_base
 from soundlora.weights.checkpoint import Checkpoint
+from soundlora.weights.generations import LTX_25
 
 
 @pytest.fixture
@@ -95,6 +97,58 @@ def test_an_encoder_of_another_depth_is_refused(tiny_base: BaseNames, tmp_path: 
     base = open_base(tiny_base.checkpoint, directory)
     with pytest.raises(InputError, match=r"has 3 layers, but the base was made for one of 4"):
         base.contexts(["rain"], CPU)
+
+
+def of_version(path: Path, version: str | None, target: Path) -> Path:
+    """A copy of a pack of Gemma 4 that says another version of itself."""
+
+    def change(tensors: Tensors, metadata: Metadata) -> None:
+        config = json.loads(metadata["gemma_config"]) | {"gemma_version": version}
+        metadata["gemma_config"] = json.dumps({key: value for key, value in config.items() if value is not None})
+
+    return rewrite(target, change, path)
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("gemma4-12b", r"is gemma4-12b, but .* was made with gemma4-tiny-ltx-v1; LTX 2\.5 needs gemma4-12b-with-proj"),
+        (None, r"is of no stated version, but .* was made with gemma4-tiny-ltx-v1"),
+    ],
+)
+def test_another_version_of_the_text_encoder_is_refused_with_both_named(
+    quick_base_25: BaseNames, tmp_path: Path, version: str | None, words: str
+) -> None:
+    other = of_version(quick_base_25.encoder, version, tmp_path / "encoder.safetensors")
+    with pytest.raises(InputError, match=words):
+        open_base(quick_base_25.checkpoint, other)
+
+
+def test_a_gemma_of_the_other_generation_is_refused(quick_base_25: BaseNames, tiny_base: BaseNames) -> None:
+    with pytest.raises(InputError, match=r"is Gemma 3, but .* was made with Gemma 4; LTX 2\.5 needs"):
+        open_base(quick_base_25.checkpoint, tiny_base.encoder)
+    with pytest.raises(InputError, match=r"is Gemma 4, but .* was made with Gemma 3; LTX 2\.3 needs google/gemma-3"):
+        open_base(tiny_base.checkpoint, quick_base_25.encoder)
+
+
+def test_a_base_without_its_text_encoder_says_which_file_it_needs(quick_base_25: BaseNames, tmp_path: Path) -> None:
+    home = Path(shutil.copytree(quick_base_25.checkpoint, tmp_path / "base"))
+    encoder = home / quick_base_25.encoder.relative_to(quick_base_25.checkpoint)
+    projection = tmp_path / "projection.safetensors"
+    save_file({name: tensor for name, tensor in load_file(encoder).items() if "aggregate" in name}, projection)
+    encoder.unlink()
+    transformer, vae = (home / file.path for file in (LTX_25.files[0], LTX_25.files[2]))
+    with pytest.raises(
+        InputError, match=r"no config\.json of a text encoder in .*; LTX 2\.5 needs gemma4-12b-with-proj"
+    ):
+        open_base(f"{transformer},{vae},{projection}")
+
+
+def test_a_duration_head_says_how_long_a_prompt_should_sound(quick_base_25: BaseNames, tiny_base: BaseNames) -> None:
+    base = quick_base_25.open()
+    (context,) = base.contexts(["rain"], CPU)
+    assert base.predicted_seconds(context, CPU) == pytest.approx(0.6, abs=0.01)
+    assert tiny_base.open().predicted_seconds(context, CPU) is None
 
 
 def test_sound_becomes_latents_and_latents_sound(quick_base: BaseNames) -> None:

@@ -77,10 +77,16 @@ def stored_as(dtype: torch.dtype) -> Change:
             ["LTX 2.0"],
             id="2.0 by its caption projection",
         ),
-        pytest.param(say("model_version", "2.5.0"), ["later LTX generation than 2.3"], id="2.5 by version"),
+        pytest.param(say("model_version", "2.6.0"), ["later LTX generation than 2.5"], id="later by version"),
+        pytest.param(say("model_version", "2.10.1"), ["later LTX generation than 2.5"], id="2.10 is later than 2.5"),
+        pytest.param(
+            say("model_version", "2.5.0"),
+            ["is LTX 2.5, but doesn't declare its text encoder", "gemma_source_checkpoint", "ltx-2.5-22b-dev"],
+            id="2.5 without its text encoder's version",
+        ),
         pytest.param(
             put("model.diffusion_model.duration_head.weight", torch.zeros(1)),
-            ["later LTX generation than 2.3"],
+            ["is LTX 2.5, but doesn't declare its text encoder"],
             id="2.5 by its duration head",
         ),
         pytest.param(lambda tensors, metadata: metadata.clear(), ["no 'config' metadata", "repack"], id="no config"),

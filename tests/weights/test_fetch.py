@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from support import FIXTURES, TINY_CHECKPOINT, TINY_ENCODER, BaseNames, Metadata, Tensors, rewrite, sparse_checkpoint
 
 from soundlora.errors import InputError, Interrupted, MachineError
-from soundlora.weights import fetch
+from soundlora.weights import ranges
 from soundlora.weights.base import open_base
 from soundlora.weights.checkpoint import Checkpoint
 from soundlora.weights.fetch import fetch_base
@@ -76,13 +76,13 @@ def test_the_audio_half_comes_with_the_metadata_and_the_hash_of_the_whole(file_s
 def test_of_the_file_nothing_but_header_and_audio_is_asked_for(
     file_server: FileServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "_GAP", 0)
+    monkeypatch.setattr(ranges, "_GAP", 0)
     assert_is_the_audio_half(fetch_base(url))
-    ranges = weights_asked_for(file_server)
+    wanted = weights_asked_for(file_server)
     assert file_server.data[0] == (8, HEADER_END)
-    assert sum(end - start for start, end in ranges) == AUDIO_BYTES
-    assert len(ranges) == 6
-    assert ranges == sorted(ranges)
+    assert sum(end - start for start, end in wanted) == AUDIO_BYTES
+    assert len(wanted) == 6
+    assert wanted == sorted(wanted)
 
 
 def test_small_gaps_are_read_over_and_large_ones_are_not(
@@ -93,7 +93,7 @@ def test_small_gaps_are_read_over_and_large_ones_are_not(
     for number, gap in enumerate((0, 150_000, 1_000_000)):
         file_server.files[f"/{number}.safetensors"] = TINY_CHECKPOINT.read_bytes()
         file_server.asked.clear()
-        monkeypatch.setattr(fetch, "_GAP", gap)
+        monkeypatch.setattr(ranges, "_GAP", gap)
         assert_is_the_audio_half(fetch_base(f"{file_server.url}/{number}.safetensors"))
         asked.append(weights_asked_for(file_server))
     assert [len(ranges) for ranges in asked] == [6, 3, 1]
@@ -111,7 +111,7 @@ def test_what_is_in_the_cache_is_not_asked_for_again(file_server: FileServer, ur
 def test_drops_in_the_middle_of_ranges_leave_no_trace(
     file_server: FileServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "_GAP", 10_000)
+    monkeypatch.setattr(ranges, "_GAP", 10_000)
     file_server.drops = [500, 5000, 20_000, 1, 40_000, 7]
     assert_is_the_audio_half(fetch_base(url))
     assert file_server.drops == []
@@ -136,7 +136,9 @@ def test_killed_it_goes_on_from_what_was_safely_on_the_disk(
     file_server: FileServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGKILL leaves the process no time to write anything."""
-    code = "import sys; from soundlora.weights import fetch; fetch._SYNC = 50_000; fetch.fetch_base(sys.argv[1])"
+    code = (
+        "import sys; from soundlora.weights import fetch, ranges; ranges._SYNC = 50_000; fetch.fetch_base(sys.argv[1])"
+    )
     process = subprocess.Popen([sys.executable, "-c", code, url])
     entry = fetched(url, "base")
     note = entry.folder / "tiny.safetensors.partial.json"
@@ -190,7 +192,7 @@ def test_a_file_that_changed_meanwhile_is_not_mixed_with_the_old_one(
 def test_a_file_that_changes_between_two_ranges_is_noticed(
     file_server: FileServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "_GAP", 0)
+    monkeypatch.setattr(ranges, "_GAP", 0)
 
     def change(asked: Asked) -> None:
         if len(weights_asked_for(file_server)) == 5:
@@ -374,8 +376,41 @@ def test_of_the_full_size_file_8_5_gb_are_fetched_in_few_requests(tmp_path: Path
     sparse_checkpoint(tmp_path / "full.safetensors", shapes, layout["config"])
     checkpoint = Checkpoint(tmp_path / "full.safetensors")
     tensors = [checkpoint.tensors[name] for name in checkpoint.layout.audio]
-    groups = list(fetch._groups(sorted((info.start, info.end) for info in tensors)))
+    groups = list(ranges._groups(sorted((info.start, info.end) for info in tensors)))
     audio = sum(2 * math.prod(shape) for shape in checkpoint.layout.audio.values())
     assert sum(end - start for group in groups for start, end in group) == audio == 8_515_431_156
     assert sum(group[-1][1] - group[0][0] for group in groups) < 1.001 * audio
     assert len(groups) < 100
+
+
+def test_offline_the_hub_is_not_asked_and_the_sentence_says_what_is_missing(
+    file_server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(
+        MachineError, match=r"The files of Lightricks/LTX-2\.3, a base, are not .* HF_HUB_OFFLINE is set"
+    ):
+        fetch_base("Lightricks/LTX-2.3")
+    assert file_server.asked == []
+    assert not fetched("Lightricks/LTX-2.3", "base").folder.exists()
+
+
+def test_offline_says_how_much_of_a_begun_fetch_is_missing(
+    file_server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_server.files[HUB_PATH.format("main")] = TINY_CHECKPOINT.read_bytes()
+    with pytest.raises(Interrupted):
+        fetch_base("Lightricks/LTX-2.3", stop_at(0.5))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(MachineError, match=r"[\d.]+ MB of the 2\.\d MB of Lightricks/LTX-2\.3 are not on this machine"):
+        fetch_base("Lightricks/LTX-2.3")
+
+
+def test_offline_forbids_the_hub_and_not_other_servers(
+    file_server: FileServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fetch_base(url)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert fetch_base(url) == path
+    path.unlink()
+    assert_is_the_audio_half(fetch_base(url))

@@ -84,7 +84,7 @@ def _print_version(asked: bool) -> None:
 def soundlora(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
 ) -> None:
-    """Train text-to-audio LoRAs for LTX 2.3, and generate with them."""
+    """Train text-to-audio LoRAs for LTX 2.3 and 2.5, and generate with them."""
 
 
 BaseOption = Annotated[str, typer.Option(help=SETTINGS["base"].help)]
@@ -101,7 +101,9 @@ def generate(
     prompt: Annotated[str, typer.Option(help="The sound in words.")],
     lora: Annotated[Path | None, typer.Option(help="A LoRA file.")] = None,
     strength: Annotated[float, typer.Option(help="Of the LoRA.")] = 1.0,
-    duration: Annotated[float, typer.Option(help="Seconds.")] = 5.0,
+    duration: Annotated[
+        float | None, typer.Option(help="Seconds. [default: what the base predicts from the prompt, or 5]")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same sound.")] = 42,
     steps: Annotated[int | None, typer.Option(help="Sampling steps. [default: the base's]")] = None,
     cfg: Annotated[float | None, typer.Option(help="Classifier-free guidance. [default: the base's]")] = None,
@@ -111,6 +113,9 @@ def generate(
     base: BaseOption = "nano",
     text_encoder: EncoderOption = None,
     device: DeviceOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take a LoRA of another generation of LTX all the same.")
+    ] = False,
 ) -> None:
     """Generate sound from a prompt, with or without a LoRA."""
     if not out.parent.is_dir():
@@ -125,7 +130,7 @@ def generate(
     check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     with spinner("loading") as show:
         loras = [(lora, strength)] if lora else []
-        generator = Generator(base, loras, text_encoder=text_encoder, device=device, on_progress=show)
+        generator = Generator(base, loras, text_encoder=text_encoder, force=force, device=device, on_progress=show)
         for note in generator.warnings + generator.advice(prompt, duration):
             show.note(note)
         sound = generator(
@@ -139,7 +144,10 @@ def generate(
             on_progress=show,
         )
     sound.save(out)
-    print(f"{out}: {sound.waveform.shape[1] / sound.sample_rate:.2f} s, {sound.sample_rate} Hz stereo, seed {seed}")
+    length = f"{sound.waveform.shape[1] / sound.sample_rate:.2f} s"
+    if sound.predicted:
+        length += " (predicted by the base's duration head)"
+    print(f"{out}: {length}, {sound.sample_rate} Hz stereo, seed {seed}")
 
 
 @app.command()
@@ -185,7 +193,9 @@ def inspect(
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Only say how much GPU memory a training would take.")] = False,
-    base: Annotated[str, typer.Option(help="Of the plan: full, for LTX 2.3, or a base as for train.")] = "full",
+    base: Annotated[
+        str, typer.Option(help="Of the plan: full or full-2.3, full-2.5, or a base as for train.")
+    ] = "full",
     rank: Annotated[int, typer.Option(min=1, help="Of the plan.")] = 32,
     duration: Annotated[float, typer.Option(min=0.1, help="Of the plan: seconds of every clip.")] = 5.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Of the plan: clips that go through at once.")] = 1,

@@ -20,7 +20,7 @@ def fetch(
     name: Annotated[str, typer.Argument(help="owner/name on the hub, or the URL of a .safetensors file.")],
     text_encoder: EncoderName = None,
 ) -> None:
-    """Fetch the audio half of an LTX 2.3 checkpoint into the cache; what is there already is not fetched again."""
+    """Fetch the audio half of an LTX checkpoint into the cache. What is on this machine is not fetched again."""
     from soundlora.cli.console import FetchDisplay
     from soundlora.net.addresses import is_url
     from soundlora.weights.fetch import fetch_base, fetch_text_encoder
@@ -28,12 +28,16 @@ def fetch(
 
     # Both names are checked before gigabytes are fetched.
     if not (is_hub_name(name) or is_url(name)):
-        raise InputError(f"{name!r} can't be fetched; give owner/name on the hub such as Lightricks/LTX-2.3, or a URL.")
+        raise InputError(f"{name!r} can't be fetched; give owner/name on the hub such as Lightricks/LTX-2.5, or a URL.")
     if text_encoder is not None and not is_hub_name(text_encoder):
         raise InputError(f"{text_encoder!r} can't be fetched; give owner/name of a Gemma 3 on the hub.")
     with FetchDisplay(name) as display:
         path = fetch_base(name, display)
-    print(f"{path}: {gigabytes(path.stat().st_size)}")
+    entry = fetched(name, "base")
+    if len(entry.files) > 1:
+        print(f"{entry.folder}: {gigabytes(entry.on_disk)}")
+    else:
+        print(f"{path}: {gigabytes(path.stat().st_size)}")
     if text_encoder is not None:
         with FetchDisplay(text_encoder) as display:
             folder = fetch_text_encoder(text_encoder, display)
@@ -42,9 +46,11 @@ def fetch(
 
 @app.command("list")
 def list_() -> None:
-    """Say what the cache holds, whole or in part."""
+    """Say what the cache holds, whole or in part, and which files of a base other programs have."""
     from soundlora.system.cache_root import default_root
+    from soundlora.weights.components import elsewhere
     from soundlora.weights.fetched import all_fetched, gigabytes
+    from soundlora.weights.generations import SUPPORTED
 
     entries = list(all_fetched())
     if not entries:
@@ -54,6 +60,10 @@ def list_() -> None:
         if not entry.complete:
             state = f"partial, {gigabytes(entry.on_disk)} of {gigabytes(entry.size) if entry.size else 'unknown size'}"
         print(f"{entry.name}  {entry.kind}  {state}\n    {entry.folder}")
+    for generation in SUPPORTED:
+        for path in elsewhere(generation):
+            print(f"{generation.repository}  base  {gigabytes(path.stat().st_size)} that another program keeps")
+            print(f"    {path}")
 
 
 @app.command()

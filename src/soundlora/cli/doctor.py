@@ -20,7 +20,8 @@ from soundlora.system.operating_system import cpu_flags, memory_bytes
 from soundlora.training.memory_plan import SHARE, Settings, fitting
 from soundlora.version import __version__
 from soundlora.weights.base import NANO, open_base
-from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
+from soundlora.weights.components import located
+from soundlora.weights.generations import SUPPORTED, Generation
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
@@ -50,6 +51,7 @@ def examine(asked: str | None = None) -> dict[str, Any]:
         "device": str(device),
         "dtype": str(compute_dtype(device)).removeprefix("torch."),
         "bases": [_nano(device)],
+        "generations": [_generation(generation) for generation in SUPPORTED],
     }
 
 
@@ -75,7 +77,17 @@ def print_findings(findings: dict[str, Any]) -> None:
                 f"about {base['milliseconds_per_step']:.0f} ms a training step, "
                 f"2,000 steps in {base['milliseconds_per_step'] * 2:.0f} s"
             )
-    print(f"full  LTX 2.3 would {_full_size(f['gpus'])}")
+    for present in f["generations"]:
+        here = sum(path is not None for path in present["files"].values())
+        print(f"base  {present['repository']}: {here} of {len(present['files'])} files on this machine")
+    for generation in reversed(SUPPORTED):
+        print(f"full  {generation.title} would {_full_size(generation, f['gpus'])}")
+
+
+def _generation(generation: Generation) -> dict[str, Any]:
+    """Return where the published files of a base lie on this machine; None for one that does not."""
+    files = {file.path: None if path is None else str(path) for file, path in located(generation).items()}
+    return {"name": generation.name, "repository": generation.repository, "files": files}
 
 
 def _gpu(device: torch.device) -> dict[str, Any]:
@@ -96,7 +108,7 @@ def _expected(device: torch.device) -> str:
     return f"{words}; not tried by this project, and slower than it could be, as no step is recorded"
 
 
-def _full_size(gpus: list[dict[str, Any]]) -> str:
+def _full_size(generation: Generation, gpus: list[dict[str, Any]]) -> str:
     """Return a clause that says whether the largest of these GPUs can train at rank 32 with clips of 5 s."""
     none: dict[str, Any] = {"memory": 0, "device": "cuda"}
     largest = max(gpus, key=lambda gpu: gpu["memory"] or 0, default=none)
@@ -104,7 +116,7 @@ def _full_size(gpus: list[dict[str, Any]]) -> str:
     needed = []
     for quantization, flag in ((None, ""), ("int8", " with --quantize int8")):
         settings = Settings(quantize=quantization, fused_attention=cuda)
-        plan, fits = fitting(LTX_2_3, settings, memory, GEMMA_3_12B, cuda=cuda)
+        plan, fits = fitting(generation.config, settings, memory, generation.encoder_config, cuda=cuda)
         if fits:
             kept = "computed again" if plan.settings.checkpointing else "kept"
             return f"run on this GPU{flag}: about {plan.peak / GIB:.1f} GiB at the peak, activations {kept}."

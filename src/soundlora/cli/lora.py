@@ -44,6 +44,7 @@ def info(
     print(f"{file}: {_megabytes(file)}, {facts['dtype']}")
     print(f"names     {lora.naming}")
     print(f"pairs     {facts['pairs']} in {facts['blocks']} blocks, rank {_ranks(lora)}")
+    print(f"base      {_trained_on(lora)}")
     print(f"update    norm {facts['update_norm']:.4g}{beside}")
     for key, value in sorted(lora.metadata.items()):
         print(f"  {key}: {value}")
@@ -112,13 +113,12 @@ def merge(
     from soundlora.lora.file import read_lora
     from soundlora.lora.merge import merge as merge_into
     from soundlora.lora.rank import percent
-    from soundlora.weights.base import checkpoint_path
-    from soundlora.weights.checkpoint import Checkpoint
+    from soundlora.weights.base import open_checkpoint
 
     if not math.isfinite(strength):
         raise InputError(f"--strength is {strength}, but it must be a number.")
     lora = read_lora(file)
-    checkpoint = Checkpoint(checkpoint_path(base))
+    checkpoint = open_checkpoint(base)
     with _writing(out, file, checkpoint.path):
         merged = merge_into(checkpoint, lora, strength, out)
     print(
@@ -131,20 +131,20 @@ def merge(
 def _facts(lora: Lora, base: str | None) -> dict[str, Any]:
     from soundlora.lora.file import energy
     from soundlora.lora.merge import relative_norm
-    from soundlora.weights.base import checkpoint_path
-    from soundlora.weights.checkpoint import Checkpoint
+    from soundlora.weights.base import open_checkpoint
 
     return {
         "file": str(lora.path),
         "bytes": lora.path.stat().st_size,
         "dtype": lora.stored,
         "naming": lora.naming,
+        "generation": lora.generation,
         "pairs": len(lora.pairs),
         "ranks": lora.ranks,
         "blocks": len({name.split(".")[1] for name in lora.pairs if name.startswith("transformer_blocks.")}),
         "modules": sorted(lora.pairs),
         "update_norm": math.sqrt(sum(map(energy, lora.pairs.values()))),
-        "relative_norm": None if base is None else relative_norm(Checkpoint(checkpoint_path(base)), lora),
+        "relative_norm": None if base is None else relative_norm(open_checkpoint(base), lora),
         "metadata": lora.metadata,
         "warnings": lora.warnings,
     }
@@ -169,6 +169,12 @@ def _writing(out: Path, *sources: Path) -> Iterator[None]:
 def _note(lora: Lora) -> None:
     for warning in lora.warnings:
         print(f"Note: {warning}")
+
+
+def _trained_on(lora: Lora) -> str:
+    if lora.generation is None:
+        return "the file doesn't say which generation of LTX it was trained on"
+    return f"LTX {lora.generation} ({lora.metadata.get('base', 'name unknown')})"
 
 
 def _ranks(lora: Lora) -> str:

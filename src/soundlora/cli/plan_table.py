@@ -9,12 +9,12 @@ import torch
 
 from soundlora.cli.output import print_json
 from soundlora.model.config import ModelConfig
-from soundlora.model.gemma import GemmaConfig
+from soundlora.model.gemma_config import GemmaConfig
 from soundlora.system.gpu_memory import GIB
 from soundlora.training.memory_plan import Plan, Settings, fitting, plan
 from soundlora.training.optimizer import check_optimizer
 from soundlora.weights.base import open_base
-from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
+from soundlora.weights.generations import LTX_23, SUPPORTED
 
 _FORMS: tuple[tuple[str, torch.dtype, str | None], ...] = (
     ("fp32", torch.float32, None),
@@ -124,7 +124,11 @@ def print_plans(
 
 
 def _sizes(base: str) -> tuple[ModelConfig, GemmaConfig]:
+    """Return the sizes of a base, those of the published weights without opening them."""
+    for generation in SUPPORTED:
+        if base in (f"full-{generation.name}", generation.repository):
+            return generation.config, generation.encoder_config
     if base == "full":
-        return LTX_2_3, GEMMA_3_12B
+        return LTX_23.config, LTX_23.encoder_config
     opened = open_base(base)
     return opened.config, opened.encoder_config

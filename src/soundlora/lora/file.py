@@ -26,7 +26,7 @@ from soundlora.system.whole_files import write_whole
 
 Pair = tuple[Tensor, Tensor]  # A (rank, inputs) and B (outputs, rank)
 
-_ADVICE = "give a LoRA .safetensors file that was trained for LTX 2.3 audio, or for nano"
+_ADVICE = "give a LoRA .safetensors file that was trained for LTX audio, or for nano"
 _PEFT_METADATA = "lora_adapter_metadata"
 _PEFT_FILE = "adapter_model.safetensors"
 # These metadata say how to scale. The scale has been folded in, so a reader that heeds them would scale twice.
@@ -52,6 +52,11 @@ class Lora:
     def ranks(self) -> list[int]:
         """All ranks that occur, in order."""
         return sorted({a.shape[0] for a, _ in self.pairs.values()})
+
+    @property
+    def generation(self) -> str | None:
+        """The generation of LTX that it was trained on, such as "2.5"; None where the file doesn't say."""
+        return self.metadata.get("generation")
 
     def doubts(self, base_hash: str) -> list[str]:
         """Return sentences for whoever uses it on a base: the warnings, and one more if that is another base."""

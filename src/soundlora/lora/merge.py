@@ -15,7 +15,7 @@ from soundlora.lora.file import Lora, Pair, energy
 from soundlora.model.tensor_file import pack_header
 from soundlora.system.whole_files import whole
 from soundlora.weights.checkpoint import Checkpoint
-from soundlora.wording import setting
+from soundlora.wording import setting, using
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def relative_norm(checkpoint: Checkpoint, lora: Lora) -> float:
     Raises InputError when the base has other modules or shapes than the LoRA.
     """
     pairs = _pairs_by_tensor(checkpoint, lora)
-    weights = sum(float(weight.double().square().sum()) for _, weight in checkpoint.file.read(pairs))
+    weights = sum(float(weight.double().square().sum()) for _, weight in checkpoint.read(pairs))
     return math.sqrt(sum(map(energy, pairs.values())) / weights)
 
 
@@ -41,14 +41,33 @@ def check_fits(checkpoint: Checkpoint, lora: Lora) -> None:
     _pairs_by_tensor(checkpoint, lora)
 
 
+def check_generation(checkpoint: Checkpoint, lora: Lora, field: str = "") -> None:
+    """Raises InputError when the LoRA says that it was trained on another generation of LTX.
+
+    field: the setting that overrules this, if there is one.
+    """
+    wanted = checkpoint.generation
+    if lora.generation is None or lora.generation == wanted.name:
+        return
+    ways = f"use it with LTX {lora.generation}, or train another"
+    if field:
+        ways = f"use it with LTX {lora.generation}, or hear what comes of it with {using(field, True)}"
+    raise InputError(
+        f"{lora.path} was trained on LTX {lora.generation}, but the base is {wanted.title}, whose weights are others; "
+        f"{ways}."
+    )
+
+
 def merge(checkpoint: Checkpoint, lora: Lora, strength: float, path: Path) -> Merged:
     """Write the checkpoint's audio tensors, with weight + strength·B·A where the LoRA has a pair, to `path`.
 
     Metadata, names, types and order are the checkpoint's. Sums are taken in fp32. One tensor is in memory at a time,
     and the file appears under its name when it is whole.
 
-    Raises InputError when the base has other modules or shapes, or when a sum is too large for its type.
+    Raises InputError when the base is of another generation or has other modules or shapes, or when a sum is too large
+    for its type.
     """
+    check_generation(checkpoint, lora)
     pairs = _pairs_by_tensor(checkpoint, lora)
     audio = checkpoint.layout.audio
     by_place = sorted(checkpoint.tensors.items(), key=lambda item: item[1].start)
@@ -56,7 +75,7 @@ def merge(checkpoint: Checkpoint, lora: Lora, strength: float, path: Path) -> Me
     error = total = 0.0
     with whole(path) as unfinished, unfinished.open("wb") as file:
         file.write(pack_header(tensors, checkpoint.metadata))
-        for name, weight in checkpoint.file.read(tensors):
+        for name, weight in checkpoint.read(tensors):
             if name in pairs:
                 a, b = pairs[name]
                 update = strength * (b.float() @ a.float())  # (outputs, inputs)

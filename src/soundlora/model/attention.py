@@ -78,7 +78,7 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> 
 
 
 class Attention(nn.Module):
-    """LTX 2.3's attention, with RMS-normalised queries and keys and a gate per head.
+    """LTX's attention, with RMS-normalised queries and keys and a gate per head.
 
     q and k are normalised over all channels before the split into heads. The gate 2·sigmoid(to_gate_logits(x)) comes
     from the attention's own input x and scales each head before the output projection.

@@ -29,6 +29,7 @@ class TransformerConfig:
     timestep_scale: float
     norm_eps: float
     ff_bias: bool
+    prompt_adaln: bool = True  # the noise level modulates the text context; else the blocks' own tables alone do
 
     @property
     def width(self) -> int:
@@ -160,7 +161,6 @@ _TRANSFORMER_MUST_BE: tuple[tuple[str, Any, Any], ...] = (
     ("caption_projection_first_linear", True, False),
     ("caption_projection_second_linear", True, False),
     ("caption_proj_input_norm", True, False),
-    ("use_prompt_adaln_single", True, True),
 )
 _VAE_MUST_BE: tuple[tuple[str, Any, Any], ...] = (
     ("double_z", True, True),
@@ -178,10 +178,15 @@ _GENERATOR_MUST_BE: tuple[tuple[str, Any, Any], ...] = (
 )
 
 
-def parse_config(config: Mapping[str, Any], extras: Mapping[str, Any] | None = None) -> ModelConfig:
+def parse_config(
+    config: Mapping[str, Any],
+    extras: Mapping[str, Any] | None = None,
+    sampling: SamplingDefaults = SamplingDefaults(),
+) -> ModelConfig:
     """Read the checkpoint's `config` and soundlora's own optional block.
 
-    `extras` may hold `context_length` (tokens, default 1,024) and `sampling` (keys of `SamplingDefaults`).
+    `extras` may hold `context_length` (tokens, default 1,024) and `sampling` (keys of `SamplingDefaults`), which go
+    before the generation's `sampling`.
     Raises InputError naming the key when a block or key is missing or has a value that is not supported.
     """
     extras = extras or {}
@@ -191,18 +196,16 @@ def parse_config(config: Mapping[str, Any], extras: Mapping[str, Any] | None = N
             text=_text(config["transformer"], int(extras.get("context_length", 1024))),
             audio=_audio(config["audio_vae"]),
             vocoder=_vocoder(config["vocoder"]),
-            sampling=_sampling(extras.get("sampling", {}), int(config["transformer"]["num_layers"])),
+            sampling=_sampling(extras.get("sampling", {}), int(config["transformer"]["num_layers"]), sampling),
         )
     except KeyError as error:
         raise InputError(
-            f"The checkpoint's config has no {error.args[0]!r}; use an unchanged LTX 2.3 checkpoint, which carries it."
+            f"The checkpoint's config has no {error.args[0]!r}; use an unchanged LTX checkpoint, which carries it."
         ) from None
     except InputError:
         raise
     except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise InputError(
-            f"The checkpoint's config can't be read ({error}); use an unchanged LTX 2.3 checkpoint."
-        ) from None
+        raise InputError(f"The checkpoint's config can't be read ({error}); use an unchanged LTX checkpoint.") from None
 
 
 def _require(block: Mapping[str, Any], rules: tuple[tuple[str, Any, Any], ...], name: str) -> None:
@@ -211,7 +214,7 @@ def _require(block: Mapping[str, Any], rules: tuple[tuple[str, Any, Any], ...], 
         if value != supported:
             raise InputError(
                 f"The checkpoint's config says {name}.{key} = {value!r}, but soundlora computes only {supported!r}; "
-                "use an LTX 2.3 checkpoint."
+                "use an unchanged LTX checkpoint."
             )
 
 
@@ -230,6 +233,7 @@ def _transformer(c: Mapping[str, Any]) -> TransformerConfig:
         timestep_scale=float(c.get("timestep_scale_multiplier", 1000)),
         norm_eps=float(c.get("norm_eps", 1e-6)),
         ff_bias=bool(c.get("audio_ff_bias", True)),
+        prompt_adaln=bool(c.get("use_prompt_adaln_single", True)),
     )
 
 
@@ -257,7 +261,7 @@ def _audio(c: Mapping[str, Any]) -> AudioConfig:
     _require(dd, _VAE_MUST_BE, "audio_vae.model.params.ddconfig")
     stft = c.get("preprocessing", {}).get("stft", {})
     if int(stft.get("win_length", 1024)) != int(stft.get("filter_length", 1024)):
-        raise InputError("The checkpoint's STFT window and filter lengths differ; use an LTX 2.3 checkpoint.")
+        raise InputError("The checkpoint's STFT window and filter lengths differ; use an unchanged LTX checkpoint.")
     return AudioConfig(
         sample_rate=int(params.get("sampling_rate", 16000)),
         n_fft=int(stft.get("filter_length", 1024)),
@@ -286,7 +290,7 @@ def _generator(c: Mapping[str, Any], name: str) -> GeneratorConfig:
 def _vocoder(c: Mapping[str, Any]) -> VocoderConfig:
     if "bwe" not in c:
         raise InputError(
-            "The checkpoint's vocoder has no bandwidth extension, so it is an LTX 2.0 file; use an LTX 2.3 checkpoint."
+            "The checkpoint's vocoder has no bandwidth extension, so it is an LTX 2.0 file; use a later checkpoint."
         )
     bwe = c["bwe"]
     return VocoderConfig(
@@ -300,8 +304,7 @@ def _vocoder(c: Mapping[str, Any]) -> VocoderConfig:
     )
 
 
-def _sampling(values: Mapping[str, Any], layers: int) -> SamplingDefaults:
-    standard = SamplingDefaults()
+def _sampling(values: Mapping[str, Any], layers: int, standard: SamplingDefaults) -> SamplingDefaults:
     blocks = values.get("stg_blocks", standard.stg_blocks)
     if "stg_blocks" in values and blocks is not None:
         blocks = tuple(int(b) for b in blocks)

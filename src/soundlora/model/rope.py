@@ -1,4 +1,4 @@
-"""LTX 2.3's rotary position embedding (Su et al. 2021, arXiv:2104.09864): split, with a band of its own for every head.
+"""LTX's rotary position embedding (Su et al. 2021, arXiv:2104.09864): split, with a band of its own for every head.
 
 In shapes B is samples, H heads, T tokens.
 """

@@ -118,6 +118,14 @@ class TensorFile:
                 file.readinto(content)
                 yield name, torch.frombuffer(content, dtype=READABLE[info.dtype]).view(info.shape)
 
+    def content(self, name: str, most: int | None = None) -> bytes:
+        """Return the bytes of the tensor `name`, whatever its type, or the first `most` of them."""
+        info = self.tensors[name]
+        size = info.end - info.start
+        with self.path.open("rb") as file:
+            file.seek(info.start)
+            return file.read(size if most is None else min(size, most))
+
     def pieces(self, name: str, size: int) -> Iterator[Tensor]:
         """Yield the tensor as it is stored, flat and on the CPU, at most `size` bytes at a time."""
         info = self.tensors[name]

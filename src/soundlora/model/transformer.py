@@ -1,4 +1,4 @@
-"""The audio stream of the LTX 2.3 diffusion transformer.
+"""The audio stream of the LTX 2.3 and 2.5 diffusion transformers.
 
 The video stream and the cross-modal attention between the two are left out: with no video they contribute nothing
 (the reference gives bit-equal results either way). Module names are those of the checkpoint. In shapes B is samples,
@@ -79,7 +79,7 @@ class Block(nn.Module):
         h: Tensor,
         modulation: Tensor,
         context: Tensor,
-        prompt_modulation: Tensor,
+        prompt_modulation: Tensor | None,
         rope: Rope,
         context_mask: Tensor | None,
         attention_mask: Tensor | None,
@@ -89,7 +89,9 @@ class Block(nn.Module):
         """Return h (B, T, width) after the block. The arguments are those that `AudioTransformer.forward` prepares."""
         rows = (modulation.unflatten(-1, (9, -1)) + self.audio_scale_shift_table).unbind(-2)
         shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff, shift_q, scale_q, gate_ca = rows
-        prompt_rows = prompt_modulation.unflatten(-1, (2, -1)) + self.audio_prompt_scale_shift_table
+        prompt_rows = self.audio_prompt_scale_shift_table  # (2, D), and with a modulation (B, 1, 2, D)
+        if prompt_modulation is not None:
+            prompt_rows = prompt_modulation.unflatten(-1, (2, -1)) + prompt_rows
         shift_kv, scale_kv = prompt_rows.unbind(-2)
 
         n = torch.addcmul(shift_sa, rms_norm(h, self.eps), 1 + scale_sa)
@@ -118,7 +120,8 @@ class AudioTransformer(nn.Module):
         self.compiled: list[Callable[..., Tensor]] = []
         self.audio_patchify_proj = nn.Linear(c.in_channels, c.width)
         self.audio_adaln_single = AdaLayerNormSingle(c.width, rows=9)
-        self.audio_prompt_adaln_single = AdaLayerNormSingle(c.width, rows=2)
+        # Without it a prompt is the same at every noise level.
+        self.audio_prompt_adaln_single = AdaLayerNormSingle(c.width, rows=2) if c.prompt_adaln else None
         self.transformer_blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.audio_scale_shift_table = nn.Parameter(torch.zeros(2, c.width))
         self.audio_proj_out = nn.Linear(c.width, c.out_channels)
@@ -146,7 +149,8 @@ class AudioTransformer(nn.Module):
         """Return the velocity (B, T, C) of noisy latents x (B, T, C).
 
         timesteps: (B, T), or (B, 1) when all tokens of a sample share one, in [0, 1].
-        sigma: (B,), noise level of the sample; it modulates the text context.
+        sigma: (B,), noise level of the sample; it modulates the text context, unless the base's prompts are the same at
+            every level.
         context: (B, S, context_dim), output of the audio connector.
         rope: tables from `rope()`.
         context_mask: None, (B, S) of 1 and 0, or an additive float mask (B, 1, 1, S).
@@ -160,7 +164,9 @@ class AudioTransformer(nn.Module):
         h = self.audio_patchify_proj(x.to(dtype))  # (B, T, width)
         context = context.to(dtype)
         modulation, embedded = self.audio_adaln_single(timesteps * c.timestep_scale, dtype)
-        prompt_modulation, _ = self.audio_prompt_adaln_single(sigma[:, None] * c.timestep_scale, dtype)
+        prompt_modulation = None
+        if self.audio_prompt_adaln_single is not None:
+            prompt_modulation, _ = self.audio_prompt_adaln_single(sigma[:, None] * c.timestep_scale, dtype)
         text_mask = None if context_mask is None else _additive_context_mask(context_mask, dtype)
         if text_mask is not None and context_of is not None:
             text_mask = text_mask[context_of]

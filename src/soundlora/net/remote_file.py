@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ import httpx2
 from soundlora.errors import InputError
 from soundlora.net.addresses import public_name
 from soundlora.net.download import pieces
+from soundlora.net.hub import find_token, hub
 from soundlora.net.patience import Patience
 from soundlora.version import __version__
 
@@ -21,17 +21,16 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SMALL = 64 * 1024 * 1024  # bytes; the most that a file read in one piece may have
 
 
+class AbsentError(InputError):
+    """There is no such file on the server."""
+
+
 class DroppedError(Exception):
     """The server could not be reached, or hung up too often in a row. The message names the server and the failure."""
 
 
 class ChangedError(Exception):
     """The file has changed since it was first asked for. The message is its address."""
-
-
-def hub() -> str:
-    """Return the address of the Hugging Face hub, or of the mirror in `HF_ENDPOINT`."""
-    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def open_client() -> httpx2.Client:
@@ -152,8 +151,8 @@ def _refusal(shown: str) -> Callable[[str], Exception]:
 
 def _authorization(url: str) -> dict[str, str]:
     """Return the header with the user's token for an address on the hub, none for any other server."""
-    token = os.environ.get("HF_TOKEN", "").strip()
-    return {"Authorization": f"Bearer {token}"} if token and url.startswith(hub() + "/") else {}
+    token = find_token() if url.startswith(hub() + "/") else None
+    return {} if token is None else {"Authorization": f"Bearer {token.value}"}
 
 
 def _check_status(shown: str, response: httpx2.Response) -> None:
@@ -171,15 +170,16 @@ def _check_status(shown: str, response: httpx2.Response) -> None:
             "HF_TOKEN when it is private."
         )
     if on_hub and code in (401, 403):
-        state = "HF_TOKEN does not open it" if os.environ.get("HF_TOKEN") else "HF_TOKEN is not set"
+        token = find_token()
+        state = "HF_TOKEN is not set" if token is None else f"{token.source} does not open it"
         raise InputError(
             f"{hub()} refuses {repository} ({code}; {state}): log in there, accept the licence on "
-            f"{hub()}/{repository}, make a token that may read, and set HF_TOKEN to it."
+            f"{hub()}/{repository}, make a token that may read, and run `hf auth login` with it or set HF_TOKEN to it."
         )
     if code in (401, 403):
         raise InputError(f"The server refuses {shown} ({code}); give an address that may be read without logging in.")
     if code in (404, 410):
-        raise InputError(f"There is no {shown} ({code}); mend the address.")
+        raise AbsentError(f"There is no {shown} ({code}); mend the address.")
     raise InputError(f"The server answers {code} for {shown}, which is no file; mend the address.")
 
 

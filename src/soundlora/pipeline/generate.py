@@ -15,7 +15,7 @@ from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT
 from soundlora.errors import InputError, about
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import read_lora
-from soundlora.lora.merge import check_fits
+from soundlora.lora.merge import check_fits, check_generation
 from soundlora.pipeline.cache import Cache, cached_contexts
 from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
@@ -26,17 +26,24 @@ from soundlora.weights.base import open_base
 from soundlora.wording import setting
 
 MAX_SECONDS = 60.0
+_SECONDS = 5.0  # where nobody gives a length and the base predicts none
+_LEAST_SECONDS = 0.1
 _TRAINED_SECONDS = 20.0  # the base has heard nothing longer
 
 
 @dataclass(frozen=True)
 class Generation:
-    """Stereo sound (2, samples) in [−1, 1] at `sample_rate` Hz, and the seed it came from."""
+    """Stereo sound (2, samples) in [−1, 1] at `sample_rate` Hz, and what it came from.
+
+    duration: the seconds that were asked for. predicted: the base's duration head chose them.
+    """
 
     waveform: Tensor
     sample_rate: int
     prompt: str
     seed: int
+    duration: float = _SECONDS
+    predicted: bool = False
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a 16-bit WAV, and return its path."""
@@ -49,6 +56,7 @@ class Generator:
     """A base with its LoRAs, loaded once for many prompts.
 
     loras: (file, strength) pairs; they stay unmerged and add up.
+    force: take LoRAs of another generation of LTX, too.
     warnings: sentences about LoRAs that may not fit, or of which something had to be left out.
     device: "cuda", "cuda:1", "xpu", "mps" or "cpu"; None takes the first that is there.
     on_progress: called while a base is fetched.
@@ -64,6 +72,7 @@ class Generator:
         *,
         text_encoder: str | os.PathLike[str] | None = None,
         device: torch.device | str | None = None,
+        force: bool = False,
         on_progress: OnProgress | None = None,
     ) -> None:
         self.device = device_of(device)
@@ -77,6 +86,8 @@ class Generator:
             self.base = open_base(base, Path(text_encoder) if text_encoder else None, on_bytes)
         for number, (lora, _) in enumerate(read):
             with about(f"loras.{number}.path"):
+                if not force:
+                    check_generation(self.base.checkpoint, lora, "force")
                 check_fits(self.base.checkpoint, lora)
         self.warnings: list[str] = []
         self.trigger_phrases: list[str] = []
@@ -97,7 +108,7 @@ class Generator:
         self,
         prompt: str,
         *,
-        duration: float = 5.0,
+        duration: float | None = None,
         seed: int = 42,
         steps: int | None = None,
         cfg: float | None = None,
@@ -107,6 +118,7 @@ class Generator:
     ) -> Generation:
         """Generate `duration` seconds. The sound is 30 ms shorter, as the first latent stands for one mel frame.
 
+        duration: None takes what the base's duration head predicts, or 5 s where it has none.
         steps, cfg, stg, negative_prompt: None takes the base's own. Raises InputError for values out of range.
         """
         check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
@@ -119,27 +131,42 @@ class Generator:
         missing = [text for text in (prompt, negative_prompt) if text not in self._contexts]
         with about("text_encoder"):
             self._contexts |= cached_contexts(self.base, self._store, missing, self.device)
+        predicted = None if duration is not None else self.predicted_seconds(prompt)
+        seconds = duration or predicted or _SECONDS
         waveform = sample_waveform(
             self.model,
             self._codec,
             self._contexts[prompt],
             self._contexts[negative_prompt],
-            seconds=duration,
+            seconds=seconds,
             seed=seed,
             steps=count,
             guidance=guidance,
             on_step=lambda step: tell(Progress("sampling", step + 1, count)),
         )
-        return Generation(waveform, self._codec.sample_rate, prompt, seed)
+        return Generation(waveform, self._codec.sample_rate, prompt, seed, seconds, predicted is not None)
 
-    def advice(self, prompt: str, duration: float) -> list[str]:
+    def predicted_seconds(self, prompt: str) -> float | None:
+        """Return the seconds that the base's duration head predicts, from 0.1 to 60; None where it has no such head.
+
+        Raises InputError when the head can't be read.
+        """
+        with about("text_encoder"):
+            self._contexts |= cached_contexts(
+                self.base, self._store, [text for text in (prompt,) if text not in self._contexts], self.device
+            )
+        with about("base"):
+            seconds = self.base.predicted_seconds(self._contexts[prompt], self.device)
+        return None if seconds is None else round(min(max(seconds, _LEAST_SECONDS), MAX_SECONDS), 2)
+
+    def advice(self, prompt: str, duration: float | None) -> list[str]:
         """Return sentences for a user whose prompt or duration will disappoint."""
         notes = [
             f"The LoRA's trigger phrase {phrase!r} is not in the prompt."
             for phrase in self.trigger_phrases
             if phrase.lower() not in prompt.lower()
         ]
-        if duration > _TRAINED_SECONDS:
+        if duration is not None and duration > _TRAINED_SECONDS:
             notes.append(f"{duration:g} s is longer than the {_TRAINED_SECONDS:g} s the base was trained on.")
         return notes
 
@@ -152,12 +179,13 @@ def generate(
     base: str = "nano",
     text_encoder: str | os.PathLike[str] | None = None,
     device: torch.device | str | None = None,
-    duration: float = 5.0,
+    duration: float | None = None,
     seed: int = 42,
     steps: int | None = None,
     cfg: float | None = None,
     stg: float | None = None,
     negative_prompt: str | None = None,
+    force: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Generation:
     """Generate one sound from a prompt. For several, keep a `Generator`, which loads the base once.
@@ -166,7 +194,7 @@ def generate(
     """
     check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     loras = [(lora, strength)] if lora is not None else []
-    generator = Generator(base, loras, text_encoder=text_encoder, device=device, on_progress=on_progress)
+    generator = Generator(base, loras, text_encoder=text_encoder, force=force, device=device, on_progress=on_progress)
     return generator(
         prompt,
         duration=duration,
@@ -179,9 +207,9 @@ def generate(
     )
 
 
-def check_sampling(*, duration: float, steps: int | None, cfg: float | None, stg: float | None) -> None:
+def check_sampling(*, duration: float | None, steps: int | None, cfg: float | None, stg: float | None) -> None:
     """Raises InputError for values out of range; nothing has to be loaded for that."""
-    _check_range("duration", duration, 0.1, MAX_SECONDS)
+    _check_range("duration", duration, _LEAST_SECONDS, MAX_SECONDS)
     _check_range("steps", steps, 1, 1000)
     _check_range("cfg", cfg, 0, 100)
     _check_range("stg", stg, 0, 100)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from soundlora.dataset import DatasetReport
+from soundlora.errors import about
+from soundlora.lora.file import Lora
+from soundlora.lora.merge import check_generation
 from soundlora.lora.targets import PRESETS
 from soundlora.version import __version__
 from soundlora.weights.base import Base
 
 TRAINING_TYPE = "t2a"
+
+
+def identity(lora: Lora, base: Base) -> dict[str, str]:
+    """Return what tells the LoRA that a run begins with from others, wherever it lies.
+
+    Raises InputError when it was trained on another generation of LTX than the base.
+    """
+    with about("init_lora"):
+        check_generation(base.checkpoint, lora)
+    return {"name": lora.path.name, "sha256": hashlib.sha256(lora.path.read_bytes()).hexdigest()}
 
 
 def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) -> dict[str, Any]:
@@ -22,6 +36,7 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
         "trigger_phrase": request["trigger_phrase"],
         "base": request["base"],
         "base_hash": request["base_hash"],
+        "generation": base.generation.name,
         "rank": request["rank"],
         "alpha": request["rank"],
         "target_modules": list(PRESETS[request["targets"]]),
@@ -47,7 +62,16 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
 
 def lora_metadata(config: Mapping[str, Any]) -> dict[str, str]:
     """Return strings for the LoRA file's header, which are enough to use it when the config is lost."""
-    names = ("training_type", "trigger_phrase", "base", "base_hash", "rank", "number_of_steps", "learning_rate")
+    names = (
+        "training_type",
+        "trigger_phrase",
+        "base",
+        "base_hash",
+        "generation",
+        "rank",
+        "number_of_steps",
+        "learning_rate",
+    )
     return {
         **{name: str(config[name]) for name in names},
         "target_modules": json.dumps(config["target_modules"]),

@@ -76,7 +76,7 @@ class TrainingOptions:
     out: Annotated[str | os.PathLike[str], Setting("Folder for the run; it must not hold one yet.", kept=False)]
     _: KW_ONLY
     base: Annotated[
-        str, Setting("nano, the path of an LTX 2.3 checkpoint or its folder, owner/name on the hub, or a URL.")
+        str, Setting("nano, the path of an LTX checkpoint or its folder, owner/name on the hub, or a URL.")
     ] = "nano"
     text_encoder: Annotated[
         str | os.PathLike[str] | None,

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from soundlora.pipeline.cache import Cache, cached_contexts
 from soundlora.pipeline.encode import EncodedClip, Fitting, encode_clips
 from soundlora.pipeline.ending import diverged, keep_quietly, stopped
 from soundlora.pipeline.first_look import look_at_request, look_at_room
-from soundlora.pipeline.lora_config import lora_metadata, run_config
+from soundlora.pipeline.lora_config import identity, lora_metadata, run_config
 from soundlora.pipeline.options import TrainingOptions, check_same, takes_options
 from soundlora.pipeline.placement import placed, planned
 from soundlora.progress import Pace, Progress, fetch_news
@@ -162,7 +161,7 @@ def prepare(options: TrainingOptions) -> Run:
     request = options.to_request(
         base=base.name,
         base_hash=base.hash,
-        init_lora=None if first_lora is None else _identity(first_lora),
+        init_lora=None if first_lora is None else identity(first_lora, base),
         clips={clip.name: clip.sha256 for clip in clips},
     )
     if options.resume:
@@ -200,11 +199,6 @@ def _check(options: TrainingOptions, workers: Workers, device: torch.device) -> 
         )
     if options.quantize is not None:
         check_holds(device, options.quantize)
-
-
-def _identity(lora: Lora) -> dict[str, str]:
-    """Return what tells a LoRA file from others, wherever it lies."""
-    return {"name": lora.path.name, "sha256": hashlib.sha256(lora.path.read_bytes()).hexdigest()}
 
 
 # ----------------------------------------------------------------------------------------------------------------------

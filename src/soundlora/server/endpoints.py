@@ -13,6 +13,7 @@ from soundlora.contract.generation import GenerationRequest, GenerationResult
 from soundlora.contract.training import TrainingRequest, TrainingResult, billable_units
 from soundlora.pipeline.options import SETTINGS, default_of, kind_of
 from soundlora.server.settings import Settings
+from soundlora.system.cache_root import expanded
 
 TRAINING = "fal-ai/ltx23-trainer-v2/t2a"
 GENERATION = "fal-ai/ltx-2.3-quality/text-to-audio"
@@ -61,6 +62,26 @@ class Endpoint:
         return "/".join(self.id.split("/")[:2])
 
 
+def base_of(settings: Settings, payload: Any) -> tuple[str, str | None]:
+    """Return the base that a request is done on, and its text encoder; None lets the base find its own."""
+    named = payload.get("base") if isinstance(payload, dict) else None
+    if named in settings.allowed_bases and named != settings.base:
+        return str(named), None
+    return settings.base, settings.text_encoder or None
+
+
+def _with_base(input_: type[BaseModel], settings: Settings) -> type[BaseModel]:
+    """Return the input with a field of our own for the base, where the operator allows more than one."""
+    if not settings.allowed_bases:
+        return input_
+    # The server's own folders are not for clients, unless the operator names them.
+    own = () if expanded(settings.base).is_absolute() else (settings.base,)
+    named = tuple(dict.fromkeys((*own, *settings.allowed_bases)))
+    field = Field(None, description="The base model; null is the server's own.")
+    choice: Any = Literal[*named] | None
+    return create_model(input_.__name__, __base__=input_, __doc__=input_.__doc__, base=(choice, field))
+
+
 def endpoints(settings: Settings) -> dict[str, Endpoint]:
     """Return all endpoints by id."""
 
@@ -70,7 +91,7 @@ def endpoints(settings: Settings) -> dict[str, Endpoint]:
             title=title,
             category="text-to-audio",
             work="generation",
-            input=GenerationRequest,
+            input=_with_base(GenerationRequest, settings),
             output=GenerationResult,
             unit="sound",
             unit_price=0.0,
@@ -84,7 +105,7 @@ def endpoints(settings: Settings) -> dict[str, Endpoint]:
             title="LTX 2.3 text-to-audio LoRA trainer",
             category="training",
             work="training",
-            input=TrainingInput,
+            input=_with_base(TrainingInput, settings),
             output=TrainingResult,
             unit="step",
             unit_price=settings.price_per_step,

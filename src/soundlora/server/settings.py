@@ -31,6 +31,8 @@ class Settings:
         request.
     allow_anonymous: whether everybody may use the server while it has no keys, from other machines too.
     device: the device of all runs, such as cuda, cuda:1, xpu, mps or cpu; "" is the first that is there.
+    allowed_bases: other bases than `base` that a request may name, as for `soundlora train`; each finds its own text
+        encoder.
     price_per_step: the price in US dollars; 0 is "free on this machine".
     slots: the number of runs at a time; 0 is one a GPU, or one on the CPU.
     max_run_seconds: the time after which a run is stopped with a checkpoint.
@@ -52,6 +54,7 @@ class Settings:
     base: str = "nano"
     text_encoder: str = ""
     device: str = ""
+    allowed_bases: tuple[str, ...] = ()
     price_per_step: float = PRICE_PER_STEP
     slots: int = 0
     max_run_seconds: float = 24 * 3600

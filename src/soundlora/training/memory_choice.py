@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from soundlora.model.config import ModelConfig
-from soundlora.model.gemma import GemmaConfig
+from soundlora.model.gemma_config import GemmaConfig
 from soundlora.system.devices import shares_memory
 from soundlora.system.gpu_memory import available, gib, held_by_others, is_measured
 from soundlora.training.memory_plan import SHARE, Plan, Settings, fitting, plan

@@ -23,7 +23,7 @@ from soundlora.lora.targets import GROUPS, PRESETS, target_names
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.config import GeneratorConfig, ModelConfig, TransformerConfig
 from soundlora.model.connector import AudioConnector, FeatureProjection
-from soundlora.model.gemma import GemmaConfig
+from soundlora.model.gemma_config import GemmaConfig
 from soundlora.model.latents import generation_latents, training_latents
 from soundlora.model.quantize import is_quantized
 from soundlora.model.transformer import AudioTransformer

@@ -7,7 +7,6 @@ compute latents, the decoder and vocoder to make sound.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,8 @@ from torch import Tensor
 from soundlora.errors import InputError
 from soundlora.model import text_encoder
 from soundlora.model.config import ModelConfig
-from soundlora.model.gemma import GemmaConfig, parse_gemma_config
+from soundlora.model.encoder_files import EncoderFiles
+from soundlora.model.gemma_config import GemmaConfig, family_of, parse_gemma_config
 from soundlora.model.mel import log_mel, resample, to_stereo
 from soundlora.model.quantize import QUANTIZATIONS, check_quantization, is_quantized, quantize
 from soundlora.model.text_encoder import TextEncoder
@@ -26,8 +26,10 @@ from soundlora.model.transformer import AudioTransformer
 from soundlora.net.addresses import is_url, public_name
 from soundlora.system.cache_root import expanded
 from soundlora.system.devices import compute_dtype, convolves_long, has_type, name_of
-from soundlora.weights.checkpoint import Checkpoint
+from soundlora.weights.checkpoint import Checkpoint, load_duration_head
+from soundlora.weights.components import encoder_snapshot, find_files
 from soundlora.weights.fetched import OnBytes, fetched, is_hub_name
+from soundlora.weights.generations import SUPPORTED, Generation
 from soundlora.wording import using
 
 NANO = Path(__file__).parents[1] / "nano" / "base"
@@ -37,16 +39,26 @@ _ENCODER_FOLDER = "text_encoder"
 class Base:
     """An opened base. `name` is the user's name for it; `hash` tells bases with other weights apart."""
 
-    def __init__(self, name: str, checkpoint: Path, encoder: Path) -> None:
-        """Raises InputError when the checkpoint or the text encoder's folder can't be used."""
+    def __init__(
+        self, name: str, checkpoint: Path | Sequence[Path], encoder: Path, duration_head: Path | None = None
+    ) -> None:
+        """checkpoint: its file or files. encoder: the folder or file of the text encoder.
+
+        Raises InputError when the checkpoint or the text encoder can't be used, or don't go together.
+        """
         self.name = name
-        self.checkpoint = Checkpoint(checkpoint)
-        text_encoder.check_directory(encoder)
-        self.text_encoder_path = encoder
+        self.checkpoint = Checkpoint(*([checkpoint] if isinstance(checkpoint, Path) else checkpoint))
+        text_encoder.check_encoder(encoder, self.generation.encoder_advice())
+        self.text_encoder_path, self.duration_head_path = encoder, duration_head
+        self._check_versions()
 
     @property
     def config(self) -> ModelConfig:
         return self.checkpoint.config
+
+    @property
+    def generation(self) -> Generation:
+        return self.checkpoint.generation
 
     @cached_property
     def hash(self) -> str:
@@ -57,7 +69,20 @@ class Base:
     @cached_property
     def encoder_config(self) -> GemmaConfig:
         """The text encoder's sizes."""
-        return parse_gemma_config(json.loads((self.text_encoder_path / "config.json").read_text()))
+        return parse_gemma_config(EncoderFiles(self.text_encoder_path).config)
+
+    def _check_versions(self) -> None:
+        """Raise InputError unless the text encoder is the one that the checkpoint declares, or of its generation's."""
+        declared, config = self.checkpoint.layout.gemma_version, EncoderFiles(self.text_encoder_path).config
+        family = self.generation.encoder if declared else "Gemma 3"
+        has, wanted = config.get("gemma_version"), declared
+        if family_of(config) != family:
+            has, wanted = family_of(config), family
+        if wanted is not None and has != wanted:
+            raise InputError(
+                f"The text encoder in {self.text_encoder_path} is {has or 'of no stated version'}, but "
+                f"{self.checkpoint.path} was made with {wanted}; {self.generation.encoder_advice()}."
+            )
 
     def transformer(
         self, device: torch.device, quantization: str | None = None, *, at: torch.device | None = None
@@ -105,6 +130,18 @@ class Base:
         del projection
         connector = self.checkpoint.load_connector(device, dtype)
         return [connector(f).cpu().clone() for f in features]
+
+    @torch.no_grad()
+    def predicted_seconds(self, context: Tensor, device: torch.device) -> float | None:
+        """Return how long the sound of a context (S, D) should last, or None where the base has no duration head.
+
+        Raises InputError when the head can't be read.
+        """
+        if self.duration_head_path is None:
+            return None
+        head = load_duration_head(self.duration_head_path, device)
+        seconds: float = head(context[None].to(device, torch.float32)).item()
+        return seconds
 
     def codec(self, device: torch.device, *, encoder: bool = False, decoder: bool = False) -> Codec:
         """Load the VAE's encoder, or its decoder and the vocoder, or both."""
@@ -159,52 +196,60 @@ def check_holds(device: torch.device, quantization: str) -> None:
 def open_base(name: str, encoder: Path | None = None, on_bytes: OnBytes | None = None) -> Base:
     """Open a base and its text encoder.
 
-    name: `nano`, the path of a checkpoint, that of a folder with a checkpoint and a `text_encoder` folder, owner/name
-    on the Hugging Face hub, or the URL of a checkpoint. encoder: a folder or owner/name. Anything that isn't in the
-    cache is fetched, and on_bytes(bytes that are there, of how many) follows that.
+    name: `nano`, the path of a checkpoint, those of its files with commas between them, that of a folder with them,
+    owner/name on the Hugging Face hub, or the URL of a checkpoint. encoder: a folder, a packed file or owner/name.
+    Anything that isn't on this machine is fetched, and on_bytes(bytes that are there, of how many) follows that.
 
     Raises InputError when there is no such base or it can't be used, MachineError or Interrupted when a fetch of it
     ended early.
     """
-    checkpoint = checkpoint_path(name, on_bytes)
-    # nano's contexts come from its own encoder.
-    folder = NANO / _ENCODER_FOLDER if name == "nano" else _encoder_folder(encoder, checkpoint, on_bytes)
-    return Base(public_name(name), checkpoint, folder)
+    if name == "nano":  # its contexts come from its own encoder
+        return Base(name, NANO / "nano.safetensors", NANO / _ENCODER_FOLDER)
+    if encoder is not None:
+        encoder = _given_encoder(encoder, on_bytes)
+    files = find_files(_given_files(name, on_bytes), encoder)
+    found = encoder or files.encoder or _encoder_folder(files.checkpoint[0])
+    return Base(public_name(name), files.checkpoint, found, files.duration_head)
 
 
-def checkpoint_path(name: str, on_bytes: OnBytes | None = None) -> Path:
-    """Return the checkpoint of a base, which is fetched if need be. Raises as `open_base` does."""
-    path = expanded(name)
+def open_checkpoint(name: str) -> Checkpoint:
+    """Open a base as `open_base` does, without its text encoder. Raises as that does."""
     if name == "nano":
-        return NANO / "nano.safetensors"
+        return Checkpoint(NANO / "nano.safetensors")
+    return Checkpoint(*find_files(_given_files(name, None)).checkpoint)
+
+
+def _given_files(name: str, on_bytes: OnBytes | None) -> list[Path]:
+    """Return the files or the folder that a name stands for, which are fetched if need be."""
+    path = expanded(name)
     if is_url(name) or (is_hub_name(name) and not path.exists()):
         from soundlora.weights.fetch import fetch_base  # only this needs an HTTP client
 
-        return fetch_base(name, on_bytes)
-    if path.is_dir():
-        files = sorted(path.glob("*.safetensors"))
-        if len(files) != 1:
-            found = "holds no .safetensors file" if not files else f"holds {len(files)} .safetensors files"
-            raise InputError(
-                f"The base folder {path} {found}; give the path of one checkpoint file with {using('base')}."
-            )
-        return files[0]
+        return [fetch_base(name, on_bytes)]
+    several = [expanded(part.strip()) for part in name.split(",")]
+    if len(several) > 1 and not path.exists():
+        return several
     if path.exists() or path.suffix == ".safetensors":
-        return path
+        return [path]
+    examples = " or ".join(generation.repository for generation in SUPPORTED)
     raise InputError(
         f"There is no base called {name!r} on this machine; use {using('base', 'nano')}, the path of a checkpoint, or "
-        "Lightricks/LTX-2.3, of which the audio half is then fetched."
+        f"{examples}, of which the audio half is then fetched."
     )
 
 
-def _encoder_folder(encoder: Path | None, checkpoint: Path, on_bytes: OnBytes | None) -> Path:
-    """Return the given folder, the one beside the checkpoint, or LTX 2.3's when it has been fetched."""
-    if encoder is not None:
-        if not encoder.exists() and is_hub_name(encoder.as_posix()):
-            from soundlora.weights.fetch import fetch_text_encoder
+def _given_encoder(encoder: Path, on_bytes: OnBytes | None) -> Path:
+    if not encoder.exists() and is_hub_name(encoder.as_posix()):
+        from soundlora.weights.fetch import fetch_text_encoder
 
-            return fetch_text_encoder(encoder.as_posix(), on_bytes)
-        return encoder
+        return fetch_text_encoder(encoder.as_posix(), on_bytes)
+    return encoder
+
+
+def _encoder_folder(checkpoint: Path) -> Path:
+    """Return the folder beside the checkpoint, or LTX 2.3's when it has been fetched."""
     beside = checkpoint.parent / _ENCODER_FOLDER
+    if beside.exists():
+        return beside
     gemma = fetched(text_encoder.GEMMA, "text encoder")
-    return gemma.folder if gemma.complete and not beside.exists() else beside
+    return gemma.folder if gemma.complete else encoder_snapshot(text_encoder.GEMMA) or beside

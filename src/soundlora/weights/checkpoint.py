@@ -1,4 +1,4 @@
-"""The official single-file checkpoint, of which only the audio tensors are ever read.
+"""The official checkpoint, one file or one a component, of which only the audio tensors are ever read.
 
 The list of wanted tensors is not a filter on names. It is built from the config, by asking each module for its state
 on the meta device. Every name and shape must be there, and no tensor of the audio half may be left over.
@@ -9,29 +9,40 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from soundlora.errors import InputError
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.config import ModelConfig, parse_config
 from soundlora.model.connector import AudioConnector, FeatureProjection
+from soundlora.model.duration_head import DurationHead, sizes_in
+from soundlora.model.encoder_files import PACKED_CONFIG
+from soundlora.model.gemma_config import parse_gemma_config
 from soundlora.model.tensor_file import READABLE, TensorFile, TensorHeader, TensorInfo
 from soundlora.model.transformer import AudioTransformer
 from soundlora.model.vocoder import Vocoder
 from soundlora.system.devices import has_channels_last
+from soundlora.weights.generations import LTX_23, SUPPORTED, Generation, generation_of, parse_version
+from soundlora.wording import using
 
 _DIT = "model.diffusion_model."
 _CONNECTOR = _DIT + "audio_embeddings_connector."
 _PROJECTION = "text_embedding_projection."
 _VAE = "audio_vae."
 _VOCODER = "vocoder."
-_PROJECTION_WEIGHT = _PROJECTION + "audio_aggregate_embed.weight"
+PROJECTION_WEIGHT = _PROJECTION + "audio_aggregate_embed.weight"
+DURATION = "duration_head.mlp_out.weight"  # by which the duration head is known
+_PROMPT_ADALN = _DIT + "audio_prompt_adaln_single."
+_FF_BIAS = re.compile(r"\.audio_ff\..*\.bias$")
+_DECLARED = "gemma_source_checkpoint"
 
 # Every name of the audio stream's own tensors inside the transformer contains one of these. Names of cross-modal
 # tensors, such as `audio_to_video_attn` or `av_ca_audio_scale_shift_adaln_single`, contain none.
@@ -47,37 +58,74 @@ _STREAM = (
 )
 SAMPLE = 4096  # bytes of every tensor that go into the fingerprint
 
-CHECKPOINT_ADVICE = "give the path of an LTX 2.3 .safetensors checkpoint"
+CHECKPOINT_ADVICE = "give the path of an LTX .safetensors checkpoint"
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
 class Layout:
-    """The content of a checkpoint's header: `config`, and `audio`, the shape of every audio tensor by name."""
+    """The content of the headers of a checkpoint's files.
 
-    def __init__(self, source: str, header: TensorHeader) -> None:
-        """source: path or URL of the file. Raises InputError when it is no LTX 2.3 base or lacks audio tensors."""
-        self.source = source
-        self.tensors, self.metadata = header.tensors, header.metadata
-        metadata = self.metadata
-        if "config" not in metadata:
+    config: the blocks of all files together. audio: the shape of every audio tensor by name. generation: the row of the
+    table. gemma_version: the text encoder that the checkpoint declares, or None.
+    """
+
+    def __init__(self, headers: Mapping[str, TensorHeader]) -> None:
+        """headers: by path or URL of the file; what two files have is taken from the first of them.
+
+        Raises InputError when they are no LTX base that is supported, or lack audio tensors.
+        """
+        self.source = " and ".join(headers)
+        self.tensors: dict[str, TensorInfo] = {}
+        self.metadata: dict[str, str] = {}
+        for source, header in headers.items():
+            _refuse_repacks(source, header)
+            self.tensors = header.tensors | self.tensors
+            self.metadata = header.metadata | self.metadata
+        config = self._merged_config(headers)
+        self.generation = _generation(headers)
+        self.gemma_version = self._gemma_version()
+        if PROJECTION_WEIGHT not in self.tensors:
             raise InputError(
-                f"{source} carries no 'config' metadata, so it is a repack or no LTX checkpoint; "
-                "use the unchanged ltx-2.3-22b-dev.safetensors."
+                f"{self.source} has no {PROJECTION_WEIGHT}, so it is no {self.generation.title} checkpoint; "
+                f"{_use(self.generation)}."
             )
-        _refuse_other_generations(source, metadata, self.tensors)
-        extras = _json("soundlora", metadata.get("soundlora", "{}"), source)
-        self.config: ModelConfig = parse_config(_json("config", metadata["config"], source), extras)
+        extras = _json("soundlora", self.metadata.get("soundlora", "{}"), self.source)
+        self.config = fitted(parse_config(config, extras, self.generation.sampling), self.tensors, self.metadata)
         self._check_complete()
+
+    def _merged_config(self, headers: Mapping[str, TensorHeader]) -> dict[str, Any]:
+        config: dict[str, Any] = {}
+        for source, header in headers.items():
+            if "config" in header.metadata:
+                config = _json("config", header.metadata["config"], source) | config
+        if "config" not in self.metadata:
+            raise InputError(
+                f"{self.source} carries no 'config' metadata, so it is a repack or no LTX checkpoint; "
+                f"use the unchanged {LTX_23.checkpoint}."
+            )
+        if len(headers) > 1:
+            self.metadata["config"] = json.dumps(config)
+        return config
+
+    def _gemma_version(self) -> str | None:
+        text = self.metadata.get(_DECLARED)
+        version = None if text is None else _json(_DECLARED, text, self.source).get("gemma_version")
+        if version is None and self.generation.declares_encoder:
+            raise InputError(
+                f"{self.source} is {self.generation.title}, but doesn't declare its text encoder ({_DECLARED}); "
+                f"{_use(self.generation)}."
+            )
+        return None if version is None else str(version)
 
     @cached_property
     def encoder_layers(self) -> int:
         """Number of a token's hidden states that the text projection takes: the encoder's layers + 1."""
-        columns = self.tensors[_PROJECTION_WEIGHT].shape[-1]
+        columns = self.tensors[PROJECTION_WEIGHT].shape[-1]
         layers, rest = divmod(columns, self.config.text.encoder_dim)
         if rest:
             raise InputError(
-                f"{_PROJECTION_WEIGHT} in {self.source} has {columns} columns, which is no multiple of "
+                f"{PROJECTION_WEIGHT} in {self.source} has {columns} columns, which is no multiple of "
                 f"caption_channels = {self.config.text.encoder_dim}; the file is damaged."
             )
         return layers
@@ -110,14 +158,14 @@ class Layout:
         if unexpected:
             raise InputError(
                 f"{self.source} holds {len(unexpected)} audio tensors that its config does not describe "
-                f"({_few(unexpected)}); use an unchanged LTX 2.3 checkpoint."
+                f"({_few(unexpected)}); {_use(self.generation)}."
             )
         for name, shape in expected.items():
             info = self.tensors[name]
             if info.shape != shape:
                 raise InputError(
                     f"{name} in {self.source} has the shape {list(info.shape)}, but the config asks for {list(shape)}; "
-                    "use an unchanged LTX 2.3 checkpoint."
+                    f"{_use(self.generation)}."
                 )
             if info.dtype not in READABLE:
                 raise InputError(
@@ -133,15 +181,22 @@ class Layout:
 
 
 class Checkpoint:
-    """An LTX 2.3 base file. It is checked when it is opened; tensors are read when a part is loaded."""
+    """The files of an LTX base. They are checked when they are opened; tensors are read when a part is loaded."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the header only. Raises InputError when the file is no LTX 2.3 base checkpoint or is incomplete."""
-        self.path = path
-        self.file = TensorFile(path, CHECKPOINT_ADVICE)
-        self.layout = Layout(str(path), self.file.header)
-        self.tensors, self.metadata = self.file.tensors, self.file.metadata
+    def __init__(self, *paths: Path) -> None:
+        """Read the headers only. Raises InputError when the files are no LTX base checkpoint or are incomplete."""
+        self.path, self.paths = paths[0], paths
+        files = [TensorFile(path, CHECKPOINT_ADVICE) for path in paths]
+        self.layout = Layout({str(file.path): file.header for file in files})
+        self.tensors, self.metadata = self.layout.tensors, self.layout.metadata
         self.config, self.encoder_layers = self.layout.config, self.layout.encoder_layers
+        self.generation = self.layout.generation
+        self.file_of = {name: file for file in reversed(files) for name in file.tensors}
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """Yield the named tensors as they are stored, on the CPU, one at a time."""
+        for name in names:
+            yield from self.file_of[name].read([name])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -151,13 +206,13 @@ class Checkpoint:
         The header itself doesn't count, so that the audio half alone and the whole file have the same fingerprint.
         """
         said = {key: _json(key, self.metadata.get(key, "{}"), str(self.path)) for key in ("config", "soundlora")}
+        if len(self.generation.files) > 1:  # such a base may lie in one file all the same, which says more
+            said["config"] = {block: said["config"].get(block) for block in ("transformer", "audio_vae", "vocoder")}
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
-        with self.path.open("rb") as file:
-            for name in sorted(self.layout.audio):
-                info = self.tensors[name]
-                digest.update(f"{name} {info.dtype} {list(info.shape)}\n".encode())
-                file.seek(info.start)
-                digest.update(file.read(min(SAMPLE, info.end - info.start)))
+        for name in sorted(self.layout.audio):
+            info = self.tensors[name]
+            digest.update(f"{name} {info.dtype} {list(info.shape)}\n".encode())
+            digest.update(self.file_of[name].content(name, SAMPLE))
         return digest.hexdigest()
 
     def load_transformer(self, device: torch.device, dtype: torch.dtype) -> AudioTransformer:
@@ -188,14 +243,54 @@ class Checkpoint:
         )
 
     def _load(self, build: Callable[[], Module], prefix: str, device: torch.device, dtype: torch.dtype) -> Module:
-        with torch.device("meta"):
-            module = build()
-        stored = self.file.read(prefix + name for name in module.state_dict())
-        # Tensors are moved one at a time, so that no second copy of the weights is held. The device may lack the type
-        # that they are stored in.
-        state = {name.removeprefix(prefix): tensor.to(dtype).to(device) for name, tensor in stored}
-        module.load_state_dict(state, assign=True)
-        return module.requires_grad_(False).eval()
+        return load_module(build, self.read, prefix, device, dtype)
+
+
+def load_module(
+    build: Callable[[], Module],
+    read: Callable[[Iterable[str]], Iterable[tuple[str, Tensor]]],
+    prefix: str,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Module:
+    """Build a module, frozen, with the weights that `read` yields for its names after `prefix`."""
+    with torch.device("meta"):
+        module = build()
+    # Tensors are moved one at a time, so that no second copy of the weights is held. The device may lack the type that
+    # they are stored in.
+    stored = read(prefix + name for name in module.state_dict())
+    state = {name.removeprefix(prefix): tensor.to(dtype).to(device) for name, tensor in stored}
+    module.load_state_dict(state, assign=True)
+    return module.requires_grad_(False).eval()
+
+
+def fitted(config: ModelConfig, names: Iterable[str], metadata: Mapping[str, str]) -> ModelConfig:
+    """Return the config as the files with these tensors and metadata ask for.
+
+    What a config switches off is left out of its file. Where the file holds it all the same, the reference computes
+    with it. The width of a text encoder that is packed into one of the files is the one that its own config says.
+    """
+    c, text, present = config.transformer, config.text, list(names)
+    ff_bias = c.ff_bias or any(name.startswith(_DIT) and _FF_BIAS.search(name) for name in present)
+    prompt_adaln = c.prompt_adaln or any(name.startswith(_PROMPT_ADALN) for name in present)
+    if PACKED_CONFIG in metadata:
+        encoder = parse_gemma_config(_json(PACKED_CONFIG, metadata[PACKED_CONFIG], "the text encoder"))
+        text = replace(text, encoder_dim=encoder.width)
+    return replace(config, transformer=replace(c, ff_bias=ff_bias, prompt_adaln=prompt_adaln), text=text)
+
+
+def load_duration_head(path: Path, device: torch.device) -> DurationHead:
+    """Load the duration head in a file, frozen, in fp32. Raises InputError when the file doesn't hold all of it."""
+    file = TensorFile(path, CHECKPOINT_ADVICE)
+    try:
+        (prefix,) = {name.removesuffix("mlp_out.weight") for name in file.tensors if name.endswith(DURATION)}
+        sizes = sizes_in(file.tensors, prefix)
+        heads = int(json.loads(file.metadata["config"])["duration_head"]["num_pooler_heads"])
+        return load_module(lambda: DurationHead(**sizes, heads=heads), file.read, prefix, device, torch.float32)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"The duration head in {path} can't be read ({error}); give a length with {using('duration')}."
+        ) from None
 
 
 def _is_audio(name: str) -> bool:
@@ -218,28 +313,40 @@ def _json(key: str, text: str, source: str) -> dict[str, Any]:
     return value
 
 
-def _refuse_other_generations(source: str, metadata: dict[str, str], tensors: dict[str, TensorInfo]) -> None:
-    use = "use the LTX 2.3 base checkpoint, ltx-2.3-22b-dev.safetensors"
-    described = [Path(source).name, *(value for key, value in metadata.items() if key != "config")]
+def _generation(headers: Mapping[str, TensorHeader]) -> Generation:
+    """Return the generation of all files. Raises InputError for one that is not supported, or for two at once."""
+    found: dict[str, Generation] = {}
+    for source, header in headers.items():
+        version = parse_version(header.metadata.get("model_version", ""))
+        if version is None and found:
+            continue  # such as a text encoder's file, which says nothing of itself
+        generation = generation_of(version, header.tensors)
+        if generation is None:
+            raise InputError(f"{source} is of a later LTX generation than {SUPPORTED[-1].name}; {_use(SUPPORTED[-1])}.")
+        if not generation.supported:
+            raise InputError(f"{source} is an {generation.title} checkpoint; {_use(LTX_23)}.")
+        found[source] = generation
+    (first, one), *others = found.items()
+    for source, other in others:
+        if other is not one:
+            raise InputError(f"{first} is {one.title}, but {source} is {other.title}; give files of one generation.")
+    return one
+
+
+def _refuse_repacks(source: str, header: TensorHeader) -> None:
+    described = [Path(source).name, *(value for key, value in header.metadata.items() if key != "config")]
     if any("distilled" in text.lower() for text in described):
-        raise InputError(f"{source} is a distilled checkpoint, on which LoRAs don't train well; {use}.")
-    version = _version(metadata.get("model_version", ""))
-    newer = any(part in name for name in tensors for part in ("duration_head", "keyframes_"))
-    if newer or (version is not None and version >= (2, 4)):
-        raise InputError(f"{source} is of a later LTX generation than 2.3; {use}.")
-    older = any(name.startswith(_DIT + "audio_caption_projection.") for name in tensors)
-    if older or (version is not None and version < (2, 3)):
-        raise InputError(f"{source} is an LTX 2.0 checkpoint; {use}.")
-    scaled = sorted(name for name in tensors if name.endswith((".weight_scale", ".scale_weight", ".input_scale")))
+        right = generation_of(parse_version(header.metadata.get("model_version", "")), header.tensors)
+        raise InputError(
+            f"{source} is a distilled checkpoint, on which LoRAs don't train well; "
+            f"{_use(right if right is not None and right.supported else LTX_23)}."
+        )
+    scaled = sorted(
+        name for name in header.tensors if name.endswith((".weight_scale", ".scale_weight", ".input_scale"))
+    )
     if scaled:
-        raise InputError(f"{source} is a quantised repack ({_few(scaled)}); {use}.")
-    if _PROJECTION_WEIGHT not in tensors:
-        raise InputError(f"{source} has no {_PROJECTION_WEIGHT}, so it is no LTX 2.3 checkpoint; {use}.")
+        raise InputError(f"{source} is a quantised repack ({_few(scaled)}); {_use(LTX_23)}.")
 
 
-def _version(text: str) -> tuple[int, int] | None:
-    """Return (2, 3) for '2.3.0', and None for text that is no version."""
-    parts = text.strip().strip('"').split(".")
-    if len(parts) < 2 or not (parts[0].isdigit() and parts[1].isdigit()):
-        return None
-    return int(parts[0]), int(parts[1])
+def _use(generation: Generation) -> str:
+    return f"use the unchanged {generation.title} base checkpoint, {generation.checkpoint}"

@@ -6,11 +6,9 @@ A fetch that is stopped, by Ctrl-C, a dropped connection or SIGKILL, goes on whe
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,15 +16,17 @@ import httpx2
 from filelock import FileLock, Timeout
 
 from soundlora.errors import InputError, Interrupted, MachineError
-from soundlora.model.gemma import INDEX, weight_files
-from soundlora.model.tensor_file import TensorHeader, header_length, pack_header
-from soundlora.model.text_encoder import GEMMA, SMALL_FILES, check_directory
+from soundlora.model.encoder_files import INDEX, weight_files
+from soundlora.model.tensor_file import TensorFile, TensorHeader, TensorInfo, header_length, pack_header
+from soundlora.model.text_encoder import GEMMA, SMALL_FILES, check_encoder
 from soundlora.net.addresses import is_url
-from soundlora.net.remote_file import ChangedError, DroppedError, RemoteFile, hub, open_client, read_small
+from soundlora.net.hub import check_online, hub
+from soundlora.net.remote_file import AbsentError, ChangedError, DroppedError, RemoteFile, open_client, read_small
 from soundlora.system.file_names import portable_name
-from soundlora.system.operating_system import reason_of, replace
-from soundlora.system.whole_files import machine_error, partial, write_whole
+from soundlora.system.operating_system import reason_of
+from soundlora.system.whole_files import machine_error, write_whole
 from soundlora.weights.checkpoint import CHECKPOINT_ADVICE, Layout
+from soundlora.weights.components import encoder_snapshot, located, wanted_tensors
 from soundlora.weights.fetched import (
     Fetched,
     OnBytes,
@@ -35,26 +35,26 @@ from soundlora.weights.fetched import (
     is_hub_name,
     url_file_name,
 )
+from soundlora.weights.generations import Generation, HubFile, of_repository
+from soundlora.weights.ranges import Range, fetch_ranges
 from soundlora.wording import using
 
-# These repositories hold more than one checkpoint.
-_CHECKPOINTS = {"Lightricks/LTX-2.3": "ltx-2.3-22b-dev.safetensors"}
-_GAP = 1024 * 1024  # bytes; reading and dropping so many takes no longer than another request
-_SYNC = 16 * 1024 * 1024  # bytes; a power cut costs no more
 _LOOK = 0.5  # seconds between looks at how far another process is
 _ROOM = 64 * 1024 * 1024  # bytes to leave free on the disk
-
-Range = tuple[int, int]  # first byte, and the one after the last
 
 
 def fetch_base(name: str, on_bytes: OnBytes | None = None) -> Path:
     """Return the path of a checkpoint with the audio tensors of `name`, owner/name on the hub or the URL of a file.
 
-    No server is asked when the cache has it. on_bytes(bytes that are there, of how many) follows the fetch. Raises
-    InputError for what the user can mend, MachineError when the connection fails for good, Interrupted after Ctrl-C;
-    the bytes that were fetched are kept.
+    Of a base in several files it is the one with the transformer, which `open_base` finds the others from. No server is
+    asked for what is on this machine, in the cache or where ComfyUI and the hub's library keep files.
+
+    on_bytes(bytes that are there, of how many) follows the fetch. Raises InputError for what the user can mend,
+    MachineError when the connection fails for good, Interrupted after Ctrl-C; the bytes that were fetched are kept.
     """
-    entry = fetched(name, "base")
+    entry, generation = fetched(name, "base"), of_repository(name)
+    if generation is not None:
+        return _published(generation, entry, on_bytes)
     if not entry.complete:
         with _session(entry, on_bytes) as (client, entry):
             if not entry.complete:
@@ -63,15 +63,64 @@ def fetch_base(name: str, on_bytes: OnBytes | None = None) -> Path:
 
 
 def fetch_text_encoder(name: str, on_bytes: OnBytes | None = None) -> Path:
-    """Return the folder with the files of the Gemma 3 that is owner/name on the hub. Raises as `fetch_base` does."""
+    """Return the folder with the files of the Gemma 3 that is owner/name on the hub. Raises as `fetch_base` does.
+
+    What the hub's own library has fetched is not fetched again.
+    """
     if not is_hub_name(name):
         raise InputError(f"{name!r} is no text encoder; give a folder, or owner/name on the hub such as {GEMMA}.")
     entry = fetched(name, "text encoder")
     if not entry.complete:
+        snapshot = encoder_snapshot(name)
+        if snapshot is not None:
+            return snapshot
         with _session(entry, on_bytes) as (client, entry):
             if not entry.complete:
                 _fetch_encoder(client, entry, on_bytes)
     return entry.folder
+
+
+def _published(generation: Generation, entry: Fetched, on_bytes: OnBytes | None) -> Path:
+    """Return the first file of a generation's base. What is nowhere on this machine is fetched."""
+
+    def lacks(found: dict[HubFile, Path | None]) -> bool:
+        return any(path is None and not file.optional for file, path in found.items())
+
+    found = located(generation)
+    if lacks(found):
+        with _session(entry, on_bytes) as (client, entry):
+            found = located(generation)
+            if lacks(found):
+                _fetch_published(client, generation, entry, found, on_bytes)
+        found = located(generation)
+    first = found[generation.files[0]]
+    assert first is not None
+    return first
+
+
+def _fetch_published(
+    client: httpx2.Client,
+    generation: Generation,
+    entry: Fetched,
+    found: dict[HubFile, Path | None],
+    on_bytes: OnBytes | None,
+) -> None:
+    remotes: dict[HubFile, RemoteFile] = {}
+    for file in (file for file, path in found.items() if path is None):
+        try:
+            remotes[file] = RemoteFile(client, _hub_url(entry, file.path))
+        except AbsentError:
+            if not file.optional:
+                raise
+    headers = {file: _remote_header(remote) for file, remote in remotes.items()}
+    headers |= {file: TensorFile(path, CHECKPOINT_ADVICE).header for file, path in found.items() if path is not None}
+    # A file that can be done without has nothing to say on the others.
+    shown = {file: remotes[file].shown if file in remotes else str(found[file]) for file in headers}
+    needed = {shown[file]: headers[file] for file in generation.files if file in headers and not file.optional}
+    audio = Layout(needed).audio
+    parts = [(remotes[file], entry.folder / file.path, headers[file]) for file in remotes]
+    here = [path for path in found.values() if path is not None and path.is_relative_to(entry.folder)]
+    _fetch_parts(entry, parts, audio, on_bytes, here)
 
 
 def _fetch_checkpoint(client: httpx2.Client, name: str, entry: Fetched, on_bytes: OnBytes | None) -> None:
@@ -79,6 +128,12 @@ def _fetch_checkpoint(client: httpx2.Client, name: str, entry: Fetched, on_bytes
     target = entry.folder / portable_name(url_file_name(remote.url))
     if target.suffix != ".safetensors":
         raise InputError(f"{remote.shown} is no .safetensors file; give the address of one.")
+    header = _remote_header(remote)
+    audio = Layout({remote.shown: header}).audio
+    _fetch_parts(entry, [(remote, target, header)], audio, on_bytes)
+
+
+def _remote_header(remote: RemoteFile) -> TensorHeader:
     length = header_length(remote.first, remote.size, remote.shown, CHECKPOINT_ADVICE)
     header = TensorHeader(b"".join(remote.read(8, 8 + length)), remote.shown, CHECKPOINT_ADVICE)
     if header.file_size > remote.size:
@@ -86,16 +141,43 @@ def _fetch_checkpoint(client: httpx2.Client, name: str, entry: Fetched, on_bytes
             f"{remote.shown} ends after {remote.size:,} bytes, but its header describes {header.file_size:,}; it was "
             "not uploaded whole, use another copy."
         )
-    audio = Layout(remote.shown, header).audio
-    # The tensors keep the file's order, so that it is read once from front to back.
-    tensors = {name: info for name, info in sorted(header.tensors.items(), key=lambda t: t[1].start) if name in audio}
-    front = pack_header(tensors, header.metadata)
-    ranges = [(info.start, info.end) for info in tensors.values()]
-    entry.files, entry.size = [target.name], len(front) + sum(end - start for start, end in ranges)
-    entry.revision = entry.revision or remote.revision
+    return header
+
+
+def _fetch_parts(
+    entry: Fetched,
+    parts: list[tuple[RemoteFile, Path, TensorHeader]],
+    audio: Collection[str],
+    on_bytes: OnBytes | None,
+    here: Sequence[Path] = (),
+) -> None:
+    """Fetch the wanted tensors of each file, which is written to its path with its metadata.
+
+    here: other files of the entry, which have been fetched before.
+    """
+    plans: list[tuple[RemoteFile, Path, bytes, list[Range]]] = []
+    for remote, target, header in parts:
+        wanted = wanted_tensors(header, audio, remote.shown)
+        # The tensors keep the file's order, so that it is read once from front to back.
+        tensors = {name: info for name, info in sorted(header.tensors.items(), key=_start) if name in wanted}
+        ranges = [(info.start, info.end) for info in tensors.values()]
+        plans.append((remote, target, pack_header(tensors, header.metadata), ranges))
+        entry.revision = entry.revision or remote.revision
+    sizes = [len(front) + sum(end - start for start, end in ranges) for _, _, front, ranges in plans]
+    paths = [*here, *(target for _, target, _, _ in plans)]
+    entry.files = [path.relative_to(entry.folder).as_posix() for path in paths]
+    before = sum(path.stat().st_size for path in here)
+    entry.size = before + sum(sizes)
     entry.save()
     _check_room(entry)
-    _fetch_ranges(remote, target, front, ranges, _report(on_bytes, 0, entry.size))
+    for (remote, target, front, ranges), size in zip(plans, sizes, strict=True):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fetch_ranges(remote, target, front, ranges, _report(on_bytes, before, entry.size))
+        before += size
+
+
+def _start(item: tuple[str, TensorInfo]) -> int:
+    return item[1].start
 
 
 def _fetch_encoder(client: httpx2.Client, entry: Fetched, on_bytes: OnBytes | None) -> None:
@@ -111,7 +193,7 @@ def _fetch_encoder(client: httpx2.Client, entry: Fetched, on_bytes: OnBytes | No
             write_whole(entry.folder / name, content)
         elif name != INDEX:
             raise InputError(f"{entry.name} on {hub()} has no {name}, so it is no text encoder; give {GEMMA}.")
-    check_directory(entry.folder)
+    check_encoder(entry.folder)
     weights = weight_files(entry.folder)
     names = [*SMALL_FILES, *weights, *(name for name in (INDEX,) if (entry.folder / name).exists())]
     present = sum(path.stat().st_size for path in (entry.folder / name for name in names) if path.exists())
@@ -122,122 +204,8 @@ def _fetch_encoder(client: httpx2.Client, entry: Fetched, on_bytes: OnBytes | No
     _check_room(entry)
     for remote in remotes:
         target = entry.folder / url_file_name(remote.url)
-        _fetch_ranges(remote, target, b"", [(0, remote.size)], _report(on_bytes, present, entry.size))
+        fetch_ranges(remote, target, b"", [(0, remote.size)], _report(on_bytes, present, entry.size))
         present += remote.size
-
-
-def _fetch_ranges(
-    remote: RemoteFile, target: Path, front: bytes, ranges: list[Range], on_done: Callable[[int], None]
-) -> None:
-    """Write `front` and the bytes of the ascending ranges to the file. on_done(bytes that are there) follows it."""
-    size = len(front) + sum(end - start for start, end in ranges)
-    with _Partial(remote, target, front) as file:
-        on_done(file.done)
-        for group in _groups(_after(ranges, file.done - len(front))):
-            for content in _wanted(remote.read(group[0][0], group[-1][1]), group):
-                file.write(content)
-                on_done(file.done)
-        file.finish(size, remote.sha256 if ranges == [(0, remote.size)] else "")
-
-
-class _Partial:
-    """A file that grows to its end under another name. A note beside it says how much is safely on the disk."""
-
-    def __init__(self, remote: RemoteFile, target: Path, front: bytes) -> None:
-        """Open the file at its end. Raises ChangedError when its bytes came from another version of the remote file."""
-        self.target = target
-        self.path = partial(target)
-        self._note_path = self.path.with_name(self.path.name + ".json")
-        self._remote = remote
-        self.done = self._resumable(front)
-        if not self.done:
-            self.path.write_bytes(front)
-            self.done = len(front)
-        self._file = self.path.open("r+b")
-        self._file.truncate(self.done)
-        self._file.seek(self.done)
-        self._sync()
-
-    def _resumable(self, front: bytes) -> int:
-        """Return the bytes to go on from: 0 without a file, or when another version of soundlora began it otherwise."""
-        try:
-            note = json.loads(self._note_path.read_bytes())
-            there = (note["size"], note["version"])
-            done = min(int(note["done"]), self.path.stat().st_size)
-            with self.path.open("rb") as file:
-                same = file.read(len(front)) == front
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0
-        if there != (self._remote.size, self._remote.version):
-            raise ChangedError(self._remote.shown)
-        return done if same and done >= len(front) else 0
-
-    def __enter__(self) -> _Partial:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        with self._file:
-            if self.path.exists():
-                self._sync()
-
-    def write(self, content: bytes) -> None:
-        self._file.write(content)
-        self.done += len(content)
-        if self.done - self._synced >= _SYNC:
-            self._sync()
-
-    def finish(self, size: int, sha256: str) -> None:
-        """Give the file its name. Raises DroppedError when it is not what the server says it is."""
-        self._sync()
-        if self.done != size or (sha256 and _sha256(self.path) != sha256):
-            self.path.unlink()
-            self._note_path.unlink()
-            raise DroppedError(f"{self.target.name} came with other bytes than {hub()} says it has, and was deleted")
-        replace(self.path, self.target)
-        self._note_path.unlink()
-
-    def _sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._synced = self.done
-        note = {"size": self._remote.size, "version": self._remote.version, "done": self.done}
-        write_whole(self._note_path, json.dumps(note).encode())
-
-
-def _after(ranges: Iterable[Range], done: int) -> Iterator[Range]:
-    """Yield the rest of the ranges when their first `done` bytes are there."""
-    for start, end in ranges:
-        skipped = min(done, end - start)
-        done -= skipped
-        if start + skipped < end:
-            yield start + skipped, end
-
-
-def _groups(ranges: Iterable[Range]) -> Iterator[list[Range]]:
-    """Yield groups of ranges. One request fetches a group, since little lies between its ranges."""
-    group: list[Range] = []
-    for start, end in ranges:
-        if group and start - group[-1][1] > _GAP:
-            yield group
-            group = []
-        group.append((start, end))
-    if group:
-        yield group
-
-
-def _wanted(pieces: Iterable[bytes], ranges: list[Range]) -> Iterator[bytes]:
-    """Yield the bytes that lie in the ranges, from pieces that begin where the first range does."""
-    at, number = ranges[0][0], 0
-    for piece in pieces:
-        while number < len(ranges):
-            start, end = ranges[number]
-            content = piece[max(start - at, 0) : max(end - at, 0)]
-            if content:
-                yield content
-            if end > at + len(piece):
-                break
-            number += 1
-        at += len(piece)
 
 
 @contextlib.contextmanager
@@ -260,6 +228,8 @@ def _turn(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[Fetched]:
 @contextlib.contextmanager
 def _session(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[tuple[httpx2.Client, Fetched]]:
     """Yield a client, and the entry as it is at this process's turn. Failures become errors with sentences."""
+    if is_hub_name(entry.name):
+        check_online(_missing(entry))
     try:
         entry.folder.mkdir(parents=True, exist_ok=True)
         with _turn(entry, on_bytes) as entry, open_client() as client:
@@ -280,6 +250,13 @@ def _session(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[tuple[httpx2.
             "SOUNDLORA_CACHE.",
             machine_error(error).lack,
         ) from None
+
+
+def _missing(entry: Fetched) -> str:
+    """Return what is not here of an entry, as the subject of a sentence."""
+    if not entry.size:
+        return f"The files of {entry.name}, a {entry.kind},"
+    return f"{gigabytes(entry.size - entry.on_disk)} of the {gigabytes(entry.size)} of {entry.name}"
 
 
 def _how_far(why: str, entry: Fetched) -> str:
@@ -304,8 +281,6 @@ def _check_room(entry: Fetched) -> None:
 
 def _checkpoint_name(client: httpx2.Client, name: str) -> str:
     """Return the path of the checkpoint in the hub's repository `name`. Raises InputError unless there is just one."""
-    if name in _CHECKPOINTS:
-        return _CHECKPOINTS[name]
     url = f"{hub()}/api/models/{name}"
     answer = read_small(client, url)
     try:
@@ -331,9 +306,3 @@ def _report(on_bytes: OnBytes | None, before: int, size: int) -> Callable[[int],
             on_bytes(before + done, size)
 
     return report
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest: str = hashlib.file_digest(file, "sha256").hexdigest()
-    return digest

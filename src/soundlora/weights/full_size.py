@@ -1,6 +1,8 @@
-"""The sizes of LTX 2.3 and of its text encoder, for planning without the files."""
+"""The sizes of LTX 2.3 and 2.5 and of their text encoders, for planning without the files."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from soundlora.model.config import (
     AudioConfig,
@@ -10,7 +12,7 @@ from soundlora.model.config import (
     TransformerConfig,
     VocoderConfig,
 )
-from soundlora.model.gemma import GemmaConfig, parse_gemma_config
+from soundlora.model.gemma_config import GemmaConfig, parse_gemma_config
 
 _DILATIONS = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
 
@@ -60,6 +62,9 @@ LTX_2_3 = ModelConfig(
     ),
 )
 
+# The published files' own switches were not to be seen. They are taken to be off, as in the reference's first case.
+LTX_2_5 = replace(LTX_2_3, transformer=replace(LTX_2_3.transformer, ff_bias=False, prompt_adaln=False))
+
 GEMMA_3_12B_CONFIG = {
     "model_type": "gemma3_text",
     "hidden_size": 3840,
@@ -73,3 +78,19 @@ GEMMA_3_12B_CONFIG = {
     "rope_scaling": {"rope_type": "linear", "factor": 8.0},
 }
 GEMMA_3_12B: GemmaConfig = parse_gemma_config(GEMMA_3_12B_CONFIG)
+
+GEMMA_4_12B_CONFIG = {
+    "model_type": "gemma4_unified_text",
+    "hidden_size": 3840,
+    "intermediate_size": 15360,
+    "num_hidden_layers": 48,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 256,
+    "global_head_dim": 512,
+    "num_global_key_value_heads": 1,
+    "attention_k_eq_v": True,
+    "sliding_window": 1024,
+    "vocab_size": 262144,
+}
+GEMMA_4_12B: GemmaConfig = parse_gemma_config(GEMMA_4_12B_CONFIG)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from example_zip import CLIPS, some_clips, zip_uri
 from rows import claimed
+from support import BaseNames
 from workplace import Place, hang_up
 
 from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING, endpoints
@@ -129,6 +130,16 @@ def test_sound_is_generated_and_stored(place: Place) -> None:
     (row,) = place.files.of_request(request.id)
     assert found.response["audio"]["url"] == row.path
     assert not (place.settings.runs / request.id).exists()
+
+
+def test_a_request_may_name_a_base_that_the_operator_allows(quick_base_25: BaseNames, tmp_path: Path) -> None:
+    place = Place(tmp_path / "data", base=str(tmp_path / "not-there"), allowed_bases=(quick_base_25.checkpoint,))
+    place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 25, "seed": 3, "base": quick_base_25.checkpoint})
+    found = place.work()
+    assert found.status_code == 200, found.error
+    place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 25, "seed": 3})
+    assert place.work().status_code != 200, "the server's own base is not there"
+    place.database.close()
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ async def machine(request: Request, asker: Asks) -> dict[str, Any]:
     except (OSError, ValueError, TimeoutError):
         del app.state.machine
         raise HTTPException(503, "The machine could not be examined; soundlora doctor says why.") from None
-    return findings | {"base": service.settings.base}
+    return findings | {"base": service.settings.base, "allowed_bases": list(service.settings.allowed_bases)}
 
 
 async def _inspect(service: Service, wanted: TrainingRequest) -> tuple[int, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from soundlora.contract.generation import GenerationRequest
 from soundlora.errors import InputError, about
 from soundlora.progress import Progress
+from soundlora.server.endpoints import base_of
 from soundlora.server.store.files import safe_name
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.job import Job
@@ -29,10 +30,8 @@ class GenerationJob:
         seed = request.seed if request.seed is not None else random.SystemRandom().randrange(2**31)
         from soundlora.pipeline.generate import Generator
 
-        settings = job.settings
-        generator = Generator(
-            settings.base, loras, text_encoder=settings.text_encoder or None, device=settings.device or None
-        )
+        base, text_encoder = base_of(job.settings, job.input)
+        generator = Generator(base, loras, text_encoder=text_encoder, device=job.settings.device or None)
         seconds = request.num_frames / request.frames_per_second
         for note in generator.warnings + generator.advice(request.prompt, seconds):
             job.pulse.log(note, "WARN")

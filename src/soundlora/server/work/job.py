@@ -85,7 +85,7 @@ class Job:
     def public(self, text: str) -> str:
         """Return the text without the server's own folders, which clients must not see."""
         text = text.replace(f"{self.folder}/", "")
-        for place in (self.settings.base, self.settings.text_encoder):
+        for place in (self.settings.base, self.settings.text_encoder, *self.settings.allowed_bases):
             if os.path.isabs(os.path.expanduser(place)):
                 text = text.replace(place, os.path.basename(place))
         return text

@@ -10,7 +10,7 @@ from soundlora.contract.training import billable_units, parse_request
 from soundlora.errors import about
 from soundlora.net.addresses import shown
 from soundlora.progress import Progress
-from soundlora.server.endpoints import TrainingInput
+from soundlora.server.endpoints import TrainingInput, base_of
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.curve import Curve
 from soundlora.server.work.job import Job
@@ -45,14 +45,15 @@ class TrainingJob:
         if not (self.folder / "config.json").exists() or not (self.folder / "lora.safetensors").exists():
             from soundlora.pipeline.train import train_request
 
+            base, text_encoder = base_of(job.settings, job.input)
             resume = (self.folder / "request.json").exists()
             if resume:
                 job.pulse.log("Going on with the run of an earlier worker")
             train_request(
                 request,
                 self.folder,
-                base=job.settings.base,
-                text_encoder=job.settings.text_encoder or None,
+                base=base,
+                text_encoder=text_encoder,
                 device=job.settings.device or None,
                 resume=resume,
                 on_progress=self._show,
