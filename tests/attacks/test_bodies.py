@@ -15,6 +15,7 @@ from target import Target
 from soundlora.server.endpoints import GENERATION_WITH_LORA, TRAINING, endpoints
 from soundlora.server.http import submission, uploads
 from soundlora.server.http.models import HistoricalEstimate, UnitEstimate
+from soundlora.server.http.parts import MOST_PARTS
 from soundlora.server.settings import Settings
 
 JSON = {"Content-Type": "application/json"}
@@ -266,7 +267,7 @@ def assert_bounded(target: Target, upload: str, count: int) -> None:
 
 def test_what_is_wrong_in_many_places_is_told_once(target: Target, upload: str) -> None:
     """A list that is too long is refused for its length: its entries are not even looked at."""
-    assert_bounded(target, upload, uploads.MOST_PARTS + 1)
+    assert_bounded(target, upload, MOST_PARTS + 1)
 
 
 @pytest.mark.slow

@@ -254,7 +254,12 @@ def test_the_page_shows_texts_as_texts(app: FastAPI, url: str, browser: Any) -> 
             service.requests.finish(id, owner, outcome)
     page = browser.new_page()
     said: list[str] = []
-    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+
+    def dismiss(dialog: Any) -> None:
+        said.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
     for to in ("", "try", "history", f"run/{done}", f"run/{failed}", f"run/{running}"):
         page.goto(f"{url}/#/{to}")
         page.reload()

@@ -277,9 +277,10 @@ def test_the_name_and_type_of_a_file_that_is_served(target: Target, text: str) -
         path = answer.json()["access_url"].removeprefix("http://localhost")
         found = target.ask("GET", path)
         assert (found.status_code, found.content) == (200, b"x")
-    headers = {"Content-Type": "application/json"}
     body = json.dumps({"file_name": text})
-    given = target.ask("POST", "/storage/upload/initiate", content=body, headers=headers).json()
+    given = target.ask(
+        "POST", "/storage/upload/initiate", content=body, headers={"Content-Type": "application/json"}
+    ).json()
     assert target.ask("PUT", given["upload_url"], content=b"y").status_code == 200
     found = target.ask("GET", given["file_url"])
     assert (found.status_code, found.content) == (200, b"y")
