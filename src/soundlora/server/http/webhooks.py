@@ -93,6 +93,8 @@ class Webhooks:
 
     def _send(self, delivery: Delivery) -> tuple[str | None, bool]:
         """Return (the error, whether it is permanent), or (None, False) after a success."""
+        if delivery.body is None:
+            return "The server's database is damaged: it has lost what was to be sent.", True
         address = (self.settings.public_url or delivery.base_url).rstrip("/")
         body = json.dumps(absolute(delivery.body, address)).encode()
         headers = {

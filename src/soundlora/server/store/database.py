@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,14 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def value_of(text: str | None) -> Any:
+    """Return the value of JSON from a table. It is None where there is no text, and where the text is damaged."""
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return None
 
 
 def _set_up_sqlite(connection: Any, record: object) -> None:

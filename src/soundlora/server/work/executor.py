@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,8 @@ class LocalExecutor:
             except sa.exc.SQLAlchemyError as error:
                 # The queue waits in the database until it can be reached again.
                 print(f"soundlora: the database can't be reached: {error}", file=sys.stderr, flush=True)
+            except Exception:  # One request must not take the queue of all others with it.
+                traceback.print_exc()
             self._awake.wait(max(0.0, due - time.monotonic()))
             self._awake.clear()
 
