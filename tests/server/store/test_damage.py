@@ -56,7 +56,7 @@ def test_a_request_without_its_input_ends_by_itself_and_the_next_one_is_taken(re
     row = found(requests, lost)
     assert (row.state, row.status_code, row.error_type, row.units) == ("completed", 500, "internal_error", 0)
     assert row.error == row.response["detail"]
-    assert "has lost the input of this request. Send the request again." in row.error
+    assert "has lost the input of this request. Send the request again." in str(row.error)
     assert [line.message for line in requests.log_lines(lost)] == [row.error]
     assert requests.claim() is None
     assert Deliveries(requests.database).state(lost) == ("waiting", 0, None)
