@@ -51,6 +51,10 @@ def serve(
         list[str] | None,
         typer.Option(help="A name, address or network that users' URLs may lead to although it is not public."),
     ] = None,
+    fetch_proxy: Annotated[
+        str | None,
+        typer.Option(help="http://host:port of a proxy for what users' URLs lead to. [default: none]"),
+    ] = None,
     trusted_proxy: Annotated[
         list[str] | None,
         typer.Option(help="Address or network of a reverse proxy whose X-Forwarded-Host and -Proto count."),
@@ -73,8 +77,10 @@ def serve(
         price_per_step=price_per_step,
         max_queue=max_queue,
         private_hosts=tuple(private_host) if private_host else None,
+        fetch_proxy=fetch_proxy,
         trusted_proxies=tuple(trusted_proxy) if trusted_proxy else None,
     )
+    from soundlora.net.addresses import public_name
     from soundlora.server.http import page
     from soundlora.server.http.app import create_app
     from soundlora.server.http.serving import open_port
@@ -102,6 +108,8 @@ def serve(
         print(f"  files     {settings.storage}")
         print(f"  base      {settings.base}{missing}")
         print(f"  runs      {service.executor.slots} at a time")
+        if settings.fetch_proxy:
+            print(f"  fetches   through {public_name(settings.fetch_proxy)}")
         print(f"  keys      {door}", flush=True)
         if not page.is_built():
             print(f"  page      {page.MISSING}", flush=True)

@@ -39,6 +39,7 @@ class Settings:
     max_queue, max_queue_per_key: the number of requests that may wait; 0 is without limit.
     lease_seconds: the silence of a worker after which its run is given to another one.
     private_hosts: names, addresses or networks that users' URLs may lead to although they are not public; "*" is all.
+    fetch_proxy: the address of an HTTP proxy through which everything is fetched that clients name; "" is none.
     trusted_proxies: addresses or networks of reverse proxies whose X-Forwarded-Host and -Proto tell how clients reach
     the server; none is trusted by itself, and none decides who is let in.
     max_connections: of one address at a time, 0 is without limit; trusted proxies have none.
@@ -63,6 +64,7 @@ class Settings:
     max_upload_bytes: int = 20 * 1024**3
     lease_seconds: float = 20
     private_hosts: tuple[str, ...] = ()
+    fetch_proxy: str = ""
     trusted_proxies: tuple[str, ...] = ()
     max_connections: int = 512
 

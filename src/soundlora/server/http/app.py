@@ -38,6 +38,7 @@ from soundlora.server.storage import Storage
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.keys import Keys
+from soundlora.server.store.listing import sweep_folders
 from soundlora.server.store.requests import Requests
 from soundlora.server.store.totals import Totals
 from soundlora.server.work.executor import LocalExecutor
@@ -128,11 +129,12 @@ def _service(settings: Settings, database: Database, executor: bool) -> Service:
 
 
 async def _sweep_again_and_again(service: Service) -> None:
-    """Remove expired files, and the payloads of requests that are not kept."""
+    """Remove expired files, and payloads and folders of requests that are not kept."""
     while True:
         try:
             await asyncio.to_thread(service.files.sweep)
             await asyncio.to_thread(service.requests.forget_unkept, time.time() - _RESULT_SECONDS)
+            await asyncio.to_thread(sweep_folders, service.settings, service.database, time.time())
         except Exception as error:  # The storage may be away for a while. The sweeping must go on.
             print(f"soundlora: files could not be swept: {error}", file=sys.stderr, flush=True)
         await asyncio.sleep(_SWEEP_SECONDS)

@@ -47,7 +47,7 @@ class Webhooks:
         self.settings = settings
         self.deliveries = Deliveries(database)
         self._signer = Signer(database)
-        self._client = guarded_client(settings.private_hosts)
+        self._client = guarded_client(settings.private_hosts, settings.fetch_proxy)
         self._places = threading.Semaphore(AT_A_TIME)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
