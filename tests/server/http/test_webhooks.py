@@ -252,7 +252,11 @@ def test_a_slow_receiver_is_cut_off_behind_a_proxy_too(
     monkeypatch.setattr(guard, "_look_up", lambda host: [ipaddress.ip_address("93.184.216.34")])
     monkeypatch.setattr(deliveries_module, "FIRST_SECONDS", 0.3)
     over = threading.Event()
-    receiver.before = lambda handler: over.wait(20) and None
+
+    def wait(handler: object) -> None:
+        over.wait(20)
+
+    receiver.before = wait
     with proxying() as proxy, serve(tmp_path, private_hosts=(), fetch_proxy=proxy.url) as server:
         proxy.to = ("127.0.0.1", int(receiver.url.split(":")[2].split("/")[0]))
         request_id = server.done(OK, webhook_url="http://hooks.example/hook")
