@@ -62,6 +62,12 @@ def test_a_request_without_its_input_ends_by_itself_and_the_next_one_is_taken(re
     assert Deliveries(requests.database).state(lost) == ("waiting", 0, None)
 
 
+def test_null_is_no_damage(requests: Requests) -> None:
+    """It is a wrong input, which the worker refuses as such."""
+    request = requests.submit("train", None)
+    assert claimed(requests)[0].id == request.id
+
+
 def test_many_damaged_ones_in_a_row_hold_nobody_up(requests: Requests) -> None:
     ids = [requests.submit("train", {}).id for _ in range(20)]
     for id in ids:

@@ -246,9 +246,14 @@ class Requests:
                 ).rowcount
             if taken:
                 found = self.find(request_id)
-                if found is not None and found.input is not None:
+                if found is not None and (found.input is not None or self._has_null(request_id)):
                     return found
                 self._end_damaged(request_id, owner)
+
+    def _has_null(self, request_id: str) -> bool:
+        """Return whether null itself is the input, which is wrong, but not damaged."""
+        with self.database.read() as connection:
+            return connection.scalar(sa.select(requests.c.input).where(requests.c.id == request_id)) == "null"
 
     def _end_damaged(self, request_id: str, owner: str) -> None:
         """End a request whose input can't be read any more, so that it holds nobody up."""
