@@ -93,7 +93,7 @@ def test_workers_leave_a_core_to_the_server(
 def test_workers_have_a_gpu_each_unless_one_device_was_named(
     start: Start, requests: Requests, monkeypatch: pytest.MonkeyPatch, device: str, slots: int, visible: str
 ) -> None:
-    monkeypatch.setattr("soundlora.server.work.executor.glob.glob", lambda _: ["/dev/nvidia0", "/dev/nvidia1"])
+    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     request_id = requests.submit("train", {}).id
     seen = "os.environ.get('CUDA_VISIBLE_DEVICES', 'none')"
