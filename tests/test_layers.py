@@ -16,7 +16,7 @@ ABOVE = {
     "version": [],
     "progress": [],
     "system": ["errors", "wording"],
-    "net": ["errors", "version"],
+    "net": ["errors", "version", "system"],
     "contract": ["errors"],
     "model": ["errors", "wording"],
     "weights": ["errors", "wording", "system", "net", "model"],

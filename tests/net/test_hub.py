@@ -25,6 +25,16 @@ def test_without_a_token_anywhere_there_is_none() -> None:
     assert find_token() is None
 
 
+def test_a_user_without_a_home_has_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user is a number: pathlib raises an error of its own there."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    assert find_token() is None
+    monkeypatch.setenv("HF_HOME", "~nobody-of-this-name/hub")
+    assert find_token() is None
+    assert hub_cache() == Path("~nobody-of-this-name/hub/hub")
+
+
 def test_the_token_of_a_login_is_found_in_the_home_folder(tmp_path: Path) -> None:
     write(tmp_path / ".cache/huggingface/token", "hf_home\n")
     assert find_token() == ("hf_home", "the token of `hf auth login`")

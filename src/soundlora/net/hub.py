@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from soundlora.errors import MachineError
+from soundlora.system.cache_root import expanded
 
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # the second is the older name
 _OFFLINE = "HF_HUB_OFFLINE"
@@ -78,4 +79,4 @@ def _clean(token: str) -> str:
 
 
 def _path(named: str) -> Path:
-    return Path(os.path.expandvars(named)).expanduser()
+    return expanded(os.path.expandvars(named))
