@@ -48,8 +48,8 @@ class FileServer:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[FileServer]:
-    state = FileServer()
+def serving(files: dict[str, bytes] | None = None) -> Iterator[FileServer]:
+    state = FileServer(files=dict(files or {}))
 
     class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"

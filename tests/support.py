@@ -274,3 +274,11 @@ def routes_of(app: Any) -> list[Any]:
                 yield from walk(inner.routes)
 
     return list(walk(app.routes))
+
+
+def zip_of(path: Path, **files: bytes) -> Path:
+    """Write a zip of these files, in whose names an underscore stands for the dot."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name.replace("_", "."), content)
+    return path

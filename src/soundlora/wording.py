@@ -24,6 +24,15 @@ def using(name: str, value: object = None) -> str:
     return _namer.get()(name, value)
 
 
+def is_text(value: str) -> bool:
+    """Return whether UTF-8 can hold a string: bytes of a command line that are no text become one that it can't."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @contextmanager
 def wording(namer: Namer) -> Iterator[None]:
     """Name settings with `namer` in all sentences that are made within the block."""

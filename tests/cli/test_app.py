@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from parity.runners import fresh_transformer
-from support import BaseNames, Cli, Outcome, tone, write_clip
+from support import BaseNames, Cli, Outcome, tone, write_clip, zip_of
 
 from soundlora import __version__
 from soundlora.lora.adapter import Adapter
@@ -186,13 +186,6 @@ def test_resume_goes_on_and_a_stop_exits_with_1(
 
 def empty_zip(path: Path) -> Path:
     zipfile.ZipFile(path, "w").close()
-    return path
-
-
-def zip_of(path: Path, **files: bytes) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name.replace("_", "."), content)
     return path
 
 

@@ -31,8 +31,7 @@ PUBLIC = "93.184.216.34"
 
 @pytest.fixture
 def server() -> Iterator[FileServer]:
-    with serving() as found:
-        found.files["/clips.zip"] = b"zip" * 1000
+    with serving({"/clips.zip": b"zip" * 1000}) as found:
         yield found
 
 

@@ -13,6 +13,7 @@ import typer
 from soundlora.cli.output import print_json
 from soundlora.cli.serve import DatabaseOption, DataDirOption, database_told, need_server, settings_of
 from soundlora.errors import InputError
+from soundlora.wording import is_text
 
 if TYPE_CHECKING:
     from soundlora.server.store.keys import Keys
@@ -28,7 +29,7 @@ def create(
     database: DatabaseOption = None,
 ) -> None:
     """Make a key. Its secret is shown now and never again; clients take it as FAL_KEY."""
-    if not _is_text(name):
+    if not (name and is_text(name)):
         raise InputError("The name holds bytes that are no text in UTF-8; write it anew.")
     with _keys(data_dir, database) as keys:
         key, secret = keys.create(name, max_queue)
@@ -87,13 +88,6 @@ def _keys(data_dir: Path | None, database_url: str | None) -> Iterator[Keys]:
         database = Database(settings.database)
         database.migrate()
         yield Keys(database)
-
-
-def _is_text(name: str) -> bool:
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:
-        return False
 
 
 def _day(at: float) -> str:

@@ -257,6 +257,7 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
         # The header of an mp4 may promise too much. The length of an Ogg comes from its last page, which is there.
         seconds = header if undecoded and is_vorbis else min(seconds, header)
     samples, notes = _as_sound(sound.joined(length), codec.name)
+    samples, usual_rate = _at_usual_rate(samples, rate, codec.layout.name)
 
     claimed = ends.claimed_seconds(container, path, header, seconds, codec.bit_rate or 0)
     if end is not None:
@@ -270,8 +271,8 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
     if follows or (end is not None and end.trailing > _LARGEST_TAG):
         notes.append("what follows its end is no sound and was left out")
     return Audio(
-        samples=_at_usual_rate(samples, rate, codec.layout.name),
-        sample_rate=_COMMON_RATE if rate % _COMMON_FACTOR else rate,
+        samples=samples,
+        sample_rate=usual_rate,
         file_rate=rate,
         # The header accounts for the codec's delay, which packets do not know.
         seconds=claimed if undecoded and claimed is not None and not truncated else seconds,
@@ -308,9 +309,10 @@ def _read_samples(path: Path, header: pcm.Header, max_seconds: float | None) -> 
     seconds = header.frames / rate
     claimed = ends.claimed_seconds("wav", path, seconds, seconds, header.bit_rate)
     layout = {1: "mono", 2: "stereo"}.get(header.channels, f"{header.channels} channels")
+    samples, usual_rate = _at_usual_rate(samples, rate, layout)
     return Audio(
-        samples=_at_usual_rate(samples, rate, layout),
-        sample_rate=_COMMON_RATE if rate % _COMMON_FACTOR else rate,
+        samples=samples,
+        sample_rate=usual_rate,
         file_rate=rate,
         seconds=seconds,
         claimed_seconds=claimed,
@@ -338,15 +340,15 @@ def _of_several(file: InputContainer) -> list[str]:
     return [f"it holds {count} audio streams, of which the default one is used"] if count > 1 else []
 
 
-def _at_usual_rate(samples: np.ndarray, rate: int, layout: str) -> np.ndarray:
-    """Return `samples` (channels, n) at `rate` Hz, or (channels, m) at the common rate where `rate` is unusual."""
+def _at_usual_rate(samples: np.ndarray, rate: int, layout: str) -> tuple[np.ndarray, int]:
+    """Return `samples` (channels, n) and `rate` in Hz, or (channels, m) at the common rate where `rate` is unusual."""
     if rate % _COMMON_FACTOR == 0:
-        return samples
+        return samples, rate
     frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples.T).reshape(1, -1), format="flt", layout=layout)
     frame.sample_rate = rate
     resampler = av.AudioResampler(format="flt", rate=_COMMON_RATE)
     pieces = [*resampler.resample(frame), *resampler.resample(None)]
-    return np.concatenate([piece.to_ndarray().reshape(-1, samples.shape[0]) for piece in pieces]).T
+    return np.concatenate([piece.to_ndarray().reshape(-1, samples.shape[0]) for piece in pieces]).T, _COMMON_RATE
 
 
 def _packets(file: InputContainer, stream: AudioStream) -> Iterator[Packet[AudioStream]]:

@@ -119,15 +119,6 @@ def _zstandard(read: Callable[[int], bytes]) -> Iterator[bytes]:
             yield piece
 
 
-def _xz(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_WINDOW_BYTES + _XZ_STATE)
-    while not unpacker.eof:
-        packed = read(_PIECE) if unpacker.needs_input else b""
-        if unpacker.needs_input and not packed:
-            raise EOFError("the packed bytes end too early")
-        yield unpacker.decompress(packed, _PIECE)
-
-
 def _stored(read: Callable[[int], bytes]) -> Iterator[bytes]:
     while piece := read(_PIECE):
         yield piece
@@ -142,7 +133,14 @@ def _deflated(read: Callable[[int], bytes]) -> Iterator[bytes]:
 
 
 def _bzip2(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    unpacker = bz2.BZ2Decompressor()
+    return _in_steps(bz2.BZ2Decompressor(), read)
+
+
+def _xz(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    return _in_steps(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_WINDOW_BYTES + _XZ_STATE), read)
+
+
+def _in_steps(unpacker: bz2.BZ2Decompressor | lzma.LZMADecompressor, read: Callable[[int], bytes]) -> Iterator[bytes]:
     while not unpacker.eof:
         packed = read(_PIECE) if unpacker.needs_input else b""
         if unpacker.needs_input and not packed:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from soundlora.errors import InputError
 from soundlora.lora.names import LoraKey, Naming, WrittenNaming, parse_key, written_keys
+from soundlora.model.tensor_file import json_object
 from soundlora.system.whole_files import write_whole
 
 Pair = tuple[Tensor, Tensor]  # A (rank, inputs) and B (outputs, rank)
@@ -250,13 +251,7 @@ def _peft_scale(path: Path, config: Mapping[str, Any], written: str, rank: int) 
 
 
 def _json_object(name: object, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise InputError(f"{name} is no JSON object, so the LoRA's strength is not known; {_ADVICE}.")
-    return value
+    return json_object(text, f"{name} is no JSON object, so the LoRA's strength is not known; {_ADVICE}.")
 
 
 def _few(modules: set[str]) -> str:

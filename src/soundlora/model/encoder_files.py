@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from soundlora.errors import InputError
-from soundlora.model.tensor_file import TensorFile
+from soundlora.model.tensor_file import TensorFile, json_object
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 INDEX, SINGLE_FILE = "model.safetensors.index.json", "model.safetensors"
@@ -39,13 +39,7 @@ class EncoderFiles:
                 raise InputError(f"{self.path} carries no {PACKED_CONFIG!r} metadata, so it is no text encoder.")
         else:
             where, text = str(self.path / CONFIG), (self.path / CONFIG).read_text()
-        try:
-            config = json.loads(text)
-        except ValueError:
-            config = None
-        if not isinstance(config, dict):
-            raise InputError(f"{where} is not a JSON object; {AGAIN}.")
-        return config
+        return json_object(text, f"{where} is not a JSON object; {AGAIN}.")
 
     @cached_property
     def tokenizer(self) -> str:

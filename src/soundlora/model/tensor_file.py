@@ -23,6 +23,17 @@ READABLE = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 _HEADER_LIMIT = 100 * 1024 * 1024  # bytes; safetensors' own limit
 
 
+def json_object(text: str, refusal: str) -> dict[str, Any]:
+    """Return the object that a JSON text is. Raises InputError with the sentence `refusal` when it is none."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise InputError(refusal)
+    return value
+
+
 @dataclass(frozen=True)
 class TensorInfo:
     """The type, shape and place of one tensor in its file."""

@@ -19,6 +19,7 @@ from soundlora.system.devices import compute_dtype
 from soundlora.system.operating_system import replace
 from soundlora.system.whole_files import partial, writing
 from soundlora.weights.base import Base
+from soundlora.wording import is_text
 
 _VERSION = 1  # raised when the same key would give other values
 
@@ -87,12 +88,9 @@ def cached_contexts(
 
 
 def _check_text(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # The command line hands on bytes that are not in the locale's encoding as characters that no text has.
+    if not is_text(text):
         shown = text.encode("ascii", "backslashreplace").decode()
-        raise InputError(f"{shown} holds bytes that are no text in UTF-8; write it anew.") from None
+        raise InputError(f"{shown} holds bytes that are no text in UTF-8; write it anew.")
 
 
 def latents_key(base_hash: str, clip_sha256: str, duration: float, normalize: bool, preserve_pitch: bool) -> str:

@@ -36,7 +36,7 @@ def look_at_request(options: TrainingOptions) -> Lora | None:
 
 def look_at_place(path: Path) -> None:
     """Raise MachineError when neither `path` nor a folder on the way to it can be written."""
-    place = next(place for place in (path, *path.absolute().parents) if place.exists())
+    place = _nearest(path)
     if place != path and not place.is_dir():
         raise machine_error(NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)), path)
     if not os.access(place, os.W_OK):
@@ -48,11 +48,15 @@ def look_at_room(folder: Path, plan: Plan) -> None:
 
     They take about as much as the adapter does in memory: without its gradients, but with the LoRA's file.
     """
-    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free, needed = shutil.disk_usage(place).free, plan.adapter
+    free, needed = shutil.disk_usage(_nearest(folder)).free, plan.adapter
     if free < needed:
         raise MachineError(
             f"The training's state takes {needed / _GB:.1f} GB, but the disk of {folder} has {free / _GB:.1f} GB free; "
             f"make room, name another folder with {setting('out')}, or lower {setting('rank')}.",
             "disk",
         )
+
+
+def _nearest(path: Path) -> Path:
+    """Return `path`, or what is there on the way to it."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())

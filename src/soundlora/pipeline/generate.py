@@ -128,9 +128,7 @@ class Generator:
             negative_prompt = DEFAULT_NEGATIVE_PROMPT if defaults.negative_prompt is None else defaults.negative_prompt
         count, guidance = SamplingSettings(steps, cfg, stg).resolve(defaults)
         tell(Progress("contexts", message="encoding the prompt"))
-        missing = [text for text in (prompt, negative_prompt) if text not in self._contexts]
-        with about("text_encoder"):
-            self._contexts |= cached_contexts(self.base, self._store, missing, self.device)
+        self._learn_contexts(prompt, negative_prompt)
         predicted = None if duration is not None else self.predicted_seconds(prompt)
         seconds = duration or predicted or _SECONDS
         waveform = sample_waveform(
@@ -151,13 +149,15 @@ class Generator:
 
         Raises InputError when the head can't be read.
         """
-        with about("text_encoder"):
-            self._contexts |= cached_contexts(
-                self.base, self._store, [text for text in (prompt,) if text not in self._contexts], self.device
-            )
+        self._learn_contexts(prompt)
         with about("base"):
             seconds = self.base.predicted_seconds(self._contexts[prompt], self.device)
         return None if seconds is None else round(min(max(seconds, _LEAST_SECONDS), MAX_SECONDS), 2)
+
+    def _learn_contexts(self, *texts: str) -> None:
+        missing = [text for text in texts if text not in self._contexts]
+        with about("text_encoder"):
+            self._contexts |= cached_contexts(self.base, self._store, missing, self.device)
 
     def advice(self, prompt: str, duration: float | None) -> list[str]:
         """Return sentences for a user whose prompt or duration will disappoint."""

@@ -26,7 +26,7 @@ from soundlora.model.connector import AudioConnector, FeatureProjection
 from soundlora.model.duration_head import DurationHead, sizes_in
 from soundlora.model.encoder_files import PACKED_CONFIG
 from soundlora.model.gemma_config import parse_gemma_config
-from soundlora.model.tensor_file import READABLE, TensorFile, TensorHeader, TensorInfo
+from soundlora.model.tensor_file import READABLE, TensorFile, TensorHeader, TensorInfo, json_object
 from soundlora.model.transformer import AudioTransformer
 from soundlora.model.vocoder import Vocoder
 from soundlora.system.devices import has_channels_last
@@ -304,13 +304,7 @@ def _few(names: list[str]) -> str:
 
 
 def _json(key: str, text: str, source: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        value = None
-    if not isinstance(value, dict):
-        raise InputError(f"The {key!r} metadata of {source} is not a JSON object; download the checkpoint again.")
-    return value
+    return json_object(text, f"The {key!r} metadata of {source} is not a JSON object; download the checkpoint again.")
 
 
 def _generation(headers: Mapping[str, TensorHeader]) -> Generation:

@@ -25,8 +25,7 @@ from soundlora.server.work.inputs import fetch
 
 @pytest.fixture
 def server() -> Iterator[FileServer]:
-    with serving() as found:
-        found.files["/clips.zip"] = b"zip" * 1000
+    with serving({"/clips.zip": b"zip" * 1000}) as found:
         yield found
 
 
