@@ -2,15 +2,15 @@
 
 import os
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import FIXTURES, BaseNames
+from support import FIXTURES, BaseNames, zip_of
 from typer.testing import CliRunner
 
 from soundlora.cli.app import app
+from soundlora.dataset import check_source
 from soundlora.errors import InputError, MachineError
 from soundlora.pipeline.first_look import look_at_place, look_at_room
 from soundlora.pipeline.train import train
@@ -31,13 +31,6 @@ def no_base(monkeypatch: pytest.MonkeyPatch) -> None:
         raise BaseTouchedError
 
     monkeypatch.setattr("soundlora.pipeline.train.open_base", touch)
-
-
-def zip_of(path: Path, **members: bytes) -> Path:
-    with zipfile.ZipFile(path, "w") as bundle:
-        for name, content in members.items():
-            bundle.writestr(name.replace("_", "."), content)
-    return path
 
 
 def cut_zip(path: Path) -> Path:
@@ -79,6 +72,14 @@ def test_a_folder_that_cannot_be_made_is_found_first(clips_zip: Path, tmp_path: 
         train(clips_zip, out=tmp_path / "file" / "run")
     with pytest.raises(MachineError, match=r"file/a.wav can't be written \(Not a directory\)"):
         look_at_place(tmp_path / "file" / "a.wav")
+
+
+def test_a_zip_within_is_not_unpacked_to_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    within = zip_of(tmp_path / "in.zip", a_wav=b"x").read_bytes()
+    for broken in (within, b"Rar!"):
+        zip_of(tmp_path / "a.zip", in_zip=broken)
+        monkeypatch.setattr("soundlora.dataset.archive.save", lambda *arguments: pytest.fail("it was unpacked"))
+        check_source(tmp_path / "a.zip")
 
 
 def test_a_place_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,10 +52,12 @@ def open_archive(
     max_media_files: int = MAX_MEDIA_FILES,
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
     max_ratio: float = MAX_RATIO,
+    inner: bool = True,
 ) -> Iterator[Archive]:
     """Open a zip or a folder, check all that can be checked without unpacking, and yield the archive.
 
-    The size and ratio limits apply to zips, since a folder has nothing to unpack. Raises TooManyFilesError when there
+    The size and ratio limits apply to zips, since a folder has nothing to unpack. Without `inner`, zips within stay
+    closed, since they have to be unpacked to be looked into. Raises TooManyFilesError when there
     are too many clips. Raises InvalidArchiveError when the source is missing, not a zip, damaged, encrypted or over a
     limit, or when it holds links or paths that lead out of it.
     """
@@ -67,11 +69,11 @@ def open_archive(
             else stack.enter_context(open_zip(path, path.name, max_ratio, hidden))
         )
         archive = _archive_of(found, hidden)
-        inner = sorted((each for each in found if names.suffix(each.name) == ".zip"), key=lambda each: each.name)
-        if inner and all(member.is_caption for member in archive):
-            _check_size(sum(member.size for member in inner if member.path is None), path, max_unpacked_bytes)
-            within = stack.enter_context(_open_inner(inner, max_ratio, hidden))
-            opened = tuple(member.name for member in inner)
+        zips = sorted((each for each in found if names.suffix(each.name) == ".zip"), key=lambda each: each.name)
+        if inner and zips and all(member.is_caption for member in archive):
+            _check_size(sum(member.size for member in zips if member.path is None), path, max_unpacked_bytes)
+            within = stack.enter_context(_open_inner(zips, max_ratio, hidden))
+            opened = tuple(member.name for member in zips)
             outside = [member for member in found if member.name not in opened]
             archive = replace(_archive_of([*outside, *within], hidden), opened=opened)
         _check_count(archive, path, max_media_files)

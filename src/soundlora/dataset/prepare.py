@@ -102,12 +102,13 @@ def prepare(
 def check_source(source: str | os.PathLike[str]) -> None:
     """Raise what `prepare` would raise for what a zip's table of contents or a folder's names tell.
 
-    A source that has to be fetched is not looked at.
+    A source that has to be fetched is not looked at, and zips within one stay closed.
     """
     if is_remote(os.fspath(source)):
         return
-    with open_archive(Path(source)) as archive:
+    with open_archive(Path(source), inner=False) as archive:
         clips, orphans = pair(archive)
+        may_hold_zips = any(names.suffix(name) == ".zip" for name in archive.ignored)
         empty = DatasetReport(
             source=shown(os.fspath(source)),
             duration=0.0,
@@ -116,7 +117,7 @@ def check_source(source: str | os.PathLike[str]) -> None:
             ignored=_ignored(archive),
             duplicates=[],
         )
-    if not clips and (refused := refusal(empty)) is not None:
+    if not clips and not may_hold_zips and (refused := refusal(empty)) is not None:
         raise refused
 
 

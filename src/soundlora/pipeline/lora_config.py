@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from soundlora.dataset import DatasetReport
-from soundlora.errors import about
 from soundlora.lora.file import Lora
-from soundlora.lora.merge import check_generation
 from soundlora.lora.targets import PRESETS
 from soundlora.version import __version__
 from soundlora.weights.base import Base
@@ -18,13 +16,8 @@ from soundlora.weights.base import Base
 TRAINING_TYPE = "t2a"
 
 
-def identity(lora: Lora, base: Base) -> dict[str, str]:
-    """Return what tells the LoRA that a run begins with from others, wherever it lies.
-
-    Raises InputError when it was trained on another generation of LTX than the base.
-    """
-    with about("init_lora"):
-        check_generation(base.checkpoint, lora)
+def identity(lora: Lora) -> dict[str, str]:
+    """Return what tells the LoRA that a run begins with from others, wherever it lies."""
     return {"name": lora.path.name, "sha256": hashlib.sha256(lora.path.read_bytes()).hexdigest()}
 
 

@@ -20,6 +20,7 @@ from soundlora.dataset import DatasetReport
 from soundlora.errors import DivergedError, InputError, Interrupted, MachineError, about
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import Lora
+from soundlora.lora.merge import check_generation
 from soundlora.lora.rank import load_into_adapter
 from soundlora.net.addresses import public_name
 from soundlora.pipeline.cache import Cache, cached_contexts
@@ -142,6 +143,9 @@ def prepare(options: TrainingOptions) -> Run:
     with about("base"):
         encoder = Path(options.text_encoder) if options.text_encoder else None
         base = open_base(options.base, encoder, fetch_news(tell))
+    if first_lora is not None:
+        with about("init_lora"):
+            check_generation(base.checkpoint, first_lora)
 
     store = Cache(Path(options.cache) if options.cache else default_root())
     prompts = tuple(options.validation_prompts or ())
@@ -161,7 +165,7 @@ def prepare(options: TrainingOptions) -> Run:
     request = options.to_request(
         base=base.name,
         base_hash=base.hash,
-        init_lora=None if first_lora is None else identity(first_lora, base),
+        init_lora=None if first_lora is None else identity(first_lora),
         clips={clip.name: clip.sha256 for clip in clips},
     )
     if options.resume:
