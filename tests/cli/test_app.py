@@ -321,6 +321,21 @@ def test_as_a_process_it_exits_with_2_and_one_sentence(tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process there")
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_that_comes_when_all_is_said_leaves_the_exit_code(tmp_path: Path, number: str) -> None:
+    code = (
+        "import atexit, os, signal, sys; from soundlora.cli.app import main;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
+        f"atexit.register(os.kill, os.getpid(), signal.{number}); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "inspect", str(tmp_path / "nothing")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert_refused(Outcome(done.returncode, done.stdout, done.stderr), "nothing")
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # the other commands
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from soundlora.system.interrupts import held_back, termination_interrupts, unbroken
+from soundlora.system.interrupts import held_back, ignore_interrupts, termination_interrupts, unbroken
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process there")
 NUMBERS = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
@@ -69,3 +69,11 @@ def test_what_is_held_back_is_counted_and_dropped() -> None:
             with unbroken():  # as within a save
                 receive(signal.SIGTERM)
         assert received == [signal.SIGINT, signal.SIGTERM]
+
+
+def test_what_is_ignored_for_the_last_words_stays_ignored_after_the_block() -> None:
+    with termination_interrupts(), held_back():
+        ignore_interrupts()
+    for number in NUMBERS:
+        receive(number)
+        assert signal.getsignal(number) is signal.SIG_IGN

@@ -26,7 +26,7 @@ from soundlora.cli.serve import serve
 from soundlora.cli.train import DATA_HELP, train
 from soundlora.errors import DivergedError, InputError, Interrupted, MachineError
 from soundlora.pipeline.options import SETTINGS
-from soundlora.system.interrupts import held_back, termination_interrupts
+from soundlora.system.interrupts import ignore_interrupts, termination_interrupts
 from soundlora.system.whole_files import machine_error
 from soundlora.version import __version__
 from soundlora.wording import command_line_words, wording
@@ -226,8 +226,9 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
 def main() -> None:
     """Run the command line. It exits with 0 when all is done, else as `EXIT_CODES` says."""
     prepare_streams()
-    code, sentence = _run()
-    with held_back():  # what is left takes no time
+    with termination_interrupts():
+        code, sentence = _run()
+        ignore_interrupts()  # what is left takes no time, and a late signal would change the exit code
         failure = finish_output()
         if failure is not None and not sentence:
             code, sentence = 1, str(failure)
@@ -239,7 +240,7 @@ def main() -> None:
 def _run() -> tuple[int, str]:
     """Return the exit code, and the sentence of an error or ""."""
     try:
-        with wording(command_line_words), termination_interrupts():
+        with wording(command_line_words):
             app()
     except SystemExit as ended:
         return (ended.code, "") if isinstance(ended.code, int) else (bool(ended.code), str(ended.code or ""))

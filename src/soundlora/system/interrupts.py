@@ -50,7 +50,7 @@ def held_back() -> Iterator[list[int]]:
 
 
 def ignore_interrupts() -> None:
-    """Drop every interrupt from now on, for the last words of a program."""
+    """Drop every interrupt from now on, for the last words of a program and its end."""
     if _in_main_thread():
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
@@ -58,7 +58,10 @@ def ignore_interrupts() -> None:
 
 @contextlib.contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], None], instead_of: tuple[object, ...]) -> Iterator[None]:
-    """Give the stop signals this handler within the block, those that have one of `instead_of`."""
+    """Give the stop signals this handler within the block, those that have one of `instead_of`.
+
+    A handler that the block sets itself stays: whoever ignores interrupts for the last words goes on to do so.
+    """
     found = {number: signal.getsignal(number) for number in STOP_SIGNALS} if _in_main_thread() else {}
     before = {number: old for number, old in found.items() if old in instead_of}
     for number in before:
@@ -67,7 +70,8 @@ def _handled_by(handler: Callable[[int, FrameType | None], None], instead_of: tu
         yield
     finally:
         for number, old in before.items():
-            signal.signal(number, old)
+            if signal.getsignal(number) is handler:
+                signal.signal(number, old)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
