@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ from support import (
     write_clip,
 )
 
+from soundlora.system.operating_system import STOP_SIGNALS
 from soundlora.weights.generations import LTX_25
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -47,6 +49,17 @@ def _one_thread() -> None:
 @pytest.fixture(autouse=True)
 def _same_random_numbers_every_time() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _usual_signals() -> Iterator[None]:
+    """As a shell starts a program, whatever the tests were started with and the tests before did."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -229,13 +229,12 @@ class Runner:
         )
 
     def start(self, *more: str, stdout: Any = subprocess.PIPE) -> subprocess.Popen[bytes]:
-        """A training that goes on for ever, after its first steps. It has the usual signals, whoever runs the tests."""
+        """A training that goes on for ever, after its first steps."""
         process = subprocess.Popen(
             self.arguments([*ENDLESS, *more], (), TRAIN_TWO),
             stdout=stdout,
             stderr=subprocess.PIPE,
             env=self.environment({}),
-            preexec_fn=usual_signals,
         )
         self.wait_for_steps(3, process)
         return process
@@ -258,12 +257,6 @@ class Runner:
         left = [path.name for path in (self.here / "run").rglob("*") if path.suffix in (".partial", ".lock")]
         assert left == []
         assert not (self.here / "run" / ".lock").exists()
-
-
-def usual_signals() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -366,7 +359,6 @@ def test_a_server_serves_whoever_reads_what_it_says_and_ends_with_its_terminal(r
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=runner.environment({}),
-        preexec_fn=usual_signals,
     )
     assert process.stdout is not None
     assert b"soundlora serves" in process.stdout.readline()

@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -460,18 +460,6 @@ def test_a_run_can_be_stopped_twice(quick_train: Train, uninterrupted: Path) -> 
     assert_same_run(quick_train(validation_prompts=["rain"], resume=True).folder, uninterrupted)
 
 
-@pytest.fixture
-def _default_signals() -> Iterator[None]:
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.SIG_DFL),
-    }
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("_default_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["before the update", "after the update"])
 def test_a_signal_in_the_middle_of_a_step_does_not_spoil_the_run(
