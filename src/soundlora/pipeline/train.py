@@ -23,7 +23,7 @@ from soundlora.lora.file import Lora, read_lora
 from soundlora.lora.rank import load_into_adapter
 from soundlora.model.quantize import check_quantization
 from soundlora.net.addresses import public_name
-from soundlora.pipeline.cache import Cache, cached_contexts
+from soundlora.pipeline.cache import Cache, cached_contexts, lasting_contexts
 from soundlora.pipeline.encode import EncodedClip, Fitting, encode_clips
 from soundlora.pipeline.lora_config import identity, lora_metadata, run_config
 from soundlora.pipeline.options import TrainingOptions, check_same, takes_options
@@ -217,6 +217,7 @@ def build(run: Run) -> Training:
         options.quantize,
         options.optimizer,
         options.average,
+        captions=lasting_contexts(run.base, [clip.caption for clip in run.clips], options.caption_dropout),
     )
     plan, why = choose(
         run.base.config, settings, run.device, options.checkpoint_activations, run.base.encoder_config, workers.count
@@ -254,6 +255,7 @@ def build(run: Run) -> Training:
         average=options.average,
         caption_dropout=options.caption_dropout,
         empty_context=run.contexts.get("") if options.caption_dropout else None,
+        project_text=plan.settings.captions > 0,
         workers=workers,
     )
     latest = run.folder.latest_checkpoint() if options.resume else None

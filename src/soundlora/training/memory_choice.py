@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,9 @@ from soundlora.system.gpu_memory import available, gib, held_by_others
 from soundlora.training.memory_plan import SHARE, Plan, Settings, fitting, plan
 from soundlora.wording import using
 
+# Of the host's memory, in captions' keys and values. It is a share of all there is: that of what is free would let a
+# resumed run choose otherwise.
+_HOST_SHARE = 0.125
 _LEAST_RANK, _LEAST_SECONDS = 8, 0.5
 
 
@@ -34,8 +38,10 @@ def choose(
         # The free memory of a CPU changes by the second, and one clip at a time is no slower there.
         settings = replace(settings, clips=1, fused_attention=False, checkpointing=bool(checkpointing))
         chosen = plan(config, settings, encoder, cuda=False)
+        if chosen.text > _HOST_SHARE * _host_memory():
+            chosen = plan(config, replace(settings, captions=0), encoder, cuda=False)
         again = "as was asked for" if checkpointing else "which is faster"
-        return chosen, f"about {gib(chosen.peak)} at the peak; activations are {_kept(chosen)}, {again}"
+        return chosen, f"about {gib(chosen.peak)} at the peak; activations are {_kept(chosen)}, {again}{_text(chosen)}"
     memory, total = available(device)
     chosen, fits = fitting(config, settings, memory, encoder, checkpointing)
     text = f"about {gib(chosen.peak)} of this GPU's {gib(total)} at the peak{held_by_others(memory, total)}"
@@ -43,11 +49,24 @@ def choose(
     if not fits:
         return chosen, f"{text}; that may not fit. {what_to_lower(config, chosen, encoder, memory, processes)}"
     if checkpointing is None and chosen.settings.checkpointing:
-        kept = plan(config, replace(settings, clips=1), encoder)
+        kept = plan(config, replace(settings, clips=1, captions=0), encoder)
         text += f", as keeping them would take {gib(kept.peak)}"
     if settings.clips > 1:
         text += f"; {chosen.settings.clips} of {settings.clips} clips go through at once"
-    return chosen, text
+    return chosen, text + _text(chosen)
+
+
+def _text(chosen: Plan) -> str:
+    if not chosen.text:
+        return ""
+    return f"; keys and values of {chosen.settings.captions} captions are kept ({gib(chosen.text)})"
+
+
+def _host_memory() -> int:
+    """Return the bytes of this machine's memory, or 0 where they are not told."""
+    if not hasattr(os, "sysconf"):
+        return 0
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def out_of_memory(

@@ -51,6 +51,7 @@ class Settings:
     average: bool = True
     checkpointing: bool = False  # activations computed again, block by block
     fused_attention: bool = True  # as on GPUs; on CPUs the scores are held
+    captions: int = 0  # whose keys and values are computed once, where the base allows it
 
     @property
     def joined(self) -> bool:
@@ -60,7 +61,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """Bytes by part. The base's weights, the adapter with gradients and moments, and `runtime` stay for the whole run.
+    """Bytes by part. The base's weights, the adapter with gradients and moments, `text` and `runtime` stay for the run.
 
     `saved` and `workspace` come on top in a step, `evaluation` while the loss on clips kept out is computed, `previews`
     while one is made. `preparation` comes before all of them; it includes loading, where the weights are quantised or
@@ -76,11 +77,12 @@ class Plan:
     previews: int
     preparation: int
     runtime: int
+    text: int = 0  # keys and values of captions, see `Settings.captions`
 
     @property
     def held(self) -> int:
         """Bytes that stay for the whole run."""
-        return self.weights + self.adapter + self.runtime
+        return self.weights + self.adapter + self.text + self.runtime
 
     @property
     def step(self) -> int:
@@ -123,6 +125,7 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
         previews=_previews(config, s),
         preparation=max(stored, moving, _preparation(config, s, encoder)),
         runtime=CUDA_RUNTIME if cuda else 0,
+        text=_text(config, s) if s.captions else 0,
     )
 
 
@@ -135,13 +138,15 @@ def fitting(
 ) -> tuple[Plan, bool]:
     """Return the fastest plan for a GPU with `memory` bytes, and whether it fits.
 
-    First fewer clips go through at once, which costs little; then activations are computed again, which costs half as
-    much work again. checkpointing: True or False if that is not to be chosen.
+    First fewer clips go through at once, which costs little; then captions' keys and values are made anew in each step,
+    which costs a third of its work; then activations are computed again, which costs half as much work again.
+    checkpointing: True or False if that is not to be chosen.
     """
-    clips = settings.clips
+    clips, captions = settings.clips, settings.captions
     choices = [
-        replace(settings, clips=max(1, clips >> halvings), checkpointing=again)
+        replace(settings, clips=max(1, clips >> halvings), captions=kept, checkpointing=again)
         for again in ((False, True) if checkpointing is None else (checkpointing,))
+        for kept in ((captions, 0) if captions else (0,))
         for halvings in range(clips.bit_length())
     ]
     for choice in choices:
@@ -182,6 +187,17 @@ def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple
     return size * c.layers * block + shared, size * workspace
 
 
+def _text(config: ModelConfig, s: Settings) -> int:
+    """Return the bytes of all captions' keys and values (blocks, S, 2C), and of what a recorded step reads."""
+    copies = s.clips if s.fused_attention else 0
+    return s.dtype.itemsize * (s.captions + copies) * _keys_and_values(config)
+
+
+def _keys_and_values(config: ModelConfig) -> int:
+    """Return the numbers in the keys and values of one context, (blocks, S, 2C)."""
+    return config.transformer.layers * config.text.context_length * 2 * config.transformer.width
+
+
 def _forward(config: ModelConfig, s: Settings, tokens: int) -> int:
     """Return the bytes of a sample's share of a pass without gradients."""
     c, length = config.transformer, config.text.context_length
@@ -194,6 +210,8 @@ def _previews(config: ModelConfig, s: Settings) -> int:
     audio = config.audio
     tokens = generation_latents(s.seconds, audio)
     sampling = _GUIDANCE_PASSES * _forward(config, s, tokens)
+    if not config.transformer.prompt_adaln:  # keys and values of the prompt and of the negative one stay for all steps
+        sampling += 2 * s.dtype.itemsize * _keys_and_values(config)
     vocoder = _numbers(lambda: Vocoder(config.vocoder, audio.mel_bins))
     codec = 4 * (_numbers(lambda: AudioVAE(audio, encoder=False)) + vocoder)
     frames = audio.downsample * tokens
