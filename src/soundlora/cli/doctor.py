@@ -69,12 +69,12 @@ def print_findings(findings: dict[str, Any]) -> None:
                 f"about {base['milliseconds_per_step']:.0f} ms a training step, "
                 f"2,000 steps in {base['milliseconds_per_step'] * 2:.0f} s"
             )
-    memory = max((gpu["memory"] for gpu in f["gpus"]), default=0)
+    largest = max((gpu["memory"] for gpu in f["gpus"]), default=0)
     for found in f["generations"]:
         here = sum(path is not None for path in found["files"].values())
         print(f"base  {found['repository']}: {here} of {len(found['files'])} files on this machine")
     for generation in reversed(SUPPORTED):
-        print(f"full  {generation.title} would {_full_size(generation, memory)}")
+        print(f"full  {generation.title} would {_full_size(generation, largest)}")
 
 
 def _generation(generation: Generation) -> dict[str, Any]:

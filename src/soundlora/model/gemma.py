@@ -98,7 +98,8 @@ class Gemma:
         gate = F.gelu(F.linear(h, w["mlp.gate_proj.weight"]), approximate="tanh")
         h = F.linear(gate * F.linear(h, w["mlp.up_proj.weight"]), w["mlp.down_proj.weight"])
         x = x + self._norm(h, w["post_feedforward_layernorm.weight"])
-        return x * w["layer_scalar"] if c.has_layer_scalar else x
+        result: Tensor = x * w["layer_scalar"] if c.has_layer_scalar else x
+        return result
 
     def _queries_keys_values(
         self, h: Tensor, w: dict[str, Tensor], a: AttentionSizes, rope: tuple[Tensor, Tensor]
@@ -106,8 +107,8 @@ class Gemma:
         """Return q (heads, S, head_dim), and k and v (kv heads, S, head_dim), of the normalised input (S, width)."""
 
         def heads(name: str) -> Tensor:
-            out = F.linear(h, w[f"self_attn.{name}_proj.weight"])
-            return out.unflatten(-1, (-1, a.head_dim)).transpose(0, 1)
+            out: Tensor = F.linear(h, w[f"self_attn.{name}_proj.weight"]).unflatten(-1, (-1, a.head_dim))
+            return out.transpose(0, 1)
 
         q, k = heads("q"), heads("k")
         v = k if a.keys_are_values else heads("v")
@@ -168,7 +169,7 @@ _NORMS = ("input_", "post_attention_", "pre_feedforward_", "post_feedforward_")
 
 def tensor_shapes(c: GemmaConfig, prefix: str) -> dict[str, tuple[int, ...]]:
     """Return the shape by name of every tensor that is read whole, which are all but the embeddings."""
-    named = {prefix + "norm.weight": (c.width,)}
+    named: dict[str, tuple[int, ...]] = {prefix + "norm.weight": (c.width,)}
     for number, local in enumerate(c.is_local):
         layer = _layer_shapes(c, c.attention[local])
         named |= {f"{prefix}layers.{number}.{name}": shape for name, shape in layer.items()}

@@ -202,8 +202,10 @@ class AudioTransformer(nn.Module):
         for index, block in enumerate(compiled or [*self.transformer_blocks]):
             perturbed = bypass.get(index, False)
             known = None if projected is None else projected[:, index]
-            inputs = (h, modulation, context, prompt_modulation, rope, text_mask, self_mask, perturbed, context_of)
-            inputs += (known, whole)
+            inputs = (
+                *(h, modulation, context, prompt_modulation, rope, text_mask, self_mask, perturbed, context_of),
+                *(known, whole),
+            )
             if self.checkpointing and torch.is_grad_enabled():
                 # Nothing in a block is random, so the second pass needs no random state of the first.
                 h = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)

@@ -75,7 +75,8 @@ def _with_base(input_: type[BaseModel], settings: Settings) -> type[BaseModel]:
     own = () if Path(settings.base).expanduser().is_absolute() else (settings.base,)
     named = tuple(dict.fromkeys((*own, *settings.allowed_bases)))
     field = Field(None, description="The base model; null is the server's own.")
-    return create_model(input_.__name__, __base__=input_, __doc__=input_.__doc__, base=(Literal[*named] | None, field))
+    choice: Any = Literal[*named] | None
+    return create_model(input_.__name__, __base__=input_, __doc__=input_.__doc__, base=(choice, field))
 
 
 def endpoints(settings: Settings) -> dict[str, Endpoint]:

@@ -37,11 +37,15 @@ class Samples(NamedTuple):
 
     def pinned(self) -> Samples:
         """Return the samples in memory that a GPU copies from while the host goes on."""
-        return Samples(*(tensor.pin_memory() for tensor in self[:4]), self.projected)
+        return self._each(lambda tensor: tensor.pin_memory())
 
     def to(self, device: torch.device) -> Samples:
         """Return the samples on a device. The host does not wait for pinned ones."""
-        return Samples(*(tensor.to(device, non_blocking=True) for tensor in self[:4]), self.projected)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, move: Callable[[Tensor], Tensor]) -> Samples:
+        """Return the samples with `move` done to all tensors but `projected`, which lies where it belongs."""
+        return Samples(move(self.clean), move(self.noise), move(self.sigma), move(self.context), self.projected)
 
 
 class Gradient:
