@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from parity.cases import checkpoint
+from parity.cases import checkpoint, manifest
 from parity.runners import transformer
-from parity.runners25 import unmodulated_transformer
+from parity.runners25 import fresh_transformer25, unmodulated_transformer
 from support import assert_matches, parity_cases
 from torch import Tensor
 
@@ -19,6 +19,17 @@ TOKENS = 7
 @parity_cases("tr_", "grads_", "t25_")
 def test_parity(case: str) -> None:
     assert_matches(case)
+
+
+@parity_cases("mode_")
+@torch.no_grad()
+def test_with_conditions_that_are_given_the_velocity_is_the_references(case: str) -> None:
+    """What a condition makes of latents, timesteps and positions is taken from the case itself."""
+    told = manifest()[case]
+    e, model = told.expected, fresh_transformer25(told.root / told.params["checkpoint"])
+    rope = model.rope(e["positions"])
+    velocity = model(e["noisy"], e["timesteps"], told.inputs["sigma"], told.inputs["context"], rope)
+    assert told.share_of_tolerance(velocity, e["velocity"]) <= 1
 
 
 @torch.no_grad()

@@ -59,7 +59,8 @@ def choose(
 def _text(chosen: Plan) -> str:
     if not chosen.text:
         return ""
-    return f"; keys and values of {chosen.settings.captions} captions are kept ({gib(chosen.text)})"
+    count = "one caption" if chosen.settings.captions == 1 else f"{chosen.settings.captions} captions"
+    return f"; keys and values of {count} are kept ({gib(chosen.text)})"
 
 
 def _host_memory() -> int:
