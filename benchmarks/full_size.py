@@ -34,11 +34,12 @@ from soundlora.model.latents import training_latents
 from soundlora.model.tensor_file import TensorFile
 from soundlora.sampling.generate import sample_latents
 from soundlora.sampling.guidance import Guidance
+from soundlora.system.devices import compute_dtype, pick_device
 from soundlora.training.memory_choice import choose
 from soundlora.training.memory_plan import Settings
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example, Trainer
-from soundlora.weights.base import compute_dtype, open_base, pick_device
+from soundlora.weights.base import open_base
 from soundlora.weights.full_size import LTX_2_3
 
 SECONDS, RANK = 5.0, 32

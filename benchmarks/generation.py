@@ -53,7 +53,8 @@ def measure_parts(arguments: argparse.Namespace) -> dict[str, float]:
 
     import soundlora.pipeline.generate  # noqa: F401
     from soundlora.sampling.generate import SamplingSettings, sample_latents
-    from soundlora.weights.base import open_base, pick_device
+    from soundlora.system.devices import pick_device
+    from soundlora.weights.base import open_base
 
     mark()
     device = pick_device()

@@ -38,10 +38,11 @@ from soundlora.model.connector import AudioConnector
 from soundlora.model.latents import positions, training_latents
 from soundlora.model.quantize import multiplies_in_bf16, quantize
 from soundlora.model.transformer import AudioTransformer
+from soundlora.system.devices import compute_dtype, pick_device
 from soundlora.training.flow import loss_per_sample, noisy
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.trainer import Example, Trainer
-from soundlora.weights.base import compute_dtype, open_base, pick_device
+from soundlora.weights.base import open_base
 from soundlora.weights.full_size import LTX_2_3
 
 SECONDS, RANK = 5.0, 32

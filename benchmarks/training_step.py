@@ -41,8 +41,9 @@ def measure_steps(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from soundlora.lora.adapter import Adapter
     from soundlora.model.latents import training_latents
+    from soundlora.system.devices import pick_device
     from soundlora.training.trainer import Example, Trainer
-    from soundlora.weights.base import open_base, pick_device
+    from soundlora.weights.base import open_base
 
     base = open_base(arguments.base, arguments.text_encoder)
     config, device = base.config, pick_device()

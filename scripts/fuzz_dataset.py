@@ -13,16 +13,19 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import lzma
 import os
 import random
 import resource
 import selectors
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +58,23 @@ FORMATS: dict[str, tuple[str, str, int, int, dict[str, str]]] = {
     "caf.wav": ("caf", "pcm_s16be", 44_100, 2, {}),
     "aiff.wav": ("aiff", "pcm_s16be", 44_100, 2, {}),
 }
-CAPTIONS = (b"a dog", "été\r\n雨".encode(), "été".encode("utf-16"), b"\xff\xfe\x00", b"x" * 70_000, b"", b"\xe9t\xe9")
+CAPTIONS = (
+    b"a dog",
+    "été\r\n雨".encode(),
+    "été".encode("utf-16"),
+    "été".encode("utf-32"),
+    "дождь по крыше".encode("cp1251"),
+    "雨の音が屋根に落ちる".encode("cp932"),
+    b"\xff\xfe\x00",
+    b"x" * 70_000,
+    b"",
+    b"\xe9t\xe9",
+    b"{\\rtf1 rain}",
+    b'{"caption": "rain"}',
+    b"<p>rain &amp; wind</p>",
+    b"rain\x1b[31m\x07",
+    b"[" * 50_000,
+)
 NAMES = (
     "{}",
     "sub/{}",
@@ -71,6 +90,9 @@ NAMES = (
     "{}/",
 )
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+DEFLATE64, ZSTANDARD, XZ = 9, 93, 95  # zipfile does not pack by these
+UTF8_FLAG = 0x800
+ENCODINGS = ("cp437", "cp932", "gb18030", "cp866", "latin-1")
 NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
@@ -96,7 +118,47 @@ def make_media(folder: Path) -> dict[str, bytes]:
             file.mux(stream.encode(None))
         made[name] = target.read_bytes()
         target.unlink()
+    samples = np.random.default_rng(0).integers(-(2**22), 2**22, 14_400, np.int32)
+    floats = struct.pack("<HHIIHH", 3, 1, 24_000, 96_000, 4, 32)
+    made["scale.wav"] = riff(floats, (samples / 2**7).astype("<f4").tobytes())
+    for bits in (16, 20, 24):
+        wide = struct.pack("<HHIIHHHHIH14x", 0xFFFE, 1, 24_000, 96_000, 4, 32, 22, bits, 4, 1)
+        made[f"wide{bits}.wav"] = riff(wide, (samples << 8).astype("<i4").tobytes())
+    big = struct.pack(">HHIIHH", 1, 1, 24_000, 96_000, 4, 32)
+    made["big.wav"] = riff(big, samples.astype(">i4").tobytes(), b"RIFX", ">")
+    made["follows.ogg"] = made["vorbis.ogg"] + bytes(70_000)
+    made["chained.ogg"] = made["opus.ogg"] + made["vorbis.ogg"]
     return made
+
+
+def riff(header: bytes, samples: bytes, magic: bytes = b"RIFF", order: str = "<") -> bytes:
+    """Return a wav with this header of its format and these samples."""
+    chunks = b"fmt " + struct.pack(f"{order}I", len(header)) + header
+    chunks += b"data" + struct.pack(f"{order}I", len(samples)) + samples
+    return magic + struct.pack(f"{order}I", len(chunks) + 4) + b"WAVE" + chunks
+
+
+def pack(bundle: zipfile.ZipFile, info: zipfile.ZipInfo, content: bytes, method: int) -> None:
+    """Write a member that is packed by a method which zipfile does not pack by.
+
+    The table of contents states the method, as it is written at the end. The header before the member does not, and
+    nobody reads it there.
+    """
+    import inflate64
+    import zstandard
+
+    if method == DEFLATE64:
+        # inflate64 never gives back the object that it is handed, so all pieces are one object.
+        packer, packed, same = inflate64.Deflater(), b"", bytearray(1024)
+        for at in range(0, len(content) - 1023, 1024):
+            same[:] = content[at : at + 1024]
+            packed += packer.deflate(same)
+        packed += packer.deflate(content[len(content) // 1024 * 1024 :]) + packer.flush()
+    else:
+        packed = zstandard.compress(content) if method == ZSTANDARD else lzma.compress(content)
+    info.compress_type = zipfile.ZIP_STORED
+    bundle.writestr(info, packed)
+    info.compress_type, info.file_size, info.CRC = method, len(content), zlib.crc32(content)
 
 
 def mutate(content: bytes, choose: random.Random, start: int = 0) -> bytes:
@@ -147,15 +209,49 @@ def make_input(number: int, seed: int, media: dict[str, bytes]) -> bytes:
             name = f"{place}{extension}"
             shape = choose.choice(NAMES) if choose.random() < 0.15 else "{}"
             info = zipfile.ZipInfo(shape.format(name))
-            info.compress_type = choose.choice(METHODS)
-            bundle.writestr(info, content)
+            method = choose.choice((*METHODS, DEFLATE64, ZSTANDARD, XZ))
+            if method in METHODS:
+                info.compress_type = method
+                bundle.writestr(info, content)
+            else:
+                pack(bundle, info, content, method)
             if choose.random() < 0.5:
                 bundle.writestr(f"{name.rpartition('.')[0]}.txt", choose.choice(CAPTIONS))
     content = target.getvalue()
+    if choose.random() < 0.1:
+        content = rename(content, choose)
+    if choose.random() < 0.1:
+        content = nest(content, choose)
     if damage_zip:
         # Half of these inputs change only in the table of contents at the end.
         table = content.rfind(b"PK\1\2") if choose.random() < 0.5 else 0
         content = mutate(content, choose, max(0, table))
+    return content
+
+
+def rename(content: bytes, choose: random.Random) -> bytes:
+    """Give the members names in an encoding of before Unicode, with or without the flag of UTF-8."""
+    letters = choose.choice(("éü", "雨の", "雨声", "дож", "\u00fc")).encode(choose.choice(ENCODINGS), "replace")
+    renamed = bytearray(content)
+    for magic, flags, name in ((b"PK\3\4", 6, 30), (b"PK\1\2", 8, 46)):
+        at = renamed.find(magic)
+        while at >= 0 and at + name + len(letters) < len(renamed):
+            renamed[at + name : at + name + len(letters)] = letters
+            if choose.random() < 0.5:
+                renamed[at + flags + 1] ^= UTF8_FLAG >> 8
+            at = renamed.find(magic, at + 1)
+    return bytes(renamed)
+
+
+def nest(content: bytes, choose: random.Random) -> bytes:
+    """Put the zip into a zip, once or several times."""
+    for _ in range(choose.choice((1, 1, 2, 3))):
+        target = io.BytesIO()
+        with zipfile.ZipFile(target, "w", choose.choice(METHODS)) as bundle:
+            bundle.writestr("in.zip", content)
+            if choose.random() < 0.3:
+                bundle.writestr("other.zip", content[: choose.randrange(len(content))])
+        content = target.getvalue()
     return content
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 from file_server import FileServer, serving
 from hypothesis import HealthCheck, settings
+from postgres import NoPostgresError, cluster
 from support import (
     TINY_CHECKPOINT,
     TINY_ENCODER,
@@ -138,3 +140,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def clips_zip(clips: Path) -> Path:
     return Path(shutil.make_archive(str(clips.parent / "clips"), "zip", clips))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a Postgres of the tests' own; its tests are skipped where none can be started."""
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(cluster())
+        except NoPostgresError as error:
+            pytest.skip(str(error))
+        yield url

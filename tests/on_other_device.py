@@ -14,22 +14,25 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from other_device import DEVICE, Reads, other_device  # before what it changes is imported
+from other_device import DEVICE, LACKS, Reads, Writes, other_device  # before what it changes is imported
 
 # isort: split
 import torch
+from parity.cases import checkpoint as checkpoint_of_tests
+from support import examples
 from torch import Tensor
 
 from soundlora import Generator, Progress, train
 from soundlora.errors import Interrupted
 from soundlora.lora.adapter import Adapter
-from soundlora.pipeline import cache
-from soundlora.pipeline import train as run
+from soundlora.model.transformer import AudioTransformer
+from soundlora.pipeline import placement
+from soundlora.system import devices
 from soundlora.training.gradient import Gradient
 from soundlora.training.memory_choice import choose
-from soundlora.training.memory_plan import Plan
+from soundlora.training.memory_plan import Plan, Settings, plan
+from soundlora.training.offload import offload
 from soundlora.training.trainer import StepFigures, Trainer
-from soundlora.weights import base
 
 data, checkpoint, encoder, folder = sys.argv[1:]
 FOLDER = Path(folder)
@@ -100,12 +103,80 @@ def two_at_once(choose: Callable[..., tuple[Plan, str]]) -> Callable[..., tuple[
     return choosing
 
 
+def with_more(*had: str) -> None:
+    """Let the device have what it lacked, and be asked again for what it has."""
+    LACKS.difference_update(had)
+    for known in (devices._product_error, devices.has_type, devices.adds_in_fp32, devices.convolves_long):
+        known.cache_clear()
+
+
 def mixing_is_refused() -> bool:
     try:
         torch.ones(2, device=DEVICE) + torch.ones(2)
     except RuntimeError:
         return True
     return False
+
+
+def refused_on_the_device() -> list[str]:
+    """What is refused, each tried out."""
+    there = torch.device(DEVICE)
+    tries: dict[str, Callable[[], object]] = {
+        "fp64": lambda: torch.ones(2, device=there).double(),
+        "a copy of fp64": lambda: torch.ones(2, dtype=torch.float64).to(there, torch.float32),
+        "complex": lambda: torch.fft.rfft(torch.ones(8, device=there)),
+        "bf16": lambda: torch.ones(2, device=there).bfloat16(),
+        "pinned memory": lambda: torch.ones(2).pin_memory(),
+        "autocast": lambda: check(torch.autocast("other", torch.bfloat16)._enabled),
+    }
+    refused = [] if devices.adds_in_fp32(there, torch.float32) else ["wide sums"]
+    refused += [] if devices.convolves_long(there) else ["long convolutions"]
+    for name, attempt in tries.items():
+        try:
+            attempt()
+        except (TypeError, NotImplementedError, AssertionError):
+            refused.append(name)
+    return refused
+
+
+def check(can: bool) -> None:
+    if not can:
+        raise NotImplementedError
+
+
+def steps_of_five_blocks(count: int) -> tuple[list[float], list[int], list[Tensor]]:
+    """The losses of steps with `count` of five blocks offloaded, the bytes copied in each, and the LoRA's numbers."""
+    there, config = torch.device(DEVICE), checkpoint_of_tests().config
+    torch.manual_seed(7)
+    model = AudioTransformer(replace(config.transformer, layers=5)).requires_grad_(False)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    if count:
+        offload(model, count, there)
+    else:
+        model = model.to(there)
+    adapter = Adapter.create(model, 4, seed=1)
+    trainer = Trainer(adapter, examples(3), config.audio, steps=20, learning_rate=1e-2, seed=1)
+    losses, copied = [], []
+    for step in range(4):
+        before = Writes.bytes
+        losses.append(trainer.step(step).loss)
+        copied.append(Writes.bytes - before)
+    return losses, copied, [parameter.detach().cpu() for parameter in adapter.parameters()]
+
+
+def offloading() -> dict[str, Any]:
+    """What becomes of steps whose blocks lie in the host's memory, beside those of a model on the device."""
+    losses, copied, numbers = steps_of_five_blocks(0)
+    away_losses, away_copied, away_numbers = steps_of_five_blocks(5)
+    config = checkpoint_of_tests().config
+    config = replace(config, transformer=replace(config.transformer, layers=5))
+    planned = plan(config, Settings(dtype=torch.float32, checkpointing=True, offload=5), cuda=False)
+    return {
+        "the same": away_losses == losses and all(map(torch.equal, away_numbers, numbers)),
+        "copied": [there - here for there, here in zip(away_copied, copied, strict=True)],
+        "planned": planned.copied,
+    }
 
 
 def sound(device: str) -> Tensor:
@@ -119,16 +190,29 @@ run_on("cpu", "cpu")
 run_on("cpu", "cpu, other options", **OTHERS)
 heard = sound("cpu")
 with other_device():
+    lacking = refused_on_the_device()
     run_on(DEVICE, "other")
     run_on(DEVICE, "other, other options", **OTHERS)
     stop_in_the_middle("resumed")
     run_on(DEVICE, "resumed", resume=True)
     apart = (sound(DEVICE) - heard).abs().max().item()
+    run_on(DEVICE, "offloaded", offload=2)
+    run_on(DEVICE, "offloaded, other options", offload=2, **OTHERS)
+    offloaded = offloading()
+    with_more("bf16")
+    run_on(DEVICE, "in bf16")
     patch.object(Gradient, "__init__", joined(Gradient.__init__)).start()
-    patch.object(run, "choose", two_at_once(choose)).start()
-    for module in (base, cache, run):
-        patch.object(module, "compute_dtype", lambda _: torch.bfloat16).start()
+    run_on(DEVICE, "joined")
+    patch.object(placement, "choose", two_at_once(choose)).start()
+    with_more("wide sums", "long convolutions")
     run_on(DEVICE, "as on a GPU")
     refused = mixing_is_refused()
-print(json.dumps({"reads": reads_of_steps, "apart": apart, "mixing is refused": refused}), flush=True)
+facts = {
+    "reads": reads_of_steps,
+    "apart": apart,
+    "mixing is refused": refused,
+    "lacking": lacking,
+    "offloaded": offloaded,
+}
+print(json.dumps(facts), flush=True)
 os._exit(0)  # the device's own thread of autograd has no end

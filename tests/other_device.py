@@ -1,7 +1,8 @@
 """A device that is no CPU, for machines without a GPU: tensors on it compute on the CPU, but not with others.
 
-What mixes the two fails as it would on a GPU, and whatever the host reads back is counted. torch knows it as "other:0"
-from the first import on, in this process for good; so a test starts a process of its own, see `on_other_device.py`.
+What mixes the two fails as it would on a GPU. It lacks what Apple's GPUs lack, see `LACKS`; pinned memory and autocast
+it never has. Whatever the host reads back, or copies there, is counted. torch knows it as "other:0" from the first
+import on, in this process for good; so a test starts a process of its own, see `on_other_device.py`.
 """
 
 from __future__ import annotations
@@ -12,20 +13,39 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    is_traceable_wrapper_subclass,
+    return_and_correct_aliasing,
+)
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 DEVICE = "other:0"
 _setup_privateuseone_for_python_backend("other")
+# Whoever computes activations again asks for it. There is no type to cast to, so autocast stays switched off.
+torch.get_device_module("other").get_amp_supported_dtype = list
 # A tensor of inference mode can't be wrapped. It only saves time, so let it be what it is made from.
 torch.inference_mode = torch.no_grad  # type: ignore[assignment, misc]
+
+
+LACKS = {"fp64", "complex", "bf16", "long convolutions", "wide sums"}
+"""What the device refuses. macOS before 14 had no bf16, before 15 it convolved no more than 65,536 samples."""
+
+_LONGEST = 65_536
+_TYPES = {"fp64": {torch.float64}, "complex": {torch.complex64, torch.complex128}, "bf16": {torch.bfloat16}}
 
 
 class Reads:
     """How often the host has asked for a value, and waited for the device to get there."""
 
     count = 0
+
+
+class Writes:
+    """The bytes that were copied to the device."""
+
+    bytes = 0
 
 
 class _OtherTensor(torch.Tensor):
@@ -72,6 +92,8 @@ class _Mode(TorchDispatchMode):
     """Sees the calls that make tensors, too."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(is_traceable_wrapper_subclass(leaf) for leaf in tree_leaves((args, kwargs))):
+            return NotImplemented  # a quantised tensor does it with the plain ones inside it, which come by here
         return _call(func, args, kwargs or {})
 
 
@@ -100,6 +122,9 @@ def _call(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         there = isinstance(args[0], _OtherTensor) if copies else bool(others)
     if others and not there:
         Reads.count += 1
+    if there:
+        _check(func, tensors)
+        Writes.bytes += sum(tensor.nbytes for tensor in tensors if tensor.device.type == "cpu" and tensor.dim() > 0)
     plain_args, plain_kwargs = tree_map(_values, (args, kwargs))
     if func is torch.ops.aten.addmm.dtype_out:
         result = _add_widened(*plain_args, **plain_kwargs)
@@ -107,9 +132,22 @@ def _call(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         result = func(*plain_args, **plain_kwargs)
     if not there:
         return result
+    _check(func, [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)])
     known = {id(tensor.host): tensor for tensor in others}  # what is computed in place stays the same tensor
     result = tree_map(lambda t: known.get(id(t), _OtherTensor(t)) if isinstance(t, Tensor) else t, result)
     return return_and_correct_aliasing(func, args, kwargs, result) if others else result
+
+
+def _check(func: Any, tensors: Sequence[Tensor]) -> None:
+    """Raise what torch raises on MPS where the device can't hold one of the tensors, or make it."""
+    for lacking, types in _TYPES.items():
+        if lacking in LACKS and any(tensor.dtype in types for tensor in tensors):
+            raise TypeError(f"{func}: the device has no {lacking}")
+    longest = max((size for tensor in tensors for size in tensor.shape), default=0)
+    if func is torch.ops.aten.convolution.default and "long convolutions" in LACKS and longest > _LONGEST:
+        raise NotImplementedError(f"{func}: the device convolves no more than {_LONGEST} samples")
+    if func in (torch.ops.aten.addmm.dtype_out, torch.ops.aten.addmm.dtype) and "wide sums" in LACKS:
+        raise NotImplementedError(f"{func}: the device has no sum of another type than its factors'")
 
 
 def _values(leaf: Any) -> Any:

@@ -97,6 +97,19 @@ def test_a_release_is_checked_for_each_python_and_published_without_a_token(vers
     assert "secrets." not in (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
 
 
+def test_the_wheel_of_a_release_is_installed_and_tested_on_the_systems_that_are_not_promised() -> None:
+    job = workflow("release")["jobs"]["elsewhere"]
+    assert job["needs"] == "build"
+    assert set(job["strategy"]["matrix"]["os"]) == set(IMAGES.values()) - {"ubuntu-latest"}
+    assert job["continue-on-error"] is True
+    said = commands(job)
+    assert "--editable" not in said
+    assert "dist/*.whl" in said
+    tested = re.findall(r"\btests/[\w./]+", said)
+    assert {"tests/system", "tests/dataset", "tests/pipeline"} <= set(tested)
+    assert [path for path in tested if not (ROOT / path).exists()] == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_workflow_may_write_nothing_but_what_it_says(name: str) -> None:
     assert workflow(name)["permissions"] == {"contents": "read"}

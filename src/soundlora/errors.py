@@ -31,8 +31,8 @@ class InputError(ValueError):
         return {}
 
 
-Lack = Literal["memory", "disk", "network", "files", "processes"]
-"""A machine can lack memory, room on a disk, a server that answers, files that can be used, or a process."""
+Lack = Literal["memory", "disk", "network", "files", "processes", "device"]
+"""A machine can lack memory, room on a disk, a server that answers, files that can be used, a process or a device."""
 
 
 class MachineError(RuntimeError):
@@ -57,6 +57,7 @@ _PUBLIC: dict[Lack, str] = {
     "network": "The server can't reach another server that it needs; try again later.",
     "files": "The server can't use its base or one of its folders; whoever runs it finds the reason in its log.",
     "processes": "The server has lost one of the processes of this run; try again.",
+    "device": "The server can't compute on its device; whoever runs it finds the reason in its log.",
 }
 
 

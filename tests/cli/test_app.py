@@ -56,7 +56,7 @@ def test_of_processes_that_share_a_run_only_the_first_speaks(
 
     listeners: list[object] = []
     monkeypatch.setattr(run, "run_training", lambda options: listeners.append(options.on_progress))
-    monkeypatch.setattr(Workers, "from_environment", lambda: Workers(1, 2))
+    monkeypatch.setattr(Workers, "from_environment", lambda _: Workers(1, 2))
     outcome = soundlora("train", clips_zip, "--out", tmp_path / "run")
     assert (outcome.code, outcome.out, listeners) == (0, "", [None])
 
@@ -433,11 +433,34 @@ def test_inspect_refuses_what_train_would_refuse_after_the_report(soundlora: Cli
 
 
 def test_doctor_says_what_it_found(soundlora: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {"soundlora": "1", "bases": []}
-    monkeypatch.setattr("soundlora.cli.doctor.examine", lambda: found)
+    found: dict[str, object] = {"soundlora": "1", "bases": []}
+    asked: list[str | None] = []
+
+    def examine(device: str | None) -> dict[str, object]:
+        asked.append(device)
+        return found
+
+    monkeypatch.setattr("soundlora.cli.doctor.examine", examine)
     outcome = soundlora("doctor", "--json")
     assert outcome.code == 0
     assert json.loads(outcome.out) == found
+    assert soundlora("doctor", "--device", "cpu", "--json").code == 0
+    assert asked == [None, "cpu"]
+
+
+def test_a_device_that_is_not_here_is_refused_by_every_command(soundlora: Cli, clips_zip: Path, tmp_path: Path) -> None:
+    calls = (
+        ("generate", "--prompt", "rain", "--out", tmp_path / "rain.wav"),
+        ("train", clips_zip, "--out", tmp_path / "run"),
+        ("doctor",),
+    )
+    for call in calls:
+        outcome = soundlora(*call, "--device", "mps")
+        assert outcome.code == 2
+        assert outcome.err.startswith("soundlora: --device is 'mps', but this machine has cpu only")
+    outcome = soundlora("serve", "--data-dir", tmp_path / "data", "--device", "gpu")
+    assert outcome.code == 2
+    assert outcome.err.startswith("soundlora: SOUNDLORA_DEVICE is 'gpu', but it must be cuda, xpu, mps or cpu")
 
 
 @pytest.mark.parametrize("command", ["train", "generate", "inspect", "doctor"])

@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import json
 
-from support import Cli
+from support import Cli, Gpu
 
+from soundlora.cli.plan_table import flags
 from soundlora.system.gpu_memory import GIB
+from soundlora.training.memory_choice import choose
+from soundlora.training.memory_plan import SHARE, Settings
+from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
 
 
 def test_the_plan_names_every_part_in_every_form_of_the_base(soundlora: Cli) -> None:
     outcome = soundlora("doctor", "--plan")
     assert outcome.code == 0
-    title, _, _, header, *rows = outcome.out.splitlines()
+    table, _, _ = outcome.out.partition("\n\nWhat fits")
+    title, _, _, header, *rows = table.splitlines()
     assert title == "GPU memory in GiB to train on full: rank 32, 5 s, one clip at once."
     assert header.replace(" again", "+").split() == ["fp32", "fp32+", "bf16", "bf16+", "int8", "int8+", "fp8", "fp8+"]
     figures = {row[:34].strip(): [float(cell) for cell in row[34:].split()] for row in rows}
@@ -21,6 +26,36 @@ def test_the_plan_names_every_part_in_every_form_of_the_base(soundlora: Cli) -> 
     assert figures["peak"][4] <= 7.5  # int8
 
 
+def test_for_every_card_it_names_the_settings_that_fit(soundlora: Cli) -> None:
+    lines = soundlora("doctor", "--plan").out.partition("\n\nWhat fits")[2].splitlines()[1:]
+    by_card = [(line[:7].strip(), line[10:68].strip(), float(line[68:74])) for line in lines]
+    assert [(card, said) for card, said, _ in by_card] == [
+        ("8 GiB", "--checkpoint-activations --offload 16"),
+        ("8 GiB", "--quantize int8"),
+        ("12 GiB", "as it is"),
+        ("16 GiB", "as it is"),
+        ("24 GiB", "as it is"),
+    ]
+    assert all(peak <= SHARE * int(card.split()[0]) for card, _, peak in by_card)
+    assert lines[0].endswith(" GiB, 3.51 copied a step")
+
+
+def test_a_card_that_nothing_fits_on_is_said_to_be_too_small(soundlora: Cli) -> None:
+    outcome = soundlora("doctor", "--plan", "--rank", "128", "--duration", "60", "--json")
+    found = json.loads(outcome.out)["cards"]
+    assert found["8"] == []
+    assert found["12"][0]["flags"].startswith("--checkpoint-activations --offload")
+    said = soundlora("doctor", "--plan", "--rank", "128", "--duration", "60").out
+    assert "  8 GiB   nothing; a lower rank or shorter clips take less\n" in said
+
+
+def test_what_it_says_of_a_card_is_what_training_chooses_there(soundlora: Cli, gpu: Gpu) -> None:
+    found = json.loads(soundlora("doctor", "--plan", "--json").out)["cards"]
+    for size, (first, *_) in found.items():
+        chosen, _ = choose(LTX_2_3, Settings(), gpu(int(size)), None, GEMMA_3_12B, offload=None)
+        assert (flags(chosen), chosen.peak) == (first["flags"], first["peak"])
+
+
 def test_its_flags_and_the_base_count(soundlora: Cli) -> None:
     def peak(*flags: str) -> int:
         outcome = soundlora("doctor", "--plan", "--json", *flags)
@@ -28,8 +63,8 @@ def test_its_flags_and_the_base_count(soundlora: Cli) -> None:
         return int(json.loads(outcome.out)["bf16"]["peak"])
 
     plain = peak()
-    for flags in (("--rank", "128"), ("--duration", "20"), ("--batch-size", "4")):
-        assert peak(*flags) > plain
+    for more in (("--rank", "128"), ("--duration", "20"), ("--batch-size", "4")):
+        assert peak(*more) > plain
     assert peak("--optimizer", "adamw8bit") < plain
     assert peak("--base", "nano") < GIB
 

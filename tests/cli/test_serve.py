@@ -36,6 +36,13 @@ def test_another_host_without_keys_is_refused(soundlora: Cli, tmp_path: Path) ->
     assert "--allow-anonymous" in refused.err
 
 
+def test_a_proxy_that_can_not_be_one_is_refused_at_the_start(soundlora: Cli, tmp_path: Path) -> None:
+    refused = soundlora("serve", "--port", 0, "--data-dir", tmp_path, "--fetch-proxy", "user:secret@proxy:3128")
+    assert refused.code == 2
+    assert "write the address of an HTTP proxy, such as http://host:3128" in refused.err
+    assert "secret" not in refused.err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_server_says_where_it_is_and_ends_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "serve", "--port", "0"]

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import MakeWav, WriteZip
 
-from soundlora.dataset import archive as archive_module
-from soundlora.dataset.archive import open_archive, pair, read_start, save
+from soundlora.dataset import zip_file
+from soundlora.dataset.archive import open_archive, pair
+from soundlora.dataset.members import read_start, save
 from soundlora.dataset.problems import DuplicateNameError, InvalidArchiveError, TooManyFilesError
 
 
@@ -151,11 +152,11 @@ def test_encrypted_members_are_refused(tmp_path: Path) -> None:
     assert refused(tmp_path / "a.zip") == "a.wav in a.zip is encrypted; pack it again without a password."
 
 
-@pytest.mark.parametrize("method", [9, 93, 95])
-def test_unknown_methods_are_refused(method: int, tmp_path: Path, write_zip: WriteZip) -> None:
+@pytest.mark.parametrize(("method", "name"), [(6, "Implode"), (97, "WavPack"), (98, "PPMd"), (200, "method 200")])
+def test_unknown_methods_are_refused(method: int, name: str, tmp_path: Path, write_zip: WriteZip) -> None:
     path = write_zip(tmp_path / "a.zip", {"a.wav": b"x"})
     patch_table(path, "a.wav", 10, struct.pack("<H", method))
-    assert "a.wav in a.zip is packed in a way that cannot be read here" in refused(path)
+    assert f"a.wav in a.zip is packed by {name}, which cannot be read here" in refused(path)
 
 
 def test_too_many_clips_are_refused_but_captions_do_not_count(tmp_path: Path, write_zip: WriteZip) -> None:
@@ -184,7 +185,7 @@ def test_bombs_are_refused_by_ratio_but_short_silence_is_not(
 ) -> None:
     path = write_zip(tmp_path / "a.zip", {"a.wav": bytes(2**20)})
     assert member_names(path) == ["a.wav"]
-    monkeypatch.setattr(archive_module, "_RATIO_FROM_BYTES", 2**19)
+    monkeypatch.setattr(zip_file, "_RATIO_FROM_BYTES", 2**19)
     assert refused(path).startswith("a.wav in a.zip unpacks to more than 200 times its packed size")
     assert member_names(write_zip(tmp_path / "b.zip", {"a.wav": os.urandom(2**20)})) == ["a.wav"]
 
@@ -203,7 +204,7 @@ def test_a_huge_table_of_contents_is_refused_unread(
 ) -> None:
     path = write_zip(tmp_path / "a.zip", {f"{number}.wav": b"" for number in range(2000)})
     assert len(member_names(path)) == 2000
-    monkeypatch.setattr(archive_module, "_MAX_TABLE_BYTES", 70_000)
+    monkeypatch.setattr(zip_file, "_MAX_TABLE_BYTES", 70_000)
     assert refused(path).startswith("The archive's table of contents is too large")
 
 
@@ -229,10 +230,20 @@ def test_a_cut_zip_is_refused(tmp_path: Path, write_zip: WriteZip) -> None:
     assert refused(path).startswith("a.zip is cut off or damaged (")
 
 
-@pytest.mark.parametrize("content", [b"", b"Rar!\x1a\x07\x00" + bytes(100), b"\x1f\x8b" + bytes(100)])
-def test_what_is_no_zip_is_refused(content: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "not a zip archive"),
+        (b"RIFF" + bytes(1000), "not a zip archive"),
+        (b"Rar!\x1a\x07\x00" + bytes(100), "a RAR archive, which is not read"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(100), "a 7z archive, which is not read"),
+        (b"\x1f\x8b" + bytes(100), "a gzip archive, which is not read"),
+        (bytes(257) + b"ustar" + bytes(300), "a tar archive, which is not read"),
+    ],
+)
+def test_what_is_no_zip_is_refused(content: bytes, kind: str, tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(content)
-    assert refused(tmp_path / "a.zip") == "a.zip is not a zip archive; pack the clips as a .zip."
+    assert refused(tmp_path / "a.zip") == f"a.zip is {kind}; pack the clips as a .zip."
 
 
 def test_a_missing_source_and_a_single_file_are_refused(tmp_path: Path, wav: MakeWav) -> None:
@@ -291,3 +302,68 @@ def test_no_mutation_of_a_zip_does_worse_than_a_sentence(
     (tmp_path / "b.zip").write_bytes(content)
     with contextlib.suppress(InvalidArchiveError):
         assert not any(read_all(tmp_path / "b.zip"))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# zips within a source that holds no clip itself
+
+
+def test_zips_within_are_opened_one_level_deep(tmp_path: Path, write_zip: WriteZip) -> None:
+    deep = write_zip(tmp_path / "deep.zip", {"deep.wav": b"x"}).read_bytes()
+    drums = write_zip(tmp_path / "drums.zip", {"kick.wav": b"kick", "deep.zip": deep, **CLUTTER}).read_bytes()
+    rain = write_zip(tmp_path / "rain.zip", {"rain.wav": b"rain"}).read_bytes()
+    outer = write_zip(tmp_path / "a.zip", {"x/drums.ZIP": drums, "rain.zip": rain, "rain.txt": b"rain falls"})
+    with open_archive(outer) as archive:
+        assert [member.name for member in archive] == ["rain.txt", "rain.zip/rain.wav", "x/drums.ZIP/kick.wav"]
+        assert archive.opened == ("rain.zip", "x/drums.ZIP")
+        assert archive.ignored == ("x/drums.ZIP/deep.zip",)
+        assert len(archive.hidden) == len(CLUTTER)
+        clips, orphans = pair(archive)
+        assert [(clip.name, caption and caption.name) for clip, caption in clips] == [
+            ("rain.zip/rain.wav", "rain.txt"),
+            ("x/drums.ZIP/kick.wav", None),
+        ]
+        assert orphans == []
+        assert b"".join(clips[1][0].chunks()) == b"kick"
+
+
+def test_a_folder_of_zips_is_read(tmp_path: Path, write_zip: WriteZip) -> None:
+    write_zip(tmp_path / "drums.zip", {"kick.wav": b"kick"})
+    assert member_names(tmp_path) == ["drums.zip/kick.wav"]
+
+
+def test_zips_beside_clips_stay_closed(tmp_path: Path, write_zip: WriteZip) -> None:
+    backup = write_zip(tmp_path / "backup.zip", {"kick.wav": b"old"}).read_bytes()
+    with open_archive(write_zip(tmp_path / "a.zip", {"kick.wav": b"new", "backup.zip": backup})) as archive:
+        assert [member.name for member in archive] == ["kick.wav"]
+        assert archive.ignored == ("backup.zip",)
+
+
+def test_the_limits_count_what_lies_in_zips_within(tmp_path: Path, write_zip: WriteZip) -> None:
+    clips = write_zip(tmp_path / "in.zip", {f"{number}.wav": bytes(1000) for number in range(3)}).read_bytes()
+    path = write_zip(tmp_path / "a.zip", {"in.zip": clips}, zipfile.ZIP_STORED)
+    assert member_names(path) == [f"in.zip/{number}.wav" for number in range(3)]
+    assert refused(path, max_media_files=2).startswith("a.zip holds 3 audio files")
+    assert refused(path, max_unpacked_bytes=2999).startswith("a.zip unpacks to")
+    assert refused(path, max_unpacked_bytes=len(clips) - 1).startswith("a.zip unpacks to")
+    many = write_zip(tmp_path / "b.zip", {f"{number}.zip": clips for number in range(101)})
+    assert refused(many).startswith("It holds 101 zips and no clip")
+
+
+def test_what_is_wrong_within_a_zip_within_is_told_by_its_name(tmp_path: Path, write_zip: WriteZip) -> None:
+    path = write_zip(tmp_path / "a.zip", {"in.zip": b"Rar!\x1a\x07\x00" + bytes(100)})
+    assert refused(path) == "in.zip is a RAR archive, which is not read; pack the clips as a .zip."
+    escape = write_zip(tmp_path / "in.zip", {"../a.wav": b"x"}).read_bytes()
+    assert refused(write_zip(path, {"in.zip": escape})).startswith("in.zip holds ../a.wav, a path that leads out")
+
+
+def test_nothing_of_a_zip_within_is_left_behind(
+    tmp_path: Path, write_zip: WriteZip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "work"))
+    clips = write_zip(tmp_path / "in.zip", {"kick.wav": b"kick"}).read_bytes()
+    path = write_zip(tmp_path / "a.zip", {"in.zip": clips})
+    with open_archive(path):
+        assert len(list((tmp_path / "work").rglob("*.zip"))) == 1
+    assert list((tmp_path / "work").iterdir()) == []

@@ -1,12 +1,14 @@
 """Captions in every encoding people save them in, and the trigger phrase before them."""
 
 import codecs
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import FIXTURES
+from support import FIXTURES, MakeWav
 
+from soundlora.dataset import inspect_dataset
 from soundlora.dataset.captions import one_line, read_caption, understand_caption, with_trigger
 
 WORDS = st.text("ab猫é .,-_\u2028", max_size=12)
@@ -145,6 +147,37 @@ def test_encodings_of_before_unicode_are_guessed_and_said(encoding: str, text: s
     assert found == text
     assert len(notes) == 1
     assert encoding in notes[0]
+
+
+# Each alone is too short to tell.
+SHORT = {
+    "cp1251": ["дождь", "гром", "собака лает", "шаги по снегу"],
+    "cp932": ["雨", "犬が鳴く", "雷の音", "足音"],
+    "gb18030": ["雨声", "狗叫", "雷声", "雪地上的脚步声"],
+    "cp949": ["비", "개가 짖는다", "천둥", "눈 위의 발소리"],
+    "cp1252": ["Tür", "Glöckchen klingen", "été", "Schritte im Schnee, gedämpft"],
+}
+
+
+@pytest.mark.parametrize("encoding", SHORT)
+def test_the_captions_of_a_data_set_tell_their_encoding_together(encoding: str, tmp_path: Path, wav: MakeWav) -> None:
+    texts = {f"{number}": text for number, text in enumerate(SHORT[encoding])}
+    for name, text in {**texts, "ascii": "rain", "utf8": "дождь и 雨"}.items():
+        (tmp_path / f"{name}.wav").write_bytes(wav(0.6))
+        (tmp_path / f"{name}.txt").write_bytes(text.encode("utf-8" if name == "utf8" else encoding))
+    for processes in (1, 2):
+        report = inspect_dataset(tmp_path, duration=0.5, processes=processes)
+        found = {Path(clip.name).stem: clip for clip in report.kept}
+        assert {name: found[name].caption for name in texts} == texts
+        assert found["utf8"].caption == "дождь и 雨"
+        said = [any(f"was read as {encoding}" in each for each in clip.warnings) for clip in found.values()]
+        assert sum(said) == len([text for text in texts.values() if not text.isascii()])
+
+
+def test_a_caption_that_is_in_no_encoding_of_the_others_is_guessed_alone() -> None:
+    text, notes = understand_caption("Café – été".encode("cp1252"), encoding="utf-7")
+    assert text == "Café – été"
+    assert "cp1252" in notes[0]
 
 
 @pytest.mark.parametrize("encoding", ["utf-32-le", "utf-32-be", "utf-32"])

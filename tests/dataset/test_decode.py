@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from hypothesis import given
 from hypothesis import strategies as st
 from support import FrequencyOf, MakeTone, MakeWav, WriteAudio
@@ -405,3 +406,48 @@ def test_a_stream_that_changes_on_the_way_is_refused(tmp_path: Path, tone: MakeT
     first.write_bytes(first.read_bytes() + second.read_bytes())
     with pytest.raises(DecodeError, match="changes its sample rate or channels"):
         decode(first)
+
+
+@pytest.mark.parametrize(("name", "container", "codec"), [("a.m4a", "mp4", "aac"), ("a.mka", "matroska", "flac")])
+@pytest.mark.parametrize("default", [0, 1])
+def test_of_several_streams_the_default_one_is_taken(
+    name: str, container: str, codec: str, default: int, tmp_path: Path, frequency_of: FrequencyOf
+) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w", format=container) as file:
+        streams = [file.add_stream(codec, rate=48_000, layout="mono") for _ in range(2)]
+        for number, stream in enumerate(streams):
+            assert isinstance(stream, av.AudioStream)
+            stream.disposition = Disposition.default if number == default else Disposition(0)
+        for number, stream in enumerate(streams):
+            assert isinstance(stream, av.AudioStream)
+            wave = np.sin(2 * np.pi * (300 + 600 * number) * np.arange(48_000) / 48_000).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(wave[None] / 2, format="flt", layout="mono")
+            frame.sample_rate, frame.pts = 48_000, 0
+            converter = av.AudioResampler(stream.format, "mono", 48_000, frame_size=stream.frame_size or None)
+            for converted in [*converter.resample(frame), *converter.resample(None)]:
+                file.mux(stream.encode(converted))
+            file.mux(stream.encode(None))
+    audio = decode(path)
+    assert frequency_of(audio.samples[0, :48_000], 48_000) == pytest.approx(300 + 600 * default, abs=2)
+    assert audio.notes == ("it holds 2 audio streams, of which the default one is used",)
+
+
+@pytest.mark.parametrize("tail", [bytes(65_536), b"\xff" * 65_536, bytes(1_000_000)], ids=["zeros", "ones", "many"])
+@pytest.mark.parametrize("max_seconds", [None, 0.2])
+def test_what_follows_an_mp3_is_no_part_of_it(
+    tail: bytes, max_seconds: float | None, tmp_path: Path, tone: MakeTone, write_audio: WriteAudio
+) -> None:
+    path = write_audio(tmp_path / "a.mp3", tone(0.6, 44_100), 44_100, codec="libmp3lame")
+    whole = decode(path)
+    assert whole.claimed_seconds == pytest.approx(0.6)
+    path.write_bytes(path.read_bytes() + tail)
+    audio = decode(path, max_seconds)
+    assert audio.seconds == pytest.approx(0.6, abs=0.01)
+    assert not audio.truncated
+    assert audio.damaged_packets == 0
+    assert whole.notes == ()
+    if max_seconds is None:
+        assert audio.notes == ("what follows its end is no sound and was left out",)
+    path.write_bytes(path.read_bytes()[:4000])
+    assert decode(path).truncated

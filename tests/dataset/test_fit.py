@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from support import FrequencyOf, MakeTone
 
 from soundlora.dataset.decode import Audio
-from soundlora.dataset.fit import fit, target_length
+from soundlora.dataset.fit import PEAK_DBFS, fit, target_length
+from soundlora.dataset.measure import spike_of
 from soundlora.dataset.problems import UnusableClipError
 
 
@@ -167,3 +168,34 @@ def test_a_full_scale_tone_is_not_called_clipped(tone: MakeTone) -> None:
 def test_overshoot_without_normalising_is_warned_about(tone: MakeTone) -> None:
     fitted = fit(audio(tone(1.0, 16_000, peak=1.5), 16_000), 1.0, normalize=False)
     assert fitted.warnings == ("it overshoots full scale by 3.5 dB",)
+
+
+@pytest.mark.parametrize("level", [0.005, 0.0005])
+@pytest.mark.parametrize("spikes", [1, 3])
+def test_a_spike_that_normalising_would_silence_all_else_for_is_warned_about(
+    level: float, spikes: int, tone: MakeTone
+) -> None:
+    samples = tone(5.0, 48_000, peak=level)
+    for number in range(spikes):
+        samples[0, 60_000 + 5_000 * number] = 0.9 - 0.1 * number
+    (warning,) = [each for each in fit(audio(samples, 48_000), 5.0).warnings if "spike" in each]
+    above = 20 * np.log10(0.9 / level)
+    assert warning == (
+        f"a spike at 1.25 s stands {above:.0f} dB above all else: normalising leaves the rest at "
+        f"{PEAK_DBFS - above:.0f} dBFS; cut it out"
+    )
+    assert not any("spike" in each for each in fit(audio(samples, 48_000), 5.0, normalize=False).warnings)
+
+
+def test_sounds_with_an_attack_have_no_spike(tone: MakeTone) -> None:
+    time = np.arange(48_000) / 48_000
+    for decay in (0.03, 0.1, 0.5):
+        drum = (tone(1.0, 48_000, frequency=180)[0] * np.exp(-time / decay)).astype(np.float32)[None]
+        assert not any("spike" in warning for warning in fit(audio(drum, 48_000), 1.0).warnings)
+    noise = np.random.default_rng(0).normal(0, 0.05, (2, 48_000)).astype(np.float32)
+    assert fit(audio(noise, 48_000), 1.0).warnings == ()
+
+
+@pytest.mark.parametrize("count", [1, 100, 1000])
+def test_a_clip_of_a_moment_has_no_spike(count: int) -> None:
+    assert spike_of(np.ones((1, count), np.float32), 48_000) == (0.0, 0.0)

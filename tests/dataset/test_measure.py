@@ -16,6 +16,8 @@ def noise(seconds: float, rate: int, channels: int = 1, level: float = 0.1) -> n
 
 def ffmpeg_loudness(samples: np.ndarray, rate: int, layout: str) -> float:
     """Return the integrated loudness by the ebur128 filter."""
+    if not hasattr(av.AudioFrame, "metadata"):
+        pytest.skip("PyAV 18.0 does not show what filters found")
     graph = av.filter.Graph()
     source = graph.add_abuffer(sample_rate=rate, format="flt", layout=layout)
     meter = graph.add("ebur128", "metadata=1")

@@ -32,12 +32,36 @@ def entry(raw: bytes, *, utf8: bool = False) -> zipfile.ZipInfo:
     ],
 )
 def test_names_without_the_utf8_flag(raw: bytes, name: str) -> None:
-    assert names.decode_name(entry(raw)) == name
+    assert decoded(entry(raw)) == name
+
+
+def decoded(info: zipfile.ZipInfo) -> str:
+    return names.decode_name(info, names.encoding_of([info]))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "found"),
+    [
+        ("gb18030", ["雨声在屋顶上", "狗叫", "门铃 01", "海浪"]),
+        ("big5", ["雨聲在屋頂上", "狗叫聲", "門鈴", "海浪 02"]),
+        ("cp932", ["雨の音", "犬の鳴き声", "ドアベル", "キック01"]),
+        ("cp949", ["빗소리", "개 짖는 소리", "초인종", "바다 파도"]),
+        ("cp866", ["дождь по крыше", "собака лает", "звонок", "море"]),
+        ("cp1251", ["дождь по крыше", "собака лает", "звонок", "море"]),
+        ("cp437", ["Türgeräusch", "café", "Straße", "Übung", "niño"]),
+        ("cp1252", ["Türgeräusch", "café", "Straße", "été"]),
+        ("cp852", ["žluťoučký kůň", "dešť", "zvonění"]),
+    ],
+)
+def test_the_names_of_an_archive_tell_their_encoding_together(encoding: str, found: list[str]) -> None:
+    entries = [entry(f"{name}.{kind}".encode(encoding)) for name in found for kind in ("wav", "txt")]
+    common = names.encoding_of([*entries, entry(b"kick.wav"), entry("été.wav".encode())])
+    assert [names.decode_name(info, common) for info in entries[::2]] == [f"{name}.wav" for name in found]
 
 
 def test_accents_are_composed_so_that_clip_and_caption_meet() -> None:
     decomposed = unicodedata.normalize("NFD", "été.wav")
-    assert names.decode_name(entry(decomposed.encode(), utf8=True)) == "été.wav"
+    assert decoded(entry(decomposed.encode(), utf8=True)) == "été.wav"
 
 
 def test_what_cannot_be_printed_is_replaced() -> None:
@@ -73,7 +97,7 @@ def test_base_names_ignore_folder_extension_and_capitals() -> None:
 
 @given(st.binary(min_size=1, max_size=40))
 def test_any_name_becomes_text_that_can_be_written(raw: bytes) -> None:
-    name = names.decode_name(entry(raw))
+    name = decoded(entry(raw))
     assert name.encode("utf-8").decode() == name
     assert "\\" not in name
     assert unicodedata.is_normalized("NFC", name)

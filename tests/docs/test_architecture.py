@@ -53,9 +53,9 @@ def exists(name: str) -> bool:
 
 
 def rooms_here() -> set[str]:
-    """Packages and modules of soundlora; `client` and `nano` lie beside them."""
+    """Packages and modules of soundlora; `__main__`, `client` and `nano` lie beside them."""
     packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
-    return (packages | {path.stem for path in SOURCE.glob("*.py")}) - {"__init__", "client"}
+    return (packages | {path.stem for path in SOURCE.glob("*.py")}) - {"__init__", "__main__", "client"}
 
 
 def imports() -> set[tuple[str, str, str]]:
@@ -63,7 +63,7 @@ def imports() -> set[tuple[str, str, str]]:
     found = set()
     for path in sorted(SOURCE.rglob("*.py")):
         parts = path.relative_to(SOURCE).parts
-        if parts[0] in ("__init__.py", "client.py", "web"):
+        if parts[0] in ("__init__.py", "__main__.py", "client.py", "web"):
             continue
         room = parts[0].removesuffix(".py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

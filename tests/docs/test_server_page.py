@@ -23,7 +23,7 @@ PAGE = page("server.md")
 ROWS = {cells[0].strip("`").removeprefix("SOUNDLORA_").lower(): cells for cells in rows(section(PAGE, "Settings"))}
 FIELDS = {field.name: field.default for field in dataclasses.fields(Settings)}
 # Of every command: where bases lie.
-_ELSEWHERE = {"MODELS", "CACHE"}
+_ELSEWHERE = {"CACHE", "MODELS"}
 
 
 def test_every_setting_is_in_the_table_and_no_other() -> None:

@@ -42,7 +42,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr("soundlora.pipeline.cache.os.replace", full)
+    monkeypatch.setattr("soundlora.pipeline.cache.replace", full)
     with pytest.raises(MachineError, match="no space"):
         Cache(tmp_path).put(KEY, torch.ones(2))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -342,3 +342,29 @@ def test_a_bases_signature_is_not_kept_and_its_fetch_is_told_of(
     assert not any("s3cret" in item.message for item in news)
     for name in ("request.json", "config.json"):
         assert json.loads((result.folder / name).read_text())["base"] == url
+
+
+def test_offloading_and_kept_activations_contradict_each_other(quick_train: Train, tmp_path: Path) -> None:
+    said = r"^offload=4 and checkpoint_activations=False contradict each other"
+    with pytest.raises(InputError, match=said) as raised:
+        quick_train(offload=4, checkpoint_activations=False)
+    assert raised.value.field == "offload"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_is_not_here_is_refused_before_anything_is_done(quick_train: Train, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="device is 'gpu', but it must be one of cuda, xpu, mps, cpu") as raised:
+        quick_train(device="gpu")
+    assert raised.value.field == "device"
+    with pytest.raises(InputError, match="device is 'mps', but this machine has cpu only"):
+        quick_train(device="mps")
+    assert not (tmp_path / "run").exists()
+
+
+def test_on_a_cpu_offloading_changes_nothing_and_says_so(quick_train: Train) -> None:
+    notes: list[str] = []
+    plain = quick_train("plain", device="cpu")
+    away = quick_train("away", offload=2, on_progress=lambda news: notes.append(news.message) if news.note else None)
+    assert away.lora.read_bytes() == plain.lora.read_bytes()
+    assert any("no block is offloaded, as cpu computes in the host's own memory" in note for note in notes)
+    assert not any(note.startswith("device:") for note in notes)

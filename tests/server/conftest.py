@@ -1,12 +1,10 @@
 """A request table in a file of its own, or in Postgres."""
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from postgres import NoPostgresError, cluster
 
 from soundlora.server.store.database import Database
 from soundlora.server.store.requests import Requests
@@ -44,14 +42,3 @@ def either_database(request: pytest.FixtureRequest) -> Iterator[Database]:
 @pytest.fixture
 def requests(database: Database) -> Requests:
     return Requests(database, {"train": 2_200_000})
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a Postgres of the tests' own; its tests are skipped where none can be started."""
-    with contextlib.ExitStack() as stack:
-        try:
-            url = stack.enter_context(cluster())
-        except NoPostgresError as error:
-            pytest.skip(str(error))
-        yield url

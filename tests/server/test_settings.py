@@ -40,3 +40,15 @@ def test_by_default_everything_lies_in_the_data_folder(tmp_path: Path) -> None:
     assert (settings.storage, settings.runs) == (str(tmp_path / "files"), tmp_path / "runs")
     assert settings.loopback
     assert not Settings(host="0.0.0.0").loopback
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:1", "xpu", "mps", "cpu", ""])
+def test_a_device_is_named_as_torch_names_it(name: str) -> None:
+    settings = Settings.from_environment({"SOUNDLORA_DEVICE": name})
+    assert Settings.from_json(settings.to_json()).device == name
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:one", "CUDA"])
+def test_a_device_of_another_name_is_refused_before_a_run_is_taken(name: str) -> None:
+    with pytest.raises(InputError, match=rf"^SOUNDLORA_DEVICE is '{name}', but it must be cuda, xpu, mps or cpu"):
+        Settings.from_environment({}, device=name)

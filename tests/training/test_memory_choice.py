@@ -77,6 +77,56 @@ def test_what_it_says_to_lower_is_enough_and_no_more_than_needed() -> None:
         assert plan(LTX_2_3, replace(chosen.settings, **other)).peak > SHARE * memory
 
 
+def test_a_small_gpu_gets_blocks_from_the_host_and_is_told_what_is_faster(gpu: Gpu) -> None:
+    chosen, why = choose(LTX_2_3, Settings(), gpu(8), None, GEMMA_3_12B, offload=None)
+    assert (chosen.settings.offload, chosen.settings.checkpointing) == (16, True)
+    assert chosen.peak <= SHARE * 8 * GIB
+    assert why == (
+        "about 7.2 GiB of this GPU's 8.0 GiB at the peak; activations are computed again block by block, as keeping "
+        "them would take 10.0 GiB; 16 of 48 blocks lie in the host's memory, 2.0 GiB, and 3.5 GiB are copied each time "
+        "that clips go through; --quantize int8 takes 6.9 GiB without copies, which is faster"
+    )
+    chosen, why = choose(LTX_2_3, Settings(), gpu(24), None, GEMMA_3_12B, offload=None)
+    assert (chosen.settings.offload, why.count("host")) == (0, 0)
+
+
+def test_what_was_asked_for_in_the_hosts_memory_is_there(gpu: Gpu) -> None:
+    chosen, why = choose(LTX_2_3, Settings(), gpu(80), None, GEMMA_3_12B, offload=99)
+    assert (chosen.settings.offload, chosen.settings.checkpointing) == (48, True)
+    assert "; 48 of 48 blocks lie in the host's memory" in why
+    assert "faster" not in why
+    assert choose(LTX_2_3, Settings(), gpu(8), False, GEMMA_3_12B, offload=None)[0].settings.offload == 0
+    assert "that may not fit" in choose(LTX_2_3, Settings(), gpu(8), None, GEMMA_3_12B, offload=0)[1]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "mps"])
+def test_a_device_in_the_hosts_own_memory_offloads_nothing_and_says_so(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 7 * GIB)
+    for offload in (None, 5):
+        chosen, why = choose(LTX_2_3, Settings(), torch.device(kind), None, GEMMA_3_12B, offload=offload)
+        assert (chosen.settings.offload, chosen.host, chosen.copied) == (0, 0, 0)
+        said = f"; no block is offloaded, as {kind} computes in the host's own memory"
+        assert (said in why) is (offload == 5)
+
+
+def test_an_apple_gpu_is_planned_with_its_scores_and_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 20 * GIB)
+    chosen, why = choose(LTX_2_3, Settings(), torch.device("mps"), None, GEMMA_3_12B)
+    assert (chosen.settings.fused_attention, chosen.runtime) == (False, 0)
+    assert why.startswith(f"about {chosen.peak / GIB:.1f} GiB of this GPU's 20.0 GiB at the peak; activations are kept")
+
+
+def test_blocks_may_be_offloaded_on_the_way(gpu: Gpu) -> None:
+    chosen = plan(LTX_2_3, Settings(checkpointing=True))
+    said = out_of_memory(LTX_2_3, chosen, GEMMA_3_12B, gpu(10))
+    assert "--quantize int8 (6.0 GiB), --offload 48 (" in said
+    assert said.endswith(
+        "A run can take up --checkpoint-activations and --offload on its way; anything else begins a new one."
+    )
+
+
 def test_a_batch_is_named_as_all_processes_have_it() -> None:
     said = what_to_lower(LTX_2_3, plan(LTX_2_3, Settings(clips=8)), None, 16 * GIB, processes=2)
     assert "--batch-size 8 (" in said

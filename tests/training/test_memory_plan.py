@@ -13,7 +13,7 @@ from soundlora.model.config import ModelConfig, TransformerConfig
 from soundlora.model.quantize import quantize
 from soundlora.model.transformer import AudioTransformer
 from soundlora.system.gpu_memory import GIB
-from soundlora.training.memory_plan import Plan, Settings, fitting, plan
+from soundlora.training.memory_plan import SHARE, Plan, Settings, fitting, plan
 from soundlora.training.trainer import Example, Trainer
 from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3, LTX_2_5
 
@@ -99,6 +99,9 @@ def test_keys_and_values_are_kept_where_there_is_room_and_given_up_before_activa
         found, fits = fitting(LTX_2_5, settings, round(gib * GIB))
         assert fits
         assert (found.settings.captions, found.settings.checkpointing) == (captions, checkpointing), gib
+    for offload in (4, None):  # a number of blocks, or as many as need be
+        found, fits = fitting(LTX_2_5, settings, round(8.5 * GIB), offload=offload)
+        assert (found.settings.captions, found.settings.offload > 0, found.text) == (0, True, 0)
     # One caption still fits where many don't.
     assert fitting(LTX_2_5, Settings(captions=1), round(12 * GIB))[0].settings.captions == 1
 
@@ -108,6 +111,39 @@ def test_the_full_size_fits_where_it_was_promised_to() -> None:
     assert plan(LTX_2_3, Settings(quantize="int8"), GEMMA_3_12B).peak <= 7.5 * GIB
     # By the specification's own count of the transformer's weights.
     assert plan(LTX_2_3, Settings()).weights == 2 * 3_286_408_320
+
+
+def test_offloaded_blocks_leave_room_for_two_of_them() -> None:
+    whole = plan(LTX_2_3, Settings(checkpointing=True))
+    block = plan(LTX_2_3, Settings(checkpointing=True, offload=1)).host
+    assert block == pytest.approx(whole.weights / 48, rel=0.05)
+    for count in (1, 2, 20, 48, 99):
+        away = min(count, 48)
+        found = plan(LTX_2_3, Settings(checkpointing=True, offload=count))
+        assert found.host == away * block
+        assert found.weights == whole.weights - max(0, away - 2) * block
+        assert found.copied == 2 * max(0, away - 2) * block
+
+
+def test_an_offloaded_step_is_not_recorded_and_gives_its_memory_back() -> None:
+    base = Plan(
+        Settings(offload=4),
+        weights=10, adapter=1, saved=5, workspace=2, evaluation=4, previews=1, preparation=1, runtime=1,
+    )  # fmt: skip
+    assert base.peak == 19
+    assert replace(base, settings=Settings()).peak == 23
+
+
+def test_as_few_blocks_as_need_be_are_offloaded() -> None:
+    found, fits = fitting(LTX_2_3, Settings(), 7 * GIB, GEMMA_3_12B, offload=None)
+    assert fits
+    fewer = plan(LTX_2_3, replace(found.settings, offload=found.settings.offload - 1), GEMMA_3_12B)
+    assert found.peak <= SHARE * 7 * GIB < fewer.peak
+    # Every group of clips takes all copies, so a whole batch goes through at once where there is room.
+    found, fits = fitting(LTX_2_3, Settings(clips=4), 8 * GIB, GEMMA_3_12B, offload=None)
+    assert (fits, found.settings.clips) == (True, 4)
+    found, fits = fitting(LTX_2_3, Settings(rank=128, seconds=20.0), 4 * GIB, GEMMA_3_12B, offload=None)
+    assert (fits, found.settings.offload) == (False, 48)
 
 
 def test_each_of_the_moments_of_a_run_can_be_the_peak() -> None:

@@ -135,7 +135,7 @@ def test_stopped_in_the_middle_they_go_on(
 def test_a_batch_that_two_processes_cannot_share_is_refused(
     quick_base: BaseNames, clips_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Workers, "from_environment", lambda: Workers(0, 2))
+    monkeypatch.setattr(Workers, "from_environment", lambda _: Workers(0, 2))
     with pytest.raises(InputError, match="batch_size is 3, but 2 processes need a multiple"):
         train(clips_zip, tmp_path / "run", **quick_base.arguments, batch_size=3)
     assert not (tmp_path / "run").exists()
@@ -167,3 +167,31 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(InputError, match=r"has one GPU.*--nproc-per-node 1\."):
         Workers.from_environment()
+
+
+@pytest.mark.parametrize(("asked", "kind"), [(None, "cuda"), ("cuda", "cuda"), ("cpu", "cpu")])
+def test_processes_meet_by_what_their_devices_talk_with(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, kind: str
+) -> None:
+    met: list[str] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda name, **_: met.append(name))
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(atexit, "register", lambda _: None)
+    device = Workers.from_environment(asked).device()
+    assert device is not None
+    assert (device.type, met) == (kind, ["nccl" if kind == "cuda" else "gloo"])
+
+
+@pytest.mark.parametrize("asked", ["mps", "xpu", "cuda:1"])
+def test_devices_that_processes_cannot_share_a_run_on_are_refused(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(
+        InputError, match=f"device is '{asked}', but several processes share a run on CUDA GPUs"
+    ) as raised:
+        Workers.from_environment(asked)
+    assert raised.value.field == "device"

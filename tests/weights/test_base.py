@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from support import CPU, RATE, TINY_CHECKPOINT, TINY_ENCODER, BaseNames, Metadat
 
 from soundlora.errors import InputError
 from soundlora.model.text_encoder import TextEncoder
-from soundlora.weights.base import compute_dtype, open_base, pick_device
+from soundlora.weights import base as base_module
+from soundlora.weights.base import open_base
+from soundlora.weights.checkpoint import Checkpoint
 from soundlora.weights.generations import LTX_25
 
 
@@ -174,12 +177,29 @@ def test_latents_and_contexts_can_be_trained_on(quick_base: BaseNames) -> None:
     assert not context.is_inference()
 
 
-def test_cpus_compute_in_fp32_and_gpus_in_bf16() -> None:
-    assert compute_dtype(torch.device("cpu")) == torch.float32
-    assert compute_dtype(torch.device("cuda")) == torch.bfloat16
+def test_where_the_device_cannot_convolve_sound_the_cpu_makes_it(
+    quick_base: BaseNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[torch.device] = []
+    monkeypatch.setattr(Checkpoint, "load_vocoder", lambda self, device: loaded.append(device))
+    monkeypatch.setattr(base_module, "convolves_long", lambda device: False)
+    monkeypatch.setattr(Checkpoint, "load_vae", lambda self, device, **_: None)
+    quick_base.open().codec(torch.device("mps"), decoder=True)
+    assert loaded == [CPU]
 
 
-@pytest.mark.parametrize(("there", "kind"), [(True, "cuda"), (False, "cpu")])
-def test_a_gpu_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch, there: bool, kind: str) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    assert pick_device().type == kind
+def test_a_type_that_the_device_lacks_is_no_quantisation_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base_module, "has_type", lambda device, dtype: dtype == torch.int8)
+    with pytest.raises(
+        InputError, match=r"'fp8' takes a type of numbers that Apple's GPU \(mps\) lacks; use quantize='int8'\."
+    ):
+        base_module.check_holds(torch.device("mps"), "fp8")
+    base_module.check_holds(torch.device("mps"), "int8")
+
+
+def test_an_int8_base_needs_no_bf16_of_the_device(quick_base: BaseNames) -> None:
+    weights: dict[str, Any] = dict(quick_base.open().transformer(CPU, "int8").named_parameters())
+    weight = weights["transformer_blocks.0.audio_attn1.to_q.weight"]
+    assert (weight.qdata.dtype, weight.scale.dtype) == (torch.int8, torch.float32)
+    plain = [parameter.dtype for parameter in weights.values() if not hasattr(parameter, "qdata")]
+    assert set(plain) == {torch.float32}

@@ -15,7 +15,7 @@ from soundlora.system.whole_files import whole
 def write_wav(path: Path, waveform: Tensor, sample_rate: int) -> None:
     """Write (channels, samples) in [−1, 1] at `sample_rate` Hz. The file appears under its name when it is complete."""
     pcm = (waveform.clamp(-1, 1) * 32767).to(torch.int16).T.contiguous().numpy()
-    with whole(path) as unfinished, wave.open(str(unfinished), "wb") as file:
+    with whole(path) as unfinished, unfinished.open("wb") as raw, wave.open(raw, "wb") as file:
         file.setnchannels(pcm.shape[1])
         file.setsampwidth(2)
         file.setframerate(sample_rate)

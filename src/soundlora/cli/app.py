@@ -2,25 +2,66 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from soundlora.cli.base import app as base_commands
 from soundlora.cli.keys import app as keys_commands
 from soundlora.cli.lora import app as lora_commands
+from soundlora.cli.output import (
+    finish_output,
+    is_output_error,
+    output_error,
+    prepare_streams,
+    print_json,
+    say_error,
+)
 from soundlora.cli.serve import serve
 from soundlora.cli.train import DATA_HELP, train
 from soundlora.errors import DivergedError, InputError, Interrupted, MachineError
 from soundlora.pipeline.options import SETTINGS
+from soundlora.system.interrupts import held_back, termination_interrupts
+from soundlora.system.whole_files import machine_error
 from soundlora.version import __version__
 from soundlora.wording import command_line_words, wording
 
+
+class _Commands(TyperGroup):
+    """Click has answers of its own to a broken pipe and to Ctrl-C, which say nothing. Here each becomes a sentence."""
+
+    def make_context(self, *arguments: Any, **named: Any) -> Any:
+        with _sentences():
+            return super().make_context(*arguments, **named)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _sentences():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _sentences() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise told(error) from error
+    except KeyboardInterrupt:
+        raise Interrupted("Stopped before it was done.") from None
+
+
+def told(error: OSError) -> MachineError:
+    """Return the MachineError for what the system has refused somewhere: the output, a file or a folder."""
+    return output_error(error) if is_output_error(error) else machine_error(error)
+
+
 app = typer.Typer(
     name="soundlora",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -50,6 +91,9 @@ BaseOption = Annotated[str, typer.Option(help=SETTINGS["base"].help)]
 EncoderOption = Annotated[
     Path | None, typer.Option(help=f"{SETTINGS['text_encoder'].help} [default: {SETTINGS['text_encoder'].unset}]")
 ]
+DeviceOption = Annotated[
+    str | None, typer.Option(help=f"{SETTINGS['device'].help} [default: {SETTINGS['device'].unset}]")
+]
 
 
 @app.command()
@@ -68,6 +112,7 @@ def generate(
     out: Annotated[Path, typer.Option(help="WAV file to write.")] = Path("sound.wav"),
     base: BaseOption = "nano",
     text_encoder: EncoderOption = None,
+    device: DeviceOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Take a LoRA of another generation of LTX all the same.")
     ] = False,
@@ -78,12 +123,14 @@ def generate(
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file in it with --out.")
     from soundlora.cli.console import spinner
+    from soundlora.pipeline.first_look import look_at_place
     from soundlora.pipeline.generate import Generator, check_sampling
 
+    look_at_place(out)
     check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     with spinner("loading") as show:
         loras = [(lora, strength)] if lora else []
-        generator = Generator(base, loras, text_encoder=text_encoder, force=force, on_progress=show)
+        generator = Generator(base, loras, text_encoder=text_encoder, force=force, device=device, on_progress=show)
         for note in generator.warnings + generator.advice(prompt, duration):
             show.note(note)
         sound = generator(
@@ -132,7 +179,7 @@ def inspect(
         processes=usable_processes(),
     )
     if as_json:
-        print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+        print_json(report.to_json())
     else:
         from soundlora.cli.console import print_report
 
@@ -153,6 +200,7 @@ def doctor(
     duration: Annotated[float, typer.Option(min=0.1, help="Of the plan: seconds of every clip.")] = 5.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Of the plan: clips that go through at once.")] = 1,
     optimizer: Annotated[str, typer.Option(help="Of the plan: adamw or adamw8bit.")] = "adamw",
+    device: DeviceOption = None,
 ) -> None:
     """Say what this machine has, and what would run on it and how fast."""
     if plan:
@@ -162,8 +210,8 @@ def doctor(
         return
     from soundlora.cli.doctor import examine, print_findings
 
-    findings = examine()
-    print(json.dumps(findings, indent=2)) if as_json else print_findings(findings)
+    findings = examine(device)
+    print_json(findings) if as_json else print_findings(findings)
 
 
 EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
@@ -177,9 +225,28 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
 
 def main() -> None:
     """Run the command line. It exits with 0 when all is done, else as `EXIT_CODES` says."""
+    prepare_streams()
+    code, sentence = _run()
+    with held_back():  # what is left takes no time
+        failure = finish_output()
+        if failure is not None and not sentence:
+            code, sentence = 1, str(failure)
+        if sentence:
+            say_error(sentence)
+    sys.exit(code)
+
+
+def _run() -> tuple[int, str]:
+    """Return the exit code, and the sentence of an error or ""."""
     try:
-        with wording(command_line_words):
+        with wording(command_line_words), termination_interrupts():
             app()
+    except SystemExit as ended:
+        return (ended.code, "") if isinstance(ended.code, int) else (bool(ended.code), str(ended.code or ""))
     except tuple(kind for kind, _ in EXIT_CODES) as error:
-        print(f"soundlora: {error}", file=sys.stderr)
-        sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+        return next(code for kind, code in EXIT_CODES if isinstance(error, kind)), str(error)
+    except OSError as error:
+        return 1, str(told(error))
+    except KeyboardInterrupt:
+        return 1, "Stopped."
+    return 0, ""

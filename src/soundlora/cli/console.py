@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
+from soundlora.cli.output import printing
 from soundlora.progress import Progress
 from soundlora.weights.fetched import gigabytes
 
@@ -40,11 +43,18 @@ _TITLES = {
 }
 
 
+class _Console(Console):
+    """Rich would end the program where nobody reads its output any more, before a run could keep its state."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 class Display:
     """Shows `Progress` news. It is a context manager, and is itself the callback."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = _Console(highlight=False, soft_wrap=True)
         self._bar: Bar | None = None
         self._last_line, self._last_time = "", 0.0
 
@@ -67,6 +77,11 @@ class Display:
             self._bar.stop()
 
     def __call__(self, news: Progress) -> None:
+        """Show a piece of news. Raises MachineError when nobody can read it any more."""
+        with printing():
+            self._show(news)
+
+    def _show(self, news: Progress) -> None:
         if news.note:
             self.note(news.message)
             return
@@ -126,7 +141,7 @@ class FetchDisplay:
 
     def __init__(self, name: str) -> None:
         self._name, self._last = name, 0.0
-        console = Console(highlight=False)
+        console = _Console(highlight=False)
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
@@ -163,7 +178,7 @@ def spinner(text: str) -> Iterator[Display]:
 
 def print_report(report: DatasetReport) -> None:
     """Print a table of every clip's measurements. Below each clip stands its caption, or why it is skipped."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = _Console(highlight=False, soft_wrap=True)
     rows = [_measurements(clip) for clip in report.clips]
     header = ("", "file", "length", "format", "peak", "loudness", "noise", "silence")
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]

@@ -6,41 +6,48 @@ import math
 import os
 import platform
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from soundlora.errors import InputError
+from soundlora.errors import InputError, MachineError
 from soundlora.system.cache_root import default_root
-from soundlora.system.gpu_memory import GIB
+from soundlora.system.devices import TRIED, compute_dtype, computes_in, device_of, found, name_of
+from soundlora.system.gpu_memory import GIB, available, is_measured
+from soundlora.system.operating_system import cpu_flags, memory_bytes
 from soundlora.training.memory_plan import SHARE, Settings, fitting
 from soundlora.version import __version__
-from soundlora.weights.base import NANO, compute_dtype, open_base, pick_device
+from soundlora.weights.base import NANO, open_base
 from soundlora.weights.components import located
 from soundlora.weights.generations import SUPPORTED, Generation
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
-def examine() -> dict[str, Any]:
-    """Return all findings of `soundlora doctor` as plain values. Memory and disk are in bytes."""
-    device = pick_device()
+def examine(asked: str | None = None) -> dict[str, Any]:
+    """Return all findings of `soundlora doctor` as plain values. Memory and disk are in bytes.
+
+    asked: the device whose speed is measured; None takes the best one that computes as it should. Raises as `device_of`
+    does.
+    """
+    try:
+        device = device_of(asked)
+    except MachineError:
+        if asked is not None:
+            raise
+        device = device_of("cpu")  # the line of the other one says what is wrong with it
     return {
         "soundlora": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "torch": torch.__version__,
         "cpu": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "features": _cpu_features()},
-        "memory": _memory(),
-        "gpus": [
-            {"name": p.name, "memory": p.total_memory}
-            for p in map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
-        ],
+        "memory": memory_bytes(),
+        "gpus": [_gpu(one) for one in found() if one.type != "cpu"],
         "disk_free": shutil.disk_usage(Path.cwd()).free,
-        "cache": str(default_root()),
+        "cache": _cache(),
         "device": str(device),
         "dtype": str(compute_dtype(device)).removeprefix("torch."),
         "bases": [_nano(device)],
@@ -56,7 +63,8 @@ def print_findings(findings: dict[str, Any]) -> None:
     features = ", ".join(cpu["features"]) or "no AVX2"
     print(f"CPU   {cpu['cores']} cores, {cpu['threads']} threads used · {features}{memory}")
     for gpu in f["gpus"]:
-        print(f"GPU   {gpu['name']}, {gpu['memory'] / GIB:.0f} GiB")
+        size = f", {gpu['memory'] / GIB:.0f} GiB" if gpu["memory"] else ""
+        print(f"GPU   {gpu['name']}{size} · {gpu['device']}: {gpu['expect']}")
     if not f["gpus"]:
         print("GPU   none")
     print(f"disk  {f['disk_free'] / GIB:.0f} GiB free here · cache in {f['cache']}")
@@ -69,12 +77,11 @@ def print_findings(findings: dict[str, Any]) -> None:
                 f"about {base['milliseconds_per_step']:.0f} ms a training step, "
                 f"2,000 steps in {base['milliseconds_per_step'] * 2:.0f} s"
             )
-    largest = max((gpu["memory"] for gpu in f["gpus"]), default=0)
-    for found in f["generations"]:
-        here = sum(path is not None for path in found["files"].values())
-        print(f"base  {found['repository']}: {here} of {len(found['files'])} files on this machine")
+    for present in f["generations"]:
+        here = sum(path is not None for path in present["files"].values())
+        print(f"base  {present['repository']}: {here} of {len(present['files'])} files on this machine")
     for generation in reversed(SUPPORTED):
-        print(f"full  {generation.title} would {_full_size(generation, largest)}")
+        print(f"full  {generation.title} would {_full_size(generation, f['gpus'])}")
 
 
 def _generation(generation: Generation) -> dict[str, Any]:
@@ -83,15 +90,37 @@ def _generation(generation: Generation) -> dict[str, Any]:
     return {"name": generation.name, "repository": generation.repository, "files": files}
 
 
-def _full_size(generation: Generation, memory: int) -> str:
-    """Return a clause that says whether a GPU with `memory` bytes can train at rank 32 with clips of 5 s."""
+def _gpu(device: torch.device) -> dict[str, Any]:
+    """Return what there is to know of a GPU, and in words what to expect of it."""
+    memory = available(device)[1] if is_measured(device) else None
+    return {"name": name_of(device), "memory": memory, "device": str(device), "expect": _expected(device)}
+
+
+def _expected(device: torch.device) -> str:
+    try:
+        words = computes_in(device_of(device))
+    except MachineError as error:
+        return str(error)
+    if device.type in TRIED and torch.version.hip is None:
+        return f"{words}; the step is recorded and replayed"
+    if device.type == "cuda":
+        return f"{words}; AMD's GPUs were not tried by this project"
+    return f"{words}; not tried by this project, and slower than it could be, as no step is recorded"
+
+
+def _full_size(generation: Generation, gpus: list[dict[str, Any]]) -> str:
+    """Return a clause that says whether the largest of these GPUs can train at rank 32 with clips of 5 s."""
+    none: dict[str, Any] = {"memory": 0, "device": "cuda"}
+    largest = max(gpus, key=lambda gpu: gpu["memory"] or 0, default=none)
+    memory, cuda = largest["memory"] or 0, largest["device"].startswith("cuda")
     needed = []
     for quantization, flag in ((None, ""), ("int8", " with --quantize int8")):
-        found, fits = fitting(generation.config, Settings(quantize=quantization), memory, generation.encoder_config)
+        settings = Settings(quantize=quantization, fused_attention=cuda)
+        plan, fits = fitting(generation.config, settings, memory, generation.encoder_config, cuda=cuda)
         if fits:
-            kept = "computed again" if found.settings.checkpointing else "kept"
-            return f"run on this GPU{flag}: about {found.peak / GIB:.1f} GiB at the peak, activations {kept}."
-        needed.append(f"{math.ceil(found.peak / SHARE / GIB)} GiB{flag}")
+            kept = "computed again" if plan.settings.checkpointing else "kept"
+            return f"run on this GPU{flag}: about {plan.peak / GIB:.1f} GiB at the peak, activations {kept}."
+        needed.append(f"{math.ceil(plan.peak / SHARE / GIB)} GiB{flag}")
     return f"need a GPU with about {', or '.join(needed)}; none is here."
 
 
@@ -136,14 +165,12 @@ def _step_milliseconds(base: Any, device: torch.device, tries: int = 8) -> float
 
 
 def _cpu_features() -> list[str]:
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split()
-    except (OSError, IndexError):
-        return []
+    flags = cpu_flags()
     return [flag for flag in _FLAGS if flag in flags]
 
 
-def _memory() -> int | None:
-    if sys.platform == "win32":
-        return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _cache() -> str:
+    try:
+        return str(default_root())
+    except MachineError as error:
+        return f"no folder: {error}"

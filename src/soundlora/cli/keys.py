@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soundlora.cli.serve import DatabaseOption, DataDirOption, need_server, settings_of
+from soundlora.cli.output import print_json
+from soundlora.cli.serve import DatabaseOption, DataDirOption, database_told, need_server, settings_of
+from soundlora.errors import InputError
 
 if TYPE_CHECKING:
     from soundlora.server.store.keys import Keys
@@ -25,7 +28,10 @@ def create(
     database: DatabaseOption = None,
 ) -> None:
     """Make a key. Its secret is shown now and never again; clients take it as FAL_KEY."""
-    key, secret = _keys(data_dir, database).create(name, max_queue)
+    if not _is_text(name):
+        raise InputError("The name holds bytes that are no text in UTF-8; write it anew.")
+    with _keys(data_dir, database) as keys:
+        key, secret = keys.create(name, max_queue)
     print(f"{secret}\nThis is the key of {key.name}; it can't be shown again.")
 
 
@@ -36,7 +42,8 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
     """Show all keys, without their secrets."""
-    found = _keys(data_dir, database).list()
+    with _keys(data_dir, database) as keys:
+        found = keys.list()
     if as_json:
         shown: list[dict[str, Any]] = [
             {
@@ -48,7 +55,7 @@ def list_(
             }
             for key in found
         ]
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        print_json(shown)
         return
     if not found:
         print("There are no keys; soundlora keys create NAME makes one.")
@@ -64,18 +71,29 @@ def revoke(
     database: DatabaseOption = None,
 ) -> None:
     """Let nobody in with a key any more; a running server knows within a second."""
-    _keys(data_dir, database).revoke(id)
+    with _keys(data_dir, database) as keys:
+        keys.revoke(id)
     print(f"{id} is revoked.")
 
 
-def _keys(data_dir: Path | None, database_url: str | None) -> Keys:
+@contextlib.contextmanager
+def _keys(data_dir: Path | None, database_url: str | None) -> Iterator[Keys]:
     need_server()
     from soundlora.server.store.database import Database
     from soundlora.server.store.keys import Keys
 
-    database = Database(settings_of(data_dir=data_dir, database_url=database_url).database)
-    database.migrate()
-    return Keys(database)
+    settings = settings_of(data_dir=data_dir, database_url=database_url)
+    with database_told(settings):
+        database = Database(settings.database)
+        database.migrate()
+        yield Keys(database)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _day(at: float) -> str:

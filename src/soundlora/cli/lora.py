@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from soundlora.cli.output import print_json
 from soundlora.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def info(
     lora = read_lora(file)
     facts = _facts(lora, base)
     if as_json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        print_json(facts)
         return
     relative = facts["relative_norm"]
     beside = "" if relative is None else f", {100 * relative:.2f} % of the base's weights"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
+from typing import Any
 
 import torch
 
+from soundlora.cli.output import print_json
 from soundlora.model.config import ModelConfig
 from soundlora.model.gemma_config import GemmaConfig
 from soundlora.system.gpu_memory import GIB
-from soundlora.training.memory_plan import Plan, Settings, plan
+from soundlora.training.memory_plan import Plan, Settings, fitting, plan
 from soundlora.training.optimizer import check_optimizer
 from soundlora.weights.base import open_base
 from soundlora.weights.generations import LTX_23, SUPPORTED
@@ -20,6 +22,9 @@ _FORMS: tuple[tuple[str, torch.dtype, str | None], ...] = (
     ("int8", torch.bfloat16, "int8"),
     ("fp8", torch.bfloat16, "fp8"),
 )
+CARDS = (8, 12, 16, 24)
+"""GiB that cards have."""
+
 _ROWS = {
     "weights": "the base's weights",
     "adapter": "adapter, gradients, Adam",
@@ -52,13 +57,55 @@ def plans(base: str, rank: int, seconds: float, clips: int, optimizer: str = "ad
     return found
 
 
+def cards(base: str, rank: int, seconds: float, clips: int, optimizer: str = "adamw") -> dict[int, list[Plan]]:
+    """Return the plans that fit on a card by its GiB, nothing else being on it; the first is what `train` chooses.
+
+    Where that one copies blocks, others follow that don't, which are faster and train another LoRA. Nothing fits where
+    the list is empty. Raises as `plans` does.
+    """
+    check_optimizer(optimizer)
+    config, encoder = _sizes(base)
+    asked = Settings(rank, "all", seconds, clips, optimizer=optimizer)
+    narrow = replace(asked, quantize="int8")
+    found: dict[int, list[Plan]] = {}
+    for size in CARDS:
+        tries = [(asked, None), (narrow, 0), (replace(narrow, optimizer="adamw8bit"), 0)]
+        fits = []
+        for settings, offload in tries:
+            choice, is_enough = fitting(config, settings, size * GIB, encoder, offload=offload)
+            if is_enough:
+                fits.append(choice)
+                if not choice.settings.offload:
+                    break
+        found[size] = fits
+    return found
+
+
+def flags(chosen: Plan) -> str:
+    """Return the flags of `soundlora train` that a plan stands for, beside those of the whole table."""
+    s = chosen.settings
+    parts = [
+        f"--quantize {s.quantize}" if s.quantize else "",
+        f"--optimizer {s.optimizer}" if s.optimizer != "adamw" else "",
+        "--checkpoint-activations" if s.checkpointing else "",
+        f"--offload {s.offload}" if s.offload else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
 def print_plans(
     base: str, rank: int, seconds: float, clips: int, optimizer: str = "adamw", *, as_json: bool = False
 ) -> None:
     """Print the plans as a table in GiB, with a row a part and a column a form, or with `as_json` in bytes."""
     found = plans(base, rank, seconds, clips, optimizer)
+    fitting_cards = cards(base, rank, seconds, clips, optimizer)
     if as_json:
-        print(json.dumps({name: {row: getattr(p, row) for row in _ROWS} for name, p in found.items()}, indent=2))
+        values: dict[str, Any] = {name: {row: getattr(p, row) for row in _ROWS} for name, p in found.items()}
+        values["cards"] = {
+            size: [{"flags": flags(p)} | {row: getattr(p, row) for row in ("peak", "host", "copied")} for p in fits]
+            for size, fits in fitting_cards.items()
+        }
+        print_json(values)
         return
     at_once = "one clip" if clips == 1 else f"{clips} clips"
     print(f"GPU memory in GiB to train on {base}: rank {rank}, {seconds:g} s, {at_once} at once.")
@@ -66,6 +113,14 @@ def print_plans(
     print(" " * 34 + "".join(f"{name:>12}" for name in found))
     for row, title in _ROWS.items():
         print(f"{title:<34}" + "".join(f"{getattr(p, row) / GIB:>12.2f}" for p in found.values()))
+
+    print("\nWhat fits on a card of so many GiB. Train chooses the first by itself; a second trains faster.")
+    for size, fits in fitting_cards.items():
+        for chosen in fits:
+            copies = f", {chosen.copied / GIB:.2f} copied a step" if chosen.settings.offload else ""
+            print(f"{size:>3} GiB   {flags(chosen) or 'as it is':<58}{chosen.peak / GIB:>6.2f} GiB{copies}")
+        if not fits:
+            print(f"{size:>3} GiB   nothing; a lower rank or shorter clips take less")
 
 
 def _sizes(base: str) -> tuple[ModelConfig, GemmaConfig]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soundlora.errors import InputError
+from soundlora.errors import InputError, MachineError
 
 if TYPE_CHECKING:
     from soundlora.server.settings import Settings
@@ -38,6 +40,7 @@ def serve(
     ] = None,
     base: Annotated[str | None, typer.Option(help="Of all runs, as for train. [default: nano]")] = None,
     text_encoder: Annotated[str | None, typer.Option(help="As for train.")] = None,
+    device: Annotated[str | None, typer.Option(help="Of all runs, as for train.")] = None,
     allow_anonymous: Annotated[
         bool, typer.Option("--allow-anonymous", help="Let everybody in as long as there is no key.")
     ] = False,
@@ -47,6 +50,10 @@ def serve(
     private_host: Annotated[
         list[str] | None,
         typer.Option(help="A name, address or network that users' URLs may lead to although it is not public."),
+    ] = None,
+    fetch_proxy: Annotated[
+        str | None,
+        typer.Option(help="http://host:port of a proxy for what users' URLs lead to. [default: none]"),
     ] = None,
     trusted_proxy: Annotated[
         list[str] | None,
@@ -64,27 +71,35 @@ def serve(
         public_url=public_url,
         base=base,
         text_encoder=text_encoder,
+        device=device,
         allow_anonymous=allow_anonymous or None,
         slots=slots,
         price_per_step=price_per_step,
         max_queue=max_queue,
         private_hosts=tuple(private_host) if private_host else None,
+        fetch_proxy=fetch_proxy,
         trusted_proxies=tuple(trusted_proxy) if trusted_proxy else None,
     )
+    from soundlora.net.addresses import public_name
     from soundlora.server.http import page
     from soundlora.server.http.app import create_app
     from soundlora.server.http.serving import open_port
     from soundlora.server.http.serving import serve as serve_app
 
-    app = create_app(settings)
-    service = app.state.service
-    door, missing = _door(settings, service.keys), _missing(settings.base)
+    with database_told(settings):
+        app = create_app(settings)
+        service = app.state.service
+        door, missing = _door(settings, service.keys), _missing(settings.base)
     service.storage.check()
     opened = open_port(settings.host, settings.port)
     name, taken = opened.getsockname()[:2]
     address = f"http://[{name}]:{taken}" if ":" in name else f"http://{name}:{taken}"
 
     def say_ready() -> None:
+        with contextlib.suppress(OSError):  # a server serves, whoever reads what it says
+            say()
+
+    def say() -> None:
         print(f"soundlora serves {address}; Ctrl-C ends it")
         if settings.public_url:
             print(f"  clients   {settings.public_url}")
@@ -93,6 +108,8 @@ def serve(
         print(f"  files     {settings.storage}")
         print(f"  base      {settings.base}{missing}")
         print(f"  runs      {service.executor.slots} at a time")
+        if settings.fetch_proxy:
+            print(f"  fetches   through {public_name(settings.fetch_proxy)}")
         print(f"  keys      {door}", flush=True)
         if not page.is_built():
             print(f"  page      {page.MISSING}", flush=True)
@@ -115,6 +132,22 @@ def settings_of(**given: Any) -> Settings:
     return Settings.from_environment(**given)
 
 
+@contextlib.contextmanager
+def database_told(settings: Settings) -> Iterator[None]:
+    """Turn what the database answers into a MachineError where it can't be opened, read or written."""
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        yield
+    except OperationalError as error:
+        reason = str(error.orig).strip().partition("\n")[0]
+        raise MachineError(
+            f"The database {_without_password(settings.database)} can't be used ({reason}); mend that, or name another "
+            "one with --database or --data-dir.",
+            "files",
+        ) from error
+
+
 def _door(settings: Settings, keys: Keys) -> str:
     """Return in words who may use the server. Raises InputError when that is everybody without --allow-anonymous."""
     found = keys.list()
@@ -134,10 +167,11 @@ def _door(settings: Settings, keys: Keys) -> str:
 def _missing(base: str) -> str:
     """Return a note when the first run has to fetch the base, else "". Raises InputError when there is no such base."""
     from soundlora.net.addresses import is_url
+    from soundlora.system.cache_root import expanded
     from soundlora.weights.components import is_here
     from soundlora.weights.fetched import is_hub_name
 
-    if base == "nano" or Path(base).expanduser().exists():
+    if base == "nano" or expanded(base).exists():
         return ""
     if is_url(base) or is_hub_name(base):
         return "" if is_here(base) else " (not fetched yet: the first run will do it)"

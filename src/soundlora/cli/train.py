@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
 from soundlora.contract.training import parse_request
 from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote
-from soundlora.pipeline.options import SETTINGS, TrainingOptions, default_of, kind_of
+from soundlora.pipeline.options import DATA_FIELD, SETTINGS, TrainingOptions, default_of, kind_of
 from soundlora.wording import command_line_words, setting
 
 DATA_HELP = SETTINGS["data"].help
@@ -25,13 +25,15 @@ _REQUEST_HELP = "The endpoint's JSON instead of flags."
 
 def train(**flags: Any) -> None:
     """Train a LoRA on clips; writes lora.safetensors, config.json and previews to the run folder."""
-    options = _options({name: value for name, value in flags.items() if value is not None})
+    given = {name: value for name, value in flags.items() if value is not None}
+    device = given.get("device")
+    options = _options(given)
     from soundlora.cli.console import TrainingConsole
     from soundlora.pipeline.train import run_training
     from soundlora.training.workers import Workers
 
     # torchrun starts several processes. Only the first one prints.
-    with TrainingConsole() if Workers.from_environment().first else nullcontext() as console:
+    with TrainingConsole() if Workers.from_environment(device).first else nullcontext() as console:
         result = run_training(options(console))
     if console is not None:
         console.summary(result)
@@ -50,7 +52,7 @@ def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:
         if hosted:
             first = setting(next(iter(hosted)))
             raise InputError(f"--request already says everything about the training; leave out {first}.")
-        parsed = parse_request(_read_request(request))
+        fields, names = _read_request(request), None
     else:
         if "data" not in given:
             raise InputError("DATA is missing: give a zip or a folder of clips, or a request with --request.")
@@ -59,9 +61,13 @@ def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:
             fields["validation"] = [{"prompt": prompt} for prompt in hosted["validation_prompts"]]
         else:
             own["validation_prompts"] = None  # None previews the first caption; a request without prompts has none.
-        parsed = parse_request(
-            fields, {known.hosted: setting(name) for name, known in SETTINGS.items() if known.hosted}
-        )
+        names = {known.hosted: setting(name) for name, known in SETTINGS.items() if known.hosted}
+    data = fields.get(DATA_FIELD)
+    if isinstance(data, str) and not is_remote(data):
+        # A path may hold bytes that are no text, which a request can't. It goes on as it is.
+        own["data"] = data
+        fields[DATA_FIELD] = data.encode("utf-8", "backslashreplace").decode()
+    parsed = parse_request(fields, names)
     if out is None:
         raise InputError("--out is missing: give a folder for the run.")
     return lambda console: TrainingOptions.from_endpoint(parsed, out, **own, on_progress=console)
@@ -100,8 +106,8 @@ def parameter(name: str) -> inspect.Parameter:
         return _parameter(name, list[str] | None, typer.Option(flag, help=help))
     if kind in (int, float):
         return _parameter(name, kind | None, typer.Option(flag, min=known.least, max=known.most, help=help))
-    text = kind is str or get_origin(kind) is Literal
-    return _parameter(name, (str if text else Path) | None, typer.Option(flag, help=help))
+    is_path = os.PathLike[str] in get_args(kind)
+    return _parameter(name, (Path if is_path else str) | None, typer.Option(flag, help=help))
 
 
 def _short(value: object) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from soundlora.contract.fields import File, Number, WholeNumber, without_nulls
+from soundlora.contract.fields import File, Number, WholeNumber, at_most, without_nulls
 from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT
 
 MAX_LORAS = 3
@@ -39,7 +39,7 @@ class GenerationRequest(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     prompt: str = Field(min_length=1, description="The sound in words.")
-    loras: list[LoraChoice] = Field(
+    loras: Annotated[list[LoraChoice], at_most(MAX_LORAS)] = Field(
         default_factory=list, max_length=MAX_LORAS, description="LoRAs to generate with; they add up."
     )
     num_frames: WholeNumber = Field(121, ge=9, le=481, description="The length of the sound in frames.")

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from soundlora.contract.fields import File, Number, WholeNumber, without_nulls
+from soundlora.contract.fields import File, Number, WholeNumber, at_most, without_nulls
 from soundlora.errors import InputError
 
 DEFAULT_NEGATIVE_PROMPT = (
@@ -32,6 +32,7 @@ PRICE_PER_STEP = 0.0022
 """The hosted endpoint's price of a step in US dollars; it is shown to compare a self-hosted run with."""
 
 MINIMUM_BILLED_STEPS = 100
+MAX_PROMPTS = 2
 
 
 def _digits_to_int(value: object) -> object:
@@ -86,9 +87,9 @@ class TrainingRequest(BaseModel):
     audio_preserve_pitch: bool = Field(
         True, description="Preserve pitch when fitting audio duration (vs trimming/padding)."
     )
-    validation: list[ValidationPrompt] = Field(
+    validation: Annotated[list[ValidationPrompt], at_most(MAX_PROMPTS)] = Field(
         default_factory=list,
-        max_length=2,
+        max_length=MAX_PROMPTS,
         description="A list of validation prompts (audio is generated from each).",
     )
     validation_negative_prompt: str = Field(

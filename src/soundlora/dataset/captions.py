@@ -6,16 +6,11 @@ import json
 import re
 from typing import Literal
 
-from charset_normalizer import from_bytes
+from soundlora.dataset.encodings import encoding_of_texts
 
 MAX_CAPTION_CHARACTERS = 4000
 """The text encoder's 1,024 tokens hold about this much English. Longer captions are cut with a warning."""
 
-
-# Encodings of before Unicode that captions are found in. The detector is offered no others, as short texts fit many.
-_LEGACY = ["cp932", "gb18030", "big5", "cp949", "cp1251", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "cp1252"]
-_FEW = 0.3
-"""Of the letters: with fewer beyond ASCII a text is western, as "Café" and "Tür" are."""
 _FIELDS = ("caption", "text", "prompt", "description", "label")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
@@ -32,14 +27,15 @@ def read_caption(raw: bytes, *, cut: bool = False) -> str:
     return understand_caption(raw, cut=cut)[0]
 
 
-def understand_caption(raw: bytes, *, cut: bool = False) -> tuple[str, list[str]]:
+def understand_caption(raw: bytes, *, cut: bool = False, encoding: str | None = None) -> tuple[str, list[str]]:
     """Return the text of a caption file on one line, and clauses on what had to be done to get it.
 
     UTF-8, UTF-16 and UTF-32 are read with or without a byte order mark. Anything else is an encoding of before
-    Unicode, which is guessed. Markup is taken away, and of JSON the caption is taken. What is no text gives none. `cut`
-    says that `raw` is only the start of the file and may end within a character.
+    Unicode: `encoding`, which the captions of a data set have in common, or else a guess. Markup is taken away, and of
+    JSON the caption is taken. What is no text gives none. `cut` says that `raw` is only the start of the file and may
+    end within a character.
     """
-    text, notes = _decode(raw, cut)
+    text, notes = _decode(raw, cut, encoding)
     text = _ESCAPE.sub("", text)
     start = text.lstrip()
     if start.startswith("{\\rtf"):
@@ -98,7 +94,7 @@ def style(caption: str) -> Literal["list of tags", "sentence", "phrase"]:
     return "sentence" if caption.rstrip("\"')").endswith((".", "!", "?")) else "phrase"
 
 
-def _decode(raw: bytes, cut: bool) -> tuple[str, list[str]]:
+def _decode(raw: bytes, cut: bool, encoding: str | None) -> tuple[str, list[str]]:
     """The text, and a clause where its encoding had to be guessed."""
     if raw.startswith(codecs.BOM_UTF8):
         return raw[len(codecs.BOM_UTF8) :].decode("utf-8", errors="replace"), []
@@ -113,22 +109,28 @@ def _decode(raw: bytes, cut: bool) -> tuple[str, list[str]]:
             return raw.decode("utf-32-le" if little else "utf-32-be", errors="replace").replace("\0", ""), []
         little = raw[1::2].count(0) >= raw[::2].count(0)
         return raw.decode("utf-16-le" if little else "utf-16-be", errors="replace").replace("\0", ""), []
-    try:
+    if is_unicode(raw, cut=cut):
         return codecs.utf_8_decode(raw, "strict", not cut)[0], []
-    except UnicodeDecodeError:
-        pass
-    encoding, text = _guess(raw)
-    return text, [f"is not UTF-8 and was read as {encoding}; save it as UTF-8 if that is wrong"]
+    guessed, text = _guess(raw, encoding)
+    return text, [f"is not UTF-8 and was read as {guessed}; save it as UTF-8 if that is wrong"]
 
 
-def _guess(raw: bytes) -> tuple[str, str]:
-    """An encoding of before Unicode, and the text in it."""
-    letters = sum(byte > 127 or chr(byte).isalpha() for byte in raw)
-    if sum(byte > 127 for byte in raw) > _FEW * letters:
-        best = from_bytes(raw, cp_isolation=_LEGACY).best()
-        if best is not None:
-            return best.encoding, str(best)
+def _guess(raw: bytes, encoding: str | None) -> tuple[str, str]:
+    """Return an encoding of before Unicode and the text in it: `encoding`, if the text can be in that one."""
+    for name in (encoding or encoding_of_texts([raw]), encoding_of_texts([raw])):
+        try:
+            return name, raw.decode(name)
+        except UnicodeDecodeError:
+            continue
+    return "latin-1", raw.decode("latin-1")
+
+
+def is_unicode(raw: bytes, *, cut: bool = False) -> bool:
+    """Return whether the bytes of a caption file are Unicode, so that nothing has to be guessed."""
+    if b"\0" in raw or raw.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return True
     try:
-        return "cp1252", raw.decode("cp1252")
+        codecs.utf_8_decode(raw, "strict", not cut)
     except UnicodeDecodeError:
-        return "latin-1", raw.decode("latin-1")
+        return False
+    return True

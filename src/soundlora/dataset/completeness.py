@@ -13,9 +13,6 @@ from av.packet import Packet
 _MPEG1_RATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
 _MPEG2_RATES = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
 _MPEG1_SAMPLE_RATES = (44_100, 48_000, 32_000)
-_OGG_PAGE_HEADER = 27
-_OGG_LAST_PAGE = 0x04
-_OGG_LARGEST_PAGE = _OGG_PAGE_HEADER + 255 + 255 * 255
 
 
 def claimed_seconds(
@@ -29,8 +26,10 @@ def claimed_seconds(
         return None
     if container == "wav" and (missing := _missing_wav_bytes(path)):
         return found_seconds + missing * 8 / (bit_rate or math.inf)
-    stated = container in ("wav", "flac") or "mp4" in container or (container == "mp3" and _has_length_tag(path))
-    return header_seconds if stated else None
+    if container == "mp3":
+        # FFmpeg guesses by the file's size where other bytes follow the sound.
+        return _tagged_seconds(path, header_seconds)
+    return header_seconds if container in ("wav", "flac") or "mp4" in container else None
 
 
 def is_cut_frame(container: str, packet: Packet[AudioStream]) -> bool:
@@ -39,19 +38,6 @@ def is_cut_frame(container: str, packet: Packet[AudioStream]) -> bool:
         return False
     head = bytes(memoryview(packet)[:6])
     return packet.size < (_mp3_frame_size(head) if container == "mp3" else _adts_frame_size(head))
-
-
-def ogg_is_whole(path: Path) -> bool:
-    """Return whether the file ends with a complete page that is marked as the last one of its stream."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _OGG_LARGEST_PAGE))
-        tail = file.read()
-    start = tail.rfind(b"OggS")
-    if start < 0 or len(tail) < start + _OGG_PAGE_HEADER:
-        return False
-    segments = tail[start + _OGG_PAGE_HEADER : start + _OGG_PAGE_HEADER + tail[start + 26]]
-    end = start + _OGG_PAGE_HEADER + tail[start + 26] + sum(segments)
-    return len(segments) == tail[start + 26] and end <= len(tail) and bool(tail[start + 5] & _OGG_LAST_PAGE)
 
 
 def id3_bytes(path: Path) -> int:
@@ -65,16 +51,11 @@ def id3_bytes(path: Path) -> int:
 
 def _mp3_frame_size(head: bytes) -> int:
     """Return the length in bytes of a frame of layer III with this header, 0 where the header does not say."""
-    # The header starts with 11 set bits, two bits of the version and two of the layer.
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+    sample_rate, samples = _mp3_rate(head)
+    if not sample_rate:
         return 0
-    version, rate_index, sample_rate_index = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
-    if sample_rate_index == 3:
-        return 0
-    is_mpeg1 = version == 3
-    bits = 1000 * (_MPEG1_RATES if is_mpeg1 else _MPEG2_RATES)[rate_index]
-    sample_rate = _MPEG1_SAMPLE_RATES[sample_rate_index] // {3: 1, 2: 2, 0: 4}.get(version, 1)
-    return (144 if is_mpeg1 else 72) * bits // sample_rate + (head[2] >> 1 & 1) if bits else 0
+    bits = 1000 * (_MPEG1_RATES if samples == 1152 else _MPEG2_RATES)[head[2] >> 4]
+    return samples // 8 * bits // sample_rate + (head[2] >> 1 & 1) if bits else 0
 
 
 def _adts_frame_size(head: bytes) -> int:
@@ -94,9 +75,34 @@ def _missing_wav_bytes(path: Path) -> int:
     return max(0, promised + 8 - path.stat().st_size)
 
 
-def _has_length_tag(path: Path) -> bool:
-    """Return whether an mp3 states its length in a Xing, Info or VBRI tag of its first frame."""
+def _tagged_seconds(path: Path, header_seconds: float) -> float | None:
+    """Return the length that an mp3 states in a Xing, Info or VBRI tag of its first frame, None without a tag.
+
+    A tag that states no number of frames leaves `header_seconds`.
+    """
     with path.open("rb") as file:
         file.seek(id3_bytes(path))
         first_frame = file.read(2048)
-    return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
+    at = next((at for tag in (b"Xing", b"Info", b"VBRI") if (at := first_frame.find(tag)) >= 0), None)
+    if at is None:
+        return None
+    is_vbri = first_frame[at : at + 4] == b"VBRI"
+    frames = int.from_bytes(first_frame[at + 14 : at + 18] if is_vbri else first_frame[at + 8 : at + 12], "big")
+    rate, samples_a_frame = _mp3_rate(first_frame)
+    if not rate or not frames or not (is_vbri or first_frame[at + 7] & 1):
+        return header_seconds
+    samples = frames * samples_a_frame
+    # LAME and FFmpeg note how many samples the encoder put before and behind the sound, 12 bits each.
+    if not is_vbri and first_frame[at + 120 : at + 124] in (b"LAME", b"Lavc", b"Lavf"):
+        added = int.from_bytes(first_frame[at + 141 : at + 144], "big")
+        samples -= (added >> 12) + (added & 0xFFF)
+    return max(0, samples) / rate
+
+
+def _mp3_rate(head: bytes) -> tuple[int, int]:
+    """Return the sample rate in Hz and the samples of a frame of layer III, zeros where the header does not say."""
+    # The header starts with 11 set bits, two bits of the version and two of the layer.
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2 or head[2] >> 2 & 3 == 3:
+        return 0, 0
+    version = head[1] >> 3 & 3
+    return _MPEG1_SAMPLE_RATES[head[2] >> 2 & 3] // {3: 1, 2: 2, 0: 4}.get(version, 1), 1152 if version == 3 else 576

@@ -15,10 +15,13 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from soundlora.dataset import completeness as ends
+from soundlora.dataset import ogg, pcm
 from soundlora.dataset.problems import DecodeError
+from soundlora.system.operating_system import loaded_library
 
 MIN_SAMPLE_RATE = 8_000
 MAX_SAMPLE_RATE = 192_000
@@ -36,10 +39,14 @@ _MAX_PIECE = 32 * 1024**2
 _MAX_ALLOCATION = 2 * _MAX_PIECE
 # Codecs round lengths to their frames, and some containers count the encoder's delay. Neither is a loss.
 _LOSS_SECONDS = 0.05
+# Tags of some programs stand behind the sound. They are nothing to speak of.
+_LARGEST_TAG = 4096
 # The model's resampler keeps a filter for every phase between two rates. A rate that shares no large factor with the
 # usual ones, such as 44,101 Hz, would take gigabytes there. Such a file is resampled to the common rate here.
 _COMMON_FACTOR = 25
 _COMMON_RATE = 48_000
+# These containers hold plain samples, which FFmpeg misreads in some of them.
+_PLAIN = ("wav", "w64", "aiff", "caf")
 # A cover is a video stream of one picture, and chapters of podcasts are some more. Neither makes the file a film.
 _PICTURES = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 # Some programs write floats on the scale of 32-bit integers. The squares of larger values would soon overflow.
@@ -61,12 +68,10 @@ def _limit_allocations() -> None:
     PyAV does not expose FFmpeg's limit, so the library is looked up in this process. Nothing is limited where it can't
     be found.
     """
+    library = loaded_library("libavutil")
     with contextlib.suppress(OSError, AttributeError):
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            library = line.partition("/")[2]
-            if "libavutil" in library:
-                ctypes.CDLL(f"/{library}").av_max_alloc(ctypes.c_size_t(_MAX_ALLOCATION))
-                return
+        if library is not None:
+            ctypes.CDLL(library).av_max_alloc(ctypes.c_size_t(_MAX_ALLOCATION))
 
 
 _limit_allocations()
@@ -80,7 +85,8 @@ class Audio:
     the samples and `file_rate` to the file, both in Hz; they differ only where the file's rate is an unusual one.
     `seconds` is the measured length of the whole file, even when less was decoded. `claimed_seconds` is the length that
     its header states, None when it states none that is reliable. `truncated` says that the file is shorter than it
-    claims or breaks off within its last packet. `damaged_packets` counts the packets that were left out.
+    claims or breaks off within its last packet. `damaged_packets` counts the packets that were left out. `notes` are
+    clauses about what else had to be done to get the sound.
     """
 
     samples: np.ndarray
@@ -92,6 +98,7 @@ class Audio:
     damaged_packets: int
     codec: str
     layout: str
+    notes: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -100,7 +107,7 @@ class Audio:
 
 
 def decode(path: Path, max_seconds: float | None = None) -> Audio:
-    """Decode the first audio stream of `path`, and of it at most the first `max_seconds`.
+    """Decode the audio stream of `path`, the default one of several, and of it at most the first `max_seconds`.
 
     Raises DecodeError with the reason when the file gives no usable sound.
     """
@@ -115,16 +122,25 @@ def decode(path: Path, max_seconds: float | None = None) -> Audio:
                 raise DecodeError("it holds no audio stream" + (", only video" if films else ""))
             if films:
                 raise DecodeError("it is a video; save its sound as a file of its own")
-            if not _codec_of(file.streams.audio[0]):
+            stream = _stream_of(file)
+            if file.format.name in _PLAIN and (header := pcm.misread(path, _codec_of(stream))):
+                return _read_samples(path, header, max_seconds)
+            if not _codec_of(stream):
                 raise DecodeError("nothing here can decode its codec")
             # A size that does not fit its field is read as a negative one.
             if path.stat().st_size > _MAX_PIECE and any(
-                not 0 <= entry.size <= _MAX_PIECE for entry in file.streams.audio[0].index_entries
+                not 0 <= entry.size <= _MAX_PIECE for entry in stream.index_entries
             ):
                 raise DecodeError("a single piece of it is larger than any codec makes")
-            return _decode_stream(file, file.streams.audio[0], path, max_seconds)
+            return _decode_stream(file, stream, path, max_seconds)
     except (av.error.FFmpegError, ValueError) as error:
         raise DecodeError(f"its content is not audio that can be decoded ({_detail(error)})") from error
+
+
+def _stream_of(file: InputContainer) -> AudioStream:
+    """Return the audio stream that players take: the first one marked as default, of those that can be decoded."""
+    streams = [stream for stream in file.streams.audio if _codec_of(stream)] or list(file.streams.audio)
+    return next((stream for stream in streams if stream.disposition & Disposition.default), streams[0])
 
 
 def _codec_of(stream: AudioStream | VideoStream) -> str:
@@ -156,7 +172,7 @@ class _Sound:
     def add(self, frame: AudioFrame) -> None:
         channels = frame.layout.nb_channels
         if not self.pieces:
-            self._check(frame)
+            _check(frame.sample_rate, channels)
             self.sample_rate, self.layout, self._channels = frame.sample_rate, frame.layout.name, channels
             kind = frame.format.name.removesuffix("p")
             # PyAV 18 reads past the end of the plane list of planar frames with eight or more channels.
@@ -185,22 +201,22 @@ class _Sound:
             samples *= np.float32(self._factor)
         return samples
 
-    @staticmethod
-    def _check(frame: AudioFrame) -> None:
-        if not MIN_SAMPLE_RATE <= frame.sample_rate <= MAX_SAMPLE_RATE:
-            raise DecodeError(
-                f"its sample rate is {frame.sample_rate} Hz, only {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz can be used"
-            )
-        if frame.layout.nb_channels > MAX_CHANNELS:
-            raise DecodeError(f"it has {frame.layout.nb_channels} channels, at most {MAX_CHANNELS} can be used")
+
+def _check(rate: int, channels: int) -> None:
+    if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+        raise DecodeError(f"its sample rate is {rate} Hz, only {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz can be used")
+    if channels > MAX_CHANNELS:
+        raise DecodeError(f"it has {channels} channels, at most {MAX_CHANNELS} can be used")
 
 
 def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_seconds: float | None) -> Audio:
-    stream.codec_context.options = {"max_samples": str(_MAX_FRAME_SAMPLES)}
-    stated = stream.duration or 0
-    header = float(stated * stream.time_base) if stated > 0 and stream.time_base else None
+    codec = stream.codec_context
+    codec.options = {"max_samples": str(_MAX_FRAME_SAMPLES)}
+    container = file.format.name
+    end = ogg.find_end(path) if container == "ogg" else None
+    header = _header_seconds(stream, end)
     sound = _Sound()
-    damaged = 0
+    damaged = damaged_since = 0
     undecoded = 0.0
     skipped = 0
     last: Packet[AudioStream] | None = None
@@ -209,7 +225,7 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
         last = packet if packet.size else last
         # Packets that are not decoded are still counted, to know the file's length and whether it is whole.
         if sound.length and max_seconds is not None and sound.length >= max_seconds * sound.sample_rate:
-            if header is not None and stream.codec_context.name.startswith("pcm_") and file.format.name == "wav":
+            if header is not None and codec.name.startswith("pcm_") and container == "wav":
                 # FFmpeg measures the length of a PCM wav by the file's size. Counting a recording of gigabytes is slow.
                 undecoded = max(0.0, header - sound.length / sound.sample_rate)
                 break
@@ -222,10 +238,11 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
             for frame in packet.decode():
                 if isinstance(frame, AudioFrame):
                     sound.add(frame)
+                    damaged, damaged_since = damaged + damaged_since, 0
         except av.error.FFmpegError:
-            damaged += 1
+            damaged_since += 1
     if not sound.length:
-        raise DecodeError("none of it can be decoded" if damaged else "it holds no sound, its length is zero")
+        raise DecodeError("none of it can be decoded" if damaged_since else "it holds no sound, its length is zero")
 
     if skipped and stream.time_base:
         undecoded = float(skipped * stream.time_base)
@@ -233,42 +250,98 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
     seconds = sound.length / rate + undecoded
     length = sound.length if max_seconds is None else math.ceil(max_seconds * rate)
     # The length that Opus states counts the encoder's delay, and its decoder ends at the right place anyway.
-    is_vorbis = file.format.name == "ogg" and stream.codec_context.name == "vorbis"
-    if header is not None and ("mp4" in file.format.name or is_vorbis):
+    is_vorbis = container == "ogg" and codec.name == "vorbis"
+    if header is not None and ("mp4" in container or is_vorbis):
         # The codec pads the last frame. Only the container knows where the sound ends.
         length = min(length, round(header * rate))
         # The header of an mp4 may promise too much. The length of an Ogg comes from its last page, which is there.
         seconds = header if undecoded and is_vorbis else min(seconds, header)
-    samples = sound.joined(length)
-    # NaN fails this comparison, and would pass the opposite one.
-    if not np.abs(samples).max(initial=0.0) <= _LARGEST:
-        raise DecodeError("it holds samples that are not numbers, or far larger than any sound")
-    if rate % _COMMON_FACTOR:
-        samples = _resample(samples, rate, stream.codec_context.layout.name)
+    samples, notes = _as_sound(sound.joined(length), codec.name)
 
-    claimed = ends.claimed_seconds(file.format.name, path, header, seconds, stream.codec_context.bit_rate or 0)
-    if file.format.name == "ogg":
-        truncated = not ends.ogg_is_whole(path)
+    claimed = ends.claimed_seconds(container, path, header, seconds, codec.bit_rate or 0)
+    if end is not None:
+        truncated = not end.whole
     elif claimed is not None:
         truncated = claimed - seconds > _LOSS_SECONDS
     else:
-        truncated = last is not None and ends.is_cut_frame(file.format.name, last)
+        truncated = last is not None and ends.is_cut_frame(container, last)
+    # What can't be decoded behind a sound that is there as a whole is no part of it.
+    follows = bool(damaged_since) and claimed is not None and not truncated
+    if follows or (end is not None and end.trailing > _LARGEST_TAG):
+        notes.append("what follows its end is no sound and was left out")
     return Audio(
-        samples=samples,
+        samples=_at_usual_rate(samples, rate, codec.layout.name),
         sample_rate=_COMMON_RATE if rate % _COMMON_FACTOR else rate,
         file_rate=rate,
         # The header accounts for the codec's delay, which packets do not know.
         seconds=claimed if undecoded and claimed is not None and not truncated else seconds,
         claimed_seconds=claimed,
         truncated=truncated,
-        damaged_packets=damaged,
-        codec=stream.codec_context.name,
+        damaged_packets=damaged + (0 if follows else damaged_since),
+        codec=codec.name,
         layout={"1 channels": "mono", "2 channels": "stereo"}.get(sound.layout, sound.layout),
+        notes=(*_of_several(file), *notes),
     )
 
 
-def _resample(samples: np.ndarray, rate: int, layout: str) -> np.ndarray:
-    """Return `samples` (channels, n) at `rate` Hz as (channels, m) at the common rate."""
+def _header_seconds(stream: AudioStream, end: ogg.End | None) -> float | None:
+    """Return the length in seconds that the container states for the stream, None where it states none."""
+    if end is not None and end.chained:
+        if not end.alike:
+            raise DecodeError("it changes its sample rate or channels on the way")
+        return None  # the last page counts its own part alone
+    if end is not None and end.trailing and end.granule is not None and stream.codec_context.sample_rate:
+        start = float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
+        return max(0.0, end.granule / stream.codec_context.sample_rate - start)
+    stated = stream.duration or 0
+    return float(stated * stream.time_base) if stated > 0 and stream.time_base else None
+
+
+def _read_samples(path: Path, header: pcm.Header, max_seconds: float | None) -> Audio:
+    """Read plain samples without FFmpeg, which takes them for another type."""
+    rate = header.sample_rate
+    _check(rate, header.channels)
+    if not header.frames:
+        raise DecodeError("it holds no sound, its length is zero")
+    count = header.frames if max_seconds is None else min(header.frames, math.ceil(max_seconds * rate))
+    samples, notes = _as_sound(pcm.read(path, count), header.codec)
+    seconds = header.frames / rate
+    claimed = ends.claimed_seconds("wav", path, seconds, seconds, header.bit_rate)
+    layout = {1: "mono", 2: "stereo"}.get(header.channels, f"{header.channels} channels")
+    return Audio(
+        samples=_at_usual_rate(samples, rate, layout),
+        sample_rate=_COMMON_RATE if rate % _COMMON_FACTOR else rate,
+        file_rate=rate,
+        seconds=seconds,
+        claimed_seconds=claimed,
+        truncated=claimed is not None and claimed - seconds > _LOSS_SECONDS,
+        damaged_packets=0,
+        codec=header.codec,
+        layout=layout,
+        notes=tuple(notes),
+    )
+
+
+def _as_sound(samples: np.ndarray, codec: str) -> tuple[np.ndarray, list[str]]:
+    """Return `samples` (channels, n) on the scale of ±1 and clauses on what that took. Raises DecodeError for NaN."""
+    note = None
+    if codec.startswith("pcm_f"):
+        samples, note = pcm.to_full_scale(samples)
+    # NaN fails this comparison, and would pass the opposite one.
+    if not np.abs(samples).max(initial=0.0) <= _LARGEST:
+        raise DecodeError("it holds samples that are not numbers, or far larger than any sound")
+    return samples, [note] if note else []
+
+
+def _of_several(file: InputContainer) -> list[str]:
+    count = len(file.streams.audio)
+    return [f"it holds {count} audio streams, of which the default one is used"] if count > 1 else []
+
+
+def _at_usual_rate(samples: np.ndarray, rate: int, layout: str) -> np.ndarray:
+    """Return `samples` (channels, n) at `rate` Hz, or (channels, m) at the common rate where `rate` is unusual."""
+    if rate % _COMMON_FACTOR == 0:
+        return samples
     frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples.T).reshape(1, -1), format="flt", layout=layout)
     frame.sample_rate = rate
     resampler = av.AudioResampler(format="flt", rate=_COMMON_RATE)

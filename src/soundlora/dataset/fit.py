@@ -11,7 +11,7 @@ import python_stretch
 
 from soundlora.audio.decibels import decibels
 from soundlora.dataset.decode import Audio
-from soundlora.dataset.measure import Levels, measure, peak_of
+from soundlora.dataset.measure import Levels, measure, peak_of, spike_of
 from soundlora.dataset.problems import UnusableClipError
 
 TOLERANCE_SECONDS = 0.040
@@ -23,6 +23,7 @@ PEAK_DBFS = -0.1
 # This is half of the smallest step of 16 bits, below which nothing is recorded. Lossy codecs return silence as 1e-10.
 _SILENCE = 2.0**-16
 _MANY_DB = 40.0
+_LONELY_DB = 30.0
 _DC_SHARE = 0.01
 _CLIPPED_SHARE = 0.001
 _SILENT_SHARE = 0.5
@@ -78,7 +79,7 @@ def fit(audio: Audio, duration_seconds: float, *, normalize: bool = True, preser
         used_seconds=min(found, length) / rate,
         levels=levels,
         gain_db=gain_db,
-        warnings=tuple(_warnings(levels, gain_db, length / rate)),
+        warnings=tuple(_warnings(levels, gain_db, length / rate) + (_spike(samples, rate) if normalize else [])),
     )
 
 
@@ -96,6 +97,17 @@ def _warnings(levels: Levels, gain_db: float, seconds: float) -> list[str]:
     if start + end > _SILENT_SHARE * seconds:
         warnings.append(f"most of it is silence: {start:.1f} s at its start and {end:.1f} s at its end")
     return warnings
+
+
+def _spike(samples: np.ndarray, rate: int) -> list[str]:
+    """Return a warning where normalising would raise nothing but a moment."""
+    place, above = spike_of(samples, rate)
+    if above <= _LONELY_DB:
+        return []
+    return [
+        f"a spike at {place:.2f} s stands {above:.0f} dB above all else: normalising leaves the rest at "
+        f"{PEAK_DBFS - above:.0f} dBFS; cut it out"
+    ]
 
 
 def _stretch(samples: np.ndarray, length: int, rate: int) -> np.ndarray:

@@ -3,12 +3,11 @@
 import contextlib
 import os
 import pickle
-import signal
-import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, TypeVar
+
+from soundlora.system.operating_system import end_fork, fork, forks_are_safe, usable_cores
 
 MAX_PROCESSES = 4
 """More processes would take much more memory and save little more time."""
@@ -18,8 +17,7 @@ _Result = TypeVar("_Result")
 
 def usable_processes() -> int:
     """Return how many processes may share the work: up to one a core, or one where forking is not safe."""
-    # The system libraries of macOS don't survive a fork, and Windows has no fork.
-    return min(MAX_PROCESSES, len(os.sched_getaffinity(0))) if sys.platform == "linux" else 1
+    return min(MAX_PROCESSES, usable_cores()) if forks_are_safe() else 1
 
 
 @contextmanager
@@ -31,12 +29,8 @@ def helper(work: Callable[[], Iterable[_Result]]) -> Iterator[Iterator[_Result]]
     that `work` needs.
     """
     reading, writing = os.pipe()
-    try:
-        with warnings.catch_warnings():
-            # Python warns of numpy's BLAS threads, but these are made to survive a fork.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
-    except OSError:
+    child = fork()
+    if child is None:
         os.close(reading)
         os.close(writing)
         yield iter(())
@@ -56,10 +50,7 @@ def helper(work: Callable[[], Iterable[_Result]]) -> Iterator[Iterator[_Result]]
         with open(reading, "rb") as pipe:
             yield _results(pipe)
     finally:
-        # No child is left to wait for where the parent ignores SIGCHLD.
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+        end_fork(child)
 
 
 def _results(pipe: IO[bytes]) -> Iterator[_Result]:

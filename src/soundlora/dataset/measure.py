@@ -13,6 +13,7 @@ SILENCE_DB = -60.0
 
 _BLOCK_SECONDS = 0.01
 _NOISE_BLOCKS = 5
+_MOMENTS = 100
 _NOISE_SHARE = 0.05
 _SEGMENT_SECONDS = 0.1
 _SEGMENTS_OF_BLOCK = 4
@@ -69,6 +70,23 @@ def measure(samples: np.ndarray, sample_rate: int) -> Levels:
 def peak_of(samples: np.ndarray) -> float:
     """Return the largest magnitude, without a copy of the samples."""
     return float(max(samples.max(), -samples.min()))
+
+
+def spike_of(samples: np.ndarray, sample_rate: int) -> tuple[float, float]:
+    """Return where the loudest moment of `samples` (channels, n) lies in seconds, and how many dB the rest is below it.
+
+    The rest are all blocks of 10 ms but the loudest hundredth, and at least but two, since a spike may lie on a border.
+    """
+    size = max(1, round(_BLOCK_SECONDS * sample_rate))
+    count = samples.shape[1] // size
+    lonely = max(2, count // _MOMENTS)
+    if count <= lonely:
+        return 0.0, 0.0
+    pieces = samples[:, : count * size].reshape(len(samples), count, size)
+    peaks = np.maximum(pieces.max(axis=(0, 2)), -pieces.min(axis=(0, 2)))
+    place = int(peaks.argmax())
+    rest = float(np.partition(peaks, count - lonely - 1)[count - lonely - 1])
+    return place * size / sample_rate, decibels(float(peaks[place])) - decibels(rest)
 
 
 def loudness(samples: np.ndarray, sample_rate: int) -> float | None:

@@ -4,6 +4,9 @@ import posixpath
 import re
 import unicodedata
 import zipfile
+from collections.abc import Iterable
+
+from soundlora.dataset.encodings import encoding_of_names
 
 MEDIA_EXTENSIONS = (".wav", ".mp3", ".flac", ".ogg", ".aac", ".m4a", ".opus")
 CAPTION_EXTENSION = ".txt"
@@ -15,15 +18,29 @@ _UTF8_FLAG = 0x800
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def decode_name(info: zipfile.ZipInfo) -> str:
+def encoding_of(entries: Iterable[zipfile.ZipInfo]) -> str:
+    """Return the encoding of the names that state none and are not UTF-8. One program wrote them all."""
+    raws = [
+        raw
+        for info in entries
+        if not info.flag_bits & _UTF8_FLAG
+        for raw in posixpath.splitext(info.orig_filename.encode("cp437"))[0].split(b"/")
+        if not raw.isascii() and _as_utf8(raw) is None
+    ]
+    return encoding_of_names(raws) if raws else "cp437"
+
+
+def decode_name(info: zipfile.ZipInfo, encoding: str) -> str:
     """Return the member's name as text, with "/" between folders and accents composed (NFC).
 
-    Without the UTF-8 flag, zipfile reads names as CP437. macOS and Linux tools write UTF-8 without setting the flag,
-    and Japanese Windows writes Shift-JIS, so both are tried first.
+    Without the UTF-8 flag, zipfile reads names as CP437. macOS and Linux tools write UTF-8 without setting the flag.
+    Other names are in `encoding`, which is what `encoding_of` found.
     """
     name = info.orig_filename.split("\0", 1)[0]
     if not info.flag_bits & _UTF8_FLAG:
-        name = _guess(name.encode("cp437"))
+        raw = name.encode("cp437")
+        text = _as_utf8(raw)
+        name = raw.decode(encoding, errors="replace") if text is None else text
     # The second byte of a Shift-JIS character can be a backslash, so backslashes are replaced after decoding.
     return clean_name(name.replace("\\", "/"))
 
@@ -33,20 +50,11 @@ def clean_name(name: str) -> str:
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", unicodedata.normalize("NFC", name))
 
 
-def _guess(raw: bytes) -> str:
+def _as_utf8(raw: bytes) -> str | None:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        pass
-    try:
-        japanese = raw.decode("cp932")
-    except UnicodeDecodeError:
-        return raw.decode("cp437")
-    # Two accented letters of CP437 can look like one kanji by chance, and single ones like half-width katakana. A real
-    # Japanese name holds several full-width characters and rarely any half-width ones.
-    wide = len(re.findall(r"[\u3040-\u30ff\u4e00-\u9fff]", japanese))
-    narrow = len(re.findall(r"[\uff61-\uff9f]", japanese))
-    return japanese if wide >= 2 and wide > narrow else raw.decode("cp437")
+        return None
 
 
 def is_escape(name: str) -> bool:

@@ -2,8 +2,7 @@
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,21 +11,25 @@ from pathlib import Path
 import numpy as np
 
 from soundlora.dataset import names
-from soundlora.dataset.archive import Member, hash_of, open_archive, pair, read_start, save
-from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, one_line, understand_caption, with_trigger
+from soundlora.dataset.archive import Archive, open_archive, pair
+from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, is_unicode, one_line, understand_caption, with_trigger
 from soundlora.dataset.decode import Audio, decode
+from soundlora.dataset.encodings import encoding_of_texts
 from soundlora.dataset.fit import Fitted, fit
 from soundlora.dataset.fork import helper
+from soundlora.dataset.members import Member, hash_of, read_start, save
 from soundlora.dataset.problems import UnusableClipError
 from soundlora.dataset.refusal import refusal
 from soundlora.dataset.report import ClipReport, DatasetReport, IgnoredFile
 from soundlora.dataset.review import review
 from soundlora.dataset.source import local_source
 from soundlora.errors import InputError
-from soundlora.net.addresses import shown
+from soundlora.net.addresses import is_remote, shown
+from soundlora.system.whole_files import temporary_folder
 
 # This is enough for the longest caption in any encoding. A file may be endless.
 _CAPTION_BYTES = 16 * MAX_CAPTION_CHARACTERS
+_TELLING_BYTES = 4096
 _SHORTEST_BUCKET = 0.1
 # Starting a process costs as much as reading one or two clips.
 _CLIPS_A_PROCESS = 4
@@ -55,6 +58,8 @@ class _Settings:
     normalize: bool
     preserve_pitch: bool
     validation_prompts: tuple[str, ...]
+    # The encoding of captions that are not Unicode, None until they were looked at.
+    encoding: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +99,27 @@ def prepare(
     return report
 
 
+def check_source(source: str | os.PathLike[str]) -> None:
+    """Raise what `prepare` would raise for what a zip's table of contents or a folder's names tell.
+
+    A source that has to be fetched is not looked at.
+    """
+    if is_remote(os.fspath(source)):
+        return
+    with open_archive(Path(source)) as archive:
+        clips, orphans = pair(archive)
+        empty = DatasetReport(
+            source=shown(os.fspath(source)),
+            duration=0.0,
+            clips=[],
+            orphan_captions=[orphan.name for orphan in orphans],
+            ignored=_ignored(archive),
+            duplicates=[],
+        )
+    if not clips and (refused := refusal(empty)) is not None:
+        raise refused
+
+
 def inspect_dataset(
     source: str | os.PathLike[str],
     *,
@@ -128,28 +154,29 @@ def _run(
     with (
         local_source(source) as path,
         open_archive(path) as archive,
-        tempfile.TemporaryDirectory(prefix="soundlora-") as workspace,
+        temporary_folder() as workspace,
         ExitStack() as stack,
     ):
         pairs, orphans = pair(archive)
+        settings = replace(settings, encoding=_encoding(caption for _, caption in pairs if caption is not None))
         processes = max(1, min(processes, len(pairs) // _CLIPS_A_PROCESS))
         parts = [
-            stack.enter_context(helper(partial(_part, path, Path(workspace), settings, slice(first, None, processes))))
+            stack.enter_context(helper(partial(_part, path, workspace, settings, slice(first, None, processes))))
             for first in range(1, processes)
         ]
         for number, (member, caption) in enumerate(pairs):
             part = number % processes
             prepared = next(parts[part - 1], None) if part else None
             if prepared is None:
-                prepared = _prepare_clip(member, caption, Path(workspace, "clip"), settings)
+                prepared = _prepare_clip(member, caption, workspace / "clip", settings)
             reports.append(prepared.report)
             texts[prepared.report.name] = prepared.text
             if prepared.sound is not None:
                 same_sound.setdefault(prepared.sound, []).append(prepared.report.name)
             if prepared.clip is not None:
                 on_clip(prepared.clip)
-        ignored = [IgnoredFile(name, "it is neither audio nor a caption") for name in archive.ignored]
-        ignored += [IgnoredFile(name, "it is hidden, or a system's own file") for name in archive.hidden]
+        ignored = _ignored(archive)
+        opened = archive.opened
     report = DatasetReport(
         source=shown(os.fspath(source)),
         duration=settings.duration,
@@ -165,7 +192,14 @@ def _run(
         trigger_phrase=settings.trigger_phrase,
         validation_prompts=settings.validation_prompts,
     )
+    if opened:
+        warnings.insert(0, f"The clips lie in archives within it, which were opened: {', '.join(opened[:5])}.")
     return replace(report, warnings=warnings)
+
+
+def _ignored(archive: Archive) -> list[IgnoredFile]:
+    ignored = [IgnoredFile(name, "it is neither audio nor a caption") for name in archive.ignored]
+    return ignored + [IgnoredFile(name, "it is hidden, or a system's own file") for name in archive.hidden]
 
 
 def _part(path: Path, workspace: Path, settings: _Settings, which: slice) -> Iterator[_Prepared]:
@@ -179,7 +213,7 @@ def _part(path: Path, workspace: Path, settings: _Settings, which: slice) -> Ite
 
 def _prepare_clip(member: Member, caption_member: Member | None, target: Path, settings: _Settings) -> _Prepared:
     """Unpack one clip to `target`, a name of ours; decode, fit and measure it."""
-    text, warnings = _caption(caption_member, settings.trigger_phrase)
+    text, warnings = _caption(caption_member, settings)
     caption = with_trigger(settings.trigger_phrase, text)
     # The extension stays, because FFmpeg tells some formats apart by it.
     path = member.path or target.with_suffix(names.suffix(member.name))
@@ -222,16 +256,30 @@ def _prepare_clip(member: Member, caption_member: Member | None, target: Path, s
     return _Prepared(clip, report, text, sound)
 
 
-def _caption(member: Member | None, trigger: str) -> tuple[str, list[str]]:
+def _encoding(captions: Iterable[Member]) -> str | None:
+    """Return the encoding of the captions that are not Unicode, None where all are. Most are short, so few tell it."""
+    raws = []
+    for member in captions:
+        raw = read_start(member, _CAPTION_BYTES)
+        if not is_unicode(raw, cut=len(raw) < member.size):
+            raws.append(raw[:_TELLING_BYTES])
+    return encoding_of_texts(raws) if raws else None
+
+
+def _caption(member: Member | None, settings: _Settings) -> tuple[str, list[str]]:
     """Return the caption without the trigger phrase, and warnings about it."""
     text, warnings = "", []
     if member is not None:
         raw = read_start(member, _CAPTION_BYTES)
-        text, notes = understand_caption(raw, cut=len(raw) < member.size)
+        text, notes = understand_caption(raw, cut=len(raw) < member.size, encoding=settings.encoding)
         warnings = [f"its caption {member.name} {note}" for note in notes]
     if not text and not warnings:
         what = "it has no caption" if member is None else f"its caption {member.name} is empty"
-        instead = "the trigger phrase stands alone" if one_line(trigger) else "it is trained with an empty caption"
+        instead = (
+            "the trigger phrase stands alone"
+            if one_line(settings.trigger_phrase)
+            else "it is trained with an empty caption"
+        )
         warnings.append(f"{what}: {instead}")
     elif len(text) > MAX_CAPTION_CHARACTERS:
         text = text[:MAX_CAPTION_CHARACTERS].rsplit(" ", 1)[0]
@@ -250,4 +298,4 @@ def _losses(audio: Audio) -> list[str]:
     if audio.damaged_packets:
         count = audio.damaged_packets
         warnings.append(f"{count} damaged {'piece' if count == 1 else 'pieces'} of it could not be decoded")
-    return warnings
+    return [*warnings, *audio.notes]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from soundlora.net.addresses import is_remote
 from soundlora.net.download import MAX_DOWNLOAD_BYTES, FileDownloadError, download, too_large
+from soundlora.system.whole_files import temporary_folder, writing
 
 if TYPE_CHECKING:
     import httpx2
@@ -38,10 +38,12 @@ def local_source(
     if not is_remote(text):
         yield Path(text)
         return
-    with tempfile.TemporaryDirectory(prefix="soundlora-") as folder:
-        target = Path(folder, _FILE_NAME)
+    with temporary_folder() as folder:
+        target = folder / _FILE_NAME
         if text[:5].lower() == "data:":
-            target.write_bytes(_decode_data_uri(text, max_bytes))
+            content = _decode_data_uri(text, max_bytes)
+            with writing(target):
+                target.write_bytes(content)
         else:
             download(text, target, max_bytes=max_bytes, client=client)
         yield target

@@ -22,6 +22,7 @@ from soundlora.lora.targets import GROUPS, target_names
 from soundlora.model.attention import Attention
 from soundlora.model.quantize import widened
 from soundlora.model.transformer import AudioTransformer
+from soundlora.system.devices import empty_cache
 
 _LARGE = 1.0
 """Times the size of the weights: a LoRA that was trained stays far below, and nano's lie between 0.01 and 0.3."""
@@ -66,6 +67,7 @@ class Adapter:
         Raises InputError when a name or shape does not fit the model.
         """
         layers = {}
+        device = model.audio_patchify_proj.weight.device
         for name, (a, b) in weights.items():
             parent_name, _, child = name.rpartition(".")
             try:
@@ -78,8 +80,8 @@ class Adapter:
             if not isinstance(inner, nn.Linear) or a.ndim != 2 or b.ndim != 2:
                 raise InputError(f"The LoRA's {name} is no pair of matrices for a linear layer; use another LoRA.")
             check_shapes(name, (a, b), inner.weight.shape)
-            device = inner.weight.device
-            layer = LoRALinear(base, a.to(device, torch.float32), b.to(device, torch.float32), scale)
+            # Files hold bf16, which the device may lack.
+            layer = LoRALinear(base, a.float().to(device), b.float().to(device), scale)
             setattr(parent, child, layer)
             layers[name] = layer
         return cls(model, layers)
@@ -107,9 +109,9 @@ class Adapter:
 
         From then on A and B get their gradients straight, without autograd. Call `refresh` after every change of them,
         and `settle` after a backward pass. Quantised layers stay by themselves, and so do those whose rank differs from
-        block to block.
+        block to block, and all of an offloaded model: a joint matrix holds weights for good, and those come and go.
         """
-        if self.joints:
+        if self.joints or self.model.offloaded:
             return
         self.aside = Aside(next(iter(self.layers.values())).lora_A.device)
         blocks = self.model.transformer_blocks
@@ -126,8 +128,7 @@ class Adapter:
                 module = block.get_submodule(owner)
                 assert isinstance(module, LoRALinear | Attention)
                 module.joint = joint
-            if joint.matrix.is_cuda:
-                torch.cuda.empty_cache()  # the weights' old places are too small for what comes next
+            empty_cache(joint.matrix.device)  # the weights' old places are too small for what comes next
 
     def refresh(self) -> None:
         """Call it after the last change of A or B and before a forward pass that records gradients."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from soundlora.lora.layer import LoRALinear
+from soundlora.system.devices import adds_in_fp32
 
 # Kernels read rows of q, k and v in pieces of 16 bytes, which are 8 numbers of bf16, and don't ask where they begin.
 _ALIGNED = 8
@@ -66,6 +67,7 @@ class Joint:
         # The layers hold this joint. If it held them, the circle would let them outlive their run.
         self.updates = [layer.update for layer in layers]
         self.matrix, self.aside = matrix, aside
+        self.adds_wide = matrix.dtype == torch.float32 or adds_in_fp32(matrix.device, matrix.dtype)
         self.inputs, self.rows, self.ranks = _places(layers)
         self.outputs = self.rows[-1].stop
         self.bias = matrix.new_zeros(len(matrix))  # (O + R,)
@@ -108,8 +110,10 @@ class Joint:
         g_low = both[:, self.inputs if needs_x else 0 :]  # (N, R)
         with self.aside.doing(x, low, gradient, both):
             for update, rows, ranks in zip(self.updates, self.rows, self.ranks, strict=True):
-                _accumulate(update.a, g_low[:, ranks].T, x, 1.0)  # (r, N) (N, I); the scale is in the matrix's B
-                _accumulate(update.b, gradient[:, rows].T, low[:, ranks], update.scale)  # (o, N) (N, r)
+                # (r, N) (N, I); the scale is in the matrix's B
+                _accumulate(update.a, g_low[:, ranks].T, x, 1.0, self.adds_wide)
+                # (o, N) (N, r)
+                _accumulate(update.b, gradient[:, rows].T, low[:, ranks], update.scale, self.adds_wide)
         return torch.addmm(both[:, : self.inputs], g_low, self._a) if needs_x else None  # (N, I) + (N, R) (R, I)
 
 
@@ -177,11 +181,16 @@ def _linear(layer: LoRALinear) -> nn.Linear:
     return layer.base
 
 
-def _accumulate(parameter: nn.Parameter, a: Tensor, b: Tensor, scale: float) -> None:
-    """Add scale · a b to the parameter's gradient, which is fp32."""
+def _accumulate(parameter: nn.Parameter, a: Tensor, b: Tensor, scale: float, adds_wide: bool) -> None:
+    """Add scale · a b to the parameter's gradient, which is fp32.
+
+    adds_wide: whether one call does it for narrower factors, too.
+    """
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     if a.dtype == parameter.dtype:
         parameter.grad.addmm_(a, b, alpha=scale)
-    else:  # the factors are narrower, and only GPUs have such a sum in fp32
+    elif not adds_wide:
+        parameter.grad.addmm_(a.to(parameter.dtype), b.to(parameter.dtype), alpha=scale)
+    else:
         torch.addmm(parameter.grad, a, b, out_dtype=torch.float32, alpha=scale, out=parameter.grad)

@@ -97,6 +97,6 @@ def percent(share: float) -> str:
 @torch.no_grad()
 def _fill(lora_a: Tensor, lora_b: Tensor, pair: Pair, scale: float) -> None:
     a, b = pair
-    lora_a[: a.shape[0]] = a.to(lora_a)
+    lora_a[: a.shape[0]] = a.to(lora_a.dtype).to(lora_a.device)
     lora_b.zero_()
-    lora_b[:, : a.shape[0]] = b.to(lora_b) / scale
+    lora_b[:, : a.shape[0]] = b.to(lora_b.dtype).to(lora_b.device) / scale

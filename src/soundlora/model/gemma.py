@@ -65,7 +65,8 @@ class Gemma:
         row = {token: number for number, token in enumerate(vocabulary)}
         rows = self._files[self._prefix + EMBEDDING].read_rows(self._prefix + EMBEDDING, vocabulary)
         # Gemma was trained with the factor rounded to the weights' own type.
-        table = rows.to(self.device, self.dtype) * torch.tensor(c.width**0.5, dtype=self.dtype)  # (vocabulary, width)
+        factor = torch.tensor(c.width**0.5, dtype=self.dtype)
+        table = rows.to(self.dtype).to(self.device) * factor  # (vocabulary, width)
         states = [table[torch.tensor([row[token] for token in ids], device=self.device)] for ids in captions]
         yield states
         lengths = {len(ids) for ids in captions}
@@ -98,8 +99,7 @@ class Gemma:
         gate = F.gelu(F.linear(h, w["mlp.gate_proj.weight"]), approximate="tanh")
         h = F.linear(gate * F.linear(h, w["mlp.up_proj.weight"]), w["mlp.down_proj.weight"])
         x = x + self._norm(h, w["post_feedforward_layernorm.weight"])
-        result: Tensor = x * w["layer_scalar"] if c.has_layer_scalar else x
-        return result
+        return x * w["layer_scalar"] if c.has_layer_scalar else x
 
     def _queries_keys_values(
         self, h: Tensor, w: dict[str, Tensor], a: AttentionSizes, rope: tuple[Tensor, Tensor]
@@ -107,8 +107,8 @@ class Gemma:
         """Return q (heads, S, head_dim), and k and v (kv heads, S, head_dim), of the normalised input (S, width)."""
 
         def heads(name: str) -> Tensor:
-            out: Tensor = F.linear(h, w[f"self_attn.{name}_proj.weight"]).unflatten(-1, (-1, a.head_dim))
-            return out.transpose(0, 1)
+            out: Tensor = F.linear(h, w[f"self_attn.{name}_proj.weight"])
+            return out.view(out.shape[0], -1, a.head_dim).transpose(0, 1)
 
         q, k = heads("q"), heads("k")
         v = k if a.keys_are_values else heads("v")
@@ -161,7 +161,7 @@ class Gemma:
         prefix = self._prefix + part
         names = [name for name in self._expected if name.startswith(prefix)]
         tensors = (next(self._files[name].read([name])) for name in names)
-        return {name.removeprefix(prefix): tensor.to(self.device, self.dtype) for name, tensor in tensors}
+        return {name.removeprefix(prefix): tensor.to(self.dtype).to(self.device) for name, tensor in tensors}
 
 
 _NORMS = ("input_", "post_attention_", "pre_feedforward_", "post_feedforward_")

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from soundlora.errors import InputError
 from soundlora.model.transformer import AudioTransformer
 
-QUANTIZATIONS = ("int8", "fp8", "bf16")
+QUANTIZATIONS = {"int8": torch.int8, "fp8": torch.float8_e4m3fn, "bf16": torch.bfloat16}
+"""Each by the type that holds its numbers."""
 
 
 def is_quantized(name: str) -> bool:

@@ -25,7 +25,7 @@ def rope_table(position: Tensor, max_position: float, theta: float, heads: int, 
     half = heads * head_dim // 2
     exponents = np.linspace(0.0, 1.0, half, dtype=np.float64)
     # (width/2,)
-    frequencies = torch.from_numpy(np.power(theta, exponents) * (math.pi / 2)).to(position.device, torch.float32)
+    frequencies = torch.from_numpy(np.power(theta, exponents) * (math.pi / 2)).float().to(position.device)
     fraction = position.float() / max_position  # (B, T)
     angles = (fraction * 2 - 1).unsqueeze(-1) * frequencies  # (B, T, width/2)
     angles = angles.unflatten(-1, (heads, head_dim // 2)).transpose(1, 2)  # (B, H, T, head_dim/2)

@@ -40,11 +40,9 @@ class TextEncoder:
         self.tokenizer = Tokenizer.from_str(self.gemma.files.tokenizer)
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_length)
-        self._bos: int | None = None  # that of a tokenizer which adds none itself
-        if self.gemma.config.family == "Gemma 4":
-            self._bos = self.tokenizer.token_to_id(_BOS)
-            if self._bos is None:
-                raise InputError(f"The tokenizer of the text encoder in {path} has no {_BOS}; download it again.")
+        self._bos = self.tokenizer.token_to_id(_BOS)
+        if self._bos is None and self.gemma.config.family == "Gemma 4":
+            raise InputError(f"The tokenizer of the text encoder in {path} has no {_BOS}; download it again.")
 
     @property
     def states(self) -> int:
@@ -56,10 +54,12 @@ class TextEncoder:
 
         Gemma 3's tokenizer adds its BOS itself. Gemma 4's adds none, and the transformer was trained with one.
         """
-        if self._bos is None:
-            own: list[int] = self.tokenizer.encode(text.strip()).ids
-            return own
-        ids: list[int] = self.tokenizer.encode(text.strip(), add_special_tokens=False).ids
+        ids: list[int]
+        if self.gemma.config.family == "Gemma 3":
+            ids = self.tokenizer.encode(text.strip()).ids
+            return ids
+        assert self._bos is not None
+        ids = self.tokenizer.encode(text.strip(), add_special_tokens=False).ids
         return ids if ids[:1] == [self._bos] else [self._bos, *ids][: self.max_length]
 
     def stream(self, texts: Sequence[str]) -> Iterator[list[Tensor]]:

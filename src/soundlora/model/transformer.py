@@ -114,14 +114,16 @@ class AudioTransformer(nn.Module):
     """Predicts the velocity (noise − clean) of noisy audio latents.
 
     With `checkpointing` a block's activations are computed again in the backward pass instead of being kept. Gradients
-    stay the same; memory is much less, work half as much again. The functions in `compiled` take the blocks' places
-    wherever gradients are recorded, see `training/gradient.py`.
+    stay the same; memory is much less, work half as much again. Of an `offloaded` model the weights of some blocks come
+    to the device and go, see `training/offload.py`. The functions in `compiled` take the blocks' places wherever
+    gradients are recorded, see `training/gradient.py`.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         c = self.config = config
         self.checkpointing = False
+        self.offloaded = False
         self.compiled: list[Callable[..., Tensor]] = []
         self.audio_patchify_proj = nn.Linear(c.in_channels, c.width)
         self.audio_adaln_single = AdaLayerNormSingle(c.width, rows=9)
@@ -138,15 +140,23 @@ class AudioTransformer(nn.Module):
         cos, sin = rope_table(middle, c.max_seconds, c.rope_theta, c.heads, c.head_dim)
         return cos.to(dtype), sin.to(dtype)
 
+    @property
+    def text_lasts(self) -> bool:
+        """Whether keys and values of a context can be computed once.
+
+        The context is then the same at every noise level, and the weights that make them are there at any time.
+        """
+        return not self.config.prompt_adaln and not self.offloaded
+
     @torch.no_grad()
     def project_text(self, context: Tensor, whole: bool = False) -> Tensor:
         """Return keys and values of contexts (B, S, D) for every block, (B, blocks, S, 2·width), in the weights' type.
 
         They hold for every noise level, and without an adapter's share (`whole` is False) for a whole training. Raises
-        ValueError where the noise level modulates the prompt.
+        ValueError unless `text_lasts`.
         """
-        if self.config.prompt_adaln:
-            raise ValueError("the noise level modulates this base's prompts, so their keys and values don't stay")
+        if not self.text_lasts:
+            raise ValueError("the noise level modulates prompts, or blocks are offloaded: keys and values don't stay")
         context = context.to(self.audio_scale_shift_table.dtype)
         count, tokens = context.shape[:2]
         result = context.new_empty(count, len(self.transformer_blocks), tokens, 2 * self.config.width)

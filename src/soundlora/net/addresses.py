@@ -13,7 +13,10 @@ def public_name(name: str) -> str:
     """Return the name as it may be shown and kept: a URL without its password and its query, which can hold secrets."""
     if not is_url(name):
         return name
-    parts = urlsplit(name)
+    try:
+        parts = urlsplit(name)
+    except ValueError:  # It is no address, such as http://[, but a message may still have to name it.
+        return name.partition("?")[0].partition("#")[0].rpartition("@")[2]
     return urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -19,22 +20,29 @@ from soundlora.net.download import CONNECT_SECONDS, MAX_REDIRECTS, READ_SECONDS,
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _PRIVATE_HOSTS = "SOUNDLORA_PRIVATE_HOSTS"
+_FETCH_PROXY = "SOUNDLORA_FETCH_PROXY"
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Everything outside is reserved, local, or an old way to write an IPv4 address, such as ::127.0.0.1.
+_PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")
+_NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20")))
+"""These belong to protocols and to documentation. Not every Python knows all of them, and clouds use some inside."""
 
 
 class PrivateAddressError(FileDownloadError):
     """The address is not public, and the settings don't allow it."""
 
 
-def guarded_client(private_hosts: Sequence[str]) -> httpx2.Client:
-    """Return a client for addresses that users name. It uses no proxy, and checks redirects like first addresses.
+def guarded_client(private_hosts: Sequence[str], proxy: str = "") -> httpx2.Client:
+    """Return a client for addresses that users name. It checks redirects like first addresses.
 
     `private_hosts` lists names, addresses and networks that are allowed although they are not public; * allows all.
-    Raises InputError for an entry that is none of these. Requests of the client raise PrivateAddressError besides
-    httpx2's own errors.
+    `proxy` is the address of an HTTP proxy that every request goes through; it may be private. It is told the address
+    that was checked, and never the name. Proxies of the environment are not asked.
+    Raises InputError for an entry or a proxy that can't be used. Requests of the client raise PrivateAddressError
+    besides httpx2's own errors.
     """
     return httpx2.Client(
-        transport=_GuardedTransport(private_hosts),
+        transport=_GuardedTransport(private_hosts, proxy),
         trust_env=False,
         follow_redirects=True,
         max_redirects=MAX_REDIRECTS,
@@ -43,12 +51,15 @@ def guarded_client(private_hosts: Sequence[str]) -> httpx2.Client:
 
 
 class _GuardedTransport(httpx2.BaseTransport):
-    def __init__(self, private_hosts: Sequence[str]) -> None:
+    def __init__(self, private_hosts: Sequence[str], proxy: str) -> None:
         self._allowed = _Allowed(private_hosts)
+        self._proxied = bool(proxy)
         # A kept connection belongs to the address of one name. It must not serve another name at that address.
-        self._transport = httpx2.HTTPTransport(limits=httpx2.Limits(max_keepalive_connections=0))
+        limits = httpx2.Limits(max_keepalive_connections=0)
+        self._transport = httpx2.HTTPTransport(limits=limits, proxy=_proxy(proxy) if proxy else None)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        _check(request.url)
         host = request.url.raw_host.decode("ascii")
         addresses = [address for address in _look_up(host) if self._allowed(host, address)]
         if not addresses:
@@ -67,13 +78,37 @@ class _GuardedTransport(httpx2.BaseTransport):
             )
             try:
                 return self._transport.handle_request(checked)
-            except (httpx2.ConnectError, httpx2.ConnectTimeout):
-                if number == len(addresses) - 1:
-                    raise
+            except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+                if number < len(addresses) - 1:
+                    continue
+                if self._proxied:
+                    raise type(error)(f"through the server's proxy: {error}") from error
+                raise
         raise AssertionError("unreachable")
 
     def close(self) -> None:
         self._transport.close()
+
+
+def _proxy(address: str) -> httpx2.Proxy:
+    """Return the proxy at an address such as http://user:password@proxy.example:3128. Raises InputError."""
+    try:
+        parts = urlsplit(address)
+        plain = parts.path in ("", "/") and not parts.query and not parts.fragment
+        if parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) > 0 and plain:
+            return httpx2.Proxy(address)
+    except (httpx2.InvalidURL, ValueError):
+        pass
+    named = shown(address).rpartition("@")[2]
+    raise InputError(f"{_FETCH_PROXY} is {named!r}; write the address of an HTTP proxy, such as http://host:3128.")
+
+
+def _check(url: httpx2.URL) -> None:
+    """Raise UnsupportedProtocol or InvalidURL for what the library would open although it is no address of a file."""
+    if url.scheme not in ("http", "https"):
+        raise httpx2.UnsupportedProtocol(f"{url.scheme}: is another kind of address than http: and https:")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise httpx2.InvalidURL(f"there is no port {url.port}")
 
 
 class Networks:
@@ -113,8 +148,15 @@ class _Allowed:
     def __call__(self, host: str, address: Address) -> bool:
         if self._everything or host.lower().rstrip(".") in self._names or str(address) in self._networks:
             return True
-        real = _innermost(address)
-        return real.is_global and not real.is_multicast
+        return is_public(address)
+
+
+def is_public(address: Address) -> bool:
+    """Return whether an address is one of the Internet's, also when it is wrapped into one of IPv6."""
+    real = _innermost(address)
+    if isinstance(real, ipaddress.IPv6Address) and real not in _PUBLIC_IPV6:
+        return False
+    return real.is_global and not real.is_multicast and not any(real in network for network in _NOT_PUBLIC)
 
 
 def _is_network(entry: str) -> bool:

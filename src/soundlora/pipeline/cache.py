@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
-import tempfile
+import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,8 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from soundlora.system.whole_files import writing
-from soundlora.weights.base import Base, compute_dtype
+from soundlora.errors import InputError
+from soundlora.system.devices import compute_dtype
+from soundlora.system.operating_system import replace
+from soundlora.system.whole_files import partial, writing
+from soundlora.weights.base import Base
 
 _VERSION = 1  # raised when the same key would give other values
 
@@ -28,11 +31,8 @@ class Cache:
 
     def get(self, key: str) -> Tensor | None:
         """Return the tensor of a key, or None where there is none."""
-        path = self._path(key)
-        if not path.is_file():
-            return None
         try:
-            return load_file(path)["value"]
+            return load_file(self._path(key))["value"]
         except (SafetensorError, KeyError, OSError):
             # A damaged entry is worth no more than a missing one.
             return None
@@ -40,15 +40,16 @@ class Cache:
     def put(self, key: str, value: Tensor) -> None:
         """Keep a tensor. Raises MachineError when the cache can't be written to."""
         path = self._path(key)
-        with writing(path):
+        unfinished = partial(path, secrets.token_hex(4))
+        with writing(self.root, "name another folder with SOUNDLORA_CACHE"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-            os.close(handle)
             try:
-                Path(partial).write_bytes(save({"value": value.contiguous()}))
-                os.replace(partial, path)
+                # It is not synced: what a power cut takes is computed again.
+                unfinished.write_bytes(save({"value": value.contiguous()}))
+                replace(unfinished, path)
             finally:
-                Path(partial).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # what went wrong before counts more
+                    unfinished.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self.root / key[:2] / f"{key}.safetensors"
@@ -64,7 +65,10 @@ def cached_contexts(
     """Return the context (S, D) of every text. Contexts that the store lacks are computed and kept.
 
     on_layer(done, of how many) follows the computation. The text encoder is loaded only where a context is missing.
+    Raises InputError for what is no text.
     """
+    for text in texts:
+        _check_text(text)
     keys = {text: context_key(base.hash, text, compute_dtype(device)) for text in dict.fromkeys(texts)}
     contexts: dict[str, Tensor] = {}
     missing = []
@@ -80,6 +84,15 @@ def cached_contexts(
             store.put(keys[text], context)
             contexts[text] = context
     return contexts
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # The command line hands on bytes that are not in the locale's encoding as characters that no text has.
+        shown = text.encode("ascii", "backslashreplace").decode()
+        raise InputError(f"{shown} holds bytes that are no text in UTF-8; write it anew.") from None
 
 
 def lasting_contexts(base: Base, captions: Sequence[str], dropout: float) -> int:

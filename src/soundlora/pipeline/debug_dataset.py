@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 import zipfile
@@ -20,6 +19,8 @@ from soundlora.audio.spectrogram import side_by_side
 from soundlora.audio.wav import write_wav
 from soundlora.dataset import Clip, ClipReport, DatasetReport
 from soundlora.errors import InputError
+from soundlora.system.operating_system import replace
+from soundlora.system.whole_files import writing
 from soundlora.weights.base import Codec
 
 # Windows forbids some of these in names; the others would have to be escaped in a page's addresses.
@@ -51,11 +52,12 @@ def write_debug_dataset(
     latents: (T, C) of every kept clip by its name, as they are trained on.
     prepare_clips: it hands every fitted clip to the function that it is given, as `dataset.prepare` did for `report`.
 
-    Raises InputError when it hands over other clips than `latents` has.
+    Raises InputError when it hands over other clips than `latents` has, MachineError when the zip can't be written.
     """
     entries: list[str] = []
     # The archive is written beside its place, so that it can be moved there at once.
     with (
+        writing(path),
         tempfile.TemporaryDirectory(dir=path.parent, prefix=".debug-") as folder,
         zipfile.ZipFile(Path(folder, path.name), "w") as archive,
     ):
@@ -67,21 +69,28 @@ def write_debug_dataset(
             stem = f"{len(entries):04d}_{_safe(Path(clip.name).stem)}"
             heard = codec.decode(latents[clip.name])
             write_wav(wav, torch.from_numpy(clip.samples), clip.sample_rate)
-            archive.write(wav, f"original/{stem}.wav")
-            archive.writestr(f"original/{stem}.txt", clip.caption)
+            archive.writestr(_member(f"original/{stem}.wav"), wav.read_bytes())
+            archive.writestr(_member(f"original/{stem}.txt"), clip.caption)
             write_wav(wav, heard, codec.sample_rate)
-            archive.write(wav, f"heard/{stem}.wav")
+            archive.writestr(_member(f"heard/{stem}.wav"), wav.read_bytes())
             picture = side_by_side([(clip.samples, clip.sample_rate), (np.asarray(heard), codec.sample_rate)])
-            archive.writestr(f"pictures/{stem}.png", picture)
+            archive.writestr(_member(f"pictures/{stem}.png"), picture)
             entries.append(_entry(stem, clip.report))
 
         prepare_clips(add)
         if len(entries) != len(latents):
             raise InputError("Some clips are not there any more; the data has changed since the run began.")
-        archive.writestr("report.json", json.dumps(report.to_json(), indent=2, ensure_ascii=False))
-        archive.writestr("index.html", _page(report, entries))
+        archive.writestr(_member("report.json"), json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+        archive.writestr(_member("index.html"), _page(report, entries))
         archive.close()
-        os.replace(Path(folder, path.name), path)
+        replace(Path(folder, path.name), path)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """Return an entry for a file. Its date is a fixed one, as a zip has none before 1980 and a clock may be wrong."""
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = 0o644 << 16
+    return entry
 
 
 def _safe(stem: str) -> str:

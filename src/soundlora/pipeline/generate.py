@@ -19,9 +19,10 @@ from soundlora.lora.merge import check_fits, check_generation
 from soundlora.pipeline.cache import Cache, cached_contexts
 from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
-from soundlora.system.cache_root import default_root
+from soundlora.system.cache_root import default_root, expanded
+from soundlora.system.devices import device_of
 from soundlora.system.gpu_memory import shortage_told
-from soundlora.weights.base import open_base, pick_device
+from soundlora.weights.base import open_base
 from soundlora.wording import setting
 
 MAX_SECONDS = 60.0
@@ -57,8 +58,10 @@ class Generator:
     loras: (file, strength) pairs; they stay unmerged and add up.
     force: take LoRAs of another generation of LTX, too.
     warnings: sentences about LoRAs that may not fit, or of which something had to be left out.
+    device: "cuda", "cuda:1", "xpu", "mps" or "cpu"; None takes the first that is there.
     on_progress: called while a base is fetched.
-    Raises InputError when the base or a LoRA can't be used, MachineError or Interrupted when a fetch ended early.
+    Raises InputError when the base, a LoRA or the device can't be used, MachineError or Interrupted when a fetch ended
+    early.
     """
 
     @shortage_told("The base's weights alone need more.")
@@ -72,12 +75,12 @@ class Generator:
         force: bool = False,
         on_progress: OnProgress | None = None,
     ) -> None:
-        self.device = torch.device(device) if device is not None else pick_device()
+        self.device = device_of(device)
         # The small files first: what is wrong with them is found before a base is fetched or loaded.
         read = []
         for number, (path, strength) in enumerate(loras):
             with about(f"loras.{number}.path"):
-                read.append((read_lora(Path(path).expanduser()), strength))
+                read.append((read_lora(expanded(path)), strength))
         on_bytes = None if on_progress is None else fetch_news(on_progress)
         with about("base"):
             self.base = open_base(base, Path(text_encoder) if text_encoder else None, on_bytes)
@@ -175,6 +178,7 @@ def generate(
     strength: float = 1.0,
     base: str = "nano",
     text_encoder: str | os.PathLike[str] | None = None,
+    device: torch.device | str | None = None,
     duration: float | None = None,
     seed: int = 42,
     steps: int | None = None,
@@ -190,7 +194,7 @@ def generate(
     """
     check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     loras = [(lora, strength)] if lora is not None else []
-    generator = Generator(base, loras, text_encoder=text_encoder, force=force, on_progress=on_progress)
+    generator = Generator(base, loras, text_encoder=text_encoder, force=force, device=device, on_progress=on_progress)
     return generator(
         prompt,
         duration=duration,

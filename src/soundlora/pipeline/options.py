@@ -153,6 +153,15 @@ class TrainingOptions:
         bool | None,
         Setting("Compute activations again instead of keeping them.", unset="where memory asks for it", kept=False),
     ] = None
+    offload: Annotated[
+        int | None,
+        Setting(
+            "Blocks of the base whose weights lie in the host's memory and are copied to the GPU as they are needed.",
+            unset="as many as memory asks for",
+            least=0,
+            kept=False,
+        ),
+    ] = None
     log: Annotated[
         Sequence[Literal["csv", "tensorboard", "wandb"]],
         Setting("Figures also go to csv, tensorboard or wandb; several may be named.", kept=False),
@@ -162,7 +171,11 @@ class TrainingOptions:
     ] = False
     device: Annotated[
         torch.device | str | None,
-        Setting("Where it is computed.", unset="the first GPU, else the CPU", kept=False, flag=False),
+        Setting(
+            "cuda (AMD's GPUs too), xpu, mps or cpu; cuda:1 is the second GPU.",
+            unset="the first that is there",
+            kept=False,
+        ),
     ] = None
     cache: Annotated[
         str | os.PathLike[str] | None,

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from traceback import clear_frames
 from typing import Any
 
 import torch
@@ -19,29 +19,32 @@ from soundlora.contract.training import TrainingRequest, preview_seconds
 from soundlora.dataset import DatasetReport
 from soundlora.errors import DivergedError, InputError, Interrupted, MachineError, about
 from soundlora.lora.adapter import Adapter
-from soundlora.lora.file import Lora, read_lora
+from soundlora.lora.file import Lora
 from soundlora.lora.rank import load_into_adapter
-from soundlora.model.quantize import check_quantization
 from soundlora.net.addresses import public_name
 from soundlora.pipeline.cache import Cache, cached_contexts, lasting_contexts
 from soundlora.pipeline.encode import EncodedClip, Fitting, encode_clips
+from soundlora.pipeline.ending import diverged, keep_quietly, stopped
+from soundlora.pipeline.first_look import look_at_request, look_at_room
 from soundlora.pipeline.lora_config import identity, lora_metadata, run_config
 from soundlora.pipeline.options import TrainingOptions, check_same, takes_options
+from soundlora.pipeline.placement import placed, planned
 from soundlora.progress import Pace, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings
 from soundlora.system.cache_root import default_root
-from soundlora.system.gpu_memory import shortage_told
+from soundlora.system.devices import described, device_of
+from soundlora.system.gpu_memory import one_shortage, shortage_told
 from soundlora.system.interrupts import termination_interrupts, unbroken
 from soundlora.training.evaluation import Fit, HeldOut, default_hold_out, fit_report, split
 from soundlora.training.logs import check_logs
-from soundlora.training.memory_choice import choose, out_of_memory
-from soundlora.training.memory_plan import Plan, Settings
+from soundlora.training.memory_choice import out_of_memory
+from soundlora.training.memory_plan import Plan
 from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.recorder import RunRecorder
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import Example, Trainer
-from soundlora.training.workers import LostError, Workers
-from soundlora.weights.base import Base, compute_dtype, open_base, pick_device
+from soundlora.training.workers import Workers
+from soundlora.weights.base import Base, check_holds, open_base
 from soundlora.wording import setting, using
 
 _EVALUATIONS = 20  # times a run that the held-out loss is computed
@@ -77,9 +80,15 @@ def train(options: TrainingOptions) -> TrainingResult:
 def run_training(options: TrainingOptions) -> TrainingResult:
     """Do what `train` does, for options that are made already."""
     run = prepare(options)
-    training = build(run)
-    loop(run, training)
-    return finish(run, training)
+    try:
+        training = build(run)
+        loop(run, training)
+        try:
+            return finish(run, training)
+        except (KeyboardInterrupt, MachineError, OSError) as error:
+            raise _stopped(error, run, training) from None
+    finally:
+        run.folder.release()
 
 
 def train_request(request: TrainingRequest, out: str | os.PathLike[str], **options: Any) -> TrainingResult:
@@ -117,21 +126,22 @@ class Run:
 
 def prepare(options: TrainingOptions) -> Run:
     """Open the base, encode the clips and every text. A wrong setting is found before anything costs time."""
-    workers = Workers.from_environment()
-    _check(options, workers)
+    workers = Workers.from_environment(options.device)
+    device = device_of(workers.device() or options.device)
+    _check(options, workers, device)
     recorder = RunRecorder(RunFolder(Path(options.out)), options.on_progress, awake=workers.first)
     if not workers.first:
         workers.wait()  # the first process fills the cache and makes the run folder
     recorder.check(options.resume)
+    first_lora = look_at_request(options)
     tell = recorder.tell
-    device = torch.device(options.device) if options.device is not None else workers.device() or pick_device()
+    if device.type != "cpu":
+        recorder.note(f"device: {described(device)}")
 
     tell(Progress("base", message=f"opening {public_name(options.base)}"))
     with about("base"):
         encoder = Path(options.text_encoder) if options.text_encoder else None
         base = open_base(options.base, encoder, fetch_news(tell))
-    with about("init_lora"):
-        first_lora = None if options.init_lora is None else read_lora(Path(options.init_lora).expanduser())
 
     store = Cache(Path(options.cache) if options.cache else default_root())
     prompts = tuple(options.validation_prompts or ())
@@ -172,7 +182,7 @@ def prepare(options: TrainingOptions) -> Run:
     return Run(options, workers, device, recorder, base, first_lora, fitting, clips, report, request, contexts)
 
 
-def _check(options: TrainingOptions, workers: Workers) -> None:
+def _check(options: TrainingOptions, workers: Workers, device: torch.device) -> None:
     """Raise InputError for anything that can be known to be wrong before a file is opened."""
     check_logs(options.log)
     if options.batch_size % workers.count:
@@ -181,8 +191,14 @@ def _check(options: TrainingOptions, workers: Workers) -> None:
             "number.",
             field="batch_size",
         )
+    if options.offload and options.checkpoint_activations is False:
+        raise InputError(
+            f"{using('offload', options.offload)} and {using('checkpoint_activations', False)} contradict each other: "
+            "weights that were away come back for activations that are computed again.",
+            field="offload",
+        )
     if options.quantize is not None:
-        check_quantization(options.quantize)
+        check_holds(device, options.quantize)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -207,25 +223,11 @@ class Training:
 def build(run: Run) -> Training:
     """Load the transformer, make the adapter and the run folder, and take up the last checkpoint of a resumed run."""
     options, recorder, workers = run.options, run.recorder, run.workers
-    share = options.batch_size // workers.count
-    settings = Settings(
-        options.rank,
-        options.targets,
-        options.duration,
-        share,
-        compute_dtype(run.device),
-        options.quantize,
-        options.optimizer,
-        options.average,
-        captions=lasting_contexts(run.base, [clip.caption for clip in run.clips], options.caption_dropout),
-    )
-    plan, why = choose(
-        run.base.config, settings, run.device, options.checkpoint_activations, run.base.encoder_config, workers.count
-    )
+    lasting = lasting_contexts(run.base, [clip.caption for clip in run.clips], options.caption_dropout)
+    plan, why = planned(options, run.base, run.device, workers.count, lasting)
     recorder.note(f"memory: {why}")
-    with about("base"):
-        model = run.base.transformer(run.device, options.quantize)
-    model.checkpointing = plan.settings.checkpointing
+    look_at_room(run.folder.path, plan)
+    model = placed(run.base, plan, run.device)
     adapter = Adapter.create(model, options.rank, targets=options.targets, seed=options.seed)
     warnings: list[str] = []
     if run.first_lora is not None:
@@ -269,7 +271,7 @@ def build(run: Run) -> Training:
 
 
 def _make_folder(run: Run) -> None:
-    run.folder.create(run.request, run.report.to_json())
+    run.folder.create(run.request, run.report.to_json(), fresh=not run.options.resume)
     if run.options.debug_dataset and not run.folder.debug_dataset.exists():
         from soundlora.pipeline.debug_dataset import write_debug_dataset
 
@@ -302,31 +304,40 @@ def _previews(run: Run) -> PreviewSettings:
 
 def loop(run: Run, training: Training) -> None:
     """Train. Whatever ends the loop early, the state is kept, and the error says how to go on."""
+    try:
+        with one_shortage():
+            _steps(run, training)
+    except DivergedError as error:
+        raise diverged(error, run.folder) from None
+    except (KeyboardInterrupt, MachineError, OSError, torch.OutOfMemoryError) as error:
+        raise _stopped(error, run, training) from None
+    except Exception:
+        keep_quietly(run.recorder, training.adapter, training.trainer.optimizer)
+        raise
+    finally:
+        with contextlib.suppress(OSError):  # other programs' logs on a full disk
+            run.recorder.close()
+
+
+def _steps(run: Run, training: Training) -> None:
     options, recorder, trainer = run.options, run.recorder, training.trainer
     assert options.preview_every is not None
     assert options.checkpoint_every is not None
     pace = Pace(options.steps, training.done)
     evaluate_every = max(1, options.steps // _EVALUATIONS)
-    try:
-        for step in range(training.done, options.steps):
-            if step % evaluate_every == 0 or step % options.checkpoint_every == 0:
-                _evaluate(run, training, step)
-            if recorder.awake and step % options.preview_every == 0:
-                _preview(run, training, step)
-                pace.resume()
-            with unbroken():
-                figures = trainer.step(step)
-                recorder.step(figures)
-            recorder.tell(pace.tick(figures.loss))
-            if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.steps:
-                recorder.checkpoint(step + 1, training.adapter, trainer.optimizer)
-        _evaluate(run, training, options.steps)
-    except DivergedError as error:
-        raise _diverged(error, run.folder) from None
-    except (KeyboardInterrupt, LostError, torch.OutOfMemoryError) as error:
-        raise _stopped(error, run, training) from None
-    finally:
-        recorder.close()
+    for step in range(training.done, options.steps):
+        if step % evaluate_every == 0 or step % options.checkpoint_every == 0:
+            _evaluate(run, training, step)
+        if recorder.awake and step % options.preview_every == 0:
+            _preview(run, training, step)
+            pace.resume()
+        with unbroken():
+            figures = trainer.step(step)
+            recorder.step(figures)
+        recorder.tell(pace.tick(figures.loss))
+        if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.steps:
+            recorder.checkpoint(step + 1, training.adapter, trainer.optimizer)
+    _evaluate(run, training, options.steps)
 
 
 def _evaluate(run: Run, training: Training, step: int) -> None:
@@ -352,30 +363,16 @@ def _preview(run: Run, training: Training, step: int) -> list[Path]:
     return paths
 
 
-def _diverged(error: DivergedError, folder: RunFolder) -> DivergedError:
-    latest = folder.latest_checkpoint()
-    kept = f"the last good state is {latest}" if latest else "no checkpoint had been written yet"
-    return DivergedError(f"The training diverged: {error}; {kept}. Try a lower {setting('learning_rate')}.", latest)
-
-
 def _stopped(error: BaseException, run: Run, training: Training) -> Interrupted | MachineError:
-    """Keep the state, and say where it is and how to go on."""
-    said = f"{error} " if isinstance(error, LostError) else ""
-    if isinstance(error, torch.OutOfMemoryError):
-        clear_frames(error.__traceback__)  # saving the state takes memory, which the failed step still holds
-        torch.cuda.empty_cache()
-        config, encoder = run.base.config, run.base.encoder_config
-        said = f"{out_of_memory(config, training.plan, encoder, run.device, run.workers.count)} "
-    step = training.trainer.optimizer.step_number
-    said += f"Stopped at step {step}; "
-    path = run.recorder.checkpoint(step, training.adapter, training.trainer.optimizer)
-    if path is None:
-        said += "the first process keeps the state."
-    else:
-        said += f"{path} holds the state. Go on with the same settings and {using('resume', True)}."
-    if isinstance(error, KeyboardInterrupt):
-        return Interrupted(said, path)
-    return MachineError(said, "processes" if isinstance(error, LostError) else "memory")
+    config, encoder = run.base.config, run.base.encoder_config
+    return stopped(
+        error,
+        run.recorder,
+        training.adapter,
+        training.trainer.optimizer,
+        run.device,
+        lambda: out_of_memory(config, training.plan, encoder, run.device, run.workers.count),
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------------------

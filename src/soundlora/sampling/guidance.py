@@ -94,7 +94,7 @@ def denoise(
     perturb[-1] = True
     bypass = bypass_blocks(guidance.stg_blocks, layers, perturb) if use_perturbed else None
     # A prompt that is the same at every noise level has the same keys and values in every step.
-    projected = None if model.config.prompt_adaln else model.project_text(shared, whole=True)
+    projected = model.project_text(shared, whole=True) if model.text_lasts else None
     sigmas = sigmas.to(x.device)
     for step in range(len(sigmas) - 1):
         sigma = sigmas[step].expand(passes)  # (P,)

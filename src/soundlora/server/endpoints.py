@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
+from soundlora.contract.fields import Number, WholeNumber
 from soundlora.contract.generation import GenerationRequest, GenerationResult
 from soundlora.contract.training import TrainingRequest, TrainingResult, billable_units
 from soundlora.pipeline.options import SETTINGS, default_of, kind_of
 from soundlora.server.settings import Settings
+from soundlora.system.cache_root import expanded
 
 TRAINING = "fal-ai/ltx23-trainer-v2/t2a"
 GENERATION = "fal-ai/ltx-2.3-quality/text-to-audio"
 GENERATION_WITH_LORA = "fal-ai/ltx-2.3-quality/text-to-audio/lora"
 
 _SUMMARY_CHARACTERS = 1000
+_STRICT: dict[Any, Any] = {float: Number, int: WholeNumber}
 
 
 def _training_input() -> type[TrainingRequest]:
     """Return the hosted request with our own fields after it. They are further settings that clients may use."""
-    extras: dict[str, Any] = {
-        name: (kind_of(name), Field(default_of(name), ge=known.least, le=known.most, description=known.help))
-        for name, known in SETTINGS.items()
-        if known.extra
-    }
+    extras: dict[str, Any] = {}
+    for name, known in SETTINGS.items():
+        if known.extra:
+            # Fields of JSON are stricter than flags: true is no number, and neither is NaN.
+            kind = _STRICT.get(kind_of(name), kind_of(name))
+            extras[name] = (kind, Field(default_of(name), ge=known.least, le=known.most, description=known.help))
     return create_model("TrainingInput", __base__=TrainingRequest, __doc__=TrainingRequest.__doc__, **extras)
 
 
@@ -72,7 +75,7 @@ def _with_base(input_: type[BaseModel], settings: Settings) -> type[BaseModel]:
     if not settings.allowed_bases:
         return input_
     # The server's own folders are not for clients, unless the operator names them.
-    own = () if Path(settings.base).expanduser().is_absolute() else (settings.base,)
+    own = () if expanded(settings.base).is_absolute() else (settings.base,)
     named = tuple(dict.fromkeys((*own, *settings.allowed_bases)))
     field = Field(None, description="The base model; null is the server's own.")
     choice: Any = Literal[*named] | None

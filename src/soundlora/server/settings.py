@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from soundlora.errors import InputError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PREFIX = "SOUNDLORA_"
+# torch knows which of them are here, and the server never loads it.
+_DEVICE = re.compile(r"(cuda|xpu|mps|cpu)(:\d+)?")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Settings:
     public_url: the address at which clients reach the server, such as https://sound.example; "" takes it from each
         request.
     allow_anonymous: whether everybody may use the server while it has no keys, from other machines too.
+    device: the device of all runs, such as cuda, cuda:1, xpu, mps or cpu; "" is the first that is there.
     allowed_bases: other bases than `base` that a request may name, as for `soundlora train`; each finds its own text
         encoder.
     price_per_step: the price in US dollars; 0 is "free on this machine".
@@ -35,6 +39,7 @@ class Settings:
     max_queue, max_queue_per_key: the number of requests that may wait; 0 is without limit.
     lease_seconds: the silence of a worker after which its run is given to another one.
     private_hosts: names, addresses or networks that users' URLs may lead to although they are not public; "*" is all.
+    fetch_proxy: the address of an HTTP proxy through which everything is fetched that clients name; "" is none.
     trusted_proxies: addresses or networks of reverse proxies whose X-Forwarded-Host and -Proto tell how clients reach
     the server; none is trusted by itself, and none decides who is let in.
     max_connections: of one address at a time, 0 is without limit; trusted proxies have none.
@@ -49,6 +54,7 @@ class Settings:
     allow_anonymous: bool = False
     base: str = "nano"
     text_encoder: str = ""
+    device: str = ""
     allowed_bases: tuple[str, ...] = ()
     price_per_step: float = PRICE_PER_STEP
     slots: int = 0
@@ -58,6 +64,7 @@ class Settings:
     max_upload_bytes: int = 20 * 1024**3
     lease_seconds: float = 20
     private_hosts: tuple[str, ...] = ()
+    fetch_proxy: str = ""
     trusted_proxies: tuple[str, ...] = ()
     max_connections: int = 512
 
@@ -92,6 +99,12 @@ class Settings:
                 values[field.name] = given[field.name]
             elif text is not None:
                 values[field.name] = _parsed(field.name, text, field.default)
+        device = values.get("device", "")
+        if device and not _DEVICE.fullmatch(device):
+            raise InputError(
+                f"{_PREFIX}DEVICE is {device!r}, but it must be cuda, xpu, mps or cpu, with a number where there are "
+                "several, such as cuda:1."
+            )
         return cls(**values)
 
     def to_json(self) -> str:

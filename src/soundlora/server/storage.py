@@ -19,6 +19,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
 from soundlora.errors import InputError
+from soundlora.system.operating_system import sync_folder
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
@@ -145,12 +146,10 @@ class Storage:
         if self._folder is None:
             return
         path = self._folder / key
-        for each in (path, path.parent, path.parent.parent):
-            descriptor = os.open(each, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+        for folder in (path.parent, path.parent.parent):
+            sync_folder(folder)
 
 
 def _pieces(found: obstore.GetResult) -> Iterator[bytes]:

@@ -1,1 +1,1 @@
-"""This package asks the machine for whole files, the cache folder, interrupts and a GPU's memory."""
+"""This package asks the machine for whole files, the cache folder, interrupts, memory and processes."""

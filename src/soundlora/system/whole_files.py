@@ -4,34 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
+import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from soundlora.errors import MachineError
+from soundlora.system.operating_system import reason_of, replace
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The disk is full, this user's quota is used up, or the file may grow no larger."""
+_LONGEST_NAME = 255
+"""The bytes that a file's name may have on the usual file systems."""
+PARTIAL = ".partial"
 
 
-def partial(path: Path) -> Path:
-    """Return the path under which `path` is written until it is whole."""
-    return path.with_name(path.name + ".partial")
+def partial(path: Path, mark: str = "") -> Path:
+    """Return the path under which `path` is written until it is whole. `mark` tells writers of the same file apart."""
+    end = f"{mark and '.'}{mark}{PARTIAL}"
+    name = os.fsencode(path.name)
+    if len(name) + len(end) > _LONGEST_NAME:
+        end = f".{hashlib.sha256(name).hexdigest()[:12]}{end}"
+        # A character that the cut goes through is left out.
+        name = name[: _LONGEST_NAME - len(end)].decode("utf-8", "ignore").encode()
+    return path.with_name(os.fsdecode(name) + end)
 
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Yield a path to write to. At the end of the block the file there is synced and renamed to `path`.
 
-    Raises MachineError when the disk is full or the folder can't be written to.
+    Of several processes that write the same file, the last one's is kept. Raises MachineError when the disk is full or
+    the folder can't be written to.
     """
-    unfinished = partial(path)
+    unfinished = partial(path, secrets.token_hex(4))
     try:
         with writing(path):
             yield unfinished
             with unfinished.open("r+b") as file:
                 os.fsync(file.fileno())
-            os.replace(unfinished, path)
+            replace(unfinished, path)
     finally:
         with contextlib.suppress(OSError):  # what went wrong before counts more
             unfinished.unlink(missing_ok=True)
@@ -44,18 +58,35 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the system's error into a MachineError when `path` can't be written."""
+def writing(path: Path, advice: str = "name another folder") -> Iterator[None]:
+    """Turn the system's error into a MachineError when `path` can't be written. `advice` ends its sentence."""
     try:
         yield
     except OSError as error:
-        raise machine_error(error, path) from error
+        raise machine_error(error, path, advice) from error
 
 
-def machine_error(error: OSError, path: Path | None = None) -> MachineError:
-    """Return the MachineError for what the system answered: a full disk, or a file or folder that can't be used."""
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a folder that is gone after the block. Raises MachineError when none can be made."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="soundlora-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise MachineError(
+            f"No folder for temporary files can be made ({reason_of(error)}); name one with TMPDIR.", "files"
+        ) from error
+    with folder:
+        yield Path(folder.name)
+
+
+def machine_error(error: OSError, path: Path | None = None, advice: str = "name another folder") -> MachineError:
+    """Return the MachineError for what the system answered: a full disk, or a file or folder that can't be used.
+
+    path: what was being written; None takes the error's own name of what could not be used.
+    """
     name = path or error.filename or "A file"
-    reason = error.strerror or str(error)
     if error.errno in _FULL:
-        return MachineError(f"{name} can't be written ({reason}); make room on its disk.", "disk")
-    return MachineError(f"{name} can't be written ({reason}); mend that, or name another folder.", "files")
+        return MachineError(f"{name} can't be written ({reason_of(error)}); make room on its disk.", "disk")
+    if path is None:
+        return MachineError(f"{name} can't be used ({reason_of(error)}); mend that, or name another one.", "files")
+    return MachineError(f"{name} can't be written ({reason_of(error)}); mend that, or {advice}.", "files")

@@ -76,7 +76,8 @@ class HeldOut:
             context = example.context.to(device).expand(count, -1, -1)  # (n, S, D)
             rope = model.rope(positions(len(clean), self.audio).to(device))
             velocity = model(noisy(clean, noise, sigma), sigma[:, None], sigma, context, rope)  # (n, T, C)
-            total += loss_per_sample(velocity, clean, noise).sum(dtype=torch.float64).item()
+            # Not every device has fp64, so the few losses are added on the CPU.
+            total += loss_per_sample(velocity, clean, noise).cpu().sum(dtype=torch.float64).item()
         return total / (len(self.examples) * count)
 
 

@@ -18,6 +18,7 @@ from soundlora.lora.layer import LoRALinear
 from soundlora.model.attention import Attention
 from soundlora.model.config import AudioConfig
 from soundlora.model.latents import positions
+from soundlora.system.devices import empty_cache, pins
 from soundlora.training.flow import loss_per_sample, noisy
 
 _BEFORE_RECORDING = 3  # calls of a shape, in which libraries choose their kernels
@@ -41,7 +42,8 @@ class Samples(NamedTuple):
 
     def to(self, device: torch.device) -> Samples:
         """Return the samples on a device. The host does not wait for pinned ones."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        # Where memory is not pinned, the host might write over it while a copy that it does not wait for still reads.
+        return self._each(lambda tensor: tensor.to(device, non_blocking=pins(device)))
 
     def _each(self, move: Callable[[Tensor], Tensor]) -> Samples:
         """Return the samples with `move` done to all tensors but `projected`, which lies where it belongs."""
@@ -60,7 +62,10 @@ class Gradient:
         """batch_size: clips a step, over which the loss is averaged. steps: the number of steps that a run takes."""
         self.adapter, self.model, self.audio, self.batch_size = adapter, adapter.model, audio, batch_size
         self.device = self.model.audio_patchify_proj.weight.device
-        if self.device.type == "cuda":  # on CPUs larger products are no faster
+        # On CPUs larger products are no faster. A recording reads weights where they lay when it was made, and those of
+        # an offloaded model come and go.
+        fast = self.device.type == "cuda" and not self.model.offloaded
+        if fast:
             adapter.join()
             # A quantised base has no joints, and its steps are spent on widening it.
             long = adapter.joints and steps * len(self.model.transformer_blocks) >= _WORTH_COMPILING
@@ -69,9 +74,9 @@ class Gradient:
         self._ropes: dict[int, tuple[Tensor, Tensor]] = {}
         self._calls: dict[torch.Size, int] = {}
         self._recordings: dict[torch.Size, _Recording] = {}
-        self._records = self.device.type == "cuda"
+        self._records = fast
         # Streams and recordings are those of the current GPU, whichever the tensors are on.
-        self._on_device = torch.cuda.device(self.device) if self._records else nullcontext()
+        self._on_device = torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
         self._pool: Any = None  # memory that recordings share, since they run one after the other
 
     def add(self, samples: Samples) -> Tensor:
@@ -84,7 +89,7 @@ class Gradient:
         if self._recordings:
             self._recordings.clear()
             self._pool = None
-            torch.cuda.empty_cache()
+            empty_cache(self.device)
 
     def _recorded(self, samples: Samples) -> Tensor:
         """Do what `_add` does, by a recording once there is one."""

@@ -11,9 +11,10 @@ import torch
 
 from soundlora.model.config import ModelConfig
 from soundlora.model.gemma_config import GemmaConfig
-from soundlora.system.gpu_memory import available, gib, held_by_others
+from soundlora.system.devices import shares_memory
+from soundlora.system.gpu_memory import available, gib, held_by_others, is_measured
 from soundlora.training.memory_plan import SHARE, Plan, Settings, fitting, plan
-from soundlora.wording import using
+from soundlora.wording import setting, using
 
 # Of the host's memory, in captions' keys and values. It is a share of all there is: that of what is free would let a
 # resumed run choose otherwise.
@@ -28,46 +29,50 @@ def choose(
     checkpointing: bool | None = None,
     encoder: GemmaConfig | None = None,
     processes: int = 1,
+    offload: int | None = 0,
 ) -> tuple[Plan, str]:
     """Return the plan of a run on this device, and a sentence that says what was chosen and why.
 
-    settings: those of one process. checkpointing: None leaves it to the memory. processes: the number of them that
-    share each batch.
+    settings: those of one process. checkpointing, offload: None leaves them to the memory. processes: the number of
+    them that share each batch.
     """
+    in_vain = ""
+    if offload and shares_memory(device):
+        offload, in_vain = 0, f"; no block is offloaded, as {device.type} computes in the host's own memory"
     if device.type != "cuda":
+        # Other devices hold the attention's scores for the backward pass, as far as is known.
+        settings = replace(settings, fused_attention=False)
+    if not is_measured(device):
         # The free memory of a CPU changes by the second, and one clip at a time is no slower there.
-        settings = replace(settings, clips=1, fused_attention=False, checkpointing=bool(checkpointing))
-        chosen = plan(config, settings, encoder, cuda=False)
+        away = min(offload or 0, config.transformer.layers)
+        again = bool(checkpointing) or away > 0
+        settings = replace(settings, clips=1, checkpointing=again, offload=away)
+        chosen = plan(config, replace(settings, captions=0 if away else settings.captions), encoder, cuda=False)
         if chosen.text > _HOST_SHARE * _host_memory():
             chosen = plan(config, replace(settings, captions=0), encoder, cuda=False)
-        again = "as was asked for" if checkpointing else "which is faster"
-        return chosen, f"about {gib(chosen.peak)} at the peak; activations are {_kept(chosen)}, {again}{_text(chosen)}"
+        why = "as was asked for" if again else "which is faster"
+        text = f"about {gib(chosen.peak)} at the peak; activations are {_kept(chosen)}, {why}"
+        return chosen, f"{text}{_text(chosen)}{_elsewhere(config, chosen)}{in_vain}"
     memory, total = available(device)
-    chosen, fits = fitting(config, settings, memory, encoder, checkpointing)
+    if offload is None and shares_memory(device):
+        offload = 0
+    cuda = device.type == "cuda"
+    chosen, fits = fitting(config, settings, memory, encoder, checkpointing, offload, cuda=cuda)
     text = f"about {gib(chosen.peak)} of this GPU's {gib(total)} at the peak{held_by_others(memory, total)}"
-    text += f"; activations are {_kept(chosen)}"
+    text += f"; activations are {_kept(chosen)}{in_vain}"
     if not fits:
         return chosen, f"{text}; that may not fit. {what_to_lower(config, chosen, encoder, memory, processes)}"
     if checkpointing is None and chosen.settings.checkpointing:
-        kept = plan(config, replace(settings, clips=1, captions=0), encoder)
+        kept = plan(config, replace(settings, clips=1, captions=0), encoder, cuda=cuda)
         text += f", as keeping them would take {gib(kept.peak)}"
     if settings.clips > 1:
         text += f"; {chosen.settings.clips} of {settings.clips} clips go through at once"
-    return chosen, text + _text(chosen)
-
-
-def _text(chosen: Plan) -> str:
-    if not chosen.text:
-        return ""
-    count = "one caption" if chosen.settings.captions == 1 else f"{chosen.settings.captions} captions"
-    return f"; keys and values of {count} are kept ({gib(chosen.text)})"
-
-
-def _host_memory() -> int:
-    """Return the bytes of this machine's memory, or 0 where they are not told."""
-    if not hasattr(os, "sysconf"):
-        return 0
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    text += _text(chosen) + _elsewhere(config, chosen)
+    if offload is None and chosen.settings.offload and settings.quantize is None:
+        narrow = fitting(config, replace(settings, quantize="int8"), memory, encoder, checkpointing, cuda=cuda)
+        if narrow[1]:
+            text += f"; {using('quantize', 'int8')} takes {gib(narrow[0].peak)} without copies, which is faster"
+    return chosen, text
 
 
 def out_of_memory(
@@ -75,12 +80,12 @@ def out_of_memory(
 ) -> str:
     """Return sentences for a run whose training did not get the memory it needed."""
     text, memory = f"The memory ran out, though {gib(chosen.peak)} were planned", None
-    if device.type == "cuda":
+    if is_measured(device):
         memory, total = available(device)
         text += f" of this GPU's {gib(total)}{held_by_others(memory, total)}"
     lower = what_to_lower(config, chosen, encoder, memory, processes)
-    again = using("checkpoint_activations", True)
-    return f"{text}. {lower} A run can take up {again} on its way; anything else begins a new one."
+    again, away = using("checkpoint_activations", True), setting("offload")
+    return f"{text}. {lower} A run can take up {again} and {away} on its way; anything else begins a new one."
 
 
 def what_to_lower(
@@ -93,7 +98,7 @@ def what_to_lower(
     def peak(**changes: Any) -> int:
         return plan(config, replace(chosen.settings, **changes), encoder, cuda=cuda).peak
 
-    alternatives = _alternatives(chosen.settings, processes)
+    alternatives = _alternatives(chosen.settings, processes, config.transformer.layers)
     enough = []
     for values in alternatives:
         for flag, change in values.items():
@@ -115,7 +120,7 @@ def what_to_lower(
     return f"{less} would take {gib(size)}, by the plan, so a larger GPU is needed."
 
 
-def _alternatives(s: Settings, processes: int) -> list[dict[str, dict[str, Any]]]:
+def _alternatives(s: Settings, processes: int, layers: int) -> list[dict[str, dict[str, Any]]]:
     """Return the smaller values of each setting by flag, the heaviest first.
 
     The settings that the LoRA depends on least come first.
@@ -125,6 +130,8 @@ def _alternatives(s: Settings, processes: int) -> list[dict[str, dict[str, Any]]
         {} if s.checkpointing else {using("checkpoint_activations", True): {"checkpointing": True}},
         {} if s.optimizer == "adamw8bit" else {using("optimizer", "adamw8bit"): {"optimizer": "adamw8bit"}},
         {} if s.quantize else {using("quantize", "int8"): {"quantize": "int8"}},
+        # Its copies take many times a step, so it stands behind what costs less, though the LoRA stays the same.
+        {} if s.offload or not s.checkpointing else {using("offload", layers): {"offload": layers}},
         {using("rank", int(n)): {"rank": int(n)} for n in _halves(s.rank, _LEAST_RANK)},
         {using("duration", x): {"seconds": x} for x in _halves(s.seconds, _LEAST_SECONDS)},
     ]
@@ -134,6 +141,31 @@ def _alternatives(s: Settings, processes: int) -> list[dict[str, dict[str, Any]]
 def _halves(value: float, least: float) -> Iterator[float]:
     while (value := value / 2) >= least:
         yield value
+
+
+def _elsewhere(config: ModelConfig, chosen: Plan) -> str:
+    """Return a clause about the blocks in the host's memory, or "" where there are none."""
+    if not chosen.settings.offload:
+        return ""
+    return (
+        f"; {chosen.settings.offload} of {config.transformer.layers} blocks lie in the host's memory, "
+        f"{gib(chosen.host)}, and {gib(chosen.copied)} are copied each time that clips go through"
+    )
+
+
+def _text(chosen: Plan) -> str:
+    """Return a clause about captions' keys and values, or "" where none are kept."""
+    if not chosen.text:
+        return ""
+    count = "one caption" if chosen.settings.captions == 1 else f"{chosen.settings.captions} captions"
+    return f"; keys and values of {count} are kept ({gib(chosen.text)})"
+
+
+def _host_memory() -> int:
+    """Return the bytes of this machine's memory, or 0 where they are not told."""
+    if not hasattr(os, "sysconf"):
+        return 0
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _kept(chosen: Plan) -> str:

@@ -9,6 +9,7 @@ channels of a head, r the rank.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -30,6 +31,7 @@ from soundlora.model.vocoder import Vocoder
 from soundlora.system.gpu_memory import CUDA_RUNTIME
 from soundlora.training.adamw8bit import BLOCK
 from soundlora.training.flow import HELD_OUT_SIGMAS
+from soundlora.training.offload import SLOTS
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -50,13 +52,14 @@ class Settings:
     optimizer: str = "adamw"
     average: bool = True
     checkpointing: bool = False  # activations computed again, block by block
+    offload: int = 0  # blocks whose weights lie in the host's memory, with which activations are computed again
     fused_attention: bool = True  # as on GPUs; on CPUs the scores are held
     captions: int = 0  # whose keys and values are computed once, where the base allows it
 
     @property
     def joined(self) -> bool:
         """Whether layers with one input are one matrix, as on GPUs."""
-        return self.fused_attention and self.quantize is None
+        return self.fused_attention and self.quantize is None and not self.offload
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ class Plan:
     """Bytes by part. The base's weights, the adapter with gradients and moments, `text` and `runtime` stay for the run.
 
     `saved` and `workspace` come on top in a step, `evaluation` while the loss on clips kept out is computed, `previews`
-    while one is made. `preparation` comes before all of them; it includes loading, where the weights are quantised or
-    moved afterwards.
+    while one is made. `preparation` comes before all of them; it includes loading, where the weights are moved
+    afterwards. `host` and `copied` are no part of the device's memory.
     """
 
     settings: Settings
@@ -77,6 +80,8 @@ class Plan:
     previews: int
     preparation: int
     runtime: int
+    host: int = 0  # of the weights that lie in the host's memory
+    copied: int = 0  # to the device each time that clips go through, there and back
     text: int = 0  # keys and values of captions, see `Settings.captions`
 
     @property
@@ -93,7 +98,7 @@ class Plan:
     def peak(self) -> int:
         """Bytes at the fullest moment of the run."""
         # A step that a GPU has recorded keeps its memory for the next one, and gives it back only before previews.
-        between = self.step if self.runtime else self.held
+        between = self.step if self.runtime and not self.settings.offload else self.held
         return max(self.step, between + self.evaluation, self.held + self.previews, self.preparation + self.runtime)
 
 
@@ -108,13 +113,15 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     each += 4 * s.average  # the weights' mean, fp32
     numbers = _adapter_numbers(c, s.rank, s.targets)
     weights = _transformer_weights(c, s.dtype, s.quantize)
+    block, away = _transformer_weights(c, s.dtype, s.quantize, "transformer_blocks.0."), min(s.offload, c.layers)
+    here = min(away, SLOTS)  # of the blocks that lie elsewhere, so many are on the device at a time
+    weights -= (away - here) * block
     moving = copies = 0
     if s.joined:
         copies = s.dtype.itemsize * _joint_numbers(c, s.rank, s.targets)
         # Joining takes the values and gradients of A and B, fp32, and for a moment the widest layers (4C, C) of all
         # blocks twice.
         moving = weights + 8 * numbers + copies + 4 * c.layers * c.width * c.width * s.dtype.itemsize
-    stored = 0 if s.quantize is None else _transformer_weights(c, torch.bfloat16, None)
     return Plan(
         settings,
         weights=weights,
@@ -123,8 +130,10 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
         workspace=workspace,
         evaluation=len(HELD_OUT_SIGMAS) * _forward(config, s, tokens),
         previews=_previews(config, s),
-        preparation=max(stored, moving, _preparation(config, s, encoder)),
+        preparation=max(moving, _preparation(config, s, encoder)),
         runtime=CUDA_RUNTIME if cuda else 0,
+        host=away * block,
+        copied=2 * (away - here) * block,  # for the forward pass and for the backward pass, less those still there
         text=_text(config, s) if s.captions else 0,
     )
 
@@ -135,14 +144,23 @@ def fitting(
     memory: int,
     encoder: GemmaConfig | None = None,
     checkpointing: bool | None = None,
+    offload: int | None = 0,
+    *,
+    cuda: bool = True,
 ) -> tuple[Plan, bool]:
     """Return the fastest plan for a GPU with `memory` bytes, and whether it fits.
 
     First fewer clips go through at once, which costs little; then captions' keys and values are made anew in each step,
-    which costs a third of its work; then activations are computed again, which costs half as much work again.
-    checkpointing: True or False if that is not to be chosen.
+    which costs a third of its work; then activations are computed again, which costs half as much work again; then as
+    few blocks as need be are offloaded, whose copies can take longer than all else. All of it gives the same LoRA, to
+    rounding. checkpointing: True or False if that is not to be chosen. offload: a number of blocks if that is not to be
+    chosen, None if it is.
     """
-    clips, captions = settings.clips, settings.captions
+    clips = settings.clips
+    if offload:
+        blocks = min(offload, config.transformer.layers)
+        settings, checkpointing = replace(settings, offload=blocks, captions=0), True
+    captions = settings.captions
     choices = [
         replace(settings, clips=max(1, clips >> halvings), captions=kept, checkpointing=again)
         for again in ((False, True) if checkpointing is None else (checkpointing,))
@@ -150,10 +168,30 @@ def fitting(
         for halvings in range(clips.bit_length())
     ]
     for choice in choices:
-        found = plan(config, choice, encoder)
+        found = plan(config, choice, encoder, cuda=cuda)
         if found.peak <= SHARE * memory:
             return found, True
+    if offload is None and checkpointing is not False:
+        return _offloading(config, replace(settings, captions=0), memory, encoder, cuda)
     return found, False
+
+
+def _offloading(
+    config: ModelConfig, settings: Settings, memory: int, encoder: GemmaConfig | None, cuda: bool
+) -> tuple[Plan, bool]:
+    """Return the plan with the most clips at once, and for those with the fewest blocks offloaded; see `fitting`."""
+    layers, clips = config.transformer.layers, settings.clips
+
+    def offloading(clips: int, blocks: int) -> Plan:
+        return plan(config, replace(settings, clips=clips, checkpointing=True, offload=blocks), encoder, cuda=cuda)
+
+    # Every group of clips takes the copies anew, so few groups count for more than few blocks.
+    for count in [max(1, clips >> halvings) for halvings in range(clips.bit_length())]:
+        if (all_away := offloading(count, layers)).peak > SHARE * memory:
+            continue
+        fewest = bisect_left(range(1, layers), -SHARE * memory, key=lambda blocks: -offloading(count, blocks).peak) + 1
+        return offloading(count, fewest), True
+    return all_away, False
 
 
 def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple[int, int]:
@@ -210,10 +248,9 @@ def _previews(config: ModelConfig, s: Settings) -> int:
     audio = config.audio
     tokens = generation_latents(s.seconds, audio)
     sampling = _GUIDANCE_PASSES * _forward(config, s, tokens)
-    if not config.transformer.prompt_adaln:  # keys and values of the prompt and of the negative one stay for all steps
+    if not config.transformer.prompt_adaln and not s.offload:  # those of the prompt and of the negative one stay
         sampling += 2 * s.dtype.itemsize * _keys_and_values(config)
-    vocoder = _numbers(lambda: Vocoder(config.vocoder, audio.mel_bins))
-    codec = 4 * (_numbers(lambda: AudioVAE(audio, encoder=False)) + vocoder)
+    codec = 4 * _decoder_numbers(config)
     frames = audio.downsample * tokens
     layer = max(
         audio.base_channels * frames * audio.mel_bins,  # (base channels, frames, mel bins)
@@ -227,12 +264,12 @@ def _preparation(config: ModelConfig, s: Settings, encoder: GemmaConfig | None) 
     """Return the bytes of the largest of three: VAE encoder, text encoder layer with the projection, connector."""
     audio, text, size = config.audio, config.text, s.dtype.itemsize
     frames = 1 + round(s.seconds * audio.sample_rate) // audio.hop
-    encode = 4 * (_numbers(lambda: AudioVAE(audio, decoder=False)) + 5 * audio.base_channels * frames * audio.mel_bins)
-    connect = size * (_numbers(lambda: AudioConnector(text)) + 16 * text.context_length * text.width)
+    encode = 4 * (_encoder_numbers(config) + 5 * audio.base_channels * frames * audio.mel_bins)
+    connect = size * (_connector_numbers(config) + 16 * text.context_length * text.width)
     if not encoder:
         return max(encode, connect)
     layer = encoder.width * (2 * encoder.head_dim * (encoder.heads + encoder.kv_heads) + 3 * encoder.hidden)
-    projection = _numbers(lambda: FeatureProjection(text, encoder.layers + 1))
+    projection = _projection_numbers(config, encoder.layers + 1)
     row = 4 * text.width * text.encoder_dim  # the projection's weight of one layer, (width, encoder_dim), fp32
     return max(encode, connect, size * (layer + projection) + row)
 
@@ -247,9 +284,12 @@ def _widest(c: GeneratorConfig, frames: int) -> int:
 
 
 @lru_cache
-def _transformer_weights(c: TransformerConfig, dtype: torch.dtype, quantize: str | None) -> int:
+def _transformer_weights(c: TransformerConfig, dtype: torch.dtype, quantize: str | None, part: str = "") -> int:
+    """Return the bytes of the weights whose names begin with `part`."""
     total = 0
     for name, parameter in _on_meta(lambda: AudioTransformer(c)).named_parameters():
+        if not name.startswith(part):
+            continue
         if quantize is not None and is_quantized(name):
             # A weight takes two bytes in bf16, else a byte, and two for each row's scale.
             total += 2 * parameter.numel() if quantize == "bf16" else parameter.numel() + 2 * parameter.shape[0]
@@ -262,6 +302,28 @@ def _transformer_weights(c: TransformerConfig, dtype: torch.dtype, quantize: str
 def _adapter_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
     model = _on_meta(lambda: AudioTransformer(c))
     return sum(rank * sum(model.get_parameter(f"{name}.weight").shape) for name in target_names(model, targets))
+
+
+@lru_cache
+def _encoder_numbers(config: ModelConfig) -> int:
+    return _numbers(lambda: AudioVAE(config.audio, decoder=False))
+
+
+@lru_cache
+def _decoder_numbers(config: ModelConfig) -> int:
+    """Return the numbers of the VAE's decoder and the vocoder."""
+    vocoder = _numbers(lambda: Vocoder(config.vocoder, config.audio.mel_bins))
+    return vocoder + _numbers(lambda: AudioVAE(config.audio, encoder=False))
+
+
+@lru_cache
+def _connector_numbers(config: ModelConfig) -> int:
+    return _numbers(lambda: AudioConnector(config.text))
+
+
+@lru_cache
+def _projection_numbers(config: ModelConfig, states: int) -> int:
+    return _numbers(lambda: FeatureProjection(config.text, states))
 
 
 @lru_cache

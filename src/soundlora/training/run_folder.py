@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from soundlora.errors import InputError, MachineError
 from soundlora.lora.adapter import Adapter
-from soundlora.system.whole_files import whole, write_whole, writing
+from soundlora.system.whole_files import PARTIAL, whole, write_whole, writing
 from soundlora.training.optimizer import Optimizer
 from soundlora.wording import using
+
+_LOCK = ".lock"
+_LOCK_SECONDS = 2.0
+"""The copies that a killed process has made of itself hold the lock for a moment longer."""
 
 
 class RunFolder:
@@ -32,11 +40,17 @@ class RunFolder:
         self.config = path / "config.json"
         self.preview = path / "preview.wav"
         self.debug_dataset = path / "debug_dataset.zip"
+        self._lock = FileLock(path / _LOCK, timeout=_LOCK_SECONDS)
+        self._unwritten = ""  # lines of metrics.jsonl that the disk had no room for
 
     def check_free(self) -> None:
-        """Raise InputError when a new run can't start here."""
+        """Raise InputError when a new run can't start here, MachineError when the folder can't be looked into."""
+        with writing(self.path):
+            self._check_free()
+
+    def _check_free(self) -> None:
         # A killed run may have left a file half written before it was a run.
-        if self.path.is_dir() and all(path.suffix == ".partial" for path in self.path.iterdir()):
+        if self.path.is_dir() and all(path.suffix == PARTIAL or path.name == _LOCK for path in self.path.iterdir()):
             return
         if self.request.exists():
             raise InputError(
@@ -80,27 +94,72 @@ class RunFolder:
             )
         return stored
 
-    def create(self, request: Mapping[str, Any], report: Mapping[str, Any]) -> None:
-        """Make the folder. The request is written first and once: a run that has it can be resumed at any moment.
+    def create(self, request: Mapping[str, Any], report: Mapping[str, Any], *, fresh: bool = False) -> None:
+        """Make the folder and hold it until `release`. A `fresh` run begins where there is none yet.
 
-        Raises MachineError when the folder can't be made or written to.
+        The request is written first and once: a run that has it can be resumed at any moment. What a kill left half
+        written is deleted. Raises InputError when another process has begun a run there meanwhile, MachineError when
+        one trains there or the folder can't be made or written to.
         """
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            self._hold()
+            if fresh:
+                self._check_free()
+            for folder in (self.path, self.checkpoints, self.previews):
+                for left in folder.glob(f"*{PARTIAL}"):
+                    left.unlink()
             if not self.request.exists():
                 write_json(self.request, request)
             write_json(self.report, report)
             self.checkpoints.mkdir(exist_ok=True)
             self.previews.mkdir(exist_ok=True)
 
+    def _hold(self) -> None:
+        """Raise MachineError when another process holds the folder. The system frees a folder whose process is gone."""
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise MachineError(
+                f"Another process trains in {self.path}; wait for its end, or give another folder with {using('out')}.",
+                "processes",
+            ) from None
+        except NotImplementedError:
+            pass  # This file system has no locks.
+
+    def release(self) -> None:
+        """Let other processes go on with the run."""
+        if self._lock.is_locked:
+            with contextlib.suppress(OSError):
+                (self.path / _LOCK).unlink(missing_ok=True)  # Windows refuses, and deletes it below
+            self._lock.release()
+            with contextlib.suppress(OSError):
+                (self.path / _LOCK).unlink(missing_ok=True)
+
     def preview_path(self, step: int, prompt: int) -> Path:
         """Return the path of a preview after `step` steps. prompt: its number, counted from 0."""
         return self.previews / f"step_{step:06d}_prompt_{prompt}.wav"
 
     def log(self, figures: Mapping[str, Any]) -> None:
-        """Append a line to metrics.jsonl."""
-        with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(figures) + "\n")
+        """Append a line to metrics.jsonl. One that the disk has no room for is tried again with the next one.
+
+        Raises MachineError when it can't be written.
+        """
+        self._unwritten += json.dumps(figures) + "\n"
+        self._write_lines()
+
+    def _write_lines(self) -> None:
+        if not self._unwritten:
+            return
+        with writing(self.metrics), self.metrics.open("ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                if file.write(self._unwritten.encode()) < len(self._unwritten):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(size)
+                raise
+        self._unwritten = ""
 
     def truncate_metrics(self, steps: int) -> None:
         """Drop the lines of steps beyond `steps`, which a resumed run will write again."""
@@ -139,7 +198,8 @@ class RunFolder:
         metadata: the strings in the LoRA file, to which the step is added.
         Raises MachineError when the state can't be written.
         """
-        path = self.checkpoints / f"step_{step:06d}.pt"
+        path = self.checkpoint_path(step)
+        self._write_lines()  # a run that goes on from here has the figures of all steps before
         with optimizer.averaged():
             adapter.save(self.checkpoint_lora(step), {**metadata, "step": str(step)})
         with whole(path) as unfinished:
@@ -149,8 +209,12 @@ class RunFolder:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:  # torch raises it for a file that can't be written
-                raise MachineError(f"{path} can't be written ({error}); make room on its disk.", "disk") from error
+                raise MachineError(f"{path} can't be written whole; make room on its disk.", "disk") from error
         return path
+
+    def checkpoint_path(self, step: int) -> Path:
+        """Return the path of the state after `step` steps."""
+        return self.checkpoints / f"step_{step:06d}.pt"
 
     def checkpoint_lora(self, step: int) -> Path:
         """Return the path of the LoRA that is kept beside the state of a step."""
@@ -164,7 +228,7 @@ class RunFolder:
     def latest_checkpoint(self) -> Path | None:
         """Return the path of the latest state, or None where there is none."""
         steps = self.checkpoint_steps()
-        return self.checkpoints / f"step_{steps[-1]:06d}.pt" if steps else None
+        return self.checkpoint_path(steps[-1]) if steps else None
 
     def keep_checkpoints(self, count: int) -> None:
         """Delete all but the `count` of lowest held-out loss, or the latest ones where none was measured."""
@@ -173,7 +237,7 @@ class RunFolder:
         for step in best[count:]:
             # The state goes last: while it is there, a run that was killed here still finds the LoRA to delete.
             self.checkpoint_lora(step).unlink(missing_ok=True)
-            (self.checkpoints / f"step_{step:06d}.pt").unlink()
+            self.checkpoint_path(step).unlink()
 
     def load_checkpoint(self, path: Path, adapter: Adapter, optimizer: Optimizer) -> int:
         """Restore adapter and optimiser, and return the number of steps that are done."""
@@ -189,7 +253,8 @@ class RunFolder:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file, which appears whole or not at all. Raises MachineError when it can't be written."""
-    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    # A path may hold bytes that are no text. Such a "character" becomes an escape, which JSON has too.
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
 
 
 def _held_out_line(step: int, loss: float) -> str:

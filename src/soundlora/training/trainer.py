@@ -12,6 +12,7 @@ from torch import Tensor
 from soundlora.errors import DivergedError
 from soundlora.lora.adapter import Adapter
 from soundlora.model.config import AudioConfig
+from soundlora.system.devices import has_fp64, pins
 from soundlora.training.flow import sample_sigma, step_generator
 from soundlora.training.gradient import Gradient, Samples
 from soundlora.training.optimizer import Optimizer
@@ -104,7 +105,8 @@ class Trainer:
         samples = self._samples(step)
         names = ", ".join(self.examples[self.clip_index(sample)].name for sample in samples)
         sigma = sum(self._sigma(sample)[0].item() for sample in samples) / self.batch_size
-        total = torch.cat(losses).sum(dtype=torch.float64)
+        each = torch.cat(losses)  # (the samples of this process,)
+        total = (each if has_fp64(self.device) else each.cpu()).sum(dtype=torch.float64)
         self.workers.sum(total)
         loss = total.item() / self.batch_size
         rate = norm = math.nan
@@ -128,7 +130,7 @@ class Trainer:
         mine = self._samples(step)[self.workers.rank :: self.workers.count]
         size = self.at_once if self._alike else 1  # clips of different lengths can't be stacked
         groups = [self._group(mine[start : start + size]) for start in range(0, len(mine), size)]
-        return [group.pinned() for group in groups] if self.device.type == "cuda" else groups
+        return [group.pinned() for group in groups] if pins(self.device) else groups
 
     def _group(self, samples: Sequence[int]) -> Samples:
         examples = [self.examples[self.clip_index(sample)] for sample in samples]

@@ -6,7 +6,7 @@ import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
@@ -15,6 +15,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from soundlora.errors import InputError, MachineError
+from soundlora.system.devices import device_of
+from soundlora.wording import setting, using
 
 # The others wait while the first one fetches a base or makes previews.
 _PATIENCE = timedelta(days=7)
@@ -38,21 +40,24 @@ class Workers:
 
     rank: int = 0
     count: int = 1
+    kind: str = field(default="cpu", compare=False)  # of the device that each of several processes has
 
     @classmethod
-    def from_environment(cls) -> Workers:
-        """Join the processes that `torchrun` started: by NCCL between GPUs, by gloo between CPUs.
+    def from_environment(cls, asked: torch.device | str | None = None) -> Workers:
+        """Join the processes that `torchrun` started: by NCCL between CUDA GPUs, by gloo between CPUs.
 
-        Raises InputError when this machine has fewer GPUs than processes.
+        asked: the device that the user named; None takes CUDA GPUs where there are any. Raises InputError when this
+        machine has fewer GPUs than processes, and for a device that several processes can't share a run on.
         """
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:
             return cls()
+        kind = _shared_kind(asked)
         if not dist.is_initialized():
             # torch.optim would import it later, when it would keep the group, whose threads would then outlive it.
             import torch._dynamo
 
-            if torch.cuda.is_available():
+            if kind == "cuda":
                 gpu = _own_gpu()
                 torch.cuda.set_device(gpu)  # objects that are no tensors are sent from the current GPU
                 dist.init_process_group("nccl", device_id=gpu, timeout=_PATIENCE)
@@ -60,15 +65,17 @@ class Workers:
                 dist.init_process_group("gloo", timeout=_PATIENCE)
             # Threads that are left when the interpreter ends would abort the process, as they give back a tensor.
             atexit.register(dist.destroy_process_group)
-        return cls(dist.get_rank(), count)
+        return cls(dist.get_rank(), count, kind)
 
     @property
     def first(self) -> bool:
         return self.rank == 0
 
     def device(self) -> torch.device | None:
-        """Return this process's own GPU, or None, which leaves the choice to others."""
-        return None if self.count == 1 or not torch.cuda.is_available() else _own_gpu()
+        """Return the device that is this process's own, or None for a single one, which leaves the choice to others."""
+        if self.count == 1:
+            return None
+        return _own_gpu() if self.kind == "cuda" else torch.device(self.kind)
 
     def sum(self, tensor: Tensor) -> None:
         """Replace a tensor by its sum over all processes."""
@@ -99,6 +106,21 @@ def _all_there() -> Iterator[None]:
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
         raise LostError(f"Another process of this run is gone; what it said tells why. ({reason})") from None
+
+
+def _shared_kind(asked: torch.device | str | None) -> str:
+    """Return the kind of device that several processes share a run on."""
+    if asked is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if str(asked) not in ("cuda", "cpu"):
+        raise InputError(
+            f"{setting('device')} is {str(asked)!r}, but several processes share a run on CUDA GPUs, each with one of "
+            f"its own, or on CPUs; use {using('device', 'cuda')} or {using('device', 'cpu')}, or start one process.",
+            field="device",
+        )
+    if str(asked) == "cuda" and not torch.cuda.is_available():
+        device_of(asked)  # says what there is instead
+    return str(asked)
 
 
 def _own_gpu() -> torch.device:

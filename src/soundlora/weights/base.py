@@ -20,10 +20,12 @@ from soundlora.model.config import ModelConfig
 from soundlora.model.encoder_files import EncoderFiles
 from soundlora.model.gemma_config import GemmaConfig, family_of, parse_gemma_config
 from soundlora.model.mel import log_mel, resample, to_stereo
-from soundlora.model.quantize import is_quantized, quantize
+from soundlora.model.quantize import QUANTIZATIONS, check_quantization, is_quantized, quantize
 from soundlora.model.text_encoder import TextEncoder
 from soundlora.model.transformer import AudioTransformer
 from soundlora.net.addresses import is_url, public_name
+from soundlora.system.cache_root import expanded
+from soundlora.system.devices import compute_dtype, convolves_long, has_type, name_of
 from soundlora.weights.checkpoint import Checkpoint, load_duration_head
 from soundlora.weights.components import encoder_snapshot, find_files
 from soundlora.weights.fetched import OnBytes, fetched, is_hub_name
@@ -82,20 +84,24 @@ class Base:
                 f"{self.checkpoint.path} was made with {wanted}; {self.generation.encoder_advice()}."
             )
 
-    def transformer(self, device: torch.device, quantization: str | None = None) -> AudioTransformer:
-        """Load the transformer. quantization: None, or one of `QUANTIZATIONS` for the blocks' matrices.
+    def transformer(
+        self, device: torch.device, quantization: str | None = None, *, at: torch.device | None = None
+    ) -> AudioTransformer:
+        """Load the transformer for a device. quantization: None, or one of `QUANTIZATIONS` for the blocks' matrices.
 
-        Raises as `quantize` does.
+        at: where its weights are left, None being the device itself. Raises as `quantize` does.
         """
-        dtype = compute_dtype(device)
+        dtype, place = compute_dtype(device), at or device
         if quantization is None:
-            return self.checkpoint.load_transformer(device, dtype)
-        # The weights are read as stored, since there may be no room for a wide copy of them all.
-        model = quantize(self.checkpoint.load_transformer(device, torch.bfloat16), quantization)
+            return self.checkpoint.load_transformer(place, dtype)
+        check_holds(device, quantization)
+        # The weights are read as stored, since there may be no room for a wide copy of them all. They are narrowed in
+        # the host's memory: the device never holds more than it will, and the weights are the same on every machine.
+        model = quantize(self.checkpoint.load_transformer(torch.device("cpu"), torch.bfloat16), quantization)
         for name, parameter in model.named_parameters():
             if not is_quantized(name):
                 parameter.data = parameter.data.to(dtype)
-        return model
+        return model.to(place)
 
     @torch.no_grad()  # not inference_mode, as training reads the result
     def contexts(
@@ -148,7 +154,8 @@ class Codec:
     def __init__(self, base: Base, device: torch.device, *, encoder: bool, decoder: bool) -> None:
         self.config, self.device = base.config, device
         self.vae = base.checkpoint.load_vae(device, encoder=encoder, decoder=decoder)
-        self.vocoder = base.checkpoint.load_vocoder(device) if decoder else None
+        self._vocoder_device = device if convolves_long(device) else torch.device("cpu")
+        self.vocoder = base.checkpoint.load_vocoder(self._vocoder_device) if decoder else None
 
     @property
     def sample_rate(self) -> int:
@@ -162,16 +169,28 @@ class Codec:
         sample_rate: in Hz. Raises as `resample` does for the rate, and as `log_mel` does for too few samples.
         """
         audio = self.config.audio
-        stereo = resample(to_stereo(waveform.to(self.device)), sample_rate, audio.sample_rate)
-        return self.vae.encode(log_mel(stereo[None], audio))[0].cpu().clone()
+        # The spectrum is complex, which not every device computes with; the work is little beside the encoder's.
+        stereo = resample(to_stereo(waveform.cpu()), sample_rate, audio.sample_rate)
+        return self.vae.encode(log_mel(stereo[None], audio).to(self.device))[0].cpu().clone()
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """Return the stereo sound (2, (4T − 3)·480) in [−1, 1] at `sample_rate`, on the CPU, of latents (T, C)."""
         assert self.vocoder is not None
         mel = self.vae.decode(latents[None].to(self.device, torch.float32))
-        waveform: Tensor = self.vocoder(mel)[0].cpu().clone()
+        waveform: Tensor = self.vocoder(mel.to(self._vocoder_device))[0].cpu().clone()
         return waveform
+
+
+def check_holds(device: torch.device, quantization: str) -> None:
+    """Raise InputError for a quantisation whose numbers the device does not have, and as `check_quantization` does."""
+    check_quantization(quantization)
+    if not has_type(device, QUANTIZATIONS[quantization]):
+        raise InputError(
+            f"{using('quantize', quantization)} takes a type of numbers that {name_of(device)} ({device}) lacks; use "
+            f"{using('quantize', 'int8')}.",
+            field="quantize",
+        )
 
 
 def open_base(name: str, encoder: Path | None = None, on_bytes: OnBytes | None = None) -> Base:
@@ -202,12 +221,12 @@ def open_checkpoint(name: str) -> Checkpoint:
 
 def _given_files(name: str, on_bytes: OnBytes | None) -> list[Path]:
     """Return the files or the folder that a name stands for, which are fetched if need be."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     if is_url(name) or (is_hub_name(name) and not path.exists()):
         from soundlora.weights.fetch import fetch_base  # only this needs an HTTP client
 
         return [fetch_base(name, on_bytes)]
-    several = [Path(part.strip()).expanduser() for part in name.split(",")]
+    several = [expanded(part.strip()) for part in name.split(",")]
     if len(several) > 1 and not path.exists():
         return several
     if path.exists() or path.suffix == ".safetensors":
@@ -234,15 +253,3 @@ def _encoder_folder(checkpoint: Path) -> Path:
         return beside
     gemma = fetched(text_encoder.GEMMA, "text encoder")
     return gemma.folder if gemma.complete else encoder_snapshot(text_encoder.GEMMA) or beside
-
-
-def pick_device() -> torch.device:
-    """Return the first GPU, or the CPU where there is none."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("cpu")
-
-
-def compute_dtype(device: torch.device) -> torch.dtype:
-    """Return bf16 for GPUs, as the reference, and fp32 for CPUs, most of which are slower in bf16."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32

@@ -28,6 +28,7 @@ from soundlora.model.tensor_file import TensorFile, TensorHeader
 from soundlora.model.text_encoder import SMALL_FILES
 from soundlora.net.addresses import is_url
 from soundlora.net.hub import hub_cache
+from soundlora.system.cache_root import expanded
 from soundlora.weights.checkpoint import CHECKPOINT_ADVICE, DURATION, PROJECTION_WEIGHT
 from soundlora.weights.fetched import fetched, is_hub_name
 from soundlora.weights.generations import (
@@ -131,7 +132,7 @@ def located(generation: Generation) -> dict[HubFile, Path | None]:
 
 def is_here(name: str) -> bool:
     """Say whether the base that a user names can be opened without asking a server."""
-    if Path(name).expanduser().exists() or not (is_url(name) or is_hub_name(name)):
+    if expanded(name).exists() or not (is_url(name) or is_hub_name(name)):
         return True
     generation = of_repository(name)
     if generation is None:
@@ -154,7 +155,7 @@ def find_file(file: HubFile, folders: Iterable[Path]) -> Path | None:
 def search_folders(generation: Generation) -> list[Path]:
     """Return the folders in which published files are looked for: soundlora's cache, ComfyUI's, and the hub's."""
     named = os.environ.get("SOUNDLORA_MODELS")
-    comfy = [Path(folder).expanduser() for folder in (named.split(os.pathsep) if named else _COMFYUI) if folder]
+    comfy = [expanded(folder) for folder in (named.split(os.pathsep) if named else _COMFYUI) if folder]
     roots = [fetched(generation.repository, "base").folder, *comfy]
     snapshot = hub_snapshot(generation.repository)
     return [folder for root in [*roots, *([snapshot] if snapshot else [])] for folder in _with_sorted(root)]

@@ -22,6 +22,8 @@ from soundlora.model.text_encoder import GEMMA, SMALL_FILES, check_encoder
 from soundlora.net.addresses import is_url
 from soundlora.net.hub import check_online, hub
 from soundlora.net.remote_file import AbsentError, ChangedError, DroppedError, RemoteFile, open_client, read_small
+from soundlora.system.file_names import portable_name
+from soundlora.system.operating_system import reason_of
 from soundlora.system.whole_files import machine_error, write_whole
 from soundlora.weights.checkpoint import CHECKPOINT_ADVICE, Layout
 from soundlora.weights.components import encoder_snapshot, located, wanted_tensors
@@ -123,7 +125,7 @@ def _fetch_published(
 
 def _fetch_checkpoint(client: httpx2.Client, name: str, entry: Fetched, on_bytes: OnBytes | None) -> None:
     remote = RemoteFile(client, name if is_url(name) else _hub_url(entry, _checkpoint_name(client, name)))
-    target = entry.folder / url_file_name(remote.url)
+    target = entry.folder / portable_name(url_file_name(remote.url))
     if target.suffix != ".safetensors":
         raise InputError(f"{remote.shown} is no .safetensors file; give the address of one.")
     header = _remote_header(remote)
@@ -244,7 +246,7 @@ def _session(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[tuple[httpx2.
         raise MachineError(_how_far(str(error), entry), "network") from None
     except OSError as error:
         raise MachineError(
-            f"{entry.folder} can't be written to ({error.strerror}); mend that, or name another folder with "
+            f"{entry.folder} can't be written to ({reason_of(error)}); mend that, or name another folder with "
             "SOUNDLORA_CACHE.",
             machine_error(error).lack,
         ) from None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from soundlora.net.hub import hub
 from soundlora.net.remote_file import ChangedError, DroppedError, RemoteFile
+from soundlora.system.operating_system import replace
 from soundlora.system.whole_files import partial, write_whole
 
 _GAP = 1024 * 1024  # bytes; reading and dropping so many takes no longer than another request
@@ -85,7 +86,7 @@ class _Partial:
             self.path.unlink()
             self._note_path.unlink()
             raise DroppedError(f"{self.target.name} came with other bytes than {hub()} says it has, and was deleted")
-        os.replace(self.path, self.target)
+        replace(self.path, self.target)
         self._note_path.unlink()
 
     def _sync(self) -> None:

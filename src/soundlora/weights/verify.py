@@ -13,6 +13,7 @@ from soundlora.errors import InputError
 from soundlora.model import text_encoder
 from soundlora.model.gemma import Gemma
 from soundlora.model.tensor_file import READABLE, TensorFile
+from soundlora.system.cache_root import expanded
 from soundlora.weights.base import open_checkpoint
 from soundlora.weights.checkpoint import CHECKPOINT_ADVICE, SAMPLE
 from soundlora.weights.components import is_here, parts_in
@@ -44,7 +45,7 @@ def verify(name: str, full: bool = False) -> Verified:
                 f"Only {gigabytes(entry.on_disk)} of {gigabytes(entry.size)} of {name} are here; "
                 f"fetch the rest with `soundlora base fetch`."
             )
-    path = encoder.folder if encoder.files else Path(name).expanduser()
+    path = encoder.folder if encoder.files else expanded(name)
     if (path / "config.json").is_file():
         return _verify_text_encoder(path, full)
     if path.is_file() and parts_in(TensorFile(path, CHECKPOINT_ADVICE).header) <= {"text encoder", "text projection"}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +13,11 @@ from typing import Any
 
 import pytest
 from idle_server import IdleServer, idle_server
+from proxy_server import proxying
+from waiting import wait_until
 from webhook_receiver import Receiver, receiving, verify
 
+from soundlora.net import guard
 from soundlora.server.http import webhooks as webhooks_module
 from soundlora.server.store import deliveries as deliveries_module
 from soundlora.server.store.deliveries import Deliveries
@@ -221,3 +225,41 @@ def test_deleted_payloads_are_not_sent(tmp_path: Path) -> None:
         state, _, error = settled(server, request_id)
 
     assert (state, error) == ("failed", "The payloads of the request were deleted.")
+
+
+def test_webhooks_go_through_the_operators_proxy(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signed as ever, and to addresses alone that may be reached."""
+    found = {"hooks.example": "93.184.216.34", "private.example": "10.0.0.1"}
+    monkeypatch.setattr(guard, "_look_up", lambda host: [ipaddress.ip_address(found[host])])
+    with proxying() as proxy, serve(tmp_path, private_hosts=(), fetch_proxy=proxy.url) as server:
+        proxy.to = ("127.0.0.1", int(receiver.url.split(":")[2].split("/")[0]))
+        request_id = server.done(OK, webhook_url="http://hooks.example/hook", base_url="https://sound.example")
+        (received,) = receiver.wait(1)
+        keys = server.get("/.well-known/jwks.json")["keys"]
+        assert settled(server, request_id) == ("delivered", 1, None)
+        hidden = server.done(OK, webhook_url="http://private.example/hook")
+        assert settled(server, hidden)[0] == "failed"
+    assert verify(received.headers, received.body, keys, time.time())
+    assert received.headers["Host"] == "hooks.example"
+    assert proxy.asked == [("POST", "http://93.184.216.34/hook")]
+
+
+def test_a_slow_receiver_is_cut_off_behind_a_proxy_too(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "_look_up", lambda host: [ipaddress.ip_address("93.184.216.34")])
+    monkeypatch.setattr(deliveries_module, "FIRST_SECONDS", 0.3)
+    over = threading.Event()
+
+    def wait(handler: object) -> None:
+        over.wait(20)
+
+    receiver.before = wait
+    with proxying() as proxy, serve(tmp_path, private_hosts=(), fetch_proxy=proxy.url) as server:
+        proxy.to = ("127.0.0.1", int(receiver.url.split(":")[2].split("/")[0]))
+        request_id = server.done(OK, webhook_url="http://hooks.example/hook")
+        wait_until(lambda: (Deliveries(server.service.database).state(request_id) or ("", 0, None))[2])
+        over.set()
+        assert settled(server, request_id)[0] == "delivered"

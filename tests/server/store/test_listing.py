@@ -116,3 +116,37 @@ def test_a_run_that_has_succeeded_is_not_resumed(settings: Settings, table: Requ
     checkpoints.mkdir(parents=True)
     (checkpoints / "step_000050.pt").write_bytes(b"state")
     assert not runs.resumable(done, settings)
+
+
+def test_folders_go_with_what_they_were_kept_for(settings: Settings, either_database: Database) -> None:
+    """Those of failed runs, when nobody may use them any more; all others stay."""
+    table = Requests(either_database)
+    failure = Outcome(422, {"detail": []}, error="no", error_type="value_error")
+    kept = ended(table, failure)
+    short = ended(table, failure, file_seconds=60.0)
+    unkept = ended(table, failure, keep_payloads=False)
+    deleted = ended(table, cancelled())
+    running = table.submit(TRAINING, {}, keep_payloads=False, file_seconds=1.0)
+    claimed(table)
+    waiting = table.submit(TRAINING, {}, file_seconds=1.0)
+    every = {each.id for each in (kept, short, unkept, deleted, running, waiting)}
+    for name in [*every, "0" * 36, "notes"]:
+        (settings.runs / name / "run" / "checkpoints").mkdir(parents=True)
+        (settings.runs / name / "run" / "checkpoints" / "step_000010.pt").touch()
+    (settings.runs / "a file").touch()
+    assert short.ended_at is not None
+    table.delete_payloads(deleted.id)
+
+    assert runs.sweep_folders(settings, either_database, short.ended_at + 59) == 1
+    assert {each.name for each in settings.runs.iterdir()} == every - {deleted.id} | {"0" * 36, "notes", "a file"}
+    assert runs.resumable(short, settings)
+    assert table.forget_unkept(short.ended_at + 3600) == 1
+    assert runs.sweep_folders(settings, either_database, short.ended_at + 61) == 2
+    left = every - {deleted.id, short.id, unkept.id}
+    assert {each.name for each in settings.runs.iterdir()} == left | {"0" * 36, "notes", "a file"}
+    assert not runs.resumable(short, settings)
+    assert runs.sweep_folders(settings, either_database, short.ended_at + 61) == 0
+
+
+def test_a_server_that_has_run_nothing_has_no_folders(settings: Settings, table: Requests) -> None:
+    assert runs.sweep_folders(settings, table.database, 0.0) == 0

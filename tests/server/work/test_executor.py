@@ -74,10 +74,8 @@ def test_workers_leave_a_core_to_the_server(
     named: str | None,
     threads: str,
 ) -> None:
-    monkeypatch.setattr(
-        "soundlora.server.work.executor.os.sched_getaffinity", lambda _: set(range(cores)), raising=False
-    )
-    monkeypatch.setattr("soundlora.server.work.executor.glob.glob", lambda _: [])
+    monkeypatch.setattr("soundlora.server.work.executor.usable_cores", lambda: cores)
+    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 0)
     if named is None:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     else:
@@ -87,6 +85,22 @@ def test_workers_leave_a_core_to_the_server(
     start(program, slots=slots)
     wait_until(lambda: found(requests, request_id).state == "completed")
     assert found(requests, request_id).response == {"said": threads}
+
+
+@pytest.mark.parametrize(
+    ("device", "slots", "visible"), [("", 2, "0"), ("cuda", 2, "0"), ("cuda:1", 1, "none"), ("cpu", 1, "none")]
+)
+def test_workers_have_a_gpu_each_unless_one_device_was_named(
+    start: Start, requests: Requests, monkeypatch: pytest.MonkeyPatch, device: str, slots: int, visible: str
+) -> None:
+    monkeypatch.setattr("soundlora.server.work.executor.glob.glob", lambda _: ["/dev/nvidia0", "/dev/nvidia1"])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    request_id = requests.submit("train", {}).id
+    seen = "os.environ.get('CUDA_VISIBLE_DEVICES', 'none')"
+    executor = start(START + f"requests.finish(request_id, owner, Outcome(200, {{'said': {seen}}}))", device=device)
+    assert executor.slots == slots
+    wait_until(lambda: found(requests, request_id).state == "completed")
+    assert found(requests, request_id).response == {"said": visible}
 
 
 def said(requests: Requests, request_id: str) -> list[str]:

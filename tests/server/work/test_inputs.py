@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from file_server import FileServer, serving
+from proxy_server import proxying
 
 from soundlora.errors import InputError
 from soundlora.net.download import FileDownloadError, FileTooLargeError
@@ -180,6 +181,20 @@ def test_a_url_is_fetched_into_the_file(server: FileServer, tmp_path: Path, file
     settings = Settings(private_hosts=("127.0.0.1",))
     fetch(server.url + "/clips.zip", tmp_path / "x", settings=settings, files=files)
     assert (tmp_path / "x").read_bytes() == b"zip" * 1000
+
+
+def test_a_url_is_fetched_through_the_operators_proxy(
+    server: FileServer, tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names(monkeypatch, {"sound.example": [["93.184.216.34"]]})
+    with proxying() as proxy:
+        proxy.to = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+        settings = Settings(fetch_proxy=proxy.url)
+        fetch("http://sound.example/clips.zip", tmp_path / "x", settings=settings, files=files)
+        with pytest.raises(FileDownloadError, match="SOUNDLORA_PRIVATE_HOSTS"):
+            fetch(server.url + "/clips.zip", tmp_path / "y", settings=settings, files=files)
+    assert (tmp_path / "x").read_bytes() == b"zip" * 1000
+    assert proxy.asked == [("GET", "http://93.184.216.34/clips.zip")]
 
 
 def test_a_private_url_is_refused_at_once_and_leaves_no_file(

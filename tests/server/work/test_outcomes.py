@@ -134,6 +134,7 @@ def test_a_run_that_takes_too_long_is_a_generation_timeout() -> None:
         ("network", 503, "runner_connection_error"),
         ("files", 500, "runner_server_error"),
         ("processes", 503, "runner_disconnected"),
+        ("device", 500, "runner_server_error"),
     ],
 )
 def test_a_machine_that_falls_short_is_an_infrastructure_error(lack: Lack, status: int, kind: str) -> None:

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from soundlora.net.guard import Networks
 from soundlora.server.endpoints import endpoints, unit_prices
 from soundlora.server.http import (
+    answers,
     billing,
     downloads,
     errors,
@@ -37,6 +38,7 @@ from soundlora.server.storage import Storage
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.keys import Keys
+from soundlora.server.store.listing import sweep_folders
 from soundlora.server.store.requests import Requests
 from soundlora.server.store.totals import Totals
 from soundlora.server.work.executor import LocalExecutor
@@ -90,7 +92,14 @@ def create_app(settings: Settings, *, database: Database | None = None, executor
             service.database.close()
 
     # Its own pages of the API would load scripts from elsewhere; /openapi.json and llms.txt stay.
-    app = FastAPI(title="soundlora", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="soundlora",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        default_response_class=answers.JSONResponse,
+    )
     app.state.service = service
     app.state.totals = Totals(service.database)
     errors.install(app)
@@ -120,11 +129,12 @@ def _service(settings: Settings, database: Database, executor: bool) -> Service:
 
 
 async def _sweep_again_and_again(service: Service) -> None:
-    """Remove expired files, and the payloads of requests that are not kept."""
+    """Remove expired files, and payloads and folders of requests that are not kept."""
     while True:
         try:
             await asyncio.to_thread(service.files.sweep)
             await asyncio.to_thread(service.requests.forget_unkept, time.time() - _RESULT_SECONDS)
+            await asyncio.to_thread(sweep_folders, service.settings, service.database, time.time())
         except Exception as error:  # The storage may be away for a while. The sweeping must go on.
             print(f"soundlora: files could not be swept: {error}", file=sys.stderr, flush=True)
         await asyncio.sleep(_SWEEP_SECONDS)

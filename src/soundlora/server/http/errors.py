@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from soundlora.server.http.answers import JSONResponse
 from soundlora.server.storage import StorageError
 from soundlora.server.work.outcomes import clean, details
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from soundlora.contract.training import TrainingRequest
 from soundlora.errors import InputError, about
 from soundlora.pipeline.options import endpoint_words
+from soundlora.server.http.answers import JSONResponse
 from soundlora.server.http.depends import Asks, caller, service_of
 from soundlora.server.http.state import Service
 from soundlora.server.http.submission import read_body

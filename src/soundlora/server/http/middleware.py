@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from soundlora.net.guard import Networks
+from soundlora.server.http.answers import JSONResponse
 from soundlora.server.http.auth import NO_KEYS, Authenticator
 from soundlora.server.http.headers import header, remember_outside, without_forwarding
 from soundlora.server.http.local import OFFICIAL_HOSTS
@@ -19,6 +20,7 @@ _RUN_HOSTS = ("fal.run", "falrun.com")
 """The official clients call an endpoint at these hosts and wait for its result."""
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _BODY_METHODS = ("POST", "PUT")
+_HEADER_NAMES = re.compile(rb"[\w!#$%&'*+.^`|~, -]+")
 
 
 class EdgeMiddleware:
@@ -32,6 +34,7 @@ class EdgeMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        send = _as_typed(send)
         peer = scope["client"][0] if scope.get("client") else ""
         scope = dict(scope) if peer in self._proxies else dict(without_forwarding(scope))
         try:
@@ -73,6 +76,18 @@ class EdgeMiddleware:
         return answer
 
 
+def _as_typed(send: Send) -> Send:
+    """No browser takes an answer for something else than it says to be, such as a text for a page."""
+
+    async def answer(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            kept = [pair for pair in message["headers"] if pair[0].lower() != b"x-content-type-options"]
+            message["headers"] = [*kept, (b"x-content-type-options", b"nosniff")]
+        await send(message)
+
+    return answer
+
+
 def _turn_away(scope: Scope) -> JSONResponse:
     """In the shape of the routes that were asked."""
     if scope["path"].startswith("/v1/"):
@@ -82,7 +97,8 @@ def _turn_away(scope: Scope) -> JSONResponse:
 
 async def _preflight(scope: Scope, send: Send) -> None:
     # A * would not cover Authorization, so the answer names the headers that were asked for.
-    asked = header(scope, "access-control-request-headers").encode("latin-1") or b"*"
+    asked = header(scope, "access-control-request-headers").encode("latin-1")
+    asked = asked if _HEADER_NAMES.fullmatch(asked) else b"*"
     headers = [
         (b"access-control-allow-methods", _METHODS),
         (b"access-control-allow-headers", asked),
@@ -107,7 +123,8 @@ def _aim(scope: Scope) -> JSONResponse | None:
         host = (parts.hostname or "").lower()
     except ValueError:
         return JSONResponse({"detail": "The header x-fal-target-url is no address."}, 400)
-    if parts.scheme not in ("http", "https") or not ("." + host).endswith(OFFICIAL_HOSTS):
+    # No official name has other letters.
+    if parts.scheme not in ("http", "https") or not host.isascii() or not ("." + host).endswith(OFFICIAL_HOSTS):
         return JSONResponse({"detail": "The header x-fal-target-url must lead to fal.run or fal.ai."}, 412)
     kind = header(scope, "content-type").split(";")[0].strip().lower()
     has_body = header(scope, "content-length") not in ("", "0") or header(scope, "transfer-encoding")
@@ -119,7 +136,7 @@ def _aim(scope: Scope) -> JSONResponse | None:
     _go_to(scope, path)
     scope["query_string"] = parts.query.encode()
     kept = [(name, value) for name, value in scope["headers"] if name not in (b"host", b"x-fal-target-url")]
-    scope["headers"] = [(b"host", host.encode("idna" if not host.isascii() else "ascii")), *kept]
+    scope["headers"] = [(b"host", host.encode("ascii")), *kept]
     return None
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from soundlora.contract.fields import at_most
 from soundlora.server.endpoints import Endpoint
 from soundlora.server.http.address import base_url
 from soundlora.server.http.depends import Asks, service_of
@@ -63,12 +64,12 @@ class CallQuantity(BaseModel):
 
 class UnitEstimate(BaseModel):
     estimate_type: Literal["unit_price"]
-    endpoints: dict[str, UnitQuantity] = Field(min_length=1, max_length=100)
+    endpoints: Annotated[dict[str, UnitQuantity], at_most(100)] = Field(min_length=1, max_length=100)
 
 
 class HistoricalEstimate(BaseModel):
     estimate_type: Literal["historical_api_price"]
-    endpoints: dict[str, CallQuantity] = Field(min_length=1, max_length=100)
+    endpoints: Annotated[dict[str, CallQuantity], at_most(100)] = Field(min_length=1, max_length=100)
 
 
 class Estimated(BaseModel):

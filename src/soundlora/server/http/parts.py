@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from soundlora.server.http.errors import Refusal
 from soundlora.server.store.files import FileRow, Files, parts_folder
 
-_MOST_PARTS = 10_000
+MOST_PARTS = 10_000
 _COUNTED_UPLOADS = 1000
 
 
@@ -24,8 +24,8 @@ class Parts:
 
     def key(self, file_id: str, number: int) -> str:
         """Return the key of a part in the storage. Raises Refusal for a number that no part can have."""
-        if not 1 <= number <= _MOST_PARTS:
-            raise Refusal(400, "bad_request", f"Part {number} can't be: parts are numbered from 1 to {_MOST_PARTS}.")
+        if not 1 <= number <= MOST_PARTS:
+            raise Refusal(400, "bad_request", f"Part {number} can't be: parts are numbered from 1 to {MOST_PARTS}.")
         return f"{parts_folder(file_id)}/{number}"
 
     async def count(self, file_id: str, size: int) -> None:

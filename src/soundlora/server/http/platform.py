@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from soundlora.errors import InputError
+from soundlora.server.http.answers import JSONResponse
 from soundlora.server.http.depends import service_of
 from soundlora.server.http.errors import Refusal
+from soundlora.server.http.json_route import JsonRoute
 from soundlora.server.storage import StorageError
 from soundlora.server.work.outcomes import clean
 
@@ -57,7 +57,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class PlatformRoute(APIRoute):
+class PlatformRoute(JsonRoute):
     """A route whose errors have the platform's shape."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -7,16 +7,18 @@ import json
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from soundlora.server.endpoints import Endpoint
 from soundlora.server.http.address import absolute, base_url
+from soundlora.server.http.answers import JSONResponse
 from soundlora.server.http.depends import caller, service_of
 from soundlora.server.http.enqueue import enqueue
 from soundlora.server.http.errors import Refusal
 from soundlora.server.http.status_cache import FRESH_SECONDS
 from soundlora.server.http.submission import read_body, read_wishes
+from soundlora.server.store.database import value_of
 from soundlora.server.store.states import State, read_result
 
 PREFIX = "/fal-ai"
@@ -104,7 +106,7 @@ async def state_of(request: Request) -> State:
     service = service_of(request)
     asker = await caller(request)
     id, path = request.path_params["id"], f"{PREFIX[1:]}/{request.path_params['path']}"
-    state = await service.status_cache.state(id) if len(id) == 36 else None
+    state = await service.status_cache.state(id)
     if state is not None and state.key_id == asker.key_id:
         endpoint = service.endpoints.get(state.endpoint)
         if endpoint is not None and path in (endpoint.id, endpoint.app):
@@ -126,6 +128,10 @@ async def _replay(request: Request, state: State) -> Response:
         return JSONResponse({"detail": IN_PROGRESS}, 400, headers=headers | {"Retry-After": "1"})
     if found.response is None:
         return JSONResponse({"detail": "The payloads of this request were deleted"}, 404, headers=headers)
+    body = value_of(found.response)
+    if body is None:
+        sentence = "The server's database is damaged: it has lost the result of this request."
+        raise Refusal(500, "internal_error", sentence, headers)
     headers["x-fal-billable-units"] = str(found.units)
     if found.status_code >= 400:
         headers["X-Fal-Retryable"] = "true" if found.status_code >= 500 else "false"
@@ -134,8 +140,7 @@ async def _replay(request: Request, state: State) -> Response:
         if found.error_type == "request_timeout":
             headers["X-Fal-Request-Timeout-Type"] = "user"
     # The body stays ASCII, as it is in the table: half of a surrogate pair can't be written otherwise.
-    body = json.dumps(absolute(json.loads(found.response), base_url(request)))
-    return Response(body, found.status_code, headers, "application/json")
+    return Response(json.dumps(absolute(body, base_url(request))), found.status_code, headers, "application/json")
 
 
 def _named(id: str, endpoint_id: str) -> dict[str, str]:

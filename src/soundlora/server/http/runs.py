@@ -6,7 +6,6 @@ import asyncio
 import bisect
 import functools
 import json
-import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
@@ -26,7 +25,6 @@ from soundlora.server.store.requests import Request as QueuedRequest
 from soundlora.server.store.states import State
 
 _NO_CHECKPOINT = "This run can't be resumed: it left no checkpoint on this machine; run it again."
-_ID = re.compile(r"[0-9a-f-]{36}")
 _LOOK_SECONDS = 0.4
 _PING_SECONDS = 15.0
 
@@ -40,7 +38,7 @@ def all_runs(
     kind: Literal["", "training", "sound"] = "",
     state: Literal["", "active", "succeeded", "failed", "cancelled"] = "",
     search: Annotated[str, Query(max_length=500)] = "",
-    before: int | None = None,
+    before: Annotated[int | None, Query(le=2**63 - 1, ge=-(2**63))] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 30,
 ) -> dict[str, Any]:
     """Return requests and how they stand, the latest first. `before` takes the `next` of the page before."""
@@ -139,14 +137,14 @@ async def _changes(service: Service, state: State, after: int, address: str) -> 
 
 
 async def _state(service: Service, asker: Caller, run_id: str) -> State:
-    state = await service.status_cache.state(run_id) if _ID.fullmatch(run_id) else None
+    state = await service.status_cache.state(run_id)
     if state is None or state.key_id != asker.key_id:
         raise _unknown(run_id)
     return state
 
 
 def _own(service: Service, asker: Caller, run_id: str) -> QueuedRequest:
-    found = service.requests.find(run_id) if _ID.fullmatch(run_id) else None
+    found = service.requests.find(run_id)
     if found is None or found.key_id != asker.key_id:
         raise _unknown(run_id)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from soundlora.errors import InputError
 from soundlora.net.guard import Networks
 from soundlora.server.http.limits import ConnectionLimits, limited
 from soundlora.server.http.state import Service
+from soundlora.system.operating_system import STOP_SIGNALS
 
 _KEEP_ALIVE_SECONDS = 65
 """This is longer than the usual pause between two polls of a client or of a reverse proxy."""
@@ -72,9 +74,10 @@ def serve(
         timeout_graceful_shutdown=_PATIENCE_SECONDS,
     )
     # uvicorn raises the signal again after it has ended. All is in order by then, so the signal is ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: None)
     server = _Server(config, app.state.service, on_ready)
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores some
+            signal.signal(number, server.stop)
     server.run(sockets=[opened])
     if not server.started:
         sys.exit(1)
@@ -92,6 +95,14 @@ class _Server(uvicorn.Server):
         if self.started:
             self._on_ready()
 
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """End as Ctrl-C does. It is called for the signals that uvicorn knows nothing of, such as SIGHUP."""
+        if not self.should_exit:
+            self.handle_exit(signal.SIGTERM, frame)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._service.closing = True
+        if self.should_exit:
+            # An impatient second one cuts answers off, and uvicorn would show where with tracebacks.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
         super().handle_exit(sig, frame)

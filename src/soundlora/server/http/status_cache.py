@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from soundlora.server.store.database import Database
 from soundlora.server.store.requests import LogLine, Requests
-from soundlora.server.store.states import State, read_ahead, read_queue, read_states
+from soundlora.server.store.states import State, is_id, read_ahead, read_queue, read_states
 
 FRESH_SECONDS = 0.15
 """Seconds after which this process sees what another one wrote. It sees its own writes at once."""
@@ -65,6 +65,8 @@ class StatusCache:
 
         within: seconds that it may be old; None is FRESH_SECONDS. What this process has changed is never old.
         """
+        if not is_id(id):
+            return None
         asked_at = time.monotonic()
         self._sweep(asked_at)
         while True:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,10 +14,14 @@ from soundlora.server.http.address import base_url
 from soundlora.server.http.errors import Refusal
 from soundlora.server.http.lifecycle import read_lifetime
 from soundlora.server.store.requests import PRIORITIES
+from soundlora.server.work.outcomes import clean
 
 MAX_BODY_BYTES = 64 * 1024**2
 """A small data set fits in as a data: URI. Larger ones are uploaded."""
 
+_MOST_LEVELS = 100
+"""Lists and objects may lie so deep in each other. What handles them later goes down a level with each call."""
+_TOO_DEEP = "The body is nested too deeply."
 _MOST_SECONDS = 10 * 365 * 86400.0
 _WEBHOOK_CHARACTERS = 2048
 
@@ -68,27 +71,61 @@ def read_wishes(request: Request) -> Wishes:
 
 async def read_body(request: Request) -> Any:
     """Return the body as JSON, {} without one. Raises Refusal 413 when it is too large, 400 when it is not JSON."""
+    body = await read_bytes(request)
+    return parsed(body) if body.strip() else {}
+
+
+async def read_bytes(request: Request) -> bytes:
+    """Return the body. Raises Refusal 413 when it is larger than MAX_BODY_BYTES, before more of it is held."""
     body = bytearray()
     announced = request.headers.get("content-length", "")
-    async for piece in _pieces(request, announced):
+    if announced.isdecimal() and int(announced[:20]) > MAX_BODY_BYTES:
+        raise _too_large()
+    async for piece in request.stream():
         body += piece
         if len(body) > MAX_BODY_BYTES:
             raise _too_large()
-    if not body.strip():
-        return {}
+    return bytes(body)
+
+
+def parsed(body: bytes) -> Any:
+    """Return the value of a JSON text. Raises Refusal 400."""
     try:
-        return json.loads(bytes(body), parse_constant=_no_constant, parse_float=_finite)
-    except RecursionError:
-        raise _bad("The body is nested too deeply.") from None
+        return loaded(body)
+    except RecursionError as error:
+        raise _bad(str(error)) from None
     except ValueError as error:  # A body that is not UTF-8 ends here, too.
         raise _bad(f"The body is not JSON: {error}.") from None
 
 
-async def _pieces(request: Request, announced: str) -> AsyncIterator[bytes]:
-    if announced.isdigit() and int(announced[:20]) > MAX_BODY_BYTES:
-        raise _too_large()
-    async for piece in request.stream():
-        yield piece
+def loaded(body: bytes) -> Any:
+    """Return the value of a JSON text, in which every number is finite.
+
+    Raises RecursionError when it is nested too deeply, JSONDecodeError, and ValueError for what only looks like JSON.
+    """
+    try:
+        value = json.loads(body, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_named)
+    except RecursionError:
+        raise RecursionError(_TOO_DEEP) from None
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(_MOST_LEVELS):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return value
+    raise RecursionError(_TOO_DEEP)
+
+
+def _named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON. Where a name comes twice the last value counts, as everywhere in Python."""
+    for name, _ in pairs:
+        if not name.isascii() and clean(name) != name.replace("\0", ""):
+            raise ValueError("the name of a field has half of a surrogate pair")
+    return dict(pairs)
 
 
 def _no_constant(name: str) -> float:

@@ -15,21 +15,23 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
+from soundlora.contract.fields import at_most
 from soundlora.server.http.address import base_url
+from soundlora.server.http.answers import JSONResponse
 from soundlora.server.http.auth import Caller
 from soundlora.server.http.depends import caller, service_of
 from soundlora.server.http.errors import Refusal
+from soundlora.server.http.json_route import JsonRoute
 from soundlora.server.http.lifecycle import read_lifetime
-from soundlora.server.http.parts import Parts, too_large
+from soundlora.server.http.parts import MOST_PARTS, Parts, too_large
 from soundlora.server.http.state import Service
 from soundlora.server.http.tokens import Signer
 from soundlora.server.store.files import UNFINISHED_SECONDS, FileRow
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=JsonRoute)
 
 TOKEN_SECONDS = 3600
 """The clients ask for a new token as soon as one has expired."""
@@ -51,7 +53,7 @@ class Part(BaseModel):
 class Completion(BaseModel):
     """The parts of a file in any order. S3 numbers parts up to 10,000."""
 
-    parts: list[Part] = Field(max_length=10_000)
+    parts: Annotated[list[Part], at_most(MOST_PARTS)] = Field(max_length=MOST_PARTS)
 
 
 @dataclass(frozen=True)
@@ -290,7 +292,7 @@ async def _discard(request: Request) -> None:
 def _check_announced(request: Request) -> None:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal():
-        _check_size(service_of(request), int(announced))
+        _check_size(service_of(request), int(announced[:20]))
 
 
 def _check_size(service: Service, size: int) -> None:

@@ -47,7 +47,7 @@ class Webhooks:
         self.settings = settings
         self.deliveries = Deliveries(database)
         self._signer = Signer(database)
-        self._client = guarded_client(settings.private_hosts)
+        self._client = guarded_client(settings.private_hosts, settings.fetch_proxy)
         self._places = threading.Semaphore(AT_A_TIME)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
@@ -93,6 +93,8 @@ class Webhooks:
 
     def _send(self, delivery: Delivery) -> tuple[str | None, bool]:
         """Return (the error, whether it is permanent), or (None, False) after a success."""
+        if delivery.body is None:
+            return "The server's database is damaged: it has lost what was to be sent.", True
         address = (self.settings.public_url or delivery.base_url).rstrip("/")
         body = json.dumps(absolute(delivery.body, address)).encode()
         headers = {

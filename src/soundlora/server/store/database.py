@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, make_url
 
 from soundlora.errors import InputError
+from soundlora.system.whole_files import writing
 
 _BUSY_SECONDS = 30
 """A write waits this long for the end of another process's write."""
@@ -20,14 +22,19 @@ class Database:
     """Short transactions on one engine. Threads may share it."""
 
     def __init__(self, url: str) -> None:
-        """Take the database at SQLAlchemy's `url`. Nothing is connected yet. Raises InputError for an unusable URL."""
+        """Take the database at SQLAlchemy's `url`. Nothing is connected yet. Raises InputError for an unusable URL.
+
+        Raises MachineError when the folder of an SQLite file can't be made.
+        """
         self.url = url
         try:
             parsed = make_url(url)
             if parsed.get_backend_name() == "sqlite":
                 if not parsed.database or parsed.database == ":memory:":
                     raise InputError("The database must be a file, for several processes share it.")
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                folder = Path(parsed.database).parent
+                with writing(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
                 self.engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
                 sa.event.listen(self.engine, "connect", _set_up_sqlite)
                 sa.event.listen(self.engine, "begin", _begin_sqlite)
@@ -61,6 +68,14 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def value_of(text: str | None) -> Any:
+    """Return the value of JSON from a table. It is None where there is no text, and where the text is damaged."""
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return None
 
 
 def _set_up_sqlite(connection: Any, record: object) -> None:

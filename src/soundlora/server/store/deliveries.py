@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from soundlora.server.store.database import Database
+from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.tables import deliveries, requests
 
 FIRST_SECONDS, RETRY_SECONDS = 15.0, 120.0
@@ -26,7 +25,7 @@ class Delivery:
     request_id: str
     key_id: str
     url: str
-    body: dict[str, Any]
+    body: dict[str, Any] | None  # None where the table has lost it
     base_url: str  # the address that the request was sent to
     attempt: int  # counted from 1
 
@@ -80,7 +79,7 @@ class Deliveries:
                 .join(requests, requests.c.id == deliveries.c.request_id)
                 .where(deliveries.c.request_id == row.request_id)
             ).one()
-        return Delivery(row.request_id, found.key_id, found.url, json.loads(found.body), found.base_url, attempt)
+        return Delivery(row.request_id, found.key_id, found.url, value_of(found.body), found.base_url, attempt)
 
     def delivered(self, delivery: Delivery) -> None:
         self._settle(_of(delivery), state="delivered", error=None, body="{}")

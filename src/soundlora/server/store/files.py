@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from soundlora.server.storage import Storage, StorageError
 from soundlora.server.store.database import Database
 from soundlora.server.store.tables import files
+from soundlora.system.file_names import portable_name
 
 UNFINISHED_SECONDS = 24 * 3600.0
 """An upload may take this long from its beginning to its end."""
@@ -191,7 +192,7 @@ def parts_folder(file_id: str) -> str:
 
 def safe_name(name: str) -> str:
     """Return the name for addresses and the storage: letters without accents, digits, dots, dashes and underscores."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "file"
+    return portable_name(re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "file")
 
 
 def _cut(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 
 from soundlora.errors import InputError
-from soundlora.server.store.database import Database
+from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.tables import ledger, requests
 
 DAY = 86_400
@@ -246,7 +246,7 @@ def _columns(payloads: bool) -> list[sa.ColumnElement[Any]]:
 def _past(row: Iterable[Any]) -> Past:
     values = list(row)
     texts = values[len(_PAST) :]
-    return Past(*values[: len(_PAST)], *(None if text is None else json.loads(text) for text in texts))
+    return Past(*values[: len(_PAST)], *map(value_of, texts))
 
 
 def _page(found: list[Any], limit: int, place: Any, item: Any) -> Page[Any]:

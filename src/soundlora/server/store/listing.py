@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,13 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.files import FileRow
 from soundlora.server.store.finish import is_error
 from soundlora.server.store.requests import Point, Request, Requests
+from soundlora.server.store.states import is_id
 from soundlora.server.store.tables import requests
+from soundlora.system.operating_system import replace
 
 _PREVIEW = re.compile(r"step_(\d+)_prompt_(\d+)\.wav")
 _CHECKPOINT = re.compile(r"step_(\d+)\.safetensors")
+_AT_A_TIME = 500
 
 OUTCOMES = ("succeeded", "failed", "cancelled")
 CURVES = ("loss", "held_out")
@@ -131,9 +134,33 @@ def passed_on(settings: Settings, old_id: str, new_id: str) -> Iterator[None]:
     the folder does not exist.
     """
     old, new = settings.runs / old_id, settings.runs / new_id
-    os.replace(old, new)
+    replace(old, new)
     try:
         yield
     except BaseException:
-        os.replace(new, old)
+        replace(new, old)
         raise
+
+
+def sweep_folders(settings: Settings, database: Database, now: float) -> int:
+    """Remove the folders that nobody may use any more from this machine. Return how many.
+
+    A failed run leaves its folder to explain it and to go on from. It goes with the payloads of its request, whoever
+    has deleted them, and when the files of the request were to live no longer. `now` is in seconds since 1970.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        names = [folder.name for folder in settings.runs.iterdir() if is_id(folder.name)]
+        gone = [
+            id for start in range(0, len(names), 500) for id in _outlived(database, names[start : start + 500], now)
+        ]
+        for id in gone:
+            shutil.rmtree(settings.runs / id, ignore_errors=True)
+        return len(gone)
+    return 0
+
+
+def _outlived(database: Database, ids: Sequence[str], now: float) -> list[str]:
+    over = sa.or_(requests.c.response.is_(None), requests.c.ended_at + requests.c.file_seconds < now)
+    statement = sa.select(requests.c.id).where(requests.c.id.in_(ids), requests.c.state == "completed", over)
+    with database.read() as connection:
+        return list(connection.scalars(statement))

@@ -17,14 +17,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from soundlora.server.store.database import Database
+from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.finish import Outcome, cancelled, infrastructure_error, write_end
-from soundlora.server.store.states import count_ahead
+from soundlora.server.store.states import count_ahead, is_id
 from soundlora.server.store.tables import files, logs, points, requests
 
 PRIORITIES = {"normal": 0, "low": 1}
 MAX_ATTEMPTS = 3
 """So many workers may vanish before the request fails."""
+_DAMAGED = "The server's database is damaged: it has lost the input of this request. Send the request again."
 
 
 class LostLeaseError(RuntimeError):
@@ -140,6 +141,8 @@ class Requests:
         return found
 
     def find(self, request_id: str) -> Request | None:
+        if not is_id(request_id):
+            return None
         with self.database.read() as connection:
             row = connection.execute(_SELECT.where(requests.c.id == request_id)).one_or_none()
         return None if row is None else _request(row)
@@ -212,7 +215,8 @@ class Requests:
         statement = sa.select(requests.c.progress).where(requests.c.id == request_id)
         with self.database.read() as connection:
             text = connection.execute(statement).scalar_one_or_none()
-        return None if text is None else dict(json.loads(text))
+        value = value_of(text)
+        return value if isinstance(value, dict) else None
 
     # ------------------------------------------------------------------------------------------------------------------
     # what workers do
@@ -241,7 +245,17 @@ class Requests:
                     )
                 ).rowcount
             if taken:
-                return self.find(request_id)
+                found = self.find(request_id)
+                if found is not None and found.input is not None:
+                    return found
+                self._end_damaged(request_id, owner)
+
+    def _end_damaged(self, request_id: str, owner: str) -> None:
+        """End a request whose input can't be read any more, so that it holds nobody up."""
+        outcome = infrastructure_error(500, "internal_error", _DAMAGED)
+        with self.database.write() as connection:
+            _write_lines(connection, request_id, [(time.time(), "ERROR", _DAMAGED)])
+            self._end(connection, request_id, outcome, "running", owner)
 
     def beat(
         self,
@@ -382,4 +396,4 @@ _JSON = ("input", "progress", "response")
 
 def _request(row: Row[Any]) -> Request:
     values = dict(zip(_FIELDS, row, strict=True))
-    return Request(**values | {name: None if values[name] is None else json.loads(values[name]) for name in _JSON})
+    return Request(**values | {name: value_of(values[name]) for name in _JSON})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.tables import requests
 
 _AT_A_TIME = 500
+_ID = re.compile(r"[0-9a-f-]{36}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,11 @@ class State:
     def place(self) -> tuple[int, int]:
         """Return what the queue is sorted by."""
         return (self.priority, self.number)
+
+
+def is_id(text: str) -> bool:
+    """Return whether a request may have this id. Postgres refuses to look for any text, such as one with a NUL."""
+    return _ID.fullmatch(text) is not None
 
 
 def read_states(database: Database, ids: Sequence[str]) -> dict[str, State]:

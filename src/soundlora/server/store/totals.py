@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from soundlora.server.store.database import Database
+from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.tables import deliveries, ledger, requests
 
 BUCKETS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
@@ -96,7 +95,7 @@ def now(database: Database) -> Now:
         queued = {endpoint: count for endpoint, count in connection.execute(waiting)}
         for endpoint, progress in connection.execute(working):
             running[endpoint] += 1
-            rate = (json.loads(progress) if progress else {}).get("steps_per_second") or 0.0
+            rate = (value_of(progress) or {}).get("steps_per_second") or 0.0
             rates[endpoint] = rates.get(endpoint, 0.0) + rate
         webhooks = connection.execute(due).scalar_one()
     return Now(queued, dict(running), rates, webhooks)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import sqlalchemy as sa
 
 from soundlora.server.settings import Settings
 from soundlora.server.store.requests import Request, Requests
+from soundlora.system.operating_system import ask_to_end, end_at_once, gpu_count, own_group, usable_cores
 
 TICK_SECONDS = 0.5
 STOP_SECONDS = 30.0
@@ -45,7 +45,8 @@ class LocalExecutor:
     def __init__(self, settings: Settings, requests: Requests, command: Sequence[str] = WORKER) -> None:
         """`command` is started for each request, with its id and the owner's token as arguments."""
         self.settings, self.requests, self.command = settings, requests, command
-        self._gpus = len(glob.glob("/dev/nvidia[0-9]*"))
+        # A run that is given one device by its number, or one of another maker, has the choice among none.
+        self._gpus = gpu_count() if settings.device in ("", "cuda") else 0
         self.slots = settings.slots or max(1, self._gpus)
         self._workers: list[_Worker] = []
         self._beats: dict[tuple[str, str], tuple[int, float]] = {}  # the last beat, and its age in seconds
@@ -68,13 +69,13 @@ class LocalExecutor:
         self.wake()
         self._thread.join()
         for worker in self._workers:
-            worker.process.send_signal(signal.SIGTERM)
+            ask_to_end(worker.process)
         deadline = time.monotonic() + STOP_SECONDS
         for worker in self._workers:
             try:
                 worker.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                worker.process.kill()
+                end_at_once(worker.process)
                 worker.process.wait()
             self._close(worker, lost=False)
         self._workers.clear()
@@ -99,6 +100,8 @@ class LocalExecutor:
             except sa.exc.SQLAlchemyError as error:
                 # The queue waits in the database until it can be reached again.
                 print(f"soundlora: the database can't be reached: {error}", file=sys.stderr, flush=True)
+            except Exception:  # One request must not take the queue of all others with it.
+                traceback.print_exc()
             self._awake.wait(max(0.0, due - time.monotonic()))
             self._awake.clear()
 
@@ -112,8 +115,7 @@ class LocalExecutor:
             environment["CUDA_VISIBLE_DEVICES"] = str(slot % self._gpus)
         if not self._gpus:
             # torch's threads wait for their slowest. One that shares a core with the server would hold up all others.
-            cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-            environment.setdefault("OMP_NUM_THREADS", str(max(1, (cores - 1) // self.slots)))
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (usable_cores() - 1) // self.slots)))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as output:
@@ -123,7 +125,7 @@ class LocalExecutor:
                     stdout=output,
                     stderr=output,
                     env=environment,
-                    start_new_session=True,  # Ctrl-C reaches the server only, which stops its workers itself.
+                    **own_group(),  # Ctrl-C reaches the server only, which stops its workers itself.
                 )
         except OSError as error:
             self.requests.release(request.id, request.owner, lost=True, reason=f"No worker could be started: {error}")
@@ -161,7 +163,7 @@ class LocalExecutor:
                 self.requests.release(request_id, owner, lost=True, reason="The worker has fallen silent")
                 for worker in self._workers:
                     if worker.request.owner == owner:
-                        worker.process.kill()
+                        end_at_once(worker.process)
 
     def _end_overdue(self) -> None:
         """End the requests whose deadline to begin has passed.

@@ -6,12 +6,12 @@ import base64
 import random
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from soundlora.contract.generation import GenerationRequest
 from soundlora.errors import InputError, about
 from soundlora.progress import Progress
 from soundlora.server.endpoints import base_of
+from soundlora.server.store.files import safe_name
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.job import Job
 
@@ -31,7 +31,7 @@ class GenerationJob:
         from soundlora.pipeline.generate import Generator
 
         base, text_encoder = base_of(job.settings, job.input)
-        generator = Generator(base, loras, text_encoder=text_encoder)
+        generator = Generator(base, loras, text_encoder=text_encoder, device=job.settings.device or None)
         seconds = request.num_frames / request.frames_per_second
         for note in generator.warnings + generator.advice(request.prompt, seconds):
             job.pulse.log(note, "WARN")
@@ -59,14 +59,15 @@ class GenerationJob:
         pass
 
     def _lora(self, path: str, number: int) -> Path:
-        name = Path(urlsplit(path).path).name
+        # The end of the address, as far as it can be the name of a file.
+        name = safe_name(path.partition("?")[0].rpartition("/")[2])[-80:]
         if not path.startswith(("http://", "https://", "data:", "/files/")):
             raise InputError(
                 f"loras[{number}].path is {path[:80]!r}, but it must be a URL of a .safetensors file.",
                 field=f"loras.{number}.path",
             )
         with about(f"loras.{number}.path"):
-            return self.job.fetch(path, f"lora_{number}_{name[-80:] or 'lora.safetensors'}")
+            return self.job.fetch(path, f"lora_{number}_{name}")
 
     def _show(self, progress: Progress) -> None:
         shown: dict[str, Any] = {"stage": progress.stage, "step": progress.step, "steps": progress.steps}

@@ -38,7 +38,7 @@ def fetch(url: str, target: Path, *, settings: Settings, files: Files) -> None:
                 raise FileTooLargeError(f"{shown(url)} is larger than {most:,} bytes.", max_bytes=most)
             files.storage.copy_to(row.key, unfinished)
         elif is_url(url):
-            with guarded_client(settings.private_hosts) as guarded:
+            with guarded_client(settings.private_hosts, settings.fetch_proxy) as guarded:
                 download(url, unfinished, max_bytes=most, client=guarded)
         else:
             with local_source(url, max_bytes=most) as path:

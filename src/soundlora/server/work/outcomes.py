@@ -17,6 +17,8 @@ from soundlora.server.store.finish import Outcome, infrastructure_error
 from soundlora.system.whole_files import machine_error
 
 _ERRORS_PAGE = "https://docs.fal.ai/errors/#"
+_MOST_ERRORS = 100
+"""A client is told of so many errors at once."""
 _INPUT_CHARACTERS = 10_000
 """Longer input is not sent back with its error, because it may be a whole data set in a data: URI."""
 
@@ -34,8 +36,8 @@ def detail(
 
 
 def details(errors: Sequence[ErrorDetails], *, where: Sequence[str | int] = ("body",)) -> list[dict[str, Any]]:
-    """Return pydantic's errors in the endpoint's words."""
-    return [_detail(error, where) for error in errors]
+    """Return the first of pydantic's errors in the endpoint's words."""
+    return [_detail(error, where) for error in errors[:_MOST_ERRORS]]
 
 
 def rejected(error: ValidationError) -> Outcome:
@@ -49,6 +51,7 @@ _MACHINE: dict[Lack, tuple[int, str]] = {
     "network": (503, "runner_connection_error"),
     "files": (500, "runner_server_error"),
     "processes": (503, "runner_disconnected"),
+    "device": (500, "runner_server_error"),
 }
 """Each lack of the machine has a status code and the hosted service's word for it. Clients may try again after all."""
 
@@ -84,7 +87,7 @@ def machine_fault(error: Exception) -> MachineError | None:
     if isinstance(error, MachineError):
         return error
     if isinstance(error, InputError) and _is_owners(error.field):
-        return MachineError(str(error), "files")
+        return MachineError(str(error), "device" if error.field == "device" else "files")
     if isinstance(error, OSError) and (fault := machine_error(error)).lack == "disk":
         return fault
     return None

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import select
-import signal
 import sys
 import threading
 import time
@@ -15,6 +12,7 @@ from typing import Any, Literal, TextIO
 import sqlalchemy as sa
 
 from soundlora.server.store.requests import LostLeaseError, Requests
+from soundlora.system.operating_system import interrupt_main_thread, pipe_has_ended
 
 BEAT_SECONDS = 0.3
 
@@ -113,11 +111,10 @@ class Pulse:
     def _interrupt(self, reason: Reason) -> None:
         if self.reason is None:
             self.reason = reason
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt_main_thread()
 
     def _parent_gone(self) -> bool:
-        readable, _, _ = select.select([sys.stdin.fileno()], [], [], 0)
-        return bool(readable) and os.read(sys.stdin.fileno(), 1) == b""
+        return pipe_has_ended(sys.stdin.fileno())
 
 
 def _print(text: str, stream: TextIO) -> None:

@@ -54,6 +54,7 @@ class TrainingJob:
                 self.folder,
                 base=base,
                 text_encoder=text_encoder,
+                device=job.settings.device or None,
                 resume=resume,
                 on_progress=self._show,
             )

@@ -6,7 +6,6 @@ An executor starts it.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 import traceback
@@ -29,6 +28,7 @@ from soundlora.server.work.job import Job, NotStoredError, Work
 from soundlora.server.work.outcomes import machine_fault, outcome_of, timed_out
 from soundlora.server.work.pulse import Pulse
 from soundlora.server.work.training import TrainingJob
+from soundlora.system.interrupts import ignore_interrupts, termination_interrupts
 from soundlora.wording import wording
 
 _WORK: dict[str, Callable[[Job], Work]] = {"training": TrainingJob, "generation": GenerationJob}
@@ -42,11 +42,10 @@ _FULL_SECONDS = 60.0
 
 def main() -> None:
     request_id, owner = sys.argv[1:]
-    # A terminated worker stops like an interrupted one, between two steps and with a checkpoint.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
     try:
-        with wording(endpoint_words):
+        # A terminated worker stops like an interrupted one, between two steps and with a checkpoint.
+        with termination_interrupts(), wording(endpoint_words):
             work(request_id, owner, settings, attached=True)
     except LostLeaseError as error:
         print(error, file=sys.stderr)
@@ -91,8 +90,7 @@ def work(request_id: str, owner: str, settings: Settings, *, attached: bool = Fa
                 outcome = outcome_of(error, request.input)
                 pulse.log(outcome.error or str(error), "ERROR")
         # A late interrupt must not take the result away.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        ignore_interrupts()
         if outcome is None and interrupted and pulse.reason == "cancelled":
             outcome = cancelled()
         elif outcome is None and interrupted and pulse.reason == "timeout":

@@ -1,0 +1,58 @@
+"""What can be known to be wrong is found here, before a base is fetched or loaded."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from soundlora.dataset import check_source
+from soundlora.errors import MachineError, about
+from soundlora.lora.file import Lora, read_lora
+from soundlora.pipeline.options import TrainingOptions
+from soundlora.system.cache_root import expanded
+from soundlora.system.whole_files import machine_error
+from soundlora.training.memory_plan import Plan
+from soundlora.wording import setting
+
+_GB = 1e9
+
+
+def look_at_request(options: TrainingOptions) -> Lora | None:
+    """Look at the data set's table of contents, the LoRA to begin with, and the folder. Return the LoRA.
+
+    Raises InputError or MachineError for what is wrong with them.
+    """
+    first_lora = None
+    if options.init_lora is not None:
+        with about("init_lora"):
+            first_lora = read_lora(expanded(options.init_lora))
+    with about("data"):
+        check_source(options.data)
+    look_at_place(Path(options.out))
+    return first_lora
+
+
+def look_at_place(path: Path) -> None:
+    """Raise MachineError when neither `path` nor a folder on the way to it can be written."""
+    place = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if place != path and not place.is_dir():
+        raise machine_error(NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)), path)
+    if not os.access(place, os.W_OK):
+        raise machine_error(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), path)
+
+
+def look_at_room(folder: Path, plan: Plan) -> None:
+    """Raise MachineError when the disk of the run folder has no room for a training's state and its LoRA.
+
+    They take about as much as the adapter does in memory: without its gradients, but with the LoRA's file.
+    """
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free, needed = shutil.disk_usage(place).free, plan.adapter
+    if free < needed:
+        raise MachineError(
+            f"The training's state takes {needed / _GB:.1f} GB, but the disk of {folder} has {free / _GB:.1f} GB free; "
+            f"make room, name another folder with {setting('out')}, or lower {setting('rank')}.",
+            "disk",
+        )

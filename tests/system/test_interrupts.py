@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from soundlora.system.interrupts import held_back, termination_interrupts, unbroken
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process there")
+NUMBERS = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
+
+
+@pytest.fixture(autouse=True)
+def _usual_handlers() -> Iterator[None]:
+    """As a shell starts a program, whatever the tests were started with."""
+    before = {number: signal.getsignal(number) for number in NUMBERS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in NUMBERS[1:]:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def receive(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_each_signal_interrupts_once_and_then_has_its_old_handler(number: int) -> None:
+    before = signal.getsignal(number)
+    with termination_interrupts():
+        with pytest.raises(KeyboardInterrupt):
+            receive(number)
+        for impatient in NUMBERS:
+            receive(impatient)
+    assert signal.getsignal(number) is before
+    with termination_interrupts(), pytest.raises(KeyboardInterrupt):
+        receive(number)
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    signal.signal(NUMBERS[-1], signal.SIG_IGN)
+    with termination_interrupts():
+        receive(NUMBERS[-1])
+    assert signal.getsignal(NUMBERS[-1]) is signal.SIG_IGN
+
+
+def test_a_step_is_done_before_it_is_interrupted() -> None:
+    done = []
+
+    def step() -> None:
+        with unbroken():
+            receive(signal.SIGTERM)
+            done.append("step")
+
+    with termination_interrupts(), pytest.raises(KeyboardInterrupt):
+        step()
+    assert done == ["step"]
+
+
+def test_what_is_held_back_is_counted_and_dropped() -> None:
+    with termination_interrupts():
+        with held_back() as received:
+            receive(signal.SIGINT)
+            with unbroken():  # as within a save
+                receive(signal.SIGTERM)
+        assert received == [signal.SIGINT, signal.SIGTERM]

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from soundlora.errors import MachineError
+from soundlora.system.whole_files import machine_error, partial, temporary_folder, whole, write_whole
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "ü" * 127, "a" * 240 + ".wav", "音" * 85], ids=["a", "ü", "wav", "音"])
+def test_a_name_of_255_bytes_is_written_under_another_one_that_fits(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    assert len(os.fsencode(partial(path, "12345678").name)) <= 255
+    assert partial(path) != partial(tmp_path / (name[:-1] + "b")), "as the cut leaves no difference between them"
+    write_whole(path, b"content")
+    assert [found.name for found in tmp_path.iterdir()] == [name]
+
+
+def test_a_name_that_fits_is_kept_whole(tmp_path: Path) -> None:
+    assert partial(tmp_path / "a.wav").name == "a.wav.partial"
+    assert partial(tmp_path / "a.wav", "0f").name == "a.wav.0f.partial"
+    assert partial(tmp_path / os.fsdecode(b"\xff")).name == os.fsdecode(b"\xff.partial")
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with whole(path) as first:
+        first.write_bytes(b"first")
+        with whole(path) as second:
+            second.write_bytes(b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_says_what_is_lacking_and_how_to_mend_it() -> None:
+    full = machine_error(OSError(errno.ENOSPC, "No space left on device", "/disk/x"))
+    assert (str(full), full.lack) == (
+        "/disk/x can't be written (No space left on device); make room on its disk.",
+        "disk",
+    )
+    read = machine_error(OSError(errno.EACCES, "Permission denied", "/x"))
+    assert str(read) == "/x can't be used (Permission denied); mend that, or name another one."
+    written = machine_error(OSError(errno.EROFS, "Read-only file system"), Path("/x"), "name another with --out")
+    assert str(written) == "/x can't be written (Read-only file system); mend that, or name another with --out."
+
+
+def test_without_a_folder_for_temporary_files_a_sentence_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(**given: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", none)
+    with (
+        pytest.raises(MachineError, match=r"No usable temporary directory .* name one with TMPDIR\."),
+        temporary_folder(),
+    ):
+        pass
