@@ -1,9 +1,10 @@
-"""This benchmark rehearses LTX 2.3's full size on a GPU or a CPU, with files of its layout and without its weights.
+"""This benchmark rehearses LTX's full size on a GPU or a CPU, with files of its layout and without its weights.
 
-    .venv/bin/python benchmarks/full_size.py [--layers 48] [--folder FOLDER] [--record]
+    .venv/bin/python benchmarks/full_size.py [--generation 2.3] [--layers 48] [--folder FOLDER] [--record]
 
 It makes a checkpoint of 46 GB, whose video tensors are holes and whose audio tensors are small random values (8.5 GB
-on the disk). It makes a Gemma directory of 24 GB that is all holes. Then it does what `soundlora train` does: it
+on the disk). It makes a text encoder of 24 GB that is all holes. For LTX 2.5 these are a file a component, in the hub's
+layout and with the switches off that its generation has. Then it does what `soundlora train` does: it
 computes contexts of two captions, takes three training steps, and two sampling steps with CFG and STG. The third
 training step goes on from a checkpoint after the second. The base is held in bf16. The products on CPUs are in fp32,
 because few CPUs multiply in bf16.
@@ -12,9 +13,6 @@ because few CPUs multiply in bf16.
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
-import shutil
 import sys
 import tempfile
 import time
@@ -25,15 +23,15 @@ from typing import TypeVar
 from unittest.mock import patch
 
 import torch
+from full_size_files import make_23, make_25
 from history import Figure
 from table import add_record, peak_resident, report, resident
 from torch import Tensor
 
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import read_lora
-from soundlora.model import encoder_files, gemma_config
 from soundlora.model.latents import training_latents
-from soundlora.model.tensor_file import TensorFile, TensorHeader, TensorInfo, pack_header
+from soundlora.model.tensor_file import TensorFile
 from soundlora.sampling.generate import sample_latents
 from soundlora.sampling.guidance import Guidance
 from soundlora.system.devices import compute_dtype, pick_device
@@ -41,14 +39,12 @@ from soundlora.training.memory_choice import choose
 from soundlora.training.memory_plan import Settings
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example, Trainer
-from soundlora.weights.base import NANO, Base
-from soundlora.weights.checkpoint import Layout
-from soundlora.weights.full_size import GEMMA_3_12B_CONFIG, LTX_2_3
+from soundlora.weights.base import open_base
+from soundlora.weights.full_size import LTX_2_3
 
 SECONDS, RANK = 5.0, 32
 GIB, GB = 1 << 30, 1e9
 GOAL_GIB, GOAL_GPU_GIB, GOAL_GB = 12, 11, 10
-LAYOUT = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "full_size_layout.json.gz"
 CAPTIONS = ("a laser zaps twice, then a low hum", "noise, hiss, clipping")
 DEVICE = pick_device()
 DTYPE = compute_dtype(DEVICE)
@@ -56,90 +52,17 @@ QUANTIZE = "bf16" if DEVICE.type == "cpu" else None
 T = TypeVar("T")
 
 
-def make_checkpoint(path: Path, layers: int) -> None:
-    """Write the official file's tensors in its layout, with the first `layers` of the 48 blocks and encoder layers."""
-    layout = json.loads(gzip.decompress(LAYOUT.read_bytes()))
-    config = layout["config"]
-    config["transformer"]["num_layers"] = layers
-    shapes = {
-        name: shape
-        for part in layout["parts"].values()
-        for name, shape in part.items()
-        if not (".transformer_blocks." in name and int(name.split(".transformer_blocks.")[1].split(".")[0]) >= layers)
-    }
-    c = config["transformer"]
-    for name, shape in shapes.items():
-        if name.startswith("text_embedding_projection.") and name.endswith(".weight"):
-            shape[1] = c["caption_channels"] * (layers + 1)
-    metadata = {"config": json.dumps(config), "model_version": "2.3.0"}
-    start = write_sparse(path, shapes, metadata)
-    audio = Layout({str(path): header_of(path)}).audio
-    noise = (torch.randn(1 << 25, generator=torch.Generator().manual_seed(0)) * 0.02).bfloat16()
-    content = noise.view(torch.uint8).numpy().data
-    with path.open("r+b") as file:
-        for name in audio:
-            begin, end = start[name]
-            for place in range(begin, end, len(content)):
-                file.seek(place)
-                file.write(content[: min(len(content), end - place)])
-
-
-def make_encoder(folder: Path, layers: int) -> None:
-    """Write Gemma 3 12B's directory with nano's tokenizer. Its weights are all holes."""
-    folder.mkdir()
-    config = GEMMA_3_12B_CONFIG | {"num_hidden_layers": layers}
-    (folder / "config.json").write_text(json.dumps(config))
-    shutil.copy(NANO / "text_encoder" / "tokenizer.json", folder)
-    c = gemma_config.parse_gemma_config(config)
-    q, kv = c.heads * c.head_dim, c.kv_heads * c.head_dim
-    layer = {
-        "input_layernorm": [c.width],
-        "post_attention_layernorm": [c.width],
-        "pre_feedforward_layernorm": [c.width],
-        "post_feedforward_layernorm": [c.width],
-        "self_attn.q_norm": [c.head_dim],
-        "self_attn.k_norm": [c.head_dim],
-        "self_attn.q_proj": [q, c.width],
-        "self_attn.k_proj": [kv, c.width],
-        "self_attn.v_proj": [kv, c.width],
-        "self_attn.o_proj": [c.width, q],
-        "mlp.gate_proj": [c.hidden, c.width],
-        "mlp.up_proj": [c.hidden, c.width],
-        "mlp.down_proj": [c.width, c.hidden],
-    }
-    shapes = {"model.embed_tokens.weight": [262_208, c.width], "model.norm.weight": [c.width]}
-    for number in range(c.layers):
-        shapes |= {f"model.layers.{number}.{name}.weight": shape for name, shape in layer.items()}
-    write_sparse(folder / encoder_files.SINGLE_FILE, shapes, {})
-
-
-def write_sparse(path: Path, shapes: dict[str, list[int]], metadata: dict[str, str]) -> dict[str, tuple[int, int]]:
-    """Write a bf16 file that is all holes behind its header, and return where each tensor lies."""
-    infos, end = {}, 0
-    for name, shape in sorted(shapes.items()):
-        start, end = end, end + 2 * torch.Size(shape).numel()
-        infos[name] = TensorInfo("BF16", tuple(shape), start, end)
-    header = pack_header(infos, metadata)
-    with path.open("wb") as file:
-        file.write(header)
-        file.truncate(len(header) + end)
-    return {name: (len(header) + info.start, len(header) + info.end) for name, info in infos.items()}
-
-
-def header_of(path: Path) -> TensorHeader:
-    return TensorFile(path, "make it again").header
-
-
 class Reads:
     """Counts the bytes of tensors that are read, by file."""
 
     def __init__(self) -> None:
-        self.bytes: dict[str, int] = {}
+        self.bytes = {"checkpoint": 0, "text encoder": 0}
         read = TensorFile.read
 
         def counting(file: TensorFile, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
             for name, tensor in read(file, names):
-                self.bytes[file.path.name] = self.bytes.get(file.path.name, 0) + tensor.nbytes
+                language_model = name.startswith(("model.layers.", "model.norm."))
+                self.bytes["text encoder" if language_model else "checkpoint"] += tensor.nbytes
                 yield name, tensor
 
         patch.object(TensorFile, "read", counting).start()
@@ -168,22 +91,19 @@ class Stages:
         return result
 
 
-def rehearse(folder: Path, layers: int, record: str | None) -> None:
+def rehearse(folder: Path, generation: str, layers: int, record: str | None) -> None:
     imports = resident()
     stages, reads = Stages(), Reads()
-    checkpoint, encoder = folder / "ltx-2.3-22b-dev.safetensors", folder / "text_encoder"
-
-    def make_files() -> None:
-        make_checkpoint(checkpoint, layers)
-        make_encoder(encoder, layers)
-
-    stages("make the files", make_files)
-    base = Base("full size", checkpoint, encoder)
+    make = make_25 if generation == "2.5" else make_23
+    checkpoint, encoder = stages("make the files", lambda: make(folder, layers))
+    base = open_base(str(checkpoint), encoder)
+    assert base.generation.name == generation
     contexts = stages("contexts of two captions", lambda: base.contexts(CAPTIONS, DEVICE))
     assert [context.shape for context in contexts] == [(1024, 2048)] * 2
 
     c = base.config.transformer
-    settings = Settings(rank=RANK, seconds=SECONDS, dtype=DTYPE, quantize=QUANTIZE)
+    captions = 0 if c.prompt_adaln else 1
+    settings = Settings(rank=RANK, seconds=SECONDS, dtype=DTYPE, quantize=QUANTIZE, captions=captions)
     for checkpointing in (False, True):
         plan, why = choose(base.config, settings, DEVICE, checkpointing, base.encoder_config)
         if DEVICE.type == "cuda" or plan.peak + imports < (GOAL_GIB - 1) * GIB:  # The allocator can't use all memory.
@@ -196,7 +116,10 @@ def rehearse(folder: Path, layers: int, record: str | None) -> None:
 
     def trainer() -> Trainer:
         adapter = Adapter.create(model, RANK)
-        return Trainer(adapter, examples, base.config.audio, steps=3, learning_rate=2e-4, seed=0, average=True)
+        return Trainer(
+            adapter, examples, base.config.audio, steps=3, learning_rate=2e-4, seed=0, average=True,
+            project_text=plan.settings.captions > 0,
+        )  # fmt: skip
 
     def until_checkpoint() -> tuple[list[float], Path, dict[str, Tensor]]:
         first = trainer()
@@ -231,8 +154,8 @@ def rehearse(folder: Path, layers: int, record: str | None) -> None:
     assert sound.shape == (125, 128)
     assert bool(sound.isfinite().all())
 
-    peak, read = peak_resident() / GIB, reads.bytes[checkpoint.name] / GB
-    gemma_read = reads.bytes[encoder_files.SINGLE_FILE] / GB
+    peak, read = peak_resident() / GIB, reads.bytes["checkpoint"] / GB
+    gemma_read = reads.bytes["text encoder"] / GB
     whole = layers == LTX_2_3.transformer.layers
     figures = stages.figures
 
@@ -246,21 +169,24 @@ def rehearse(folder: Path, layers: int, record: str | None) -> None:
     add("read of the checkpoint", read, "GB", GOAL_GB)
     add("read of Gemma, which is all holes", gemma_read, "GB")
     add("the LoRA", len(pairs), "pairs", 10 * LTX_2_3.transformer.layers)
-    add("the checkpoint's length", checkpoint.stat().st_size / GB, "GB")
-    title = f"Full size: {layers} of 48 blocks, clips of {SECONDS:g} s, rank {RANK}, base held in bf16; {why}"
+    add("the checkpoint's length", sum(path.stat().st_size for path in base.checkpoint.paths) / GB, "GB")
+    what = f"LTX {generation}, {layers} of 48 blocks, clips of {SECONDS:g} s, rank {RANK}, base held in bf16"
+    title = f"Full size: {what}; {why}"
     details = {"layers": layers, "losses": losses, "read": reads.bytes, "figures": [vars(each) for each in figures]}
     # Fewer blocks are another benchmark.
-    report("full_size" if whole else f"full_size_{layers}_blocks", title, figures, details, record)
+    name = "full_size" if generation == "2.3" else f"full_size_{generation}"
+    report(name if whole else f"{name}_{layers}_blocks", title, figures, details, record)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--generation", choices=("2.3", "2.5"), default="2.3")
     parser.add_argument("--layers", type=int, default=48, help="of transformer and text encoder; fewer are a quick try")
     parser.add_argument("--folder", type=Path, help="for the files, 10 GB; they are deleted afterwards")
     add_record(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        rehearse(Path(folder), arguments.layers, arguments.record)
+        rehearse(Path(folder), arguments.generation, arguments.layers, arguments.record)
 
 
 if __name__ == "__main__":

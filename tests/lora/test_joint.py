@@ -7,6 +7,7 @@ import pytest
 import torch
 from parity.cases import checkpoint
 from parity.runners import fresh_transformer
+from parity.runners25 import unmodulated_transformer
 from torch import Tensor
 
 from soundlora.lora.adapter import Adapter
@@ -19,8 +20,13 @@ CONFIG = checkpoint().config
 TOKENS = 6
 
 
-def adapter(targets: str = "all", alpha: float | None = None, quantized: bool = False) -> Adapter:
-    model = fresh_transformer()
+def adapter(
+    targets: str = "all",
+    alpha: float | None = None,
+    quantized: bool = False,
+    model: AudioTransformer | None = None,
+) -> Adapter:
+    model = model or fresh_transformer()
     if quantized:
         quantize(model, "bf16")
     made = Adapter.create(model, 4, targets=targets, alpha=alpha, seed=1)
@@ -30,20 +36,22 @@ def adapter(targets: str = "all", alpha: float | None = None, quantized: bool = 
     return made
 
 
-def velocity(model: AudioTransformer) -> Tensor:
+def velocity(model: AudioTransformer, projected: bool = False, whole: bool = False) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     c = CONFIG.transformer
     x = torch.randn(2, TOKENS, c.in_channels, generator=generator)
     context = torch.randn(2, CONFIG.text.context_length, c.context_dim, generator=generator)
     sigma = torch.tensor([0.3, 0.8])
-    result: Tensor = model(x, sigma[:, None], sigma, context, model.rope(positions(TOKENS, CONFIG.audio)))
+    rope = model.rope(positions(TOKENS, CONFIG.audio))
+    known = model.project_text(context, whole) if projected else None
+    result: Tensor = model(x, sigma[:, None], sigma, context, rope, projected=known, whole=whole)
     return result
 
 
-def trained(adapter: Adapter) -> tuple[Tensor, list[Tensor]]:
+def trained(adapter: Adapter, projected: bool = False) -> tuple[Tensor, list[Tensor]]:
     """The velocity, and the gradients of A and B."""
     adapter.refresh()
-    out = velocity(adapter.model)
+    out = velocity(adapter.model, projected)
     out.square().sum().backward()
     adapter.settle()
     return out.detach(), [p.grad for p in adapter.parameters() if p.grad is not None]
@@ -64,6 +72,35 @@ def test_joined_layers_do_the_same(targets: str, alpha: float | None, joints: in
     for a, b in zip(gradients, others, strict=True):
         assert a.abs().max() > 0
         torch.testing.assert_close(b, a, atol=1e-5 * float(a.abs().max()), rtol=1e-4)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize(("targets", "alpha"), [("all", None), ("attention", 2.0), ("self-ff", None)])
+def test_an_adapters_share_comes_on_top_of_known_keys_and_values(
+    targets: str, alpha: float | None, joined: bool, checkpointing: bool
+) -> None:
+    """Forwards and backwards, to rounding."""
+    plain, known = (adapter(targets, alpha, model=unmodulated_transformer()) for _ in range(2))
+    if joined:
+        known.join()
+    known.model.checkpointing = checkpointing
+    (expected, gradients), (out, others) = trained(plain), trained(known, projected=True)
+    torch.testing.assert_close(out, expected)
+    assert len(gradients) == len(others) == len(plain.parameters())
+    for a, b in zip(gradients, others, strict=True):
+        assert a.abs().max() > 0
+        torch.testing.assert_close(b, a, atol=1e-5 * float(a.abs().max()), rtol=1e-4)
+
+
+def test_several_adapters_come_on_top_of_one_another() -> None:
+    first = adapter(model=unmodulated_transformer())
+    Adapter.attach(first.model, {name: (layer.lora_A, layer.lora_B) for name, layer in first.layers.items()}, 0.5)
+    with torch.no_grad():
+        expected, known = velocity(first.model), velocity(first.model, projected=True)
+        whole = velocity(first.model, projected=True, whole=True)
+    torch.testing.assert_close(known, expected)
+    torch.testing.assert_close(whole, expected)
 
 
 def test_a_second_pass_adds_to_the_gradients() -> None:

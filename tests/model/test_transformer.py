@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from parity.cases import checkpoint
+from parity.cases import checkpoint, manifest
 from parity.runners import transformer
+from parity.runners25 import fresh_transformer25, unmodulated_transformer
 from support import assert_matches, parity_cases
 from torch import Tensor
 
@@ -18,6 +19,17 @@ TOKENS = 7
 @parity_cases("tr_", "grads_", "t25_")
 def test_parity(case: str) -> None:
     assert_matches(case)
+
+
+@parity_cases("mode_")
+@torch.no_grad()
+def test_with_conditions_that_are_given_the_velocity_is_the_references(case: str) -> None:
+    """What a condition makes of latents, timesteps and positions is taken from the case itself."""
+    told = manifest()[case]
+    e, model = told.expected, fresh_transformer25(told.root / told.params["checkpoint"])
+    rope = model.rope(e["positions"])
+    velocity = model(e["noisy"], e["timesteps"], told.inputs["sigma"], told.inputs["context"], rope)
+    assert told.share_of_tolerance(velocity, e["velocity"]) <= 1
 
 
 @torch.no_grad()
@@ -50,6 +62,40 @@ def test_without_prompt_modulation_a_blocks_table_alone_modulates_the_text(model
     x, sigma, context = inputs(model)
     torch.testing.assert_close(velocity(without, x, sigma, context), velocity(zeroed, x, sigma, context))
     assert not torch.allclose(velocity(without, x, sigma, context), velocity(model, x, sigma, context), atol=1e-2)
+
+
+@torch.no_grad()
+def test_known_keys_and_values_give_the_same_at_every_noise_level() -> None:
+    model = unmodulated_transformer()
+    x, sigma, context = inputs(model, 2)
+    rope = model.rope(positions(TOKENS, checkpoint().config.audio))
+    projected = model.project_text(context, whole=True)
+    assert projected.shape == (2, model.config.layers, context.shape[1], 2 * model.config.width)
+    assert torch.equal(projected, model.project_text(context)), "without an adapter there is no other"
+    for level in (sigma, sigma * 0.3):
+        plain = model(x, level[:, None], level, context, rope)
+        for whole in (True, False):
+            known = model(x, level[:, None], level, context, rope, projected=projected, whole=whole)
+            torch.testing.assert_close(known, plain)
+    wrong = model(x, sigma[:, None], sigma, context, rope, projected=projected.flip(0), whole=True)
+    assert not torch.allclose(wrong, plain, atol=1e-2)
+
+
+@torch.no_grad()
+def test_samples_share_known_keys_and_values_by_the_number_of_their_context() -> None:
+    model = unmodulated_transformer()
+    x, _, context = inputs(model, 3)
+    sigma, of = torch.tensor([0.3, 0.3, 0.3]), torch.tensor([0, 1, 0])
+    rope = model.rope(positions(TOKENS, checkpoint().config.audio))
+    plain = model(x, sigma[:, None], sigma[:2], context[:2], rope, context_of=of)
+    projected = model.project_text(context[:2], whole=True)
+    known = model(x, sigma[:, None], sigma[:2], context[:2], rope, context_of=of, projected=projected, whole=True)
+    torch.testing.assert_close(known, plain)
+
+
+def test_where_the_noise_level_modulates_a_prompt_its_keys_do_not_stay(model: AudioTransformer) -> None:
+    with pytest.raises(ValueError, match="don't stay"):
+        model.project_text(inputs(model)[2])
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from soundlora.model.transformer import AudioTransformer, bypass_blocks
 from soundlora.training.flow import loss_per_sample, noisy
 from soundlora.weights.checkpoint import fitted, load_duration_head, load_module
 
-from .cases import CPU, Case
+from .cases import CPU, ROOTS, Case
 
 Outputs = dict[str, Tensor]
 _DIT = "model.diffusion_model."
@@ -35,6 +36,13 @@ def opened(path: Path) -> tuple[TensorFile, ModelConfig]:
 def fresh_transformer25(path: Path) -> AudioTransformer:
     file, config = opened(path)
     return load_module(lambda: AudioTransformer(config.transformer), file.read, _DIT, CPU, torch.float32)
+
+
+def unmodulated_transformer() -> AudioTransformer:
+    """One whose prompts are the same at every noise level, and whose feed-forward has no biases."""
+    file, config = opened(ROOTS["parity25"] / "transformer_kv.safetensors")
+    sizes = replace(config.transformer, prompt_adaln=False, ff_bias=False)
+    return load_module(lambda: AudioTransformer(sizes), file.read, _DIT, CPU, torch.float32)
 
 
 def run_transformer(case: Case) -> Outputs:

@@ -8,11 +8,14 @@ import pytest
 import torch
 from parity.cases import checkpoint
 from parity.runners import transformer
+from parity.runners25 import unmodulated_transformer
 from support import assert_matches, block_of, parity_cases
 from torch import Tensor
 
 from soundlora.errors import InputError
+from soundlora.model.attention import Attention
 from soundlora.model.latents import initial_noise, positions
+from soundlora.model.transformer import AudioTransformer
 from soundlora.sampling.guidance import Guidance, denoise
 from soundlora.sampling.schedule import sigmas
 
@@ -150,3 +153,32 @@ def test_blocks_that_there_are_not_are_refused_where_they_would_count(blocks: tu
     with pytest.raises(InputError, match="but the blocks of this base are 0 to 1"):
         sample(Guidance(cfg=1.0, stg=1.0, stg_blocks=blocks))
     assert sample(Guidance(cfg=1.0, stg=0.0, stg_blocks=blocks)).isfinite().all()
+
+
+def test_a_prompts_keys_and_values_are_made_once_for_all_steps_where_they_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = unmodulated_transformer()
+    projections: list[int] = []
+    project = Attention.project
+
+    def counting(self: Attention, context: Tensor, whole: bool) -> Tensor:
+        assert whole
+        projections.append(len(context))
+        return project(self, context, whole)
+
+    def run() -> Tensor:
+        noise = initial_noise(FRAMES, model.config.in_channels, seed=0)
+        rope = model.rope(positions(FRAMES, checkpoint().config.audio))
+        guidance = Guidance(cfg=4.0, stg=1.0, stg_blocks=(1,))
+        return denoise(model, noise, sigmas(STEPS), rope, context(1), context(2), guidance)
+
+    monkeypatch.setattr(Attention, "project", counting)
+    known = run()
+    assert projections == [2] * model.config.layers
+    # As it would be with a modulation, which is made anew in each step.
+    forward = AudioTransformer.forward
+
+    def plain(self: AudioTransformer, *args: Any, projected: Tensor, whole: bool, **kwargs: Any) -> Tensor:
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(AudioTransformer, "forward", plain)
+    torch.testing.assert_close(known, run())

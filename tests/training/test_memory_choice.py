@@ -10,9 +10,10 @@ import torch
 from support import Gpu
 
 from soundlora.system.gpu_memory import GIB
+from soundlora.training import memory_choice
 from soundlora.training.memory_choice import choose, out_of_memory, what_to_lower
 from soundlora.training.memory_plan import SHARE, Settings, plan
-from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
+from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3, LTX_2_5
 from soundlora.wording import command_line_words, wording
 
 
@@ -40,6 +41,17 @@ def test_what_other_programs_hold_is_not_planned_with(gpu: Gpu) -> None:
     chosen, why = choose(LTX_2_3, Settings(seconds=20.0), gpu(24, held=13), None, GEMMA_3_12B)
     assert chosen.settings.checkpointing
     assert "of this GPU's 24.0 GiB at the peak, of which other programs hold 12.4 GiB;" in why
+
+
+def test_kept_keys_and_values_are_said(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen, why = choose(LTX_2_5, Settings(captions=3), gpu(24))
+    assert chosen.settings.captions == 3
+    assert why.endswith("; keys and values of 3 captions are kept (1.5 GiB)")
+    monkeypatch.setattr(memory_choice, "_host_memory", lambda: 16 * GIB)
+    for captions, kept in ((2, 2), (3, 0)):  # of 0.75 GiB each in fp32
+        chosen, why = choose(LTX_2_5, Settings(captions=captions, dtype=torch.float32), torch.device("cpu"))
+        assert chosen.settings.captions == kept
+        assert ("keys and values" in why) == bool(kept)
 
 
 def test_a_cpu_keeps_activations_unless_told_otherwise() -> None:

@@ -15,7 +15,7 @@ from soundlora.model.transformer import AudioTransformer
 from soundlora.system.gpu_memory import GIB
 from soundlora.training.memory_plan import SHARE, Plan, Settings, fitting, plan
 from soundlora.training.trainer import Example, Trainer
-from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
+from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3, LTX_2_5
 
 CPU_SETTINGS = Settings(dtype=torch.float32, fused_attention=False)
 
@@ -45,7 +45,7 @@ def measure(config: ModelConfig, settings: Settings) -> tuple[int, int, int]:
         trainer = Trainer(
             adapter, examples, config.audio, steps=4, learning_rate=1e-4, seed=0,
             batch_size=settings.clips, at_once=settings.clips, optimizer=settings.optimizer,
-            average=settings.average,
+            average=settings.average, project_text=settings.captions > 0,
         )  # fmt: skip
         trainer.step(0)
         held = memory.live
@@ -75,6 +75,35 @@ def test_a_plan_is_within_15_percent_of_what_is_allocated(layers: int, settings:
     assert weights == pytest.approx(expected.weights, rel=0.01)
     assert adapter == pytest.approx(expected.adapter, rel=0.03)
     assert step == pytest.approx(expected.saved + expected.workspace, rel=0.15)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_kept_keys_and_values_are_counted_beside_a_step_that_takes_no_more(checkpointing: bool) -> None:
+    config = sized(2)
+    config = replace(config, transformer=replace(config.transformer, ff_bias=False, prompt_adaln=False))
+    settings = replace(CPU_SETTINGS, captions=1, checkpointing=checkpointing)
+    expected = plan(config, settings, cuda=False)
+    assert expected.text == 4 * 2 * 1024 * 2 * 512  # fp32 numbers of (blocks, S, 2C)
+    weights, held, step = measure(config, settings)
+    assert weights == pytest.approx(expected.weights, rel=0.01)
+    assert held == pytest.approx(expected.adapter + expected.text, rel=0.03)
+    assert step == pytest.approx(expected.saved + expected.workspace, rel=0.15)
+    assert expected.step - plan(config, replace(settings, captions=0), cuda=False).step == expected.text
+
+
+def test_keys_and_values_are_kept_where_there_is_room_and_given_up_before_activations_are() -> None:
+    settings = Settings(captions=8)
+    one = 2 * 48 * 1024 * 2 * 2048
+    assert plan(LTX_2_5, settings).text == 9 * one  # a recorded step has a copy of its own
+    for gib, captions, checkpointing in ((24, 8, False), (12, 0, False), (10.3, 0, True)):
+        found, fits = fitting(LTX_2_5, settings, round(gib * GIB))
+        assert fits
+        assert (found.settings.captions, found.settings.checkpointing) == (captions, checkpointing), gib
+    for offload in (4, None):  # a number of blocks, or as many as need be
+        found, fits = fitting(LTX_2_5, settings, round(8.5 * GIB), offload=offload)
+        assert (found.settings.captions, found.settings.offload > 0, found.text) == (0, True, 0)
+    # One caption still fits where many don't.
+    assert fitting(LTX_2_5, Settings(captions=1), round(12 * GIB))[0].settings.captions == 1
 
 
 def test_the_full_size_fits_where_it_was_promised_to() -> None:

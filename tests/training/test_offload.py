@@ -5,12 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 from parity.cases import checkpoint
+from parity.runners25 import unmodulated_transformer
 from support import examples, gradient_of
 
 from soundlora.lora.adapter import Adapter
-from soundlora.model.latents import positions
+from soundlora.model.latents import initial_noise, positions
 from soundlora.model.quantize import quantize
 from soundlora.model.transformer import AudioTransformer
+from soundlora.sampling.guidance import Guidance, denoise
+from soundlora.sampling.schedule import sigmas
 from soundlora.training.offload import chosen_blocks, offload
 from soundlora.training.trainer import Trainer
 
@@ -60,6 +63,20 @@ def test_a_pass_without_gradients_is_the_same_too_again_and_again() -> None:
         expected = whole(x, sigma[:, None], sigma, context, rope)
         for _ in range(3):
             assert torch.equal(away(x, sigma[:, None], sigma, context, rope), expected)
+
+
+def test_keys_and_values_that_would_stay_are_made_anew_where_blocks_come_and_go() -> None:
+    """What makes them may not be on the device when they are asked for."""
+    whole, away = unmodulated_transformer(), unmodulated_transformer()
+    offload(away, 2, CPU)
+    assert (whole.text_lasts, away.text_lasts) == (True, False)
+    noise, rope = initial_noise(6, CONFIG.transformer.in_channels, 0), whole.rope(positions(6, CONFIG.audio))
+    context, negative = torch.randn(2, 1, 8, CONFIG.transformer.context_dim)
+    guidance = Guidance(stg_blocks=(1,))
+    kept, anew = (denoise(model, noise, sigmas(3), rope, context, negative, guidance) for model in (whole, away))
+    torch.testing.assert_close(anew, kept)
+    with pytest.raises(ValueError, match="don't stay"):
+        away.project_text(context)
 
 
 def test_whoever_looks_at_the_weights_finds_the_right_ones() -> None:

@@ -6,10 +6,12 @@ import pytest
 import torch
 from parity.cases import checkpoint
 from parity.runners import fresh_transformer
+from parity.runners25 import unmodulated_transformer
 from support import assert_matches, examples, parity_cases
 
 from soundlora.errors import DivergedError
 from soundlora.lora.adapter import Adapter
+from soundlora.model.transformer import AudioTransformer
 from soundlora.training.trainer import Example, StepFigures, Trainer, drops_caption
 
 AUDIO = checkpoint().config.audio
@@ -220,3 +222,37 @@ def test_dropping_captions_takes_the_empty_ones_context() -> None:
     adapter = Adapter.create(fresh_transformer(), 4)
     with pytest.raises(ValueError, match="empty caption"):
         Trainer(adapter, examples(), AUDIO, steps=1, learning_rate=1e-3, seed=1, caption_dropout=0.1)
+
+
+@pytest.mark.parametrize(("batch_size", "at_once"), [(1, 1), (2, 1), (2, 2)])
+def test_known_keys_and_values_train_the_same_lora_to_rounding(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int, at_once: int
+) -> None:
+    projected: list[int] = []
+    original = AudioTransformer.project_text
+
+    def counting(self: AudioTransformer, context: torch.Tensor, whole: bool = False) -> torch.Tensor:
+        projected.append(len(context))
+        return original(self, context, whole)
+
+    monkeypatch.setattr(AudioTransformer, "project_text", counting)
+    # Two of three clips share a caption.
+    clips = examples()
+    clips[2] = Example(clips[2].name, clips[2].latents, clips[0].context)
+
+    def run(project_text: bool) -> Trainer:
+        adapter = Adapter.create(unmodulated_transformer(), 4, seed=1)
+        trainer = Trainer(
+            adapter, clips, AUDIO, steps=20, learning_rate=1e-2, seed=1, batch_size=batch_size, at_once=at_once,
+            caption_dropout=0.4, empty_context=torch.ones(8, WIDTH), project_text=project_text,
+        )  # fmt: skip
+        for step in range(6):
+            trainer.step(step)
+        return trainer
+
+    plain = run(False)
+    assert projected == []
+    known = run(True)
+    assert projected == [1, 1, 1], "two captions and the empty one"
+    for key, tensor in weights(plain).items():
+        torch.testing.assert_close(weights(known)[key], tensor, atol=1e-4, rtol=1e-3)

@@ -80,10 +80,13 @@ class Joint:
             if linear.bias is not None:
                 self.bias[rows] = linear.bias
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return the layers' outputs of x (..., I) side by side, (..., O)."""
+    def __call__(self, x: Tensor, frozen: Tensor | None = None) -> Tensor:
+        """Return the layers' outputs of x (..., I) side by side, (..., O).
+
+        frozen: (..., O), what W makes of x where that is known already; no gradient of x is then computed.
+        """
         # Autograd would leave a product of frozen tensors alone, so an A is passed to it.
-        result: Tensor = _Product.apply(x, self.updates[0].a, self)  # type: ignore[no-untyped-call]
+        result: Tensor = _Product.apply(x, self.updates[0].a, self, frozen)  # type: ignore[no-untyped-call]
         return result
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,6 +94,11 @@ class Joint:
         both = torch.addmm(self.bias, x, self.matrix[:, : self.inputs].T)  # (N, I) (I, O + R) → (N, O + R)
         both[:, : self.outputs].addmm_(both[:, self.outputs :], self._b.T)  # (N, O) += (N, R) (R, O)
         return both
+
+    def on_top(self, x: Tensor, frozen: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the outputs (N, O) of x (N, I) whose frozen part (N, O) is known, and x Aᵀ (N, R)."""
+        low = x @ self._a.T
+        return torch.addmm(frozen, low, self._b.T), low
 
     def backward(self, x: Tensor, low: Tensor, gradient: Tensor, needs_x: bool) -> Tensor | None:
         """Add to the gradients of A and B, and return that of x, (N, I), if it is needed.
@@ -138,20 +146,25 @@ class Joints:
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, _: Tensor, joint: Joint) -> Tensor:
+    def forward(ctx: Any, x: Tensor, _: Tensor, joint: Joint, frozen: Tensor | None) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])  # (N, I)
+        if frozen is not None:
+            out, low = joint.on_top(flat, frozen.reshape(-1, joint.outputs))
+            ctx.save_for_backward(flat, low)
+            ctx.joint, ctx.shape = joint, x.shape
+            return out.view(frozen.shape)
         both = joint.forward(flat)  # (N, O + R)
         ctx.save_for_backward(flat, both[:, joint.outputs :])
         ctx.joint, ctx.shape = joint, x.shape
         return both[:, : joint.outputs].view(*x.shape[:-1], -1)  # (..., O)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, None]:
         flat, low = ctx.saved_tensors  # (N, I), (N, R)
         joint: Joint = ctx.joint
         shape: torch.Size = ctx.shape
         g_x = joint.backward(flat, low, gradient.reshape(-1, joint.outputs), ctx.needs_input_grad[0])
-        return None if g_x is None else g_x.view(shape), None, None
+        return None if g_x is None else g_x.view(shape), None, None, None
 
 
 def _places(layers: Sequence[LoRALinear]) -> tuple[int, list[slice], list[slice]]:

@@ -34,7 +34,7 @@ class LoRALinear(nn.Module):
         self.lora_A = nn.Parameter(lora_a)  # (rank, inputs)
         self.lora_B = nn.Parameter(lora_b)  # (outputs, rank)
         self.update = Update(self.lora_A, self.lora_B, scale)
-        self.joint: Callable[[Tensor], Tensor] | None = None  # in training, see `Adapter.join`
+        self.joint: Callable[..., Tensor] | None = None  # in training, see `Adapter.join`
 
     @property
     def scale(self) -> float:
@@ -54,6 +54,15 @@ class LoRALinear(nn.Module):
             return out
         result: Tensor = self.base(x) + F.linear(F.linear(x, a), b)  # (..., inputs) → (..., rank) → (..., outputs)
         return result
+
+    def on_top(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """Return frozen + scale · B(A(x)) for what the layers below all adapters make of x, (..., outputs)."""
+        if isinstance(self.base, LoRALinear):
+            frozen = self.base.on_top(x, frozen)
+        a = self.lora_A.to(x.dtype)  # (rank, inputs)
+        b = (self.lora_B if self.scale == 1 else self.lora_B * self.scale).to(x.dtype)  # (outputs, rank)
+        low = x.reshape(-1, x.shape[-1]) @ a.T  # (N, rank)
+        return torch.addmm(frozen.reshape(-1, frozen.shape[-1]), low, b.T).view(frozen.shape)
 
 
 class _AdaptedLinear(torch.autograd.Function):

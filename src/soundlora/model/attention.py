@@ -95,8 +95,9 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(inner, eps)
         self.k_norm = RMSNorm(inner, eps)
         self.to_gate_logits = nn.Linear(width, heads)
-        # In training it makes q, k and v of x by one product, or k and v of a context; see `Adapter.join`.
-        self.joint: Callable[[Tensor], Tensor] | None = None
+        # In training it makes q, k and v of x by one product, or k and v of a context; see `Adapter.join`. With a
+        # second argument it adds the adapter's share to projections that are known already.
+        self.joint: Callable[..., Tensor] | None = None
 
     def forward(
         self,
@@ -107,6 +108,8 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         bypass: Tensor | bool = False,
         context_of: Tensor | None = None,
+        projected: Tensor | None = None,
+        whole: bool = False,
     ) -> Tensor:
         """Return what x (B, T, width) attends to in the context, (B, T, width).
 
@@ -116,12 +119,17 @@ class Attention(nn.Module):
             place of the attention's result; the gate and the output projection still apply.
         context_of: (B,), the number of each sample's context where several share one, whose keys and values are then
             computed once.
+        projected: (B, S, 2C), to_k and to_v of the context side by side, where they are known already; see `project`.
+            Unless they are `whole`, they lack an adapter's share, which is added.
         """
         source = x if context is None else context
         if bypass is True:
             out = v = self._heads(self.to_v(source))  # (B, H, T, d)
         else:
-            q, k, v = self._projections(x, source)  # (B, T, C), k and v (B, S, C)
+            if projected is None:
+                q, k, v = self._projections(x, source)  # (B, T, C), k and v (B, S, C)
+            else:
+                q, (k, v) = self.to_q(x), self._on_top(source, projected, whole)
             # (B, H, T, d), k and v (B, H, S, d)
             q, k, v = self._heads(self.q_norm(q)), self._heads(self.k_norm(k)), self._heads(v)
             if context_of is not None:
@@ -137,6 +145,23 @@ class Attention(nn.Module):
         result: Tensor = self.to_out[0](out.flatten(2))  # (B, T, width)
         return result
 
+    def project(self, context: Tensor, whole: bool) -> Tensor:
+        """Return to_k and to_v of a context (B, S, context_dim) side by side, (B, S, 2C).
+
+        whole: with what adapters add to them; without, frozen weights alone make them.
+        """
+        k, v = (layer if whole else _frozen(layer) for layer in (self.to_k, self.to_v))
+        return torch.cat((k(context), v(context)), dim=-1)
+
+    def _on_top(self, source: Tensor, projected: Tensor, whole: bool) -> tuple[Tensor, Tensor]:
+        """Return k and v (B, S, C) of known projections (B, S, 2C)."""
+        if not whole and self.joint is not None and torch.is_grad_enabled():
+            projected, whole = self.joint(source, projected), True
+        k, v = projected.chunk(2, dim=-1)
+        if whole:
+            return k, v
+        return _adapted(self.to_k, source, k), _adapted(self.to_v, source, v)
+
     def _projections(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.joint is None or not torch.is_grad_enabled():
             return self.to_q(x), self.to_k(source), self.to_v(source)
@@ -149,6 +174,19 @@ class Attention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         heads: Tensor = x.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)  # (B, T, C) → (B, H, T, d)
         return heads
+
+
+def _frozen(layer: nn.Module) -> nn.Module:
+    """Return the layer that stands below all adapters."""
+    while isinstance(base := getattr(layer, "base", None), nn.Module):
+        layer = base
+    return layer
+
+
+def _adapted(layer: nn.Module, x: Tensor, frozen: Tensor) -> Tensor:
+    """Return the frozen layer's outputs with what an adapter makes of x on top, if there is one."""
+    on_top: Callable[[Tensor, Tensor], Tensor] | None = getattr(layer, "on_top", None)
+    return frozen if on_top is None else on_top(x, frozen)
 
 
 class _Projection(nn.Module):

@@ -85,22 +85,29 @@ class Block(nn.Module):
         attention_mask: Tensor | None,
         bypass: Tensor | bool,
         context_of: Tensor | None = None,
+        projected: Tensor | None = None,
+        whole: bool = False,
     ) -> Tensor:
         """Return h (B, T, width) after the block. The arguments are those that `AudioTransformer.forward` prepares."""
         rows = (modulation.unflatten(-1, (9, -1)) + self.audio_scale_shift_table).unbind(-2)
         shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff, shift_q, scale_q, gate_ca = rows
-        prompt_rows = self.audio_prompt_scale_shift_table  # (2, D), and with a modulation (B, 1, 2, D)
-        if prompt_modulation is not None:
-            prompt_rows = prompt_modulation.unflatten(-1, (2, -1)) + prompt_rows
-        shift_kv, scale_kv = prompt_rows.unbind(-2)
 
         n = torch.addcmul(shift_sa, rms_norm(h, self.eps), 1 + scale_sa)
         h = torch.addcmul(h, self.audio_attn1(n, rope=rope, mask=attention_mask, bypass=bypass), gate_sa)
         n = torch.addcmul(shift_q, rms_norm(h, self.eps), 1 + scale_q)
-        c = torch.addcmul(shift_kv, context, 1 + scale_kv)
-        h = torch.addcmul(h, self.audio_attn2(n, c, mask=context_mask, context_of=context_of), gate_ca)
+        c = context if whole else self.modulated(context, prompt_modulation)  # keys and values may be known already
+        heard = self.audio_attn2(n, c, mask=context_mask, context_of=context_of, projected=projected, whole=whole)
+        h = torch.addcmul(h, heard, gate_ca)
         n = torch.addcmul(shift_ff, rms_norm(h, self.eps), 1 + scale_ff)
         return torch.addcmul(h, self.audio_ff(n), gate_ff)
+
+    def modulated(self, context: Tensor, prompt_modulation: Tensor | None) -> Tensor:
+        """Return the context (B, S, D) as its keys and values are made of it."""
+        rows = self.audio_prompt_scale_shift_table  # (2, D), and with a modulation (B, 1, 2, D)
+        if prompt_modulation is not None:
+            rows = prompt_modulation.unflatten(-1, (2, -1)) + rows
+        shift, scale = rows.unbind(-2)
+        return torch.addcmul(shift, context, 1 + scale)
 
 
 class AudioTransformer(nn.Module):
@@ -133,6 +140,31 @@ class AudioTransformer(nn.Module):
         cos, sin = rope_table(middle, c.max_seconds, c.rope_theta, c.heads, c.head_dim)
         return cos.to(dtype), sin.to(dtype)
 
+    @property
+    def text_lasts(self) -> bool:
+        """Whether keys and values of a context can be computed once.
+
+        The context is then the same at every noise level, and the weights that make them are there at any time.
+        """
+        return not self.config.prompt_adaln and not self.offloaded
+
+    @torch.no_grad()
+    def project_text(self, context: Tensor, whole: bool = False) -> Tensor:
+        """Return keys and values of contexts (B, S, D) for every block, (B, blocks, S, 2·width), in the weights' type.
+
+        They hold for every noise level, and without an adapter's share (`whole` is False) for a whole training. Raises
+        ValueError unless `text_lasts`.
+        """
+        if not self.text_lasts:
+            raise ValueError("the noise level modulates prompts, or blocks are offloaded: keys and values don't stay")
+        context = context.to(self.audio_scale_shift_table.dtype)
+        count, tokens = context.shape[:2]
+        result = context.new_empty(count, len(self.transformer_blocks), tokens, 2 * self.config.width)
+        for index, block in enumerate(self.transformer_blocks):
+            assert isinstance(block, Block)
+            result[:, index] = block.audio_attn2.project(block.modulated(context, None), whole)
+        return result
+
     def forward(
         self,
         x: Tensor,
@@ -145,6 +177,8 @@ class AudioTransformer(nn.Module):
         attention_mask: Tensor | None = None,
         bypass: Bypass | None = None,
         context_of: Tensor | None = None,
+        projected: Tensor | None = None,
+        whole: bool = False,
     ) -> Tensor:
         """Return the velocity (B, T, C) of noisy latents x (B, T, C).
 
@@ -158,6 +192,8 @@ class AudioTransformer(nn.Module):
         bypass: blocks (counted from 0) whose self-attention is bypassed, see `Attention.forward`.
         context_of: (B,), the number of the context that each sample attends to; there may then be fewer contexts than
             samples, and sigma and context_mask are those of the contexts. None: every sample has its own.
+        projected, whole: keys and values of the contexts from `project_text`, called with this `whole`; None makes them
+            anew.
         """
         c = self.config
         dtype = self.audio_scale_shift_table.dtype  # that of the weights, and so of the computation
@@ -175,7 +211,11 @@ class AudioTransformer(nn.Module):
         compiled = self.compiled if torch.is_grad_enabled() else []
         for index, block in enumerate(compiled or [*self.transformer_blocks]):
             perturbed = bypass.get(index, False)
-            inputs = (h, modulation, context, prompt_modulation, rope, text_mask, self_mask, perturbed, context_of)
+            known = None if projected is None else projected[:, index]
+            inputs = (
+                *(h, modulation, context, prompt_modulation, rope, text_mask, self_mask, perturbed, context_of),
+                *(known, whole),
+            )
             if self.checkpointing and torch.is_grad_enabled():
                 # Nothing in a block is random, so the second pass needs no random state of the first.
                 h = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)

@@ -93,6 +93,16 @@ def _check_text(text: str) -> None:
         raise InputError(f"{shown} holds bytes that are no text in UTF-8; write it anew.")
 
 
+def lasting_contexts(base: Base, captions: Sequence[str], dropout: float) -> int:
+    """Return how many contexts of a run have keys and values that are the same in every step.
+
+    captions: of its clips. dropout: the share of samples that see the empty caption instead.
+    """
+    if base.config.transformer.prompt_adaln:
+        return 0
+    return len({*captions, ""} if dropout else {*captions})
+
+
 def latents_key(base_hash: str, clip_sha256: str, duration: float, normalize: bool, preserve_pitch: bool) -> str:
     """Return the key of a clip's latents. duration: seconds of the bucket."""
     return _key("latents", base_hash, clip_sha256, duration, normalize, preserve_pitch)

@@ -14,8 +14,13 @@ from soundlora.training.offload import offload
 from soundlora.weights.base import Base
 
 
-def planned(options: TrainingOptions, base: Base, device: torch.device, processes: int) -> tuple[Plan, str]:
-    """Return the plan of a run whose batch `processes` share, and a sentence that says why it was chosen."""
+def planned(
+    options: TrainingOptions, base: Base, device: torch.device, processes: int, captions: int = 0
+) -> tuple[Plan, str]:
+    """Return the plan of a run whose batch `processes` share, and a sentence that says why it was chosen.
+
+    captions: those whose keys and values are the same in every step.
+    """
     settings = Settings(
         options.rank,
         options.targets,
@@ -25,6 +30,7 @@ def planned(options: TrainingOptions, base: Base, device: torch.device, processe
         options.quantize,
         options.optimizer,
         options.average,
+        captions=captions,
     )
     return choose(
         base.config,

@@ -23,7 +23,7 @@ from soundlora.lora.file import Lora
 from soundlora.lora.merge import check_generation
 from soundlora.lora.rank import load_into_adapter
 from soundlora.net.addresses import public_name
-from soundlora.pipeline.cache import Cache, cached_contexts
+from soundlora.pipeline.cache import Cache, cached_contexts, lasting_contexts
 from soundlora.pipeline.encode import EncodedClip, Fitting, encode_clips
 from soundlora.pipeline.ending import diverged, keep_quietly, stopped
 from soundlora.pipeline.first_look import look_at_request, look_at_room
@@ -227,7 +227,8 @@ class Training:
 def build(run: Run) -> Training:
     """Load the transformer, make the adapter and the run folder, and take up the last checkpoint of a resumed run."""
     options, recorder, workers = run.options, run.recorder, run.workers
-    plan, why = planned(options, run.base, run.device, workers.count)
+    lasting = lasting_contexts(run.base, [clip.caption for clip in run.clips], options.caption_dropout)
+    plan, why = planned(options, run.base, run.device, workers.count, lasting)
     recorder.note(f"memory: {why}")
     look_at_room(run.folder.path, plan)
     model = placed(run.base, plan, run.device)
@@ -260,6 +261,7 @@ def build(run: Run) -> Training:
         average=options.average,
         caption_dropout=options.caption_dropout,
         empty_context=run.contexts.get("") if options.caption_dropout else None,
+        project_text=plan.settings.captions > 0,
         workers=workers,
     )
     latest = run.folder.latest_checkpoint() if options.resume else None

@@ -69,7 +69,8 @@ def denoise(
     Raises InputError when the guidance names blocks that the model doesn't have.
 
     The passes of a step run as one batch: the results are the same, and a small model is bound by its number of calls.
-    Passes with the same prompt share its keys and values, which are half of a pass's work.
+    Passes with the same prompt share its keys and values, which are half of a pass's work. Where the noise level does
+    not modulate a prompt, they are computed once for all steps.
     """
     use_negative = guidance.cfg != 1 and negative_context is not None
     use_perturbed = guidance.stg != 0
@@ -92,13 +93,25 @@ def denoise(
     perturb = torch.zeros(passes, dtype=torch.bool, device=x.device)  # (P,)
     perturb[-1] = True
     bypass = bypass_blocks(guidance.stg_blocks, layers, perturb) if use_perturbed else None
+    # A prompt that is the same at every noise level has the same keys and values in every step.
+    projected = model.project_text(shared, whole=True) if model.text_lasts else None
     sigmas = sigmas.to(x.device)
     for step in range(len(sigmas) - 1):
         sigma = sigmas[step].expand(passes)  # (P,)
         batch = x.expand(passes, -1, -1)  # (P, T, C)
         of_contexts = sigma[: len(contexts)]  # (K,)
         # (P, T, C)
-        velocity = model(batch, sigma[:, None], of_contexts, shared, rope, bypass=bypass, context_of=context_of)
+        velocity = model(
+            batch,
+            sigma[:, None],
+            of_contexts,
+            shared,
+            rope,
+            bypass=bypass,
+            context_of=context_of,
+            projected=projected,
+            whole=projected is not None,
+        )
         predictions = denoised(batch, velocity, sigma[:, None]).chunk(passes)  # P times (1, T, C)
         conditional = predictions[0]
         guided = guidance.combine(

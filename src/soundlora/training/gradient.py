@@ -28,21 +28,26 @@ _WORTH_COMPILING = 90_000
 
 
 class Samples(NamedTuple):
-    """The tensors that a gradient is computed from, all on one device."""
+    """The tensors that a gradient is computed from. They are on one device, where `projected` always lies."""
 
     clean: Tensor  # (n, T, C)
     noise: Tensor  # (n, T, C)
     sigma: Tensor  # (n,)
     context: Tensor  # (n, S, D)
+    projected: Tensor | None = None  # (n, blocks, S, 2C), see `AudioTransformer.project_text`
 
     def pinned(self) -> Samples:
         """Return the samples in memory that a GPU copies from while the host goes on."""
-        return Samples(*(tensor.pin_memory() for tensor in self))
+        return self._each(lambda tensor: tensor.pin_memory())
 
     def to(self, device: torch.device) -> Samples:
         """Return the samples on a device. The host does not wait for pinned ones."""
         # Where memory is not pinned, the host might write over it while a copy that it does not wait for still reads.
-        return Samples(*(tensor.to(device, non_blocking=pins(device)) for tensor in self))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=pins(device)))
+
+    def _each(self, move: Callable[[Tensor], Tensor]) -> Samples:
+        """Return the samples with `move` done to all tensors but `projected`, which lies where it belongs."""
+        return Samples(move(self.clean), move(self.noise), move(self.sigma), move(self.context), self.projected)
 
 
 class Gradient:
@@ -105,14 +110,15 @@ class Gradient:
         return self._add(samples.to(self.device))
 
     def _add(self, samples: Samples) -> Tensor:
-        clean, noise, sigma, context = samples  # (n, T, C), (n, T, C), (n,), (n, S, D)
+        clean, noise, sigma, context, projected = samples
         tokens = clean.shape[1]
         if tokens not in self._ropes:
             # cos and sin, (1, H, T, head_dim/2) each
             self._ropes[tokens] = self.model.rope(positions(tokens, self.audio).to(self.device))
         self.adapter.refresh()
         x = noisy(clean, noise, sigma)  # (n, T, C)
-        velocity = self.model(x, sigma[:, None], sigma, context, self._ropes[tokens])  # (n, T, C)
+        # (n, T, C)
+        velocity = self.model(x, sigma[:, None], sigma, context, self._ropes[tokens], projected=projected)
         losses = loss_per_sample(velocity, clean, noise)  # (n,)
         (losses.sum() / self.batch_size).backward()
         self.adapter.settle()
@@ -143,6 +149,8 @@ class _Recording:
 
     def __init__(self, function: Callable[[Samples], Tensor], samples: Samples, pool: Any) -> None:
         """Record `function`. samples: they are on the GPU, and become the graph's own."""
+        if samples.projected is not None:  # that of a caption, which stays as it is
+            samples = samples._replace(projected=samples.projected.clone())
         self.samples = samples
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, pool=pool):
@@ -151,6 +159,7 @@ class _Recording:
     def replay(self, samples: Samples) -> Tensor:
         """Run the graph on new samples of the same shapes, and return their losses (n,)."""
         for mine, new in zip(self.samples, samples, strict=True):
-            mine.copy_(new, non_blocking=True)
+            if mine is not None and new is not None:
+                mine.copy_(new, non_blocking=True)
         self.graph.replay()
         return self.losses.clone()  # the next replay writes over it

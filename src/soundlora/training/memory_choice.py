@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,9 @@ from soundlora.system.gpu_memory import available, gib, held_by_others, is_measu
 from soundlora.training.memory_plan import SHARE, Plan, Settings, fitting, plan
 from soundlora.wording import setting, using
 
+# Of the host's memory, in captions' keys and values. It is a share of all there is: that of what is free would let a
+# resumed run choose otherwise.
+_HOST_SHARE = 0.125
 _LEAST_RANK, _LEAST_SECONDS = 8, 0.5
 
 
@@ -42,10 +46,13 @@ def choose(
         # The free memory of a CPU changes by the second, and one clip at a time is no slower there.
         away = min(offload or 0, config.transformer.layers)
         again = bool(checkpointing) or away > 0
-        chosen = plan(config, replace(settings, clips=1, checkpointing=again, offload=away), encoder, cuda=False)
+        settings = replace(settings, clips=1, checkpointing=again, offload=away)
+        chosen = plan(config, replace(settings, captions=0 if away else settings.captions), encoder, cuda=False)
+        if chosen.text > _HOST_SHARE * _host_memory():
+            chosen = plan(config, replace(settings, captions=0), encoder, cuda=False)
         why = "as was asked for" if again else "which is faster"
         text = f"about {gib(chosen.peak)} at the peak; activations are {_kept(chosen)}, {why}"
-        return chosen, f"{text}{_elsewhere(config, chosen)}{in_vain}"
+        return chosen, f"{text}{_text(chosen)}{_elsewhere(config, chosen)}{in_vain}"
     memory, total = available(device)
     if offload is None and shares_memory(device):
         offload = 0
@@ -56,11 +63,11 @@ def choose(
     if not fits:
         return chosen, f"{text}; that may not fit. {what_to_lower(config, chosen, encoder, memory, processes)}"
     if checkpointing is None and chosen.settings.checkpointing:
-        kept = plan(config, replace(settings, clips=1), encoder, cuda=cuda)
+        kept = plan(config, replace(settings, clips=1, captions=0), encoder, cuda=cuda)
         text += f", as keeping them would take {gib(kept.peak)}"
     if settings.clips > 1:
         text += f"; {chosen.settings.clips} of {settings.clips} clips go through at once"
-    text += _elsewhere(config, chosen)
+    text += _text(chosen) + _elsewhere(config, chosen)
     if offload is None and chosen.settings.offload and settings.quantize is None:
         narrow = fitting(config, replace(settings, quantize="int8"), memory, encoder, checkpointing, cuda=cuda)
         if narrow[1]:
@@ -144,6 +151,21 @@ def _elsewhere(config: ModelConfig, chosen: Plan) -> str:
         f"; {chosen.settings.offload} of {config.transformer.layers} blocks lie in the host's memory, "
         f"{gib(chosen.host)}, and {gib(chosen.copied)} are copied each time that clips go through"
     )
+
+
+def _text(chosen: Plan) -> str:
+    """Return a clause about captions' keys and values, or "" where none are kept."""
+    if not chosen.text:
+        return ""
+    count = "one caption" if chosen.settings.captions == 1 else f"{chosen.settings.captions} captions"
+    return f"; keys and values of {count} are kept ({gib(chosen.text)})"
+
+
+def _host_memory() -> int:
+    """Return the bytes of this machine's memory, or 0 where they are not told."""
+    if not hasattr(os, "sysconf"):
+        return 0
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _kept(chosen: Plan) -> str:

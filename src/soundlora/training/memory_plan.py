@@ -54,6 +54,7 @@ class Settings:
     checkpointing: bool = False  # activations computed again, block by block
     offload: int = 0  # blocks whose weights lie in the host's memory, with which activations are computed again
     fused_attention: bool = True  # as on GPUs; on CPUs the scores are held
+    captions: int = 0  # whose keys and values are computed once, where the base allows it
 
     @property
     def joined(self) -> bool:
@@ -63,7 +64,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """Bytes by part. The base's weights, the adapter with gradients and moments, and `runtime` stay for the whole run.
+    """Bytes by part. The base's weights, the adapter with gradients and moments, `text` and `runtime` stay for the run.
 
     `saved` and `workspace` come on top in a step, `evaluation` while the loss on clips kept out is computed, `previews`
     while one is made. `preparation` comes before all of them; it includes loading, where the weights are moved
@@ -81,11 +82,12 @@ class Plan:
     runtime: int
     host: int = 0  # of the weights that lie in the host's memory
     copied: int = 0  # to the device each time that clips go through, there and back
+    text: int = 0  # keys and values of captions, see `Settings.captions`
 
     @property
     def held(self) -> int:
         """Bytes that stay for the whole run."""
-        return self.weights + self.adapter + self.runtime
+        return self.weights + self.adapter + self.text + self.runtime
 
     @property
     def step(self) -> int:
@@ -132,6 +134,7 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
         runtime=CUDA_RUNTIME if cuda else 0,
         host=away * block,
         copied=2 * (away - here) * block,  # for the forward pass and for the backward pass, less those still there
+        text=_text(config, s) if s.captions else 0,
     )
 
 
@@ -147,17 +150,21 @@ def fitting(
 ) -> tuple[Plan, bool]:
     """Return the fastest plan for a GPU with `memory` bytes, and whether it fits.
 
-    First fewer clips go through at once, which costs little; then activations are computed again, which costs half as
-    much work again; then as few blocks as need be are offloaded, whose copies can take longer than all else. All of it
-    gives the same LoRA. checkpointing: True or False if that is not to be chosen. offload: a number of blocks if that
-    is not to be chosen, None if it is.
+    First fewer clips go through at once, which costs little; then captions' keys and values are made anew in each step,
+    which costs a third of its work; then activations are computed again, which costs half as much work again; then as
+    few blocks as need be are offloaded, whose copies can take longer than all else. All of it gives the same LoRA, to
+    rounding. checkpointing: True or False if that is not to be chosen. offload: a number of blocks if that is not to be
+    chosen, None if it is.
     """
     clips = settings.clips
     if offload:
-        settings, checkpointing = replace(settings, offload=min(offload, config.transformer.layers)), True
+        blocks = min(offload, config.transformer.layers)
+        settings, checkpointing = replace(settings, offload=blocks, captions=0), True
+    captions = settings.captions
     choices = [
-        replace(settings, clips=max(1, clips >> halvings), checkpointing=again)
+        replace(settings, clips=max(1, clips >> halvings), captions=kept, checkpointing=again)
         for again in ((False, True) if checkpointing is None else (checkpointing,))
+        for kept in ((captions, 0) if captions else (0,))
         for halvings in range(clips.bit_length())
     ]
     for choice in choices:
@@ -165,7 +172,7 @@ def fitting(
         if found.peak <= SHARE * memory:
             return found, True
     if offload is None and checkpointing is not False:
-        return _offloading(config, settings, memory, encoder, cuda)
+        return _offloading(config, replace(settings, captions=0), memory, encoder, cuda)
     return found, False
 
 
@@ -218,6 +225,17 @@ def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple
     return size * c.layers * block + shared, size * workspace
 
 
+def _text(config: ModelConfig, s: Settings) -> int:
+    """Return the bytes of all captions' keys and values (blocks, S, 2C), and of what a recorded step reads."""
+    copies = s.clips if s.fused_attention else 0
+    return s.dtype.itemsize * (s.captions + copies) * _keys_and_values(config)
+
+
+def _keys_and_values(config: ModelConfig) -> int:
+    """Return the numbers in the keys and values of one context, (blocks, S, 2C)."""
+    return config.transformer.layers * config.text.context_length * 2 * config.transformer.width
+
+
 def _forward(config: ModelConfig, s: Settings, tokens: int) -> int:
     """Return the bytes of a sample's share of a pass without gradients."""
     c, length = config.transformer, config.text.context_length
@@ -230,6 +248,8 @@ def _previews(config: ModelConfig, s: Settings) -> int:
     audio = config.audio
     tokens = generation_latents(s.seconds, audio)
     sampling = _GUIDANCE_PASSES * _forward(config, s, tokens)
+    if not config.transformer.prompt_adaln and not s.offload:  # those of the prompt and of the negative one stay
+        sampling += 2 * s.dtype.itemsize * _keys_and_values(config)
     codec = 4 * _decoder_numbers(config)
     frames = audio.downsample * tokens
     layer = max(

@@ -66,10 +66,13 @@ class Trainer:
         average: bool = False,
         caption_dropout: float = 0.0,
         empty_context: Tensor | None = None,
+        project_text: bool = False,
         workers: Workers = Workers(),  # noqa: B008  (frozen)
     ) -> None:
         """caption_dropout: share of the samples that see `empty_context` (S, D) instead of their caption's.
 
+        project_text: keep the frozen part of every caption's keys and values on the device, see
+        `AudioTransformer.project_text`.
         Raises ValueError when there are no examples, or a dropout has no empty context.
         """
         if not examples:
@@ -84,6 +87,13 @@ class Trainer:
         self.device = model.audio_patchify_proj.weight.device
         self._alike = len({example.latents.shape for example in self.examples}) == 1
         self._gradient = Gradient(adapter, audio, batch_size, steps)
+        self._projected: dict[int, Tensor] = {}  # (1, blocks, S, 2C) by the context's identity
+        if project_text:
+            contexts = [example.context for example in self.examples] + (
+                [] if empty_context is None else [empty_context]
+            )
+            for context in {id(context): context for context in contexts}.values():
+                self._projected[id(context)] = model.project_text(context[None].to(self.device))
         self._ahead: tuple[int, list[Samples]] = (-1, [])
 
     def step(self, step: int) -> StepFigures:
@@ -129,7 +139,9 @@ class Trainer:
         # (n, T, C)
         noise = torch.cat([torch.randn((1, *clean.shape[1:]), generator=generator) for generator in generators])
         contexts = [self._context(sample) for sample in samples]
-        return Samples(clean, noise, torch.cat(sigmas), torch.stack(contexts))
+        projected = [self._projected[id(context)] for context in contexts] if self._projected else []
+        known = None if not projected else projected[0] if len(projected) == 1 else torch.cat(projected)
+        return Samples(clean, noise, torch.cat(sigmas), torch.stack(contexts), known)
 
     def _context(self, sample: int) -> Tensor:
         """Return the context (S, D) that a sample attends to."""
