@@ -12,9 +12,9 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from soundlora.contract.fields import Number, at_most
+from soundlora.contract.generation import MAX_SPANS
 from soundlora.contract.training import MAX_PROMPTS, TrainingRequest, ValidationPrompt
 
-MAX_SPANS = 100
 _VALIDATION = "A list of validation prompts, each with the audio that is given of its preview."
 
 
