@@ -6,11 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from soundlora.contract.fields import File, Number, WholeNumber, at_most, without_nulls
+from soundlora.contract.fields import MAX_SPANS, File, Number, Span, WholeNumber, at_most, without_nulls
 from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT
 
 MAX_LORAS = 3
-MAX_SPANS = 100
 
 
 class LoraChoice(BaseModel):
@@ -62,7 +61,7 @@ class GenerationRequest(BaseModel):
         "extend-prefix",
         description="What becomes of that sound: it goes on, is led into, its spans are made anew, or all of it is.",
     )
-    spans: Annotated[list[tuple[Number, Number]], at_most(MAX_SPANS)] = Field(
+    spans: Annotated[list[Span], at_most(MAX_SPANS)] = Field(
         default_factory=list,
         max_length=MAX_SPANS,
         description="Of inpaint: start and end in seconds of each span that is made anew.",

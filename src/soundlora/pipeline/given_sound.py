@@ -29,6 +29,7 @@ FADE_SECONDS = 0.020
 _HEARD_SECONDS = 1.0  # of the file that is gone on from or led into, where nobody says how many
 _PEAK = 10 ** (-0.1 / 20)  # at which clips are trained
 _SILENCE = 2.0**-16
+_MOST_GAIN = 4.0  # 12 dB, by which a copy may differ from the file
 _WINDOW_SECONDS = 10.0  # around spans of a long file
 _SHARE = 0.6  # of a window, that spans may reach over
 
@@ -119,6 +120,7 @@ class _Editor:
             latents = self._encode(sound[:, -seam:])[:count]  # (count, C)
             rest = latents.new_zeros(tokens - count, latents.shape[1])
             made = self._make(Given(torch.cat((latents, rest)), at_start(tokens, count)))
+            made = self._levelled(made, sound[:, -seam:], made[:, :seam])
             sound = joined(sound, made, seam, self._fade, self.source.decoded)
         return sound[:, :wanted]
 
@@ -135,6 +137,7 @@ class _Editor:
             rest = latents.new_zeros(tokens - count, latents.shape[1])
             made = self._make(Given(torch.cat((rest, latents)), at_end(tokens, count)))
             seam = self.samples(4 * count)
+            made = self._levelled(made, heard, made[:, -seam:])
             sound = joined(sound.flip(1), made.flip(1), seam, self._fade, self.source.decoded).flip(1)
         return sound[:, -wanted:]
 
@@ -162,6 +165,7 @@ class _Editor:
             for start, end in spans:
                 weight = torch.maximum(weight, _hill(len(weight), start * self.rate, end * self.rate, self._fade))
             kept = sound[:, first : first + made.shape[1]]
+            made = self._levelled(made, kept * (1 - weight), made * (1 - weight))
             sound[:, first : first + made.shape[1]] = kept + weight * (made - kept)
         return sound
 
@@ -221,6 +225,13 @@ class _Editor:
         made = resample(self.make(given, self._windows), self.codec.sample_rate, self.rate) / self.gain
         self._windows += 1
         return made if len(self.sound) == 2 else made.mean(dim=0, keepdim=True)
+
+    def _levelled(self, made: Tensor, original: Tensor, copy: Tensor) -> Tensor:
+        """Return what was made at the level of the file: a codec may change that. copy: of `original`, from latents."""
+        if self.source.decoded:
+            return made
+        ratio = (original.square().mean() / copy.square().mean().clamp_min(_SILENCE**2)).sqrt()
+        return made * ratio.clamp(1 / _MOST_GAIN, _MOST_GAIN)
 
     def _groups(self, window: float) -> list[tuple[float, Spans]]:
         """Return windows by where they begin in the file, with their spans in seconds from there."""

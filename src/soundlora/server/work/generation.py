@@ -76,7 +76,7 @@ class GenerationJob:
         source = Source(
             request.audio_mode,
             path,
-            tuple(sorted(request.spans)),
+            tuple(sorted((start, end) for start, end in request.spans)),
             request.conditioning_seconds,
             request.added_seconds,
             request.decoded,
