@@ -48,7 +48,7 @@ def python_words(name: str, value: object) -> str:
     return f"{name}=" if value is None else f"{name}={value!r}"
 
 
-_FLAGS = {"validation_prompts": "validation-prompt", "added": "for"}
+_FLAGS = {"validation_prompts": "validation-prompt", "added_seconds": "for"}
 """Flags that are named otherwise than their settings."""
 
 

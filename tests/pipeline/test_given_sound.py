@@ -50,7 +50,7 @@ def original(sound: Path) -> Tensor:
 
 
 def test_a_sound_goes_on_and_what_was_there_stays_up_to_the_fade(make: Make, sound: Path) -> None:
-    found, before = make("extend-prefix", heard=0.4), original(sound)
+    found, before = make("extend-prefix", conditioning_seconds=0.4), original(sound)
     assert (found.sample_rate, len(found.waveform)) == (RATE, 1)
     # Of 25 latents ten are given, so fifteen are added.
     assert found.waveform.shape[1] == before.shape[1] + round(0.6 * RATE)
@@ -60,7 +60,7 @@ def test_a_sound_goes_on_and_what_was_there_stays_up_to_the_fade(make: Make, sou
 
 
 def test_a_sound_is_led_into(make: Make, sound: Path) -> None:
-    found, before = make("extend-suffix", heard=0.4), original(sound)
+    found, before = make("extend-suffix", conditioning_seconds=0.4), original(sound)
     added = found.waveform.shape[1] - before.shape[1]
     assert added == round(0.57 * RATE)  # the first latent of a sound stands for a quarter of the others' time
     fade = round(0.02 * RATE)
@@ -69,7 +69,7 @@ def test_a_sound_is_led_into(make: Make, sound: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["extend-prefix", "extend-suffix"])
 def test_it_goes_on_window_after_window_to_the_sample(make: Make, sound: Path, mode: str) -> None:
-    found = make(mode, heard=0.4, added=1.5)
+    found = make(mode, conditioning_seconds=0.4, added_seconds=1.5)
     assert found.waveform.shape[1] == original(sound).shape[1] + round(1.5 * RATE)
     assert found.duration == pytest.approx(3.5, abs=1e-3)
     one, two = (
@@ -118,13 +118,13 @@ def test_stereo_stays_stereo_and_the_codecs_rate_is_not_needed(make: Make, tmp_p
     both = 0.1 * np.random.default_rng(5).standard_normal((2, 22_050)).astype(np.float32)
     path = tmp_path / "stereo.wav"
     write_wav(path, torch.from_numpy(both), 22_050)
-    found = make("extend-prefix", audio=path, heard=0.4)
+    found = make("extend-prefix", audio=path, conditioning_seconds=0.4)
     assert (len(found.waveform), found.sample_rate) == (2, 22_050)
 
 
 def test_decoded_gives_the_models_own_copy(make: Make, sound: Path) -> None:
     before = original(sound)
-    for mode, more in (("extend-prefix", {"heard": 0.4}), ("inpaint", {"spans": ((0.5, 0.8),)})):
+    for mode, more in (("extend-prefix", {"conditioning_seconds": 0.4}), ("inpaint", {"spans": ((0.5, 0.8),)})):
         found = make(mode, decoded=True, duration=1.0 if mode != "inpaint" else None, **more)
         kept = slice(round(1.7 * RATE), round(1.9 * RATE))
         assert not torch.allclose(found.waveform[:, kept], before[:, kept], atol=1e-3)
@@ -133,7 +133,7 @@ def test_decoded_gives_the_models_own_copy(make: Make, sound: Path) -> None:
 def test_what_is_made_has_the_level_of_the_file(generator: Generator, sound: Path) -> None:
     # A window that is the file itself at another level joins it without a jump.
     codec = generator._codec.with_encoder(generator.base)
-    source = Source("extend-prefix", sound, heard=0.4)
+    source = Source("extend-prefix", sound, conditioning_seconds=0.4)
     whole = original(sound)
 
     def quiet(given: Given, number: int) -> Tensor:
@@ -160,10 +160,18 @@ def test_joining_fades_within_what_is_there() -> None:
         ({"mode": "t2a"}, None, "mode is 't2a', but it must be one of extend-prefix, extend-suffix, inpaint, a2a"),
         ({"mode": "inpaint"}, None, "spans is missing"),
         ({"mode": "a2a", "spans": ((0.0, 1.0),)}, None, "spans is for mending"),
-        ({"mode": "a2a", "heard": 1.0}, None, "conditioning_seconds is for going on"),
-        ({"mode": "inpaint", "spans": ((0.0, 1.0),), "added": 1.0}, None, "added is for going on"),
-        ({"mode": "extend-prefix", "heard": 0.0}, None, "conditioning_seconds is 0, but it must be above 0"),
-        ({"mode": "extend-prefix", "heard": 2.0}, 2.0, "conditioning_seconds is 2, but it must be less than the 2 s"),
+        ({"mode": "a2a", "conditioning_seconds": 1.0}, None, "conditioning_seconds is for going on"),
+        ({"mode": "inpaint", "spans": ((0.0, 1.0),), "added_seconds": 1.0}, None, "added_seconds is for going on"),
+        (
+            {"mode": "extend-prefix", "conditioning_seconds": 0.0},
+            None,
+            "conditioning_seconds is 0, but it must be above 0",
+        ),
+        (
+            {"mode": "extend-prefix", "conditioning_seconds": 2.0},
+            2.0,
+            "conditioning_seconds is 2, but it must be less than the 2 s",
+        ),
         ({"mode": "extend-prefix"}, 0.5, "conditioning_seconds is 1, but it must be less than the 0.5 s"),
     ],
 )
@@ -187,7 +195,7 @@ def test_files_that_can_not_be_used_are_named(make: Make, tmp_path: Path) -> Non
         (tmp_path, "is no file"),
     ):
         with pytest.raises(InputError, match=words):
-            make("extend-prefix", audio=path, heard=0.4)
+            make("extend-prefix", audio=path, conditioning_seconds=0.4)
     with pytest.raises(InputError, match=r"names no span within the 1\.00 s"):
         make(
             "inpaint",

@@ -32,7 +32,12 @@ def source_of(
             f"{setting(named[0][0])} and {setting(named[1][0])} are named, but one sound is made at a time."
         )
     if not named:
-        for name, value in (("spans", spans), ("conditioning_seconds", heard), ("added", added), ("decoded", decoded)):
+        for name, value in (
+            ("spans", spans),
+            ("conditioning_seconds", heard),
+            ("added_seconds", added),
+            ("decoded", decoded),
+        ):
             if value:
                 raise InputError(f"{setting(name)} goes with a sound that is named by one of {flags}; name one.")
         return None

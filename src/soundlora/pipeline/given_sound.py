@@ -42,16 +42,16 @@ class Source:
     """A sound file, and what is to become of it.
 
     mode: "extend-prefix" goes on from its end, "extend-suffix" leads into its start, "inpaint" makes `spans` of it
-    anew, "a2a" makes another sound of it. heard: seconds of its end or start that the model hears; None means 1. added:
-    seconds that are generated in all; None means one window's. decoded: the file comes back as the latents hold it
-    instead of as it was.
+    anew, "a2a" makes another sound of it. conditioning_seconds: seconds of its end or start that the model hears; None
+    means 1. added_seconds: seconds that are generated in all; None means one window's. decoded: the file comes back as
+    the latents hold it instead of as it was.
     """
 
     mode: str
     audio: Path
     spans: Spans = ()
-    heard: float | None = None
-    added: float | None = None
+    conditioning_seconds: float | None = None
+    added_seconds: float | None = None
     decoded: bool = False
 
 
@@ -62,22 +62,23 @@ def check_source(source: Source, duration: float | None) -> None:
         names = [each.name for each in MODES.values() if each.given != "nothing"]
         raise InputError(f"{setting('mode')} is {source.mode!r}, but it must be one of {', '.join(names)}.")
     if not source.audio.is_file():
-        raise InputError(f"{source.audio} does not exist, or is no file.", field="audio")
+        raise InputError(f"{source.audio} does not exist, or is no file.", field="audio_url")
     if mode.given == "spans" and not source.spans:
         raise InputError(f"{setting('spans')} is missing: name the seconds that are made anew.", field="spans")
     if mode.given != "spans" and source.spans:
         raise InputError(f"{setting('spans')} is for mending a sound; leave it out.", field="spans")
-    for name, value in (("conditioning_seconds", source.heard), ("added", source.added)):
+    for name, value in (("conditioning_seconds", source.conditioning_seconds), ("added_seconds", source.added_seconds)):
         if value is not None and not mode.takes_seconds:
             raise InputError(
                 f"{setting(name)} is for going on from a sound or leading into one; leave it out.", field=name
             )
         if value is not None and not 0 < value <= 3600:
             raise InputError(f"{setting(name)} is {value:g}, but it must be above 0 and at most 3600.", field=name)
-    if mode.takes_seconds and duration is not None and (source.heard or _HEARD_SECONDS) >= duration:
+    heard = source.conditioning_seconds or _HEARD_SECONDS
+    if mode.takes_seconds and duration is not None and heard >= duration:
         raise InputError(
-            f"{setting('conditioning_seconds')} is {source.heard or _HEARD_SECONDS:g}, but it must be less than the "
-            f"{duration:g} s that are generated at a time.",
+            f"{setting('conditioning_seconds')} is {heard:g}, but it must be less than the {duration:g} s that are "
+            "generated at a time.",
             field="conditioning_seconds",
         )
 
@@ -99,13 +100,13 @@ class _Editor:
         try:
             found = decode(source.audio, 3600.0)
         except UnusableClipError as error:
-            raise InputError(f"{source.audio.name} can't be used: {error.reason}.", field="audio") from None
+            raise InputError(f"{source.audio.name} can't be used: {error.reason}.", field="audio_url") from None
         samples = torch.from_numpy(found.samples)
         self.rate = found.sample_rate
         self.sound = samples if len(samples) <= 2 else to_stereo(samples)  # (1 or 2, samples)
         peak = self.sound.abs().max().item() if self.sound.numel() else 0.0
         if peak < _SILENCE:
-            raise InputError(f"{source.audio.name} can't be used: it is silent.", field="audio")
+            raise InputError(f"{source.audio.name} can't be used: it is silent.", field="audio_url")
         self.gain = _PEAK / peak
         self.seconds = self.sound.shape[1] / self.rate
         self._windows = 0
@@ -175,7 +176,7 @@ class _Editor:
             raise InputError(
                 f"{self.source.audio.name} is {self.seconds:.1f} s long, but at most {MAX_SECONDS:g} s are made at "
                 f"once; take its first seconds with {using('duration', MAX_SECONDS)}.",
-                field="audio",
+                field="audio_url",
             )
         part = self.sound if duration is None else self.sound[:, : round(duration * self.rate)]
         latents = self._encode(self._padded(part))
@@ -197,21 +198,28 @@ class _Editor:
 
     def _wanted(self, tokens: int, lost: int = 0) -> int:
         """Return the samples of the file with all that is added. lost: frames that the start of a window lacks."""
-        heard = min(max(1, round((self.source.heard or _HEARD_SECONDS) * self.audio.latent_rate)), tokens - 1)
-        added = self.source.added
+        heard = min(
+            max(1, round((self.source.conditioning_seconds or _HEARD_SECONDS) * self.audio.latent_rate)), tokens - 1
+        )
+        added = self.source.added_seconds
         return self.sound.shape[1] + (
             self.samples(4 * (tokens - heard) - lost) if added is None else round(added * self.rate)
         )
 
+    @property
+    def _wished(self) -> int:
+        """The latents of the file that are to be heard."""
+        return max(1, round((self.source.conditioning_seconds or _HEARD_SECONDS) * self.audio.latent_rate))
+
     def _heard(self, tokens: int, sound: Tensor) -> int:
         """Return the latents that are given of a window."""
-        wanted = max(1, round((self.source.heard or _HEARD_SECONDS) * self.audio.latent_rate))
         there = int(sound.shape[1] / self.samples(1)) // 4
         if there < 1:
             raise InputError(
-                f"{self.source.audio.name} is {self.seconds:.3f} s long, but at least 0.04 s are needed.", field="audio"
+                f"{self.source.audio.name} is {self.seconds:.3f} s long, but at least 0.04 s are needed.",
+                field="audio_url",
             )
-        return min(wanted, there, tokens - 1)
+        return min(self._wished, there, tokens - 1)
 
     def _encode(self, sound: Tensor) -> Tensor:
         return self.codec.encode(sound * self.gain, self.rate)
