@@ -1,4 +1,4 @@
-"""The five things that a LoRA can learn, on the Train screen."""
+"""The five things that a LoRA can learn, on the Train screen and, of a sound that is given, on the Try screen."""
 
 from __future__ import annotations
 
@@ -204,3 +204,30 @@ def test_a_preview_takes_a_sound_and_spans(visit: Visit, tmp_path: Path) -> None
     expect(page.get_by_role("radio", name="Mend spans")).to_be_checked()
     expect(page.get_by_label("Preview prompts 1")).to_have_value("zapgun slow laser zaps")
     expect(settings.get_by_label("End of span 1")).to_be_visible()
+
+
+def test_a_sound_is_gone_on_from_and_mended(visit: Visit) -> None:
+    page = visit.page
+    visit.go("try")
+    page.get_by_label("Prompt", exact=True).fill("slow laser zaps")
+    expect(page.get_by_role("slider", name="Length")).to_be_visible()
+    page.get_by_label("Sound to begin with").set_input_files(CLIPS / "zap_01.wav")
+    becomes = page.get_by_label("What becomes of it")
+    expect(becomes).to_have_value("extend-prefix")
+    expect(page.get_by_role("slider", name="Length")).to_have_count(0)
+    page.get_by_label("Seconds added").fill("2")
+    assert visit.violations() == []
+    with page.expect_request(lambda call: call.url.endswith("/text-to-audio")) as posted:
+        visit.button("Generate").click()
+    asked = posted.value.post_data_json
+    assert (asked["audio_mode"], asked["added_seconds"], "num_frames" in asked) == ("extend-prefix", 2, False)
+    expect(page.get_by_role("link", name="Save")).to_have_count(1, timeout=120_000)
+
+    becomes.select_option("inpaint")
+    visit.button("Generate").click()
+    expect(page.get_by_text("Mark at least one span that is mended.")).to_be_visible()
+    page.get_by_role("button", name="Add a span").click()
+    visit.button("Generate").click()
+    expect(page.get_by_role("link", name="Save")).to_have_count(2, timeout=120_000)
+    expect(page.get_by_text("seed 1 · Its spans are mended")).to_be_visible()
+    assert visit.violations() == []
