@@ -8,7 +8,7 @@ import re
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from browsing import Visit
@@ -36,6 +36,12 @@ def bring(visit: Visit, folder: Path, **clips: str) -> None:
         source = next(path for path in CLIPS.glob(f"{clip}.*") if path.suffix != ".txt")
         paths.append(shutil.copy(source, folder / f"{name}{source.suffix}"))
     visit.page.get_by_label("Zip or audio files").set_input_files(paths)
+
+
+def body(call: Request) -> dict[str, Any]:
+    sent = call.post_data_json
+    assert isinstance(sent, dict)
+    return sent
 
 
 def uploads(visit: Visit) -> list[Request]:
@@ -158,7 +164,7 @@ def test_spans_are_drawn_and_packed_as_masks(visit: Visit, tmp_path: Path) -> No
 
     with page.expect_request(lambda call: call.url.endswith("/v1/datasets/inspect")) as checked:
         visit.button("Upload and check").click()
-    asked = checked.value.post_data_json
+    asked = body(checked.value)
     assert asked["mode"] == "inpaint"
     with zipfile.ZipFile(io.BytesIO(page.request.get(asked["training_data_url"]).body())) as archive:
         assert json.loads(archive.read("rain_mask.json")) == [[start, end]]
@@ -191,7 +197,7 @@ def test_a_preview_takes_a_sound_and_spans(visit: Visit, tmp_path: Path) -> None
     assert visit.violations() == []
     with page.expect_request(lambda call: call.url.endswith("/audio-inpaint")) as posted:
         visit.button("Start training").click()
-    (entry,) = posted.value.post_data_json["validation"]
+    (entry,) = body(posted.value)["validation"]
     assert sorted(entry) == ["audio_url", "prompt", "spans"]
     assert entry["audio_url"].endswith("zap_01.wav")
     page.wait_for_url("**/#/run/*")
@@ -219,7 +225,7 @@ def test_a_sound_is_gone_on_from_and_mended(visit: Visit) -> None:
     assert visit.violations() == []
     with page.expect_request(lambda call: call.url.endswith("/text-to-audio")) as posted:
         visit.button("Generate").click()
-    asked = posted.value.post_data_json
+    asked = body(posted.value)
     assert (asked["audio_mode"], asked["added_seconds"], "num_frames" in asked) == ("extend-prefix", 2, False)
     expect(page.get_by_role("link", name="Save")).to_have_count(1, timeout=120_000)
 

@@ -70,7 +70,7 @@ export async function open(): Promise<void> {
 export async function choose(mode: ModeName): Promise<void> {
   draft.mode = mode
   draft.problem = null
-  if (draft.data && !['empty', 'reading', 'stopped'].includes(draft.step)) {
+  if (draft.data?.clips.length && !['empty', 'reading', 'stopped'].includes(draft.step)) {
     if (lacks().length) wait()
     else if (!['packing', 'sending'].includes(draft.step)) void (draft.values[DATA] && !edited() ? check() : send())
   } else if (draft.values[DATA] && ['checking', 'ready', 'failed'].includes(draft.step)) void check()
@@ -128,8 +128,7 @@ export async function take(entries: Entry[], name?: string): Promise<void> {
     fail({ ...OFFLINE, type: '', sentence: 'No audio files were found in what you dropped.', remedy: 'wav, mp3, flac, ogg, aac and m4a are read.' })
     return
   }
-  if (lacks().length) wait()
-  else await send()
+  await send()
 }
 
 function folderName(entries: Entry[]): string {
@@ -137,8 +136,12 @@ function folderName(entries: Entry[]): string {
   return first.includes('/') ? first.slice(0, first.indexOf('/')) : `${entries.length} files`
 }
 
-/** Pack what has to be packed, upload, and have it checked. */
+/** Pack what has to be packed, upload, and have it checked; clips that lack something stay here. */
 export async function send(): Promise<boolean> {
+  if (lacks().length) {
+    wait()
+    return false
+  }
   stop = new AbortController()
   const { signal } = stop
   draft.problem = null

@@ -38,6 +38,7 @@ test('fields come in the order of the document; one of no type has no control', 
     ['seed', 'integer'],
   ])
   expect(range(field('number_of_steps'))).toBe('from 100 to 20,000')
+  expect(field('validation').entry).toEqual(['prompt'])
 })
 
 test.each([
