@@ -31,7 +31,7 @@ def main(url: str, folder: Path) -> None:
         pages = {look: tab(browser, url, look) for look in LOOKS}
         for look, page in pages.items():
             prepare(page)
-            picture(page, folder / f"page_train_{look}.png", height=1240)
+            picture(page, folder / f"page_train_{look}.png", height=1560)
         page = pages["light"]
         page.get_by_role("button", name="Start training").click()
         page.wait_for_url("**/#/run/*")
@@ -81,6 +81,7 @@ def prepare(page: Page) -> None:
     page.get_by_role("button", name="Start with example sounds").click()
     page.locator("#field-number_of_steps").fill(STEPS)
     expect(page.get_by_text("10 of 10 clips will be trained on")).to_be_visible()
+    page.evaluate("scrollTo(0, 0)")  # Writing into a field brings it into view.
 
 
 def picture(page: Page, path: Path, height: int = HEIGHT) -> None:

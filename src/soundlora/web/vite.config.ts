@@ -19,8 +19,16 @@ function licences(): Plugin {
 // Addresses are relative, so that the page works behind a proxy that serves it under a folder.
 export default defineConfig({
   base: './',
-  plugins: [svelte(), licences()],
-  build: { outDir: 'dist', target: 'es2022', assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+  // Short class names, and nothing of older components, keep small what a visit loads.
+  plugins: [svelte({ compilerOptions: { runes: true, cssHash: ({ hash, css }) => `s${hash(css).slice(0, 4)}` } }), licences()],
+  build: {
+    outDir: 'dist',
+    target: 'es2022',
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    // The two are always loaded together, and pack better as one.
+    rolldownOptions: { output: { codeSplitting: { groups: [{ name: 'wavesurfer', test: /wavesurfer/ }] } } },
+  },
   server: { proxy: { '^/(v1|files|storage|fal-ai|api)(/|$)': 'http://127.0.0.1:8420' } },
   test: { include: ['src/**/*.test.ts'] },
 })

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from example_zip import some_clips
+import shutil
+from pathlib import Path
+
+from example_zip import CLIPS, some_clips, zip_uri
 from fastapi.testclient import TestClient
 
 URL = "/v1/datasets/inspect"
@@ -32,3 +35,23 @@ def test_it_errs_as_a_training_does(client: TestClient) -> None:
 def test_a_path_of_the_server_is_refused(client: TestClient) -> None:
     answer = client.post(URL, json={"training_data_url": "/etc/passwd"})
     assert answer.json()["detail"][0]["type"] == "file_download_error"
+
+
+def test_the_mode_decides_what_each_clip_needs(client: TestClient, tmp_path: Path) -> None:
+    given, made, alone = (tmp_path / name for name in ("zap_start.ogg", "zap_end.ogg", "rain_start.ogg"))
+    for path, clip in ((given, "zap_03"), (made, "zap_08"), (alone, "zap_08")):
+        shutil.copy(CLIPS / f"{clip}.ogg", path)
+    pairs = {"training_data_url": zip_uri(given, made), "mode": "a2a"}
+    report = client.post(URL, json=pairs).json()
+    assert [(clip["name"], clip["partner"]) for clip in report["clips"]] == [("zap_end.ogg", "zap_start.ogg")]
+    without = client.post(URL, json=pairs | {"mode": None}).json()
+    assert [clip["name"] for clip in without["clips"]] == ["zap_end.ogg", "zap_start.ogg"]
+
+    half = client.post(URL, json=pairs | {"training_data_url": zip_uri(given, made, alone)})
+    assert half.status_code == 422
+    (entry,) = half.json()["detail"]
+    assert entry["loc"] == ["body", "training_data_url"]
+    assert "rain_start.ogg has no rain_end" in entry["msg"]
+
+    wrong = client.post(URL, json=pairs | {"mode": "reverse"})
+    assert (wrong.status_code, wrong.json()["detail"][0]["loc"]) == (422, ["body", "mode"])

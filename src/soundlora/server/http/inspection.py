@@ -16,9 +16,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from starlette.exceptions import HTTPException
 
+from soundlora.contract.modes import MODES, ModeName
 from soundlora.contract.training import TrainingRequest
 from soundlora.errors import InputError, about
 from soundlora.pipeline.options import endpoint_words
@@ -39,9 +40,15 @@ router = APIRouter(prefix="/v1", tags=["page"])
 _places = asyncio.Semaphore(_AT_A_TIME)
 
 
+class _InspectionRequest(TrainingRequest):
+    """A training request, with a field of our own for what its endpoint says of a training: what is learnt."""
+
+    mode: ModeName = Field("t2a", description="What the training learns, which decides what each clip needs.")
+
+
 @router.post("/datasets/inspect")
 async def inspect(request: Request) -> Response:
-    """Return the report of a data set. It takes the fields of a training request, and has the same errors.
+    """Return the report of a data set. It takes the fields of a training request and `mode`, and has the same errors.
 
     `refusal` in the report says why training would refuse the set as a whole, or is null.
     """
@@ -49,7 +56,7 @@ async def inspect(request: Request) -> Response:
     await caller(request)
     payload = await read_body(request)
     try:
-        wanted = TrainingRequest.model_validate(payload)
+        wanted = _InspectionRequest.model_validate(payload)
     except ValidationError as error:
         outcome = outcome_of(error, payload)
         return JSONResponse(outcome.response, outcome.status_code)
@@ -73,7 +80,7 @@ async def machine(request: Request, asker: Asks) -> dict[str, Any]:
     return findings | {"base": service.settings.base, "allowed_bases": list(service.settings.allowed_bases)}
 
 
-async def _inspect(service: Service, wanted: TrainingRequest) -> tuple[int, Any]:
+async def _inspect(service: Service, wanted: _InspectionRequest) -> tuple[int, Any]:
     with tempfile.TemporaryDirectory(prefix="soundlora-") as folder:
         target = Path(folder, "training_data.zip")
         url = wanted.training_data_url
@@ -134,6 +141,7 @@ def _report(job: dict[str, Any]) -> tuple[int, Any]:
                 preserve_pitch=job["audio_preserve_pitch"],
                 validation_prompts=[entry["prompt"] for entry in job["validation"]],
                 processes=usable_processes(),
+                partner=MODES[job["mode"]].partner,
             )
         except Exception as error:
             outcome = outcome_of(error, job)

@@ -3,7 +3,7 @@
 import { OFFLINE, ServerError, problemFrom } from './problems'
 import type { OpenApi, Values } from './schema'
 import { session } from './session.svelte'
-import { TRAINING, type DatasetReport, type File as Result, type Machine, type Run, type RunSummary } from './types'
+import type { DatasetReport, File as Result, Machine, Run, RunSummary } from './types'
 
 /** The server's address as other programs name it. */
 export const SERVER = new URL('.', location.href.split('#')[0]).href.replace(/\/$/, '')
@@ -47,9 +47,9 @@ export function openApi(endpoint: string): Promise<OpenApi> {
   return get(`/api/openapi/queue/openapi.json?endpoint_id=${encodeURIComponent(endpoint)}`)
 }
 
-export async function pricePerStep(): Promise<number | null> {
+export async function pricePerStep(endpoint: string): Promise<number | null> {
   const answer = await get<{ prices: { unit_price: number }[] }>(
-    `/v1/models/pricing?endpoint_id=${encodeURIComponent(TRAINING)}`,
+    `/v1/models/pricing?endpoint_id=${encodeURIComponent(endpoint)}`,
   )
   return answer.prices[0]?.unit_price ?? null
 }

@@ -1,5 +1,8 @@
-// A dropped folder or zip, before the server has looked at it: clips with their captions, and what a bucket would keep.
+// A dropped folder or zip, before the server has looked at it: clips with what stands beside them, and what a bucket
+// would keep.
 
+import type { ModeName } from './modes'
+import { parseMask, type Span } from './spans'
 import type { Entry } from './zip'
 
 export const AUDIO = ['.wav', '.mp3', '.flac', '.ogg', '.aac', '.m4a', '.opus']
@@ -13,11 +16,14 @@ export interface LocalClip {
   caption: string
   /** As it was dropped, to know whether it was edited. */
   original: string
+  /** What is made anew of it, as its mask says. */
+  spans: Span[]
+  originalSpans: Span[]
 }
 
 export interface LocalData {
   clips: LocalClip[]
-  /** Files that are neither clips nor captions of clips. */
+  /** Files that are neither clips nor captions or masks of clips. */
   others: Entry[]
 }
 
@@ -39,34 +45,89 @@ export function isAudio(name: string): boolean {
   return AUDIO.some((ending) => lower.endsWith(ending))
 }
 
-/** Join clips with the captions of the same base name. */
+const MASK = '_mask.json'
+const START = '_start'
+const END = '_end'
+
+/** Join clips with the captions and masks of the same base name. */
 export async function pairUp(entries: Entry[]): Promise<LocalData> {
   const visible = entries.filter((entry) => !hidden(entry.name))
-  const texts = new Map(
-    visible.filter((e) => e.name.toLowerCase().endsWith('.txt')).map((e) => [stem(e.name), e] as const),
-  )
+  const sounds = visible.filter((entry) => isAudio(entry.name))
+  const ending = (suffix: string) => visible.filter((entry) => entry.name.toLowerCase().endsWith(suffix))
+  const texts = new Map(ending('.txt').map((e) => [stem(e.name), e] as const))
+  const masks = new Map(ending(MASK).map((e) => [base(e.name).slice(0, -MASK.length), e] as const))
+  const stems = new Set(sounds.map((entry) => stem(entry.name)))
+  const used = new Set<Entry>()
   const clips: LocalClip[] = []
-  for (const { name, blob } of visible.filter((entry) => isAudio(entry.name))) {
-    const text = texts.get(stem(name))
-    texts.delete(stem(name))
+  for (const { name, blob } of sounds) {
+    const own = stem(name)
+    // Of a pair the caption may bear the name that both sides share.
+    const pair = own.endsWith(END) ? own.slice(0, -END.length) : ''
+    const text = texts.get(own) ?? (pair && stems.has(pair + START) && !stems.has(pair) ? texts.get(pair) : undefined)
+    const mask = masks.get(base(own))
+    if (text) used.add(text)
+    if (mask) used.add(mask)
     const caption = text ? (await text.blob.text()).replace(/^\ufeff/, '').trim() : ''
-    clips.push({ name, blob, caption, original: caption })
+    const spans = mask ? parseMask(await mask.blob.text()) : []
+    clips.push({ name, blob, caption, original: caption, spans, originalSpans: spans })
   }
   clips.sort((a, b) => (a.name < b.name ? -1 : 1))
-  const left = new Set([...texts.values()].map((entry) => entry.name))
-  return {
-    clips,
-    others: visible.filter((e) => !isAudio(e.name) && (!e.name.toLowerCase().endsWith('.txt') || left.has(e.name))),
-  }
+  return { clips, others: visible.filter((entry) => !isAudio(entry.name) && !used.has(entry)) }
 }
 
-/** The files to pack for these clips, captions included. */
+/** The files to pack for these clips, captions and masks included. */
 export function entriesOf(data: LocalData): Entry[] {
   return data.clips.flatMap((clip) => {
     const caption = clip.caption.trim()
     const text = { name: `${stem(clip.name)}.txt`, blob: new Blob([caption + '\n'], { type: 'text/plain' }) }
-    return [{ name: clip.name, blob: clip.blob }, ...(caption ? [text] : [])]
+    const spans = JSON.stringify(clip.spans)
+    const mask = { name: stem(clip.name) + MASK, blob: new Blob([spans + '\n'], { type: 'application/json' }) }
+    return [{ name: clip.name, blob: clip.blob }, ...(caption ? [text] : []), ...(clip.spans.length ? [mask] : [])]
   })
+}
+
+/** What was changed since the clips were dropped or uploaded: "captions", "spans", both, or "". */
+export function changesOf(clips: LocalClip[]): string {
+  const captions = clips.some((clip) => clip.caption.trim() !== clip.original)
+  const spans = clips.some((clip) => JSON.stringify(clip.spans) !== JSON.stringify(clip.originalSpans))
+  return [captions ? 'captions' : '', spans ? 'spans' : ''].filter(Boolean).join(' and ')
+}
+
+export interface Pair {
+  name: string
+  start: LocalClip | null
+  end: LocalClip | null
+  /** Why it can't be used, or "". */
+  lack: string
+}
+
+/** The clips as pairs: NAME_start is given, NAME_end is what becomes of it. */
+export function pairsOf(clips: LocalClip[]): Pair[] {
+  const found = new Map<string, Pair>()
+  for (const clip of clips) {
+    const own = base(stem(clip.name))
+    const role = [START, END].find((one) => own.endsWith(one))
+    const name = role ? own.slice(0, -role.length) : clip.name
+    const pair = found.get(name) ?? { name, start: null, end: null, lack: '' }
+    if (role === START) pair.start = clip
+    else pair.end = clip
+    if (!role) pair.lack = `${clip.name} is neither NAME${START} nor NAME${END}.`
+    found.set(name, pair)
+  }
+  for (const pair of found.values()) {
+    const half = pair.start ?? pair.end
+    if (!pair.lack && half && !(pair.start && pair.end)) {
+      pair.lack = `${base(half.name)} has no ${pair.name}${pair.start ? END : START} beside it.`
+    }
+  }
+  return [...found.values()]
+}
+
+/** What a mode needs and these clips lack, a sentence each. */
+export function lacksOf(mode: ModeName, clips: LocalClip[]): string[] {
+  if (mode === 'a2a') return pairsOf(clips).flatMap((pair) => pair.lack || [])
+  if (mode === 'inpaint') return clips.flatMap((clip) => (clip.spans.length ? [] : `${clip.name} has no span yet.`))
+  return []
 }
 
 /** Whether the report's clip is this one: a zip may hold it in a folder. */

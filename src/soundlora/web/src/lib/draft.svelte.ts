@@ -1,18 +1,25 @@
 // The training that is being prepared: it outlives a visit to another screen.
 
 import { inspect, openApi, pricePerStep, machine, submit, upload } from './api'
-import { entriesOf, pairUp, type LocalData } from './clips'
+import { changesOf, entriesOf, lacksOf, pairUp, type LocalData } from './clips'
+import { trimmed } from './format'
+import { modeNamed, modeOf, type ModeName } from './modes'
 import { OFFLINE, problemOfError, type Problem } from './problems'
-import { defaults, fieldsOf, fromRequest, problemOf, toRequest, type Field, type Values } from './schema'
-import { TRAINING, type DatasetReport, type Machine } from './types'
+import { defaults, fieldsOf, fromRequest, problemOf, soundOf, toRequest, type Field, type Prompt, type Values } from './schema'
+import type { Span } from './spans'
+import type { DatasetReport, Machine } from './types'
 import { readZip, writeZip, type Entry } from './zip'
 
 /** Open in the form; all others are folded. */
-export const USUAL = ['trigger_phrase', 'validation', 'number_of_steps', 'rank']
+export const USUAL = ['trigger_phrase', 'validation', 'conditioning_seconds', 'number_of_steps', 'rank']
 export const DATA = 'training_data_url'
 export const BUCKET = 'audio_duration_seconds'
+const GIVEN = 'conditioning_seconds'
 
 export const draft = $state({
+  mode: 't2a' as ModeName,
+  /** The mode that fields and price are of. */
+  shown: null as ModeName | null,
   fields: [] as Field[],
   values: {} as Values,
   extras: {} as Values,
@@ -22,7 +29,8 @@ export const draft = $state({
   data: null as LocalData | null,
   /** The dropped zip itself; null where one has to be packed. */
   packed: null as Blob | null,
-  step: 'empty' as 'empty' | 'reading' | 'packing' | 'sending' | 'checking' | 'ready' | 'failed' | 'stopped',
+  /** Lacking: the clips are not sent before they have the spans, or the other halves, that the mode needs. */
+  step: 'empty' as 'empty' | 'reading' | 'lacking' | 'packing' | 'sending' | 'checking' | 'ready' | 'failed' | 'stopped',
   share: 0,
   report: null as DatasetReport | null,
   problem: null as Problem | null,
@@ -33,19 +41,60 @@ export const draft = $state({
 
 let stop = new AbortController()
 
-export async function open(): Promise<void> {
-  if (draft.fields.length) return
-  const [document, price] = await Promise.all([openApi(TRAINING), pricePerStep().catch(() => null)])
-  draft.fields = fieldsOf(document)
-  draft.values = { ...defaults(draft.fields), ...draft.values }
-  draft.price = price
-  void machine().then((found) => (draft.machine = found), () => undefined)
+export function endpoint(): string {
+  return modeNamed(draft.mode).endpoint
 }
 
-/** Fill the form from a request that ran before. */
-export async function clone(request: Values): Promise<void> {
+/** Read the form of the chosen mode. What was filled in stays. */
+export async function open(): Promise<void> {
+  const { mode } = draft
+  if (draft.shown === mode) return
+  const [document, price] = await Promise.all([openApi(endpoint()), pricePerStep(endpoint()).catch(() => null)])
+  if (draft.mode !== mode) return
+  draft.fields = fieldsOf(document)
+  const { values, extras } = fromRequest(draft.fields, draft.extras)
+  const typed = Object.keys(draft.extras).filter((name) => !(name in extras))
+  draft.values = { ...values, ...draft.values, ...Object.fromEntries(typed.map((name) => [name, values[name]])) }
+  draft.extras = extras
+  const sound = draft.fields.map(soundOf).find(Boolean)
+  for (const entry of (draft.values.validation ?? []) as Prompt[]) {
+    if (sound && !entry[sound]) entry[sound] = entry.audio_url ?? entry.reference_audio_url
+  }
+  draft.fieldProblems = {}
+  draft.price = price
+  draft.shown = mode
+  if (!draft.machine) void machine().then((found) => (draft.machine = found), () => undefined)
+}
+
+/** Choose what is learnt: the form becomes that of another endpoint, and the clips are looked through again. */
+export async function choose(mode: ModeName): Promise<void> {
+  draft.mode = mode
+  draft.problem = null
+  if (draft.data?.clips.length && !['empty', 'reading', 'stopped'].includes(draft.step)) {
+    if (lacks().length) wait()
+    else if (!['packing', 'sending'].includes(draft.step)) void (draft.values[DATA] && !edited() ? check() : send())
+  } else if (draft.values[DATA] && ['checking', 'ready', 'failed'].includes(draft.step)) void check()
   await open()
+}
+
+/** What the chosen mode needs and the clips lack, a sentence each. */
+export function lacks(): string[] {
+  return lacksOf(draft.mode, draft.data?.clips ?? [])
+}
+
+/** Leave the clips unsent until they have what they lack. */
+function wait(): void {
+  stop.abort()
+  checking?.abort()
+  draft.report = null
+  draft.step = 'lacking'
+}
+
+/** Fill the form from a request that ran before on an endpoint. */
+export async function clone(request: Values, on: string): Promise<void> {
   clear()
+  draft.mode = modeOf(on)?.name ?? 't2a'
+  await open()
   const { values, extras } = fromRequest(draft.fields, request)
   draft.values = values
   draft.extras = extras
@@ -87,8 +136,12 @@ function folderName(entries: Entry[]): string {
   return first.includes('/') ? first.slice(0, first.indexOf('/')) : `${entries.length} files`
 }
 
-/** Pack what has to be packed, upload, and have it checked. */
+/** Pack what has to be packed, upload, and have it checked; clips that lack something stay here. */
 export async function send(): Promise<boolean> {
+  if (lacks().length) {
+    wait()
+    return false
+  }
   stop = new AbortController()
   const { signal } = stop
   draft.problem = null
@@ -103,7 +156,7 @@ export async function send(): Promise<boolean> {
     const url = await upload(draft.packed!, name, (share) => (draft.share = share), signal)
     // Not in one line: the values may be others by now than when the upload began.
     draft.values[DATA] = url
-    draft.data?.clips.forEach((clip) => (clip.original = clip.caption))
+    draft.data?.clips.forEach((clip) => Object.assign(clip, { original: clip.caption.trim(), originalSpans: clip.spans }))
   } catch (error) {
     if (signal.aborted) return false
     fail(problemOfError(error))
@@ -130,7 +183,7 @@ export async function check(): Promise<boolean> {
     const names = [DATA, BUCKET, 'trigger_phrase', 'audio_normalize', 'audio_preserve_pitch', 'validation']
     const { fields, values } = draft
     const wanted = toRequest(fields.filter((f) => names.includes(f.name) && !problemOf(f, values[f.name])), values)
-    draft.report = await inspect({ [DATA]: values[DATA], ...wanted }, signal)
+    draft.report = await inspect({ [DATA]: values[DATA], ...wanted, mode: draft.mode }, signal)
     draft.step = 'ready'
     return true
   } catch (error) {
@@ -160,8 +213,15 @@ export function editCaption(name: string, caption: string): void {
   if (edited()) draft.packed = null
 }
 
-export function edited(): boolean {
-  return draft.data?.clips.some((clip) => clip.caption.trim() !== clip.original) ?? false
+export function editSpans(name: string, spans: Span[]): void {
+  const clip = draft.data?.clips.find((one) => one.name === name)
+  if (clip) clip.spans = spans
+  if (edited()) draft.packed = null
+}
+
+/** What was changed since the clips were sent, in words, or "". */
+export function edited(): string {
+  return changesOf(draft.data?.clips ?? [])
 }
 
 export function request(): Values {
@@ -174,6 +234,10 @@ export function problems(): Record<string, string> {
     const problem = problemOf(field, draft.values[field.name]) ?? draft.fieldProblems[field.name]
     if (problem) found[field.name] = problem
   }
+  const [given, bucket] = [draft.values[GIVEN], draft.values[BUCKET]]
+  if (draft.fields.some(({ name }) => name === GIVEN) && typeof given === 'number' && typeof bucket === 'number' && given >= bucket) {
+    found[GIVEN] ??= `It must be less than the clip length, ${trimmed(bucket, 2)} s.`
+  }
   return found
 }
 
@@ -182,7 +246,7 @@ export async function start(): Promise<string | null> {
   draft.starting = true
   try {
     if (edited() && !(await send())) return null
-    return await submit(TRAINING, request())
+    return await submit(endpoint(), request())
   } catch (error) {
     const problem = problemOfError(error)
     draft.fieldProblems = problem.fields

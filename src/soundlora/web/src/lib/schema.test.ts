@@ -38,6 +38,7 @@ test('fields come in the order of the document; one of no type has no control', 
     ['seed', 'integer'],
   ])
   expect(range(field('number_of_steps'))).toBe('from 100 to 20,000')
+  expect(field('validation').entry).toEqual(['prompt'])
 })
 
 test.each([
@@ -73,4 +74,21 @@ test('what is no object is told in words', () => {
   expect(parseJson('[1]')).toContain('must be an object')
   expect(parseJson('{"rank": ')).toContain('not JSON yet')
   expect(parseJson('{"rank": 8}')).toEqual({ rank: 8 })
+})
+
+test('an entry that needs a sound and spans says so, and is sent with what its mode knows of it', () => {
+  const mending: Field = { ...field('validation'), entry: ['prompt', 'audio_url', 'spans'] }
+  const entry = { prompt: 'p', audio_url: 'u', spans: [[1, 2]] }
+  expect(problemOf(mending, [{ prompt: ' ' }])).toBe(null)
+  expect(problemOf(mending, [{ prompt: 'p' }])).toBe('Each prompt needs a sound.')
+  expect(problemOf(mending, [{ ...entry, spans: [] }])).toBe('Each sound needs a span that is made anew.')
+  expect(problemOf(mending, [entry])).toBe(null)
+  expect(toRequest([mending], { validation: [entry] })).toEqual({ validation: [entry] })
+  expect(toRequest(fields, { validation: [entry] }).validation).toEqual([{ prompt: 'p' }])
+})
+
+test('a lowest value that is not allowed itself', () => {
+  const seconds: Field = { ...field('number_of_steps'), kind: 'number', min: undefined, above: 0, max: 60 }
+  expect(problemOf(seconds, 0)).toBe('It must be more than 0 and at most 60.')
+  expect(problemOf(seconds, 0.1)).toBe(null)
 })

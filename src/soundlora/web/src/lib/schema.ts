@@ -1,5 +1,7 @@
 // The form, read from the endpoint's own OpenAPI document: fields, ranges, defaults; and the JSON that is sent.
 
+import type { Span } from './spans'
+
 export type Kind = 'text' | 'integer' | 'number' | 'boolean' | 'choice' | 'prompts'
 
 export interface Field {
@@ -11,8 +13,20 @@ export interface Field {
   default: unknown
   min?: number
   max?: number
+  /** Values must be more than this. */
+  above?: number
   choices?: (string | number)[]
   most?: number
+  /** Of prompts: what each entry has. */
+  entry?: string[]
+}
+
+/** A prompt, and in some modes the sound that is given of its preview. */
+export interface Prompt {
+  prompt: string
+  audio_url?: string
+  reference_audio_url?: string
+  spans?: Span[]
 }
 
 export type Values = Record<string, unknown>
@@ -33,6 +47,7 @@ interface Schema {
   description?: string
   minimum?: number
   maximum?: number
+  exclusiveMinimum?: number
   maxItems?: number
 }
 
@@ -69,8 +84,10 @@ export function fieldsOf(document: OpenApi): Field[] {
       default: schema.default ?? (kind === 'prompts' ? [] : kind === 'text' ? '' : null),
       min: schema.minimum,
       max: schema.maximum,
+      above: schema.exclusiveMinimum,
       choices: schema.enum,
       most: schema.maxItems,
+      entry: kind === 'prompts' ? Object.keys(resolve(schema.items!).properties!) : undefined,
     }
   })
 }
@@ -93,6 +110,8 @@ const WORDS: Record<string, string> = {
   audio_normalize: 'Normalise levels',
   audio_preserve_pitch: 'Preserve pitch',
   debug_dataset: 'Return the prepared data set',
+  conditioning_seconds: 'Seconds that are given',
+  condition_probability: 'Share with a given part',
 }
 
 function words(name: string): string {
@@ -110,7 +129,8 @@ export function problemOf(field: Field, value: unknown): string | null {
   if (field.kind === 'number' || field.kind === 'integer') {
     if (typeof value !== 'number' || !Number.isFinite(value)) return 'A number is needed.'
     if (field.kind === 'integer' && !Number.isInteger(value)) return 'A whole number is needed.'
-    if ((field.min !== undefined && value < field.min) || (field.max !== undefined && value > field.max)) {
+    const { min, max, above } = field
+    if ((min !== undefined && value < min) || (max !== undefined && value > max) || (above !== undefined && value <= above)) {
       return `It must be ${range(field)}.`
     }
   }
@@ -123,13 +143,27 @@ export function problemOf(field: Field, value: unknown): string | null {
     if (!Array.isArray(value)) return 'A list of prompts is needed.'
     if (field.most !== undefined && value.length > field.most) return `At most ${field.most} prompts are allowed.`
     if (value.some((entry) => typeof entry?.prompt !== 'string')) return 'Each entry needs a "prompt".'
+    const sound = soundOf(field)
+    const written = cleaned(field, value) as Prompt[]
+    if (sound && written.some((entry) => !entry[sound])) return 'Each prompt needs a sound.'
+    if (field.entry?.includes('spans') && written.some((entry) => !entry.spans?.length)) {
+      return 'Each sound needs a span that is made anew.'
+    }
   }
   return null
+}
+
+/** What an entry calls the sound that is given of its preview; undefined where none is. */
+export function soundOf(field: Field): 'audio_url' | 'reference_audio_url' | undefined {
+  return (['audio_url', 'reference_audio_url'] as const).find((name) => field.entry?.includes(name))
 }
 
 /** "from 100 to 20,000", or "" where there is no range. */
 export function range(field: Field): string {
   const show = (number: number) => (number < 0.01 && number > 0 ? String(number) : number.toLocaleString('en-US'))
+  if (field.above !== undefined) {
+    return `more than ${show(field.above)}${field.max === undefined ? '' : ` and at most ${show(field.max)}`}`
+  }
   if (field.min !== undefined && field.max !== undefined) return `from ${show(field.min)} to ${show(field.max)}`
   if (field.min !== undefined) return `at least ${show(field.min)}`
   if (field.max !== undefined) return `at most ${show(field.max)}`
@@ -157,7 +191,11 @@ export function toRequest(fields: Field[], values: Values, extras: Values = {}, 
 
 function cleaned(field: Field, value: unknown): unknown {
   if (field.kind !== 'prompts' || !Array.isArray(value)) return value
-  return value.filter((entry) => entry?.prompt?.trim?.() !== '')
+  const written = value.filter((entry) => entry?.prompt?.trim?.() !== '')
+  // What another mode's entries have besides stays in the form, so that nothing is lost on the way back.
+  return written.map((entry) =>
+    Object.fromEntries(Object.entries(entry).filter(([name]) => field.entry?.includes(name) ?? true)),
+  )
 }
 
 /** The form's values of a request, and what the form has no field for. */

@@ -1,6 +1,7 @@
 // Sounds that were asked for on the Try screen, newest first; they outlive a visit to another screen.
 
 import { follow, runs, submit } from './api'
+import { givenFields, type Given } from './given'
 import { problemFrom, problemOfError, type Problem } from './problems'
 import { SPEAKING, SPEAKING_WITH_LORA, type File, type Run, type RunSummary } from './types'
 
@@ -20,6 +21,7 @@ export interface Trial {
   guidance: number | null
   steps: number | null
   negative: string
+  given: Given
   change: Partial<Run>
   audio: File | null
   problem: Problem | null
@@ -35,6 +37,7 @@ export const wish = $state({
   guidance: null as number | null,
   steps: null as number | null,
   negative: '',
+  given: { url: '', becomes: 'extend-prefix', spans: [], heard: null, added: null } as Given,
 })
 
 export const trials = $state({ all: [] as Trial[], finished: [] as RunSummary[], loaded: false })
@@ -50,15 +53,19 @@ let last = 0
 /** Ask for a sound as it is wished, with `strength` for every LoRA when it is given. */
 export async function hear(strength?: number): Promise<void> {
   const { prompt, seconds, seed, guidance, steps, negative } = wish
+  const given = $state.snapshot(wish.given) as Given
   const loras = wish.loras.map((one) => ({ ...one, strength: strength ?? one.strength }))
   trials.all.unshift({
-    key: (last += 1), prompt, seconds, seed, loras, guidance, steps, negative, change: {}, audio: null, problem: null,
+    key: (last += 1), prompt, seconds, seed, loras, guidance, steps, negative, given, change: {}, audio: null, problem: null,
   })
   const trial = trials.all[0]!
   const request = {
     prompt,
-    num_frames: Math.max(9, Math.min(481, Math.round((seconds * FRAME_RATE) / 8) * 8 + 1)),
-    frames_per_second: FRAME_RATE,
+    // A sound that is given has a length of its own.
+    ...(given.url ? givenFields(given) : {
+      num_frames: Math.max(9, Math.min(481, Math.round((seconds * FRAME_RATE) / 8) * 8 + 1)),
+      frames_per_second: FRAME_RATE,
+    }),
     seed,
     ...(guidance === null ? {} : { guidance_scale: guidance }),
     ...(steps === null ? {} : { num_inference_steps: steps }),

@@ -3,7 +3,6 @@
 import type { Curves } from './curves'
 import type { Values } from './schema'
 
-export const TRAINING = 'fal-ai/ltx23-trainer-v2/t2a'
 export const SPEAKING = 'fal-ai/ltx-2.3-quality/text-to-audio'
 export const SPEAKING_WITH_LORA = `${SPEAKING}/lora`
 
