@@ -69,7 +69,7 @@ def check_base(
     Raises as `Base.transformer` and `Base.contexts` do.
     """
     lines: list[Line] = []
-    for line in _lines(base, device, quantization, seed):
+    for line in measured(base, device, quantization, seed):
         lines.append(line)
         if on_line is not None:
             on_line(line)
@@ -86,7 +86,8 @@ def check_base(
     return Report(described, __version__, torch.__version__, device.type, tuple(lines))
 
 
-def _lines(base: Base, device: torch.device, quantization: str | None, seed: int) -> Iterator[Line]:
+def measured(base: Base, device: torch.device, quantization: str | None = None, seed: int = 0) -> Iterator[Line]:
+    """Yield the lines of `check_base` one by one, and raise as it does."""
     sounds = clips()
     codec = base.codec(device, encoder=True, decoder=True)
     trip, latents = round_trip(codec, sounds)
@@ -97,12 +98,13 @@ def _lines(base: Base, device: torch.device, quantization: str | None, seed: int
     yield from of_text(text, rounding)
     model = base.transformer(device, quantization)
     probe = Probe(model, base.config.audio, latents, text.contexts[:-1], seed)
-    yield from of_losses(probe)
-    yield of_text_ways(text, probe)
-    yield from of_ways(probe)
-    yield from of_blocks(probe)
+    # What takes longest comes last.
     yield of_plain(probe, rounding)
     yield from of_norms(probe)
     yield from of_kept_text(probe)
-    yield from of_samples(base, codec, probe, sounds, text.contexts[-1], seed)
     yield of_precision(base, device, probe)
+    yield from of_losses(probe)
+    yield of_text_ways(text, probe)
+    yield from of_samples(base, codec, probe, sounds, text.contexts[-1], seed)
+    yield from of_blocks(probe)
+    yield from of_ways(probe)

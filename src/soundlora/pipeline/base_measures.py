@@ -37,7 +37,7 @@ _WAYS = {
     "prediction": "Taking the prediction for anything but a velocity costs loss.",
 }
 _SLACK = 0.005  # of the loss; a way that lowers it by more is the better one
-_BLOCK_SLACK = 0.02
+_BLOCK_SLACK = 0.03  # a block of many may be better halved, by little
 
 
 @dataclass(frozen=True)
@@ -109,17 +109,19 @@ def of_stored(base: Base) -> Iterator[Line]:
         yield Line(measure, float(len(names)), "0", not names, sentence)
     sentence = f"No weight is far above its tensor's root mean square. The farthest is in {found.outlier_name}."
     yield _at_most("weights' outliers", found.outlier, 1000, sentence)
-    sentence = f"Stored norms are alike from block to block. The largest factor is that of {found.jump_name}."
-    yield _at_most("stored norms", found.jump, 2.5, sentence)
+    yield _alike("stored norms", "Stored norms", found.jump, found.jump_name, 2.5)
+
+
+def _alike(measure: str, what: str, jump: float, name: str, bound: float) -> Line:
+    farthest = f" The largest factor is that of {name}." if name else " Two blocks can't be told apart."
+    return _at_most(measure, jump, bound, f"{what} are alike from block to block.{farthest}")
 
 
 def of_norms(probe: Probe) -> Iterator[Line]:
     jump, name = base_weights.loaded_jump(probe.model)
-    sentence = f"Loaded norms are alike from block to block. The largest factor is that of {name}."
-    yield _at_most("loaded norms", jump, 2.5, sentence)
+    yield _alike("loaded norms", "Loaded norms", jump, name, 2.5)
     jump, name, growth = base_weights.activation_jump(probe, _MIDDLE[0])
-    sentence = f"What parts give is alike from block to block. The largest factor is that of {name}."
-    yield _at_most("activations", jump, 10, sentence)
+    yield _alike("activations", "The sizes of what parts give", jump, name, 10)
     yield _at_most("growth", growth, 30, "No block raises what goes through by more than this factor.")
 
 
@@ -214,7 +216,7 @@ def of_blocks(probe: Probe) -> Iterator[Line]:
     for way, factor in block_ways(probe):
         with way.begin(probe) as change:
             cost = probe.cost(change, _MIDDLE)
-        costs.append((cost.share, way.name, cost.lowers(_BLOCK_SLACK, 2.0)))
+        costs.append((cost.share, way.name, cost.lowers(_BLOCK_SLACK)))
         if factor == 0:
             without.append((abs(cost.share), way.name))
     yield _best_way("blocks", costs, _BLOCK_SLACK, "Each part of each block belongs there, in its strength.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,7 +48,7 @@ def errors(probe: Probe) -> dict[str, float]:
     rope = rotary_table(probe)
     for block in model.transformer_blocks:
         assert isinstance(block, Block)
-        _compare_block(block, seen, modulation, prompt, rope, compare)
+        _compare_block(block, seen, (modulation, prompt, probe.contexts[:_CLIPS]), rope, compare)
     h = seen[model.transformer_blocks[-1]][1].float()
     shift, scale = (model.audio_scale_shift_table.float()[:, None, None] + embedded).unbind(0)
     centred = h - h.mean(dim=-1, keepdim=True)
@@ -59,10 +59,17 @@ def errors(probe: Probe) -> dict[str, float]:
 
 
 def _compare_block(
-    block: Block, seen: Any, modulation: Tensor, prompt: Tensor | None, rope: tuple[Tensor, Tensor], compare: Any
+    block: Block,
+    seen: Any,
+    expected: tuple[Tensor, Tensor | None, Tensor],
+    rope: tuple[Tensor, Tensor],
+    compare: Callable[[str, Tensor, Tensor], None],
 ) -> None:
+    """Compare what a block was given with the expected modulation, prompt's modulation and contexts, then its parts."""
+    modulation, prompt, contexts = expected
     given, out = seen[block]
     h = given["h"].float()
+    compare("prompt", given["context"], contexts)
     rows = (modulation.unflatten(-1, (9, -1)) + block.audio_scale_shift_table.float()).unbind(-2)
     compare("modulation", given["modulation"], modulation)
     text = block.audio_prompt_scale_shift_table.float()
@@ -193,7 +200,7 @@ def _turned(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
     return torch.cat((pairs.real, pairs.imag), dim=-1)
 
 
-def _compare_passes(probe: Probe, compare: Any) -> None:
+def _compare_passes(probe: Probe, compare: Callable[[str, Tensor, Tensor], None]) -> None:
     """Compare a mask that hides nothing with none, and the self-attention of a bypassed block with its values."""
     latents, contexts = probe.latents[:_CLIPS], probe.contexts[:_CLIPS]
     model, sigma = probe.model, torch.full((_CLIPS,), LEVEL, device=latents.device)
