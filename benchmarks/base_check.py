@@ -22,7 +22,8 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from base_variants import Variant, right, variants
+from base_faults import Variant, right
+from base_variants import variants
 
 from soundlora.pipeline import base_check
 from soundlora.pipeline.base_sound import clips, round_trip
@@ -45,13 +46,15 @@ def told_by(variant: Variant, *, stop: bool = False) -> list[str]:
     """
     trip = nullcontext() if variant.codec else patch.object(base_check, "round_trip", lambda *_: usual_trip())
     usual_trip()
+    found: list[str] = []
     with tempfile.TemporaryDirectory() as folder, trip:
         try:
             with variant.build(Path(folder)) as base:
                 wrong = (line.measure for line in base_check.measured(base, CPU) if line.fine is False)
-                return list(islice(wrong, 1 if stop else None))
+                found.extend(islice(wrong, 1 if stop else None))
         except (ValueError, RuntimeError) as error:
-            return [f"refused: {error}"]
+            found.append(f"refused: {error}")
+    return found
 
 
 def false_alarms(seed: int, quantization: str | None) -> list[str]:

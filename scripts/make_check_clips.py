@@ -12,11 +12,9 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import cast
 
 import av
 import numpy as np
-from av.audio.stream import AudioStream
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "recipes" / "nano"))
@@ -38,7 +36,7 @@ SOUNDS = (
 def write(path: Path, samples: np.ndarray) -> None:
     """Write stereo sound (2, n) at `RATE` as Opus."""
     with av.open(str(path), "w", format="ogg") as file:
-        stream = cast(AudioStream, file.add_stream("libopus", rate=RATE, layout="stereo", options={"vbr": "on"}))
+        stream = file.add_stream("libopus", rate=RATE, layout="stereo", options={"vbr": "on"})
         stream.bit_rate = BITS
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T.reshape(1, -1)), "flt", "stereo")
         frame.sample_rate = RATE

@@ -26,10 +26,10 @@ from soundlora.weights.base import Base, open_base
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import base_variants  # noqa: E402  # it lies among the benchmarks
 from base_check import false_alarms, told_by  # noqa: E402
+from base_variants import variants  # noqa: E402  # it lies among the benchmarks
 
-VARIANTS = {variant.words: variant for variant in base_variants.variants()}
+VARIANTS = {variant.words: variant for variant in variants()}
 NOT_TOLD: set[str] = set()
 """Faults that change too little of nano to be found. docs/bases.md says so, too."""
 

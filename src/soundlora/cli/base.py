@@ -99,7 +99,8 @@ def check(
 ) -> None:
     """Listen whether a base sounds as it should; exits with 1 when something looks wrong. It takes a few minutes."""
     from soundlora.cli.output import print_json
-    from soundlora.pipeline.base_check import Line, check_base
+    from soundlora.pipeline.base_check import check_base
+    from soundlora.pipeline.base_measures import Line
     from soundlora.system.devices import device_of
     from soundlora.system.gpu_memory import shortage_told
     from soundlora.system.whole_files import write_whole

@@ -46,7 +46,7 @@ def block_ways(probe: Probe) -> Iterator[tuple[Way, float]]:
         for part, word in (("audio_attn1", "self-attention"), ("audio_attn2", "text"), ("audio_ff", "feed-forward")):
             name = f"transformer_blocks.{index}.{part}"
             for factor, how in ((0.0, "left out"), (0.5, "halved"), (2.0, "doubled")):
-                way = Way("blocks", f"block {index}, {word} {how}", _scaled(lambda n, name=name: n == name, factor))
+                way = Way("blocks", f"block {index}, {word} {how}", _scaled(_named(name), factor))
                 yield way, factor
 
 
@@ -91,7 +91,7 @@ def _time_axis() -> Iterator[Way]:
     yield of("as specified", lambda p: rotary_table(p))
     # The latents' rate and the longest place, in seconds, are what units are mistaken by.
     for factor in (25.0, 20.0, 2.0, 0.5, 1 / 20, 1 / 25):
-        yield of(f"places times {factor:g}", lambda p, f=factor: rotary_table(p, _middles(p) * f))
+        yield of(f"places times {factor:g}", _stretched(factor))
     yield of("places from the start of each latent", lambda p: rotary_table(p, (_middles(p) - 0.02).clamp_min(0)))
     yield of("ten times the highest frequency", lambda p: rotary_table(p, theta=10))
     yield of("a tenth of the highest frequency", lambda p: rotary_table(p, theta=0.1))
@@ -101,6 +101,10 @@ def _time_axis() -> Iterator[Way]:
     norms = _ends(".audio_attn1.q_norm", ".audio_attn1.k_norm")
     yield Way("time axis", "neighbouring channels as pairs", _output(norms, _neighbours))
     yield Way("time axis", "halves as pairs", _output(norms, _halves))
+
+
+def _stretched(factor: float) -> Callable[[Probe], Rope]:
+    return lambda probe: rotary_table(probe, _middles(probe) * factor)
 
 
 def _neighbours(probe: Probe, module: nn.Module, inputs: Any, out: Tensor) -> Tensor:
@@ -126,13 +130,12 @@ def _noise_level(probe: Probe) -> Iterator[Way]:
         for factor in (1000.0, 2.0, 0.001):
             yield of(f"the prompt's level times {factor:g}", prompt=lambda s, f=factor: s * f)
         yield Way("noise level", "the prompt modulated as specified", _prompt_modulated)
-        zero = _output(lambda n: n == "audio_prompt_adaln_single", lambda p, m, i, out: (out[0] * 0, out[1]))
+        zero = _output(_named("audio_prompt_adaln_single"), lambda p, m, i, out: (out[0] * 0, out[1]))
         yield Way("noise level", "the prompt the same at every level", zero)
     for word, part in parts:
         embedder = f"{part}.emb.timestep_embedder"
-        named = lambda n, embedder=embedder: n == embedder  # noqa: E731
-        yield Way("noise level", f"cosines first for {word}", _output(named, _sinusoid(False)))
-        yield Way("noise level", f"sines first for {word}", _output(named, _sinusoid(True)))
+        yield Way("noise level", f"cosines first for {word}", _output(_named(embedder), _sinusoid(False)))
+        yield Way("noise level", f"sines first for {word}", _output(_named(embedder), _sinusoid(True)))
 
 
 def _sinusoid(sines_first: bool) -> Callable[..., Tensor]:
@@ -224,10 +227,12 @@ def _attention(probe: Probe) -> Iterator[Way]:
         return Way("attention", name, begin)
 
     def whole(probe: Probe, module: Any, inputs: Any, out: Tensor) -> Tensor:
-        return _rms(inputs[0]) * module.weight
+        normed: Tensor = _rms(inputs[0]) * module.weight
+        return normed
 
     def per_head(probe: Probe, module: Any, inputs: Any, out: Tensor) -> Tensor:
-        return _rms(inputs[0].unflatten(-1, (heads, -1))).flatten(-2) * module.weight
+        normed: Tensor = _rms(inputs[0].unflatten(-1, (heads, -1))).flatten(-2) * module.weight
+        return normed
 
     def unweighted(probe: Probe, module: Any, inputs: Any, out: Tensor) -> Tensor:
         return _rms(inputs[0])
@@ -292,6 +297,10 @@ def _prediction() -> Iterator[Way]:
 
 def _rms(x: Tensor) -> Tensor:
     return (x.float() * torch.rsqrt(x.float().square().mean(dim=-1, keepdim=True) + 1e-6)).to(x.dtype)
+
+
+def _named(name: str) -> Callable[[str], bool]:
+    return lambda other: other == name
 
 
 def _ends(*endings: str) -> Callable[[str], bool]:
