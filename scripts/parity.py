@@ -33,12 +33,11 @@ them, three mistakes by 3 to 16 times, the others by 100 and more. The weights a
 an atol of {final}, since AdamW divides by the size of tiny gradients. In bf16 single elements differ by rounding;
 those wide tolerances are informative.
 
-The cases of LTX 2.5 bear on its text encoder, projection, connector, duration head and transformer. Their checkpoints
-hold the tensors that two switches of the config leave out of a file, biases of the feed-forward and the prompt's
-modulation by the noise level, and the reference computed with them. So the paths without them have no reference;
+The cases of LTX 2.5 bear on its text encoder, projection, connector, duration head, transformer, and on the conditions
+that a training may have: a start, an end or spans that are given, and a reference in front. Their checkpoints hold the
+tensors that two switches of the config leave out of a file, biases of the feed-forward and the prompt's modulation by
+the noise level, and the reference computed with them. So the paths without them have no reference;
 `tests/model/test_transformer.py` holds them against zero biases and against the block's own table.
-
-{left}
 
 This page is written by `python scripts/parity.py --out docs/parity.md`. The tests run the same comparisons, each in the
 file of the module that it concerns. Errors differ in the last digits between processors and releases of torch.
@@ -79,7 +78,6 @@ def main() -> int:
     from parity.cases import ROOTS, manifest, provenance
     from parity.check import FINAL_LORA_ATOL, shares
     from parity.runners import RUNNERS
-    from parity.runners25 import NOT_RUN
 
     groups: dict[str, Group] = {}
     tensors = 0
@@ -94,14 +92,12 @@ def main() -> int:
             group.tolerances.append((case.atol, case.rtol))
             group.worst[case.name] = max((share, tensor) for tensor, share in measured.items())
 
-    left = {why: sum(name.startswith(start) for name in manifest()) for start, why in NOT_RUN.items()}
     computed = sum(len(group.worst) for group in groups.values())
-    assert computed + sum(left.values()) == len(manifest()), "there are cases without a runner"
+    assert computed == len(manifest()), "there are cases without a runner"
     introduction = INTRODUCTION.format(
         commit=provenance()["official_commit"][:24],
         torch=provenance()["torch"],
         cases=computed,
-        left="\n".join(f"Not run: {count} cases of {why}." for why, count in left.items() if count),
         tensors=tensors,
         data=" and ".join(f"`{(arguments.data or DATA / name).as_posix()}`" for name in ROOTS),
         final=_power(FINAL_LORA_ATOL),

@@ -6,14 +6,12 @@ import pytest
 import torch
 from parity.cases import Case, manifest
 from parity.runners import RUNNERS
-from parity.runners25 import NOT_RUN
 
 
-def test_each_of_the_129_cases_is_computed_by_exactly_one_runner_or_said_not_to_be() -> None:
+def test_each_of_the_129_cases_is_computed_by_exactly_one_runner() -> None:
     claimed = [name for prefixes, _ in RUNNERS.values() for name in manifest() if name.startswith(prefixes)]
-    left = [name for name in manifest() if name.startswith(tuple(NOT_RUN))]
-    assert (len(claimed), len(left)) == (92 + 25, 12)
-    assert sorted(claimed + left) == sorted(manifest())
+    assert len(claimed) == 92 + 37
+    assert sorted(claimed) == sorted(manifest())
 
 
 def test_every_group_has_cases() -> None:

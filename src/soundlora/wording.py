@@ -55,7 +55,7 @@ def command_line_words(name: str, value: object) -> str:
     """
     if name == "data":
         return "DATA"
-    flag = {"validation_prompts": "validation-prompt"}.get(name, name.replace("_", "-"))
+    flag = "validation-prompt" if name == "validation_prompts" else name.replace("_", "-")
     if value is False:
         return f"--no-{flag}"
     return f"--{flag}" if value is None or value is True else f"--{flag} {value}"

@@ -100,6 +100,10 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
     assert outcome.code == 0, outcome.err
     request = json.loads((out / "request.json").read_text())
     assert {key: request[key] for key in request if key not in ("training_data_url", "base", "base_hash", "clips")} == {
+        "mode": "t2a",
+        "conditioning_seconds": None,
+        "condition_probability": 1.0,
+        "validation_spans": None,
         "rank": 8,
         "number_of_steps": 100,
         "learning_rate": 1e-3,

@@ -45,6 +45,7 @@ class Case:
     input_keys: dict[str, str]
     expected_keys: dict[str, str]
     root: Path = ROOT
+    source: str = ""
 
     @cached_property
     def inputs(self) -> dict[str, Tensor]:
@@ -89,6 +90,7 @@ def _cases(root: Path) -> Iterator[Case]:
             {key: value["key"] for key, value in case["inputs"].items()},
             {key: value["key"] for key, value in case["expected"].items()},
             root,
+            case["source"],
         )
 
 

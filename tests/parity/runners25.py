@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from soundlora.lora.adapter import Adapter
+from soundlora.model.audio_vae import patchify
+from soundlora.model.condition import Condition, at_end, at_start
 from soundlora.model.config import ModelConfig, parse_config
 from soundlora.model.connector import AudioConnector, FeatureProjection
 from soundlora.model.gemma import Gemma
@@ -119,11 +121,43 @@ def run_duration(case: Case) -> Outputs:
     return {"seconds": head(case.inputs["audio_tokens"])}
 
 
+@torch.no_grad()
+def run_mode(case: Case) -> Outputs:
+    """Training with conditions, which the case's source names as JSON."""
+    x, model = case.inputs, fresh_transformer25(case.root / case.params["checkpoint"])
+    _, config = opened(case.root / case.params["checkpoint"])
+    clean, noise, sigma = patchify(x["latents"]), x["noise"], x["sigma"]
+    count, tokens, given = len(clean), clean.shape[1], None
+    for condition in json.loads(case.source[case.source.index("[{") :]):
+        if condition["type"] == "prefix":
+            given = at_start(tokens, condition["temporal_boundary"]).expand(count, -1)
+        elif condition["type"] == "suffix":
+            given = at_end(tokens, condition["temporal_boundary"]).expand(count, -1)
+        elif condition["type"] == "mask":
+            given = x["mask"] > 0
+    references = x.get("reference_latents")
+    condition = Condition(given, None if references is None else patchify(references))
+    mask = condition.mask(tokens, CPU)
+    assert mask is not None
+    noised = condition.sequence(noisy(clean, noise, sigma), clean)
+    timesteps = condition.timesteps(sigma, tokens)
+    places = condition.positions(tokens, config.audio)
+    velocity = model(noised, timesteps, sigma, x["context"], model.rope(places))
+    return {
+        "noisy": noised,
+        "timesteps": timesteps,
+        "positions": places.expand(count, -1, -1, -1),
+        "loss_mask": ~mask,
+        "targets": noise - clean,
+        "velocity": velocity,
+        "loss": loss_per_sample(velocity[:, condition.front :], clean, noise, given),
+    }
+
+
 RUNNERS_25: dict[str, tuple[tuple[str, ...], Callable[[Case], Outputs]]] = {
     "2.5: transformer and LoRA's gradients": (("t25_",), run_transformer),
     "2.5: Gemma 4": (("gemma4_",), run_gemma),
     "2.5: features and connector": (("text25_",), run_text),
     "2.5: duration head": (("duration_head",), run_duration),
+    "2.5: conditions of training": (("mode_",), run_mode),
 }
-NOT_RUN = {"mode_": "conditions of training, which are not part of text-to-audio"}
-"""Cases without a runner, by the beginnings of their names, and why."""

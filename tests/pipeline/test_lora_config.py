@@ -20,6 +20,8 @@ def test_the_config_says_what_was_trained_and_the_metadata_are_strings(
         "trigger_phrase": "TRG",
         "base": "far/away",
         "base_hash": "0123",
+        "mode": "t2a",
+        "conditioning_seconds": None,
         "rank": 16,
         "targets": targets,
         "init_lora": {"name": "first.safetensors", "sha256": "4567"},

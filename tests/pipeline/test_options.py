@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import soundlora
+from soundlora.contract.conditioned import ExtensionRequest
 from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT, TrainingRequest
 from soundlora.errors import InputError
 from soundlora.lora.targets import PRESETS
@@ -201,7 +202,7 @@ def test_a_function_of_the_options_is_called_with_their_fields() -> None:
 
 @pytest.mark.parametrize("name", [name for name, known in SETTINGS.items() if known.hosted])
 def test_defaults_are_the_endpoints(name: str) -> None:
-    field = TrainingRequest.model_fields[SETTINGS[name].hosted]
+    field = (ExtensionRequest if "condition" in name else TrainingRequest).model_fields[SETTINGS[name].hosted]
     if name != "data" and not SETTINGS[name].unset:
         assert default_of(name) == field.default
 

@@ -4,15 +4,18 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from parity.cases import checkpoint
 from support import CPU, BaseNames
 from torch import Tensor
 
+from soundlora.model.condition import Given, at_end, at_start
 from soundlora.model.config import SamplingDefaults
 from soundlora.sampling.generate import SamplingSettings, sample_latents, sample_waveform
 from soundlora.sampling.guidance import Guidance
 from soundlora.weights.base import Base
 
 Sample = Callable[..., Tensor]
+CHANNELS = checkpoint().config.transformer.in_channels
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,13 @@ def sample(base: Base) -> Sample:
     model, audio = base.transformer(CPU), base.config.audio
     rain, negative = base.contexts(["rain", ""], CPU)
 
-    def run(seconds: float = 0.4, seed: int = 1, steps: int = 2, guidance: Guidance | None = None) -> Tensor:
+    def run(
+        seconds: float = 0.4,
+        seed: int = 1,
+        steps: int = 2,
+        guidance: Guidance | None = None,
+        given: Given | None = None,
+    ) -> Tensor:
         return sample_latents(
             model,
             audio,
@@ -36,6 +45,7 @@ def sample(base: Base) -> Sample:
             seed=seed,
             steps=steps,
             guidance=guidance or Guidance(3.0, 1.0, [1]),
+            given=given,
         )
 
     return run
@@ -82,3 +92,36 @@ def test_what_is_not_named_is_the_bases() -> None:
     defaults = SamplingDefaults(steps=12, cfg=3.0, stg=0.5, stg_blocks=(1, 2), rescale=0.2)
     assert SamplingSettings().resolve(defaults) == (12, Guidance(3.0, 0.5, (1, 2), 0.2))
     assert SamplingSettings(steps=4, cfg=1.0, stg=0.0).resolve(defaults) == (4, Guidance(1.0, 0.0, (1, 2), 0.2))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# conditions
+
+
+def given(mask: Tensor, reference: Tensor | None = None) -> Given:
+    latents = torch.randn(len(mask), CHANNELS, generator=torch.Generator().manual_seed(3))
+    return Given(latents, mask, reference)
+
+
+@pytest.mark.parametrize(
+    "mask", [at_start(10, 4), at_end(10, 4), torch.arange(10) % 3 > 0], ids=["start", "end", "spans"]
+)
+def test_what_is_given_comes_back_as_it_was_and_shapes_the_rest(base: Base, sample: Sample, mask: Tensor) -> None:
+    known = given(mask)
+    made = sample(given=known)
+    assert torch.equal(made[mask], known.latents[mask])
+    assert not torch.allclose(made[~mask], sample()[~mask], atol=1e-2)
+
+
+def test_of_what_is_not_given_the_latents_do_not_matter(sample: Sample) -> None:
+    known, mask = given(at_start(10, 4)), at_start(10, 4)
+    other = Given(torch.where(mask[:, None], known.latents, 9.0), mask)
+    assert torch.equal(sample(given=known), sample(given=other))
+
+
+def test_a_reference_is_cut_off_again_and_shapes_the_sound(sample: Sample) -> None:
+    nothing = at_start(10, 0)
+    one, two = (given(nothing, torch.full((6, CHANNELS), level)) for level in (-1.0, 1.0))
+    assert sample(given=one).shape == (10, CHANNELS)
+    assert not torch.allclose(sample(given=one), sample(given=two), atol=1e-2)
+    assert torch.equal(sample(given=given(nothing)), sample())

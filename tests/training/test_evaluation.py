@@ -177,7 +177,7 @@ def test_comparing_finds_the_clip_that_is_repeated_later_and_softer() -> None:
     clips = examples(4, frames=40)
     adapter = Adapter.create(fresh_transformer(), 4, seed=1)
 
-    def sample(context: torch.Tensor) -> torch.Tensor:
+    def sample(example: Example) -> torch.Tensor:
         if next(iter(adapter.layers.values())).scale == 0:
             return torch.full((40, CHANNELS), 5.0)  # the base: nothing like the clips
         return 0.5 * torch.roll(clips[2].latents, 7, dims=0)
@@ -192,10 +192,10 @@ def test_comparing_finds_the_clip_that_is_repeated_later_and_softer() -> None:
 def test_every_different_caption_is_asked_for_once_and_two_at_most() -> None:
     clips = examples(4)
     same = [Example(clip.name, clip.latents, clips[0].context) for clip in clips]
-    asked: list[torch.Tensor] = []
+    asked: list[Example] = []
 
-    def sample(context: torch.Tensor) -> torch.Tensor:
-        asked.append(context)
+    def sample(example: Example) -> torch.Tensor:
+        asked.append(example)
         return clips[1].latents
 
     adapter = Adapter.create(fresh_transformer(), 4, seed=1)

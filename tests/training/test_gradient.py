@@ -127,7 +127,7 @@ def test_compiled_blocks_do_the_same_and_only_where_gradients_are_recorded(monke
     assert compiled == list(other.model.transformer_blocks)
     for a, b in zip(gradients(other), gradients(plain), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
-    clean, _, sigma, context, _ = samples(1)
+    clean, _, sigma, context, *_ = samples(1)
     rope = other.model.rope(positions(LENGTH, CONFIG.audio))
     with torch.no_grad():
         other.model(clean, sigma[:, None], sigma, context, rope)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,9 @@ from support import assert_matches, examples, parity_cases
 
 from soundlora.errors import DivergedError
 from soundlora.lora.adapter import Adapter
+from soundlora.model.condition import at_start
 from soundlora.model.transformer import AudioTransformer
+from soundlora.training.flow import loss_per_sample
 from soundlora.training.trainer import Example, StepFigures, Trainer, drops_caption
 
 AUDIO = checkpoint().config.audio
@@ -256,3 +260,71 @@ def test_known_keys_and_values_train_the_same_lora_to_rounding(
     assert projected == [1, 1, 1], "two captions and the empty one"
     for key, tensor in weights(plain).items():
         torch.testing.assert_close(weights(known)[key], tensor, atol=1e-4, rtol=1e-3)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# conditions
+
+
+def conditioned(*, given: int = 0, reference: int = 0, count: int = 4) -> list[Example]:
+    """Examples with so many latents given at their start, and so many of another sound in front."""
+    generator = torch.Generator().manual_seed(9)
+    return [
+        replace(
+            each,
+            given=at_start(len(each.latents), given) if given else None,
+            reference=torch.randn(reference, CHANNELS, generator=generator) if reference else None,
+        )
+        for each in examples(count)
+    ]
+
+
+def run_of(clips: list[Example], share: float, **settings: Any) -> Trainer:
+    adapter = Adapter.create(fresh_transformer(), 4, seed=1)
+    return Trainer(adapter, clips, AUDIO, steps=20, learning_rate=1e-3, seed=1, condition_probability=share, **settings)
+
+
+@pytest.mark.parametrize("kind", ["given", "reference"])
+def test_a_condition_changes_the_loss_and_a_share_of_none_trains_text_to_audio(kind: str) -> None:
+    plain = run_of(examples(4), 1.0)
+    clips = conditioned(**{kind: 3})
+    all_, none = run_of(clips, 1.0), run_of(clips, 0.0)
+    for step in range(4):
+        expected, with_, without = plain.step(step), all_.step(step), none.step(step)
+        assert without.loss == pytest.approx(expected.loss, rel=1e-5)
+        assert (without.sigma, without.clip) == (expected.sigma, expected.clip)
+        assert abs(with_.loss - expected.loss) > 1e-5
+
+
+def test_given_latents_count_nothing() -> None:
+    # Whatever the target is there: where all but one latent is given, the loss is that latent's.
+    clean, noise = torch.randn(1, 6, CHANNELS), torch.randn(1, 6, CHANNELS)
+    velocity = noise - clean
+    velocity[0, 5] += 2
+    velocity[0, :5] += 100
+    assert loss_per_sample(velocity, clean, noise, at_start(6, 5)[None]).item() == pytest.approx(4)
+
+
+@pytest.mark.parametrize("kind", ["given", "reference"])
+def test_clips_at_once_and_one_by_one_train_the_same_with_conditions(kind: str) -> None:
+    clips = conditioned(**{kind: 3})
+    together, single = (run_of(clips, 0.5, batch_size=4, at_once=n) for n in (4, 1))
+    for step in range(3):
+        assert together.step(step).loss == pytest.approx(single.step(step).loss, rel=1e-5)
+    for key, tensor in weights(together).items():
+        torch.testing.assert_close(tensor, weights(single)[key], atol=1e-5, rtol=1e-3)
+
+
+def test_a_reference_is_there_for_a_whole_batch_or_not_at_all() -> None:
+    run = run_of(conditioned(reference=3), 0.5, batch_size=3, at_once=1)
+    here = [[group.reference is not None for group in run._draw(step)] for step in range(60)]
+    assert all(len(set(step)) == 1 for step in here)
+    assert 15 < sum(step[0] for step in here) < 45
+
+
+def test_references_of_different_lengths_are_trained_on() -> None:
+    clips = conditioned(reference=3)
+    assert clips[0].reference is not None
+    clips[0] = replace(clips[0], reference=clips[0].reference[:2])
+    run = run_of(clips, 1.0, batch_size=4, at_once=4)
+    assert math.isfinite(run.step(0).loss)

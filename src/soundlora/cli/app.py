@@ -24,6 +24,7 @@ from soundlora.cli.output import (
 )
 from soundlora.cli.serve import serve
 from soundlora.cli.train import DATA_HELP, train
+from soundlora.contract.modes import MODES
 from soundlora.errors import DivergedError, InputError, Interrupted, MachineError
 from soundlora.pipeline.options import SETTINGS
 from soundlora.system.interrupts import ignore_interrupts, termination_interrupts
@@ -163,9 +164,12 @@ def inspect(
     validation_prompt: Annotated[
         list[str] | None, typer.Option(help="Text for previews, looked at for the trigger phrase.")
     ] = None,
+    mode: Annotated[str, typer.Option(help=f"{', '.join(MODES)}: what would be trained.")] = "t2a",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Say what training would make of every clip, and why. Exits with 2 when it would refuse the data."""
+    if mode not in MODES:
+        raise InputError(f"--mode is {mode!r}, but it must be one of {', '.join(MODES)}.")
     from soundlora.dataset import inspect_dataset, refusal
     from soundlora.dataset.fork import usable_processes
 
@@ -177,6 +181,7 @@ def inspect(
         preserve_pitch=preserve_pitch,
         validation_prompts=validation_prompt or (),
         processes=usable_processes(),
+        partner=MODES[mode].partner,
     )
     if as_json:
         print_json(report.to_json())

@@ -45,7 +45,9 @@ def serve(
         bool, typer.Option("--allow-anonymous", help="Let everybody in as long as there is no key.")
     ] = False,
     slots: Annotated[int | None, typer.Option(min=0, help="Runs at a time. [default: one a GPU]")] = None,
-    price_per_step: Annotated[float | None, typer.Option(min=0, help="US dollars. [default: 0.0022]")] = None,
+    price_per_step: Annotated[
+        float | None, typer.Option(min=0, help="US dollars, of every training. [default: as hosted]")
+    ] = None,
     max_queue: Annotated[int | None, typer.Option(min=0, help="Requests that may wait. [default: any number]")] = None,
     private_host: Annotated[
         list[str] | None,

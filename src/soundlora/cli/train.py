@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
+from soundlora.contract.conditioned import AUDIO_FIELDS, REQUESTS
 from soundlora.contract.training import parse_request
 from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote
@@ -20,6 +21,8 @@ from soundlora.pipeline.options import DATA_FIELD, SETTINGS, TrainingOptions, de
 from soundlora.wording import command_line_words, setting
 
 DATA_HELP = SETTINGS["data"].help
+# Of a preview the flags say on their own what is given, and nothing of it means a part of the first clips.
+_PREVIEW = {"audio_url": "clip", "reference_audio_url": "clip", "spans": [[0, 1]]}
 _REQUEST_HELP = "The endpoint's JSON instead of flags."
 
 
@@ -58,7 +61,8 @@ def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:
             raise InputError("DATA is missing: give a zip or a folder of clips, or a request with --request.")
         fields = {SETTINGS[name].hosted: value for name, value in hosted.items()}
         if "validation_prompts" in hosted:
-            fields["validation"] = [{"prompt": prompt} for prompt in hosted["validation_prompts"]]
+            fields["validation"] = [_PREVIEW | {"prompt": prompt} for prompt in hosted["validation_prompts"]]
+            own = {"validation_audio": None, "validation_spans": None} | own
         else:
             own["validation_prompts"] = None  # None previews the first caption; a request without prompts has none.
         names = {known.hosted: setting(name) for name, known in SETTINGS.items() if known.hosted}
@@ -67,7 +71,7 @@ def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:
         # A path may hold bytes that are no text, which a request can't. It goes on as it is.
         own["data"] = data
         fields[DATA_FIELD] = data.encode("utf-8", "backslashreplace").decode()
-    parsed = parse_request(fields, names)
+    parsed = parse_request(fields, names, REQUESTS[given.get("mode", "t2a")])
     if out is None:
         raise InputError("--out is missing: give a folder for the run.")
     return lambda console: TrainingOptions.from_endpoint(parsed, out, **own, on_progress=console)
@@ -86,6 +90,11 @@ def _read_request(path: Path) -> dict[str, Any]:
     data = value.get("training_data_url")
     if isinstance(data, str) and data and not is_remote(data):
         value["training_data_url"] = os.path.join(path.parent, os.path.expanduser(data))
+    for entry in value["validation"] if isinstance(value.get("validation"), list) else ():
+        for field in AUDIO_FIELDS:
+            audio = entry.get(field) if isinstance(entry, dict) else None
+            if isinstance(audio, str) and audio and not is_remote(audio):
+                entry[field] = os.path.join(path.parent, os.path.expanduser(audio))
     return value
 
 

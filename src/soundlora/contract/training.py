@@ -187,10 +187,10 @@ def parse_request(
     try:
         return (model or TrainingRequest).model_validate(data)
     except ValidationError as error:
-        raise InputError(_sentence(error.errors()[0], names or {})) from None
+        raise InputError(_sentence(error.errors()[0], names or {}, model or TrainingRequest)) from None
 
 
-def _sentence(error: ErrorDetails, names: Mapping[str, str]) -> str:
+def _sentence(error: ErrorDetails, names: Mapping[str, str], model: type[TrainingRequest]) -> str:
     field, *inner = error["loc"]
     name = names.get(str(field), str(field)) + "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}" for part in inner
@@ -205,16 +205,20 @@ def _sentence(error: ErrorDetails, names: Mapping[str, str]) -> str:
     shown = repr(error["input"])
     if len(shown) > 60:
         shown = shown[:57] + "..."
-    return f"{name} is {shown}, but it must be {_allowed(str(field), inner)}."
+    if error["type"] == "less_than":
+        return f"{name} is {shown}, but it must be less than the bucket of {error['ctx']['lt']:g} s."
+    return f"{name} is {shown}, but it must be {_allowed(str(field), inner, model)}."
 
 
-def _allowed(field: str, inner: list[int | str]) -> str:
+def _allowed(field: str, inner: list[int | str], model: type[TrainingRequest]) -> str:
     """Return in words what a field may be. The range is read from the model, so that it stands in one place."""
     if field == "rank":
         return "one of 8, 16, 32, 64 or 128"
     if field == "validation":
-        return ("text" if "prompt" in inner else 'an object with a "prompt"') if inner else "a list of prompts"
-    info = TrainingRequest.model_fields[field]
+        if "spans" in inner:
+            return "a list of [start, end] in seconds, each of which ends after it starts"
+        return ("text" if len(inner) > 1 else 'an object with a "prompt"') if inner else "a list of prompts"
+    info = model.model_fields[field]
     kinds: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false"}
     kind = kinds.get(info.annotation, "text")
     low = next((limit.ge for limit in info.metadata if isinstance(limit, Ge)), None)

@@ -6,12 +6,14 @@ from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.fit import Fitted, fit, target_length
 from soundlora.dataset.members import Member
 from soundlora.dataset.names import MEDIA_EXTENSIONS
+from soundlora.dataset.partners import Partner, Spans
 from soundlora.dataset.prepare import Clip, check_source, inspect_dataset, prepare
 from soundlora.dataset.problems import (
     DataError,
     DecodeError,
     DuplicateNameError,
     InvalidArchiveError,
+    MissingPartnerError,
     TooManyFilesError,
     UnusableClipError,
 )
@@ -38,7 +40,10 @@ __all__ = [
     "Fitted",
     "InvalidArchiveError",
     "Member",
+    "MissingPartnerError",
     "NoAudioError",
+    "Partner",
+    "Spans",
     "TooManyFilesError",
     "UndecodableError",
     "UnusableClipError",

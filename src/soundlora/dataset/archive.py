@@ -32,14 +32,19 @@ _MOST_INNER = 100
 class Archive:
     """An open source. `members` are its clips and captions in order of name.
 
-    `ignored` names its other visible files. `hidden` names hidden files and those that an operating system put there.
+    `others` are its other visible files. `hidden` names hidden files and those that an operating system put there.
     `opened` names the zips within it that the clips lie in.
     """
 
     members: tuple[Member, ...]
-    ignored: tuple[str, ...]
+    others: tuple[Member, ...]
     hidden: tuple[str, ...]
     opened: tuple[str, ...] = ()
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The names of its other visible files."""
+        return tuple(member.name for member in self.others)
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self.members)
@@ -131,13 +136,13 @@ def pair(members: Iterable[Member]) -> tuple[list[tuple[Member, Member | None]],
 
 
 def _archive_of(found: Iterable[Member], hidden: list[str]) -> Archive:
-    members, ignored = [], []
+    members, others = [], []
     for member in sorted(found, key=lambda member: member.name):
         if names.suffix(member.name) in (*MEDIA_EXTENSIONS, CAPTION_EXTENSION):
             members.append(member)
         else:
-            ignored.append(member.name)
-    return Archive(tuple(members), tuple(ignored), tuple(sorted(hidden)))
+            others.append(member)
+    return Archive(tuple(members), tuple(others), tuple(sorted(hidden)))
 
 
 def _check_count(archive: Archive, path: Path, limit: int) -> None:

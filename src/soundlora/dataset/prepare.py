@@ -1,5 +1,7 @@
 """This module turns a zip or a folder into clips that are ready for the model, and reports on every clip."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from soundlora.dataset import names
-from soundlora.dataset.archive import Archive, open_archive, pair
+from soundlora.dataset.archive import Archive, open_archive
 from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, is_unicode, one_line, understand_caption, with_trigger
 from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.encodings import encoding_of_texts
 from soundlora.dataset.fit import Fitted, fit
 from soundlora.dataset.fork import helper
 from soundlora.dataset.members import Member, hash_of, read_start, save
+from soundlora.dataset.partners import Entries, Entry, Partner, Spans, entries, read_spans
 from soundlora.dataset.problems import UnusableClipError
 from soundlora.dataset.refusal import refusal
 from soundlora.dataset.report import ClipReport, DatasetReport, IgnoredFile
@@ -40,7 +43,8 @@ class Clip:
     """A clip ready for the model. `samples` are float32 (channels, n), n = int(duration * sample_rate).
 
     `caption` starts with the trigger phrase. `sha256` is the hash of the source file's bytes. `report` is the clip's
-    line of the report.
+    line of the report. `spans` are made anew where a mask file stands beside the clip. `reference` is the clip that
+    this one is made of, where it is half of a pair.
     """
 
     name: str
@@ -49,6 +53,8 @@ class Clip:
     sample_rate: int
     sha256: str
     report: ClipReport
+    spans: Spans = ()
+    reference: Clip | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class _Settings:
     normalize: bool
     preserve_pitch: bool
     validation_prompts: tuple[str, ...]
+    partner: Partner
     # The encoding of captions that are not Unicode, None until they were looked at.
     encoding: str | None = None
 
@@ -81,17 +88,19 @@ def prepare(
     normalize: bool = True,
     preserve_pitch: bool = True,
     validation_prompts: Sequence[str] = (),
+    partner: Partner = "",
 ) -> DatasetReport:
     """Decode and fit every clip, hand each to `on_clip` in order of name, and return the report.
 
     `source` is a zip or a folder: a path, the URL of a zip, or a data: URI. `duration` is the bucket in seconds.
-    `validation_prompts` are only searched for the trigger phrase. One clip is held in memory at a time.
+    `validation_prompts` are only searched for the trigger phrase. `partner` is what every clip needs beside it. One
+    clip is held in memory at a time, with its reference if it has one.
 
-    Raises InputError when `duration` is below 0.1 s. Raises FileDownloadError, FileTooLargeError, InvalidArchiveError
-    or DuplicateNameError when the source cannot be used at all, and a DatasetError that carries the report when no clip
-    of it can be used. A zip that is damaged in the middle raises after clips have been handed over.
+    Raises InputError when `duration` is below 0.1 s. Raises FileDownloadError, FileTooLargeError, InvalidArchiveError,
+    DuplicateNameError or MissingPartnerError when the source cannot be used at all, and a DatasetError that carries the
+    report when no clip of it can be used. A zip that is damaged in the middle raises after clips have been handed over.
     """
-    settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts))
+    settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts), partner)
     report = _run(source, settings, on_clip)
     refused = refusal(report)
     if refused is not None:
@@ -99,7 +108,7 @@ def prepare(
     return report
 
 
-def check_source(source: str | os.PathLike[str]) -> None:
+def check_source(source: str | os.PathLike[str], partner: Partner = "") -> None:
     """Raise what `prepare` would raise for what a zip's table of contents or a folder's names tell.
 
     A source that has to be fetched is not looked at, and zips within one stay closed.
@@ -107,17 +116,17 @@ def check_source(source: str | os.PathLike[str]) -> None:
     if is_remote(os.fspath(source)):
         return
     with open_archive(Path(source), inner=False) as archive:
-        clips, orphans = pair(archive)
+        found = entries(archive, partner)
         may_hold_zips = any(names.suffix(name) == ".zip" for name in archive.ignored)
         empty = DatasetReport(
             source=shown(os.fspath(source)),
             duration=0.0,
             clips=[],
-            orphan_captions=[orphan.name for orphan in orphans],
-            ignored=_ignored(archive),
+            orphan_captions=[orphan.name for orphan in found.orphans],
+            ignored=_ignored(found, archive),
             duplicates=[],
         )
-    if not clips and not may_hold_zips and (refused := refusal(empty)) is not None:
+    if not found.clips and not may_hold_zips and (refused := refusal(empty)) is not None:
         raise refused
 
 
@@ -130,16 +139,18 @@ def inspect_dataset(
     preserve_pitch: bool = True,
     validation_prompts: Sequence[str] = (),
     processes: int = 1,
+    partner: Partner = "",
 ) -> DatasetReport:
     """Return the report that `prepare` would return or raise with. No sound is kept.
 
     Up to `processes` processes share the work, and each holds one clip in memory. More than one need `os.fork`, and no
     other thread of the caller may run then.
 
-    Raises InputError, FileDownloadError, FileTooLargeError, InvalidArchiveError or DuplicateNameError as `prepare`
-    does. Training would be refused when `report.kept` is empty; `refusal` gives the sentence.
+    Raises InputError, FileDownloadError, FileTooLargeError, InvalidArchiveError, DuplicateNameError or
+    MissingPartnerError as `prepare` does. Training would be refused when `report.kept` is empty; `refusal` gives the
+    sentence.
     """
-    settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts))
+    settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts), partner)
     return _run(source, settings, lambda clip: None, processes)
 
 
@@ -158,31 +169,32 @@ def _run(
         temporary_folder() as workspace,
         ExitStack() as stack,
     ):
-        pairs, orphans = pair(archive)
-        settings = replace(settings, encoding=_encoding(caption for _, caption in pairs if caption is not None))
-        processes = max(1, min(processes, len(pairs) // _CLIPS_A_PROCESS))
+        found = entries(archive, settings.partner)
+        captions = (entry.caption for entry in found.clips if entry.caption is not None)
+        settings = replace(settings, encoding=_encoding(captions))
+        processes = max(1, min(processes, len(found.clips) // _CLIPS_A_PROCESS))
         parts = [
             stack.enter_context(helper(partial(_part, path, workspace, settings, slice(first, None, processes))))
             for first in range(1, processes)
         ]
-        for number, (member, caption) in enumerate(pairs):
+        for number, entry in enumerate(found.clips):
             part = number % processes
             prepared = next(parts[part - 1], None) if part else None
             if prepared is None:
-                prepared = _prepare_clip(member, caption, workspace / "clip", settings)
+                prepared = _prepare_clip(entry, workspace / "clip", settings)
             reports.append(prepared.report)
             texts[prepared.report.name] = prepared.text
             if prepared.sound is not None:
                 same_sound.setdefault(prepared.sound, []).append(prepared.report.name)
             if prepared.clip is not None:
                 on_clip(prepared.clip)
-        ignored = _ignored(archive)
+        ignored = _ignored(found, archive)
         opened = archive.opened
     report = DatasetReport(
         source=shown(os.fspath(source)),
         duration=settings.duration,
         clips=reports,
-        orphan_captions=[orphan.name for orphan in orphans],
+        orphan_captions=[orphan.name for orphan in found.orphans],
         ignored=ignored,
         duplicates=[names for names in same_sound.values() if len(names) > 1],
     )
@@ -198,8 +210,8 @@ def _run(
     return replace(report, warnings=warnings)
 
 
-def _ignored(archive: Archive) -> list[IgnoredFile]:
-    ignored = [IgnoredFile(name, "it is neither audio nor a caption") for name in archive.ignored]
+def _ignored(found: Entries, archive: Archive) -> list[IgnoredFile]:
+    ignored = [IgnoredFile(name, "it is neither audio nor a caption") for name in found.ignored]
     return ignored + [IgnoredFile(name, "it is hidden, or a system's own file") for name in archive.hidden]
 
 
@@ -207,54 +219,114 @@ def _part(path: Path, workspace: Path, settings: _Settings, which: slice) -> Ite
     """Yield what becomes of the clips `which`, without their sound."""
     # A fork shares the position in an open file with its parent, so the source is opened again.
     with open_archive(path) as archive:
-        for member, caption in pair(archive)[0][which]:
-            prepared = _prepare_clip(member, caption, workspace / f"clip{which.start}", settings)
+        for entry in entries(archive, settings.partner).clips[which]:
+            prepared = _prepare_clip(entry, workspace / f"clip{which.start}", settings)
             yield replace(prepared, clip=None)
 
 
-def _prepare_clip(member: Member, caption_member: Member | None, target: Path, settings: _Settings) -> _Prepared:
-    """Unpack one clip to `target`, a name of ours; decode, fit and measure it."""
-    text, warnings = _caption(caption_member, settings)
+def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
+    """Unpack one clip to `target`, a name of ours; decode, fit and measure it, and what stands beside it."""
+    text, warnings = _caption(entry.caption, settings)
     caption = with_trigger(settings.trigger_phrase, text)
-    # The extension stays, because FFmpeg tells some formats apart by it.
-    path = member.path or target.with_suffix(names.suffix(member.name))
-    audio: Audio | None = None
-    fitted: Fitted | None = None
+    member, partner = entry.clip, entry.partner
+    spans: Spans = ()
+    reference: _Sound | None = None
     skip: UnusableClipError | None = None
+    found = _sound(member, target, settings)
     try:
-        sha256 = hash_of(member) if member.path else save(member, path)
-        audio = decode(path, settings.duration)
-        fitted = fit(audio, settings.duration, normalize=settings.normalize, preserve_pitch=settings.preserve_pitch)
+        fitted = found.usable()
+        if partner is not None and settings.partner == "spans":
+            spans, notes = read_spans(partner, settings.duration)
+            warnings += notes
+        elif partner is not None:
+            reference = _sound(partner, target, settings)
+            _check_pair(found, reference, partner)
     except UnusableClipError as error:
         skip = error
-    finally:
-        if member.path is None:
-            path.unlink(missing_ok=True)
-    if audio is not None:
-        warnings += _losses(audio)
+    audio = found.audio
+    for sound, whose in ((found, ""), (reference, "" if partner is None else f"its start {partner.name}: ")):
+        if sound is not None and sound.audio is not None:
+            warnings += [whose + loss for loss in _losses(sound.audio)]
+            warnings += [whose + warning for warning in (sound.fitted.warnings if sound.fitted else ())]
+    lengths = [each.audio.seconds for each in (found, reference) if each is not None and each.audio is not None]
     report = ClipReport(
         name=member.name,
         status="skipped" if skip else "kept",
         caption=caption,
         reason=skip.reason if skip else None,
         problem=skip.problem if skip else None,
-        seconds=audio.seconds if audio else None,
-        used_seconds=fitted.used_seconds if fitted else None,
+        seconds=min(lengths, default=None),
+        used_seconds=found.fitted.used_seconds if found.fitted and not skip else None,
         sample_rate=audio.file_rate if audio else None,
         channels=audio.channels if audio else None,
         layout=audio.layout if audio else None,
         codec=audio.codec if audio else None,
-        **(vars(fitted.levels) if fitted else {}),
-        warnings=[*warnings, *(fitted.warnings if fitted else ())],
+        **(vars(found.fitted.levels) if found.fitted else {}),
+        partner=partner.name if partner else None,
+        spans=[list(span) for span in spans] or None,
+        warnings=warnings,
     )
-    sound = None
-    if audio is not None and report.problem != "silent":
-        # No two recordings share every seventh sample, and hashing these takes a seventh of the time.
-        sound = hashlib.sha256(audio.samples[:, ::7].tobytes()).digest()
-    if fitted is None:
-        return _Prepared(None, report, text, sound)
-    clip = Clip(member.name, caption, fitted.samples, fitted.sample_rate, sha256, report)
-    return _Prepared(clip, report, text, sound)
+    same = found.fingerprint() if audio is not None and report.problem != "silent" else None
+    if skip is not None:
+        return _Prepared(None, report, text, same)
+    clip = Clip(member.name, caption, fitted.samples, fitted.sample_rate, found.sha256, report, spans)
+    if reference is not None and partner is not None:
+        start = reference.usable()
+        of = Clip(partner.name, caption, start.samples, start.sample_rate, reference.sha256, report)
+        clip = replace(clip, reference=of)
+    return _Prepared(clip, report, text, same)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sound:
+    """A file as it was decoded and fitted, as far as that went, and why it went no further."""
+
+    sha256: str
+    audio: Audio | None = None
+    fitted: Fitted | None = None
+    problem: UnusableClipError | None = None
+
+    def usable(self) -> Fitted:
+        """Return the fitted sound, or raise the problem with it."""
+        if self.problem is not None:
+            raise self.problem
+        assert self.fitted is not None
+        return self.fitted
+
+    def fingerprint(self) -> bytes:
+        """Return a hash that no other recording has, of every seventh sample, which takes a seventh of the time."""
+        assert self.audio is not None
+        return hashlib.sha256(self.audio.samples[:, ::7].tobytes()).digest()
+
+
+def _sound(member: Member, target: Path, settings: _Settings) -> _Sound:
+    """Unpack a file to `target`, decode and fit it."""
+    # The extension stays, because FFmpeg tells some formats apart by it.
+    path = member.path or target.with_suffix(names.suffix(member.name))
+    found = _Sound("")
+    try:
+        found = _Sound(hash_of(member) if member.path else save(member, path))
+        found = replace(found, audio=decode(path, settings.duration))
+        assert found.audio is not None
+        fitted = fit(
+            found.audio, settings.duration, normalize=settings.normalize, preserve_pitch=settings.preserve_pitch
+        )
+        return replace(found, fitted=fitted)
+    except UnusableClipError as error:
+        return replace(found, problem=error)
+    finally:
+        if member.path is None:
+            path.unlink(missing_ok=True)
+
+
+def _check_pair(found: _Sound, reference: _Sound, partner: Member) -> None:
+    """Raise UnusableClipError when the start of a pair can't be used, or is the end itself."""
+    try:
+        reference.usable()
+    except UnusableClipError as error:
+        raise UnusableClipError(f"its start {partner.name} can't be used: {error.reason}", error.problem) from None
+    if found.fingerprint() == reference.fingerprint():
+        raise UnusableClipError(f"its start {partner.name} is the same sound, so there is nothing to learn", "same")
 
 
 def _encoding(captions: Iterable[Member]) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from soundlora.dataset.names import MEDIA_EXTENSIONS
 from soundlora.errors import InputError
 
-Problem = Literal["too_short", "silent", "undecodable"]
+Problem = Literal["too_short", "silent", "undecodable", "spans", "same"]
 """Programs read from this why a clip is skipped. People read the reason in words beside it."""
 
 
@@ -52,6 +52,10 @@ class TooManyFilesError(InvalidArchiveError):
 
 class DuplicateNameError(DataError):
     """Two clips, or two captions, share a base name."""
+
+
+class MissingPartnerError(DataError):
+    """A clip lacks the file that it needs beside it, or that file its clip."""
 
 
 class UnusableClipError(Exception):

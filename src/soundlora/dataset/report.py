@@ -21,7 +21,8 @@ class ClipReport:
 
     A field that was not measured is None. A clip that could not be decoded has no measurements, and one that is too
     short or silent has no levels. `caption` includes the trigger phrase. The levels describe the used part before
-    normalisation, in the units of `measure.Levels`.
+    normalisation, in the units of `measure.Levels`. `partner` names the clip that this one is made of, or its mask
+    file, of which `spans` are the seconds that are made anew.
     """
 
     name: str
@@ -43,6 +44,8 @@ class ClipReport:
     silence_end_seconds: float | None = None
     dc_offset: float | None = None
     clipped_share: float | None = None
+    partner: str | None = None
+    spans: list[list[float]] | None = None
     warnings: list[str] = field(default_factory=list)
 
 

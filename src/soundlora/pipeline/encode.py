@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from soundlora.dataset import Clip, DatasetReport, prepare
+from soundlora.dataset import Clip, DatasetReport, Partner, Spans, prepare
 from soundlora.net.addresses import shown
 from soundlora.pipeline.cache import Cache, latents_key
 from soundlora.progress import OnProgress, Progress
@@ -24,6 +25,9 @@ class EncodedClip:
     caption: str
     sha256: str
     latents: Tensor  # (T, C), normalised, fp32, on the CPU
+    spans: Spans = ()  # that are made anew
+    reference: Tensor | None = None  # (R, C), latents of the clip that it is made of
+    partner: tuple[str, str] | None = None  # name of the reference or the mask, and what tells it apart
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Fitting:
     normalize: bool
     preserve_pitch: bool
     validation_prompts: tuple[str, ...]
+    partner: Partner = ""
 
     def prepare(self, on_clip: Callable[[Clip], None]) -> DatasetReport:
         """Hand every fitted clip to `on_clip`, and return the report on all. Raises as `dataset.prepare` does."""
@@ -47,6 +52,7 @@ class Fitting:
             normalize=self.normalize,
             preserve_pitch=self.preserve_pitch,
             validation_prompts=self.validation_prompts,
+            partner=self.partner,
         )
 
     def key(self, base: Base, clip: Clip) -> str:
@@ -64,7 +70,7 @@ def encode_clips(
     clips: list[EncodedClip] = []
     codec = None
 
-    def encode(clip: Clip) -> None:
+    def latents_of(clip: Clip) -> Tensor:
         nonlocal codec
         key = fitting.key(base, clip)
         latents = store.get(key)
@@ -72,7 +78,16 @@ def encode_clips(
             codec = codec or base.codec(device, encoder=True)
             latents = codec.encode(torch.from_numpy(clip.samples), clip.sample_rate)
             store.put(key, latents)
-        clips.append(EncodedClip(clip.name, clip.caption, clip.sha256, latents))
+        return latents
+
+    def encode(clip: Clip) -> None:
+        latents = latents_of(clip)
+        reference, partner = None, None
+        if clip.reference is not None:
+            reference, partner = latents_of(clip.reference), (clip.reference.name, clip.reference.sha256)
+        elif clip.report.partner is not None:
+            partner = clip.report.partner, json.dumps(clip.spans)
+        clips.append(EncodedClip(clip.name, clip.caption, clip.sha256, latents, clip.spans, reference, partner))
         tell(Progress("clips", len(clips), message=clip.name))
 
     tell(Progress("clips", message=f"reading {shown(os.fspath(fitting.data))}"))

@@ -7,16 +7,43 @@ import os
 import shutil
 from pathlib import Path
 
+import torch
+
+from soundlora.contract.modes import MODES
 from soundlora.dataset import check_source
-from soundlora.errors import MachineError, about
+from soundlora.errors import InputError, MachineError, about
 from soundlora.lora.file import Lora, read_lora
+from soundlora.net.addresses import is_remote
+from soundlora.pipeline.conditions import check_mode, read_sound
 from soundlora.pipeline.options import TrainingOptions
 from soundlora.system.cache_root import expanded
 from soundlora.system.whole_files import machine_error
+from soundlora.training.logs import check_logs
 from soundlora.training.memory_plan import Plan
-from soundlora.wording import setting
+from soundlora.weights.base import check_holds
+from soundlora.wording import setting, using
 
 _GB = 1e9
+
+
+def look_at_settings(options: TrainingOptions, processes: int, device: torch.device) -> None:
+    """Raise InputError for anything that can be known to be wrong before a file is opened."""
+    check_logs(options.log)
+    check_mode(options)
+    if options.batch_size % processes:
+        raise InputError(
+            f"{setting('batch_size')} is {options.batch_size}, but {processes} processes need a multiple of their "
+            "number.",
+            field="batch_size",
+        )
+    if options.offload and options.checkpoint_activations is False:
+        raise InputError(
+            f"{using('offload', options.offload)} and {using('checkpoint_activations', False)} contradict each other: "
+            "weights that were away come back for activations that are computed again.",
+            field="offload",
+        )
+    if options.quantize is not None:
+        check_holds(device, options.quantize)
 
 
 def look_at_request(options: TrainingOptions) -> Lora | None:
@@ -29,7 +56,11 @@ def look_at_request(options: TrainingOptions) -> Lora | None:
         with about("init_lora"):
             first_lora = read_lora(expanded(options.init_lora))
     with about("data"):
-        check_source(options.data)
+        check_source(options.data, MODES[options.mode].partner)
+    with about("validation_audio"):
+        for source in options.validation_audio or ():
+            if not is_remote(source):
+                read_sound(expanded(source))
     look_at_place(Path(options.out))
     return first_lora
 

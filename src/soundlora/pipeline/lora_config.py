@@ -7,13 +7,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from soundlora.contract.modes import MODES
 from soundlora.dataset import DatasetReport
 from soundlora.lora.file import Lora
 from soundlora.lora.targets import PRESETS
 from soundlora.version import __version__
 from soundlora.weights.base import Base
-
-TRAINING_TYPE = "t2a"
 
 
 def identity(lora: Lora) -> dict[str, str]:
@@ -25,7 +24,7 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
     """Return the config.json of a run. request: it is as the folder keeps it, with every default filled in."""
     sampling = base.config.sampling
     return {
-        "training_type": TRAINING_TYPE,
+        "training_type": MODES[request["mode"]].endpoints[0],
         "trigger_phrase": request["trigger_phrase"],
         "base": request["base"],
         "base_hash": request["base_hash"],
@@ -39,6 +38,7 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
         "batch_size": request["batch_size"],
         "average": request["average"],
         "audio_duration_seconds": request["audio_duration_seconds"],
+        **({"conditioning_seconds": seconds} if (seconds := request["conditioning_seconds"]) else {}),
         "clips": len(report.kept),
         "seed": request["seed"],
         "sampling": {

@@ -12,7 +12,6 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from operator import or_
 from pathlib import Path
 from types import SimpleNamespace
 from typing import (
@@ -22,17 +21,17 @@ from typing import (
     Literal,
     ParamSpec,
     TypeVar,
-    get_args,
     get_origin,
     get_type_hints,
 )
 
-from pydantic import TypeAdapter, ValidationError
-
-from soundlora.contract.fields import Number, WholeNumber
+from soundlora.contract.conditioned import audio_of
+from soundlora.contract.modes import MODES, ModeName
 from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT, TrainingRequest
 from soundlora.errors import InputError
 from soundlora.net.addresses import shown
+from soundlora.pipeline.settings import Setting, checked, without_none
+from soundlora.pipeline.spans import spans_text
 from soundlora.progress import OnProgress
 from soundlora.wording import setting
 
@@ -43,27 +42,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DATA_FIELD = "training_data_url"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The properties of a setting beside its name, type and default.
-
-    hosted: the hosted endpoint's name for it, "" where that has none. unset: the meaning of None, in words.
-    least: the smallest value; a number must be above 0 where that is None. most: the largest, None for any.
-    kept: it shapes the LoRA or the run folder, so that a run only goes on with the same value.
-    extra: the server takes it, too, as a field of our own beside the endpoint's.
-    flag: the command line has it.
-    """
-
-    help: str
-    hosted: str = ""
-    unset: str = ""
-    least: float | None = None
-    most: float | None = None
-    kept: bool = True
-    extra: bool = False
-    flag: bool = True
 
 
 @dataclass(frozen=True)
@@ -86,6 +64,23 @@ class TrainingOptions:
             kept=False,
         ),
     ] = None
+    mode: Annotated[
+        ModeName,
+        Setting("What it learns: t2a, or, of a part that is given, extend-prefix, extend-suffix, inpaint or a2a."),
+    ] = "t2a"
+    conditioning_seconds: Annotated[
+        float | None,
+        Setting("Of extend-prefix and extend-suffix: seconds that are given.", "conditioning_seconds", unset="1 s"),
+    ] = None
+    condition_probability: Annotated[
+        float,
+        Setting(
+            "Share of samples, 0 to 1, of which a part is given; the rest learns text to audio.",
+            "condition_probability",
+            least=0,
+            most=1,
+        ),
+    ] = 1.0
     rank: Annotated[int, Setting("8, 16, 32, 64 or 128.", "rank")] = 32
     targets: Annotated[
         Literal["all", "attention", "self-ff"], Setting("Layers that are trained: all, attention or self-ff.")
@@ -117,6 +112,16 @@ class TrainingOptions:
     )
     validation_prompts: Annotated[
         Sequence[str] | None, Setting("Text for previews, up to two.", "validation", unset="the first clip's caption")
+    ] = None
+    validation_audio: Annotated[
+        Sequence[str] | None,
+        Setting(
+            "The clip of which a part is given, for each preview.", unset="the first clips of the data set", kept=False
+        ),
+    ] = None
+    validation_spans: Annotated[
+        Sequence[str] | None,
+        Setting("Of inpaint: the seconds that are made anew, such as 1.0-2.0,3.5-4, for each preview."),
     ] = None
     negative_prompt: Annotated[
         str | None,
@@ -188,7 +193,7 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         for name, known in SETTINGS.items():
-            object.__setattr__(self, name, _checked(name, getattr(self, name), known))
+            object.__setattr__(self, name, checked(name, getattr(self, name), known, *_KINDS[name]))
 
     def filled(
         self, *, captions: Sequence[str], negative_prompt: str | None, stg_scale: float, hold_out: int
@@ -213,6 +218,7 @@ class TrainingOptions:
             negative_prompt=DEFAULT_NEGATIVE_PROMPT if negative_prompt is None else negative_prompt,
             stg_scale=stg_scale if self.stg_scale is None else self.stg_scale,
             hold_out=count,
+            conditioning_seconds=(self.conditioning_seconds or 1.0) if MODES[self.mode].takes_seconds else None,
             preview_every=self.preview_every or quarter,
             checkpoint_every=self.checkpoint_every or quarter,
         )
@@ -259,72 +265,12 @@ class TrainingOptions:
             if field and (field in sent or not known.unset) and hasattr(request, field):
                 values[name] = getattr(request, field)
         values["validation_prompts"] = [entry.prompt for entry in request.validation]
+        values["validation_audio"] = [url for entry in request.validation if (url := audio_of(entry))] or None
+        values["validation_spans"] = [
+            spans_text(spans) for entry in request.validation if (spans := getattr(entry, "spans", None))
+        ] or None
         return cls(**(values | given))
 
-
-def _checked(name: str, value: Any, known: Setting) -> Any:
-    """Return the value in the setting's own type. Raises InputError when it has no such type or is out of range."""
-    kind, optional = _KINDS[name]
-    if value is None and optional:
-        return None
-    if (choices := _choices(kind)) and (not isinstance(value, str) or value not in choices):
-        raise InputError(f"{setting(name)} is {value!r}, but it must be one of {', '.join(choices)}.", field=name)
-    if kind in (int, float) and isinstance(value, int | float) and not _within(value, known):
-        raise InputError(f"{setting(name)} is {value}, but it must be {_range(known)}.", field=name)
-    if kind in _WORDS:
-        try:
-            value = _ADAPTERS[kind].validate_python(value)
-        except ValidationError:
-            must = f"must be {_WORDS[kind]}"
-            raise InputError(f"{setting(name)} is {_short(value)}, but it {must}.", field=name) from None
-    if get_origin(kind) is Sequence:
-        return _checked_list(name, value, _choices(get_args(kind)[0]))
-    return value
-
-
-def _checked_list(name: str, value: Any, choices: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
-        raise InputError(f"{setting(name)} is {_short(value)}, but it must be a list of texts.", field=name)
-    for one in value:
-        if choices and one not in choices:
-            raise InputError(f"{setting(name)} is {one!r}, but it must be one of {', '.join(choices)}.", field=name)
-    return tuple(value)
-
-
-def _within(value: float, known: Setting) -> bool:
-    high_enough = value > 0 if known.least is None else value >= known.least
-    return high_enough and (known.most is None or value <= known.most)
-
-
-def _range(known: Setting) -> str:
-    if known.least is None:
-        return "positive"
-    return f"at least {known.least:g}" if known.most is None else f"from {known.least:g} to {known.most:g}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _without_none(hint: Any) -> tuple[Any, bool]:
-    """Return the type without None, and whether None is allowed."""
-    parts = [part for part in get_args(hint) if part is not type(None)]
-    optional = get_origin(hint) is not Literal and type(None) in get_args(hint)
-    return (functools.reduce(or_, parts) if optional else hint), optional
-
-
-def _choices(kind: Any) -> tuple[str, ...]:
-    return get_args(kind) if get_origin(kind) is Literal else ()
-
-
-_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-_ADAPTERS: dict[Any, TypeAdapter[Any]] = {
-    int: TypeAdapter(WholeNumber),
-    float: TypeAdapter(Number),
-    bool: TypeAdapter(bool),
-    str: TypeAdapter(str),
-}
 
 # torch takes a second to import, and nothing here computes.
 _HINTS = get_type_hints(TrainingOptions, localns={"torch": SimpleNamespace(device=object)}, include_extras=True)
@@ -332,7 +278,7 @@ SETTINGS: dict[str, Setting] = {
     name: hint.__metadata__[0] for name, hint in _HINTS.items() if get_origin(hint) is Annotated
 }
 """All settings by their names in Python, in order."""
-_KINDS = {name: _without_none(_HINTS[name].__origin__) for name in SETTINGS}
+_KINDS = {name: without_none(_HINTS[name].__origin__) for name in SETTINGS}
 
 
 def kind_of(name: str) -> Any:

@@ -15,18 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from soundlora.contract.modes import MODES
 from soundlora.contract.training import TrainingRequest, preview_seconds
 from soundlora.dataset import DatasetReport
-from soundlora.errors import DivergedError, InputError, Interrupted, MachineError, about
+from soundlora.errors import DivergedError, Interrupted, MachineError, about
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import Lora
 from soundlora.lora.merge import check_generation
 from soundlora.lora.rank import load_into_adapter
+from soundlora.model.condition import Given
 from soundlora.net.addresses import public_name
 from soundlora.pipeline.cache import Cache, cached_contexts, lasting_contexts
+from soundlora.pipeline.conditions import example_of, previews_given
 from soundlora.pipeline.encode import EncodedClip, Fitting, encode_clips
 from soundlora.pipeline.ending import diverged, keep_quietly, stopped
-from soundlora.pipeline.first_look import look_at_request, look_at_room
+from soundlora.pipeline.first_look import look_at_request, look_at_room, look_at_settings
 from soundlora.pipeline.lora_config import identity, lora_metadata, run_config
 from soundlora.pipeline.options import TrainingOptions, check_same, takes_options
 from soundlora.pipeline.placement import placed, planned
@@ -37,7 +40,6 @@ from soundlora.system.devices import described, device_of
 from soundlora.system.gpu_memory import one_shortage, shortage_told
 from soundlora.system.interrupts import termination_interrupts, unbroken
 from soundlora.training.evaluation import Fit, HeldOut, default_hold_out, fit_report, split
-from soundlora.training.logs import check_logs
 from soundlora.training.memory_choice import out_of_memory
 from soundlora.training.memory_plan import Plan
 from soundlora.training.preview import PreviewSettings, combine, write_previews
@@ -45,8 +47,7 @@ from soundlora.training.recorder import RunRecorder
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import Example, Trainer
 from soundlora.training.workers import Workers
-from soundlora.weights.base import Base, check_holds, open_base
-from soundlora.wording import setting, using
+from soundlora.weights.base import Base, open_base
 
 _EVALUATIONS = 20  # times a run that the held-out loss is computed
 
@@ -119,6 +120,7 @@ class Run:
     report: DatasetReport
     request: Mapping[str, Any]  # as the folder keeps it
     contexts: Mapping[str, Tensor]  # (S, D) of every caption and prompt
+    given: tuple[Given, ...]  # of each preview, empty where nothing is
 
     @property
     def folder(self) -> RunFolder:
@@ -129,7 +131,7 @@ def prepare(options: TrainingOptions) -> Run:
     """Open the base, encode the clips and every text. A wrong setting is found before anything costs time."""
     workers = Workers.from_environment(options.device)
     device = device_of(workers.device() or options.device)
-    _check(options, workers, device)
+    look_at_settings(options, workers.count, device)
     recorder = RunRecorder(RunFolder(Path(options.out)), options.on_progress, awake=workers.first)
     if not workers.first:
         workers.wait()  # the first process fills the cache and makes the run folder
@@ -150,7 +152,13 @@ def prepare(options: TrainingOptions) -> Run:
     store = Cache(Path(options.cache) if options.cache else default_root())
     prompts = tuple(options.validation_prompts or ())
     fitting = Fitting(
-        options.data, options.duration, options.trigger_phrase, options.normalize, options.preserve_pitch, prompts
+        options.data,
+        options.duration,
+        options.trigger_phrase,
+        options.normalize,
+        options.preserve_pitch,
+        prompts,
+        MODES[options.mode].partner,
     )
     with about("data"):
         clips, report = encode_clips(base, store, fitting, device, tell)
@@ -166,7 +174,7 @@ def prepare(options: TrainingOptions) -> Run:
         base=base.name,
         base_hash=base.hash,
         init_lora=None if first_lora is None else identity(first_lora),
-        clips={clip.name: clip.sha256 for clip in clips},
+        clips={clip.name: clip.sha256 for clip in clips} | dict(clip.partner for clip in clips if clip.partner),
     )
     if options.resume:
         check_same(recorder.folder.path, recorder.folder.read_request(), request)
@@ -183,26 +191,9 @@ def prepare(options: TrainingOptions) -> Run:
             device,
             lambda done, count: tell(Progress("contexts", done, count, message="encoding captions")),
         )
-    return Run(options, workers, device, recorder, base, first_lora, fitting, clips, report, request, contexts)
-
-
-def _check(options: TrainingOptions, workers: Workers, device: torch.device) -> None:
-    """Raise InputError for anything that can be known to be wrong before a file is opened."""
-    check_logs(options.log)
-    if options.batch_size % workers.count:
-        raise InputError(
-            f"{setting('batch_size')} is {options.batch_size}, but {workers.count} processes need a multiple of their "
-            "number.",
-            field="batch_size",
-        )
-    if options.offload and options.checkpoint_activations is False:
-        raise InputError(
-            f"{using('offload', options.offload)} and {using('checkpoint_activations', False)} contradict each other: "
-            "weights that were away come back for activations that are computed again.",
-            field="offload",
-        )
-    if options.quantize is not None:
-        check_holds(device, options.quantize)
+    seconds = preview_seconds(options.duration, options.frame_rate)
+    given = previews_given(options, base, clips, device, seconds)
+    return Run(options, workers, device, recorder, base, first_lora, fitting, clips, report, request, contexts, given)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -245,13 +236,14 @@ def build(run: Run) -> Training:
     if workers.first:
         _make_folder(run)
         workers.wait()
-    examples = [Example(clip.name, clip.latents, run.contexts[clip.caption]) for clip in run.clips]
+    audio = run.base.config.audio
+    examples = [example_of(clip, run.contexts[clip.caption], options, audio) for clip in run.clips]
     assert options.hold_out is not None
     trained_on, kept_out = split(examples, options.hold_out, options.seed)
     trainer = Trainer(
         adapter,
         trained_on,
-        run.base.config.audio,
+        audio,
         steps=options.steps,
         learning_rate=options.learning_rate,
         seed=options.seed,
@@ -261,6 +253,7 @@ def build(run: Run) -> Training:
         average=options.average,
         caption_dropout=options.caption_dropout,
         empty_context=run.contexts.get("") if options.caption_dropout else None,
+        condition_probability=options.condition_probability,
         project_text=plan.settings.captions > 0,
         workers=workers,
     )
@@ -270,7 +263,7 @@ def build(run: Run) -> Training:
         recorder.note(f"going on from step {done} of {options.steps}")
     config = run_config(run.request, run.base, run.report)
     recorder.begin(run.request, lora_metadata(config), options.log, done, options.resume)
-    held_out = HeldOut(adapter, kept_out, run.base.config.audio)
+    held_out = HeldOut(adapter, kept_out, audio)
     return Training(plan, adapter, trainer, held_out, _previews(run), trained_on, config, tuple(warnings), done)
 
 
@@ -299,6 +292,7 @@ def _previews(run: Run) -> PreviewSettings:
         seconds=preview_seconds(options.duration, options.frame_rate),
         seed=options.seed,
         sampling=SamplingSettings(stg=options.stg_scale),
+        given=run.given,
     )
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from soundlora.model.condition import Condition, Given
 from soundlora.model.config import AudioConfig, SamplingDefaults
-from soundlora.model.latents import generation_latents, initial_noise, positions
+from soundlora.model.latents import generation_latents, initial_noise
 from soundlora.model.transformer import AudioTransformer
 from soundlora.sampling.guidance import Guidance, denoise
 from soundlora.sampling.schedule import sigmas
@@ -45,27 +46,31 @@ def sample_latents(
     steps: int,
     guidance: Guidance,
     on_step: Callable[[int], None] | None = None,
+    given: Given | None = None,
 ) -> Tensor:
     """Return latents (T, C), T = round(25·seconds), for contexts (S, D).
 
-    The same seed starts from the same noise on every device. on_step(step) is called after every step. Raises as
-    `denoise` does.
+    given: what is given of the sound, whose T takes the place of `seconds`; it comes back as it is. The same seed
+    starts from the same noise on every device. on_step(step) is called after every step. Raises as `denoise` does.
     """
     device = model.audio_patchify_proj.weight.device
     frames = max(1, generation_latents(seconds, audio))
+    frames = frames if given is None else len(given.latents)
     noise = initial_noise(frames, model.config.in_channels, seed).to(device)  # (1, T, C)
-    rope = model.rope(positions(frames, audio).to(device))
+    clean, condition = (noise, Condition()) if given is None else given.condition(device)
+    rope = model.rope(condition.positions(frames, audio).to(device))
     latents = denoise(
         model,
-        noise,
+        condition.sequence(noise, clean),  # (1, R + T, C)
         sigmas(steps),
         rope,
         context[None].to(device),
         negative_context[None].to(device),
         guidance,
         None if on_step is None else lambda step, guided, x: on_step(step),
+        condition.mask(frames, device),
     )
-    return latents[0]
+    return latents[0, condition.front :]
 
 
 def sample_waveform(
@@ -79,6 +84,7 @@ def sample_waveform(
     steps: int,
     guidance: Guidance,
     on_step: Callable[[int], None] | None = None,
+    given: Given | None = None,
 ) -> Tensor:
     """Return stereo sound (2, samples) at `codec.sample_rate`. Arguments and errors are those of `sample_latents`.
 
@@ -94,5 +100,6 @@ def sample_waveform(
         steps=steps,
         guidance=guidance,
         on_step=on_step,
+        given=given,
     )
     return codec.decode(latents)

@@ -59,6 +59,7 @@ def denoise(
     negative_context: Tensor | None,
     guidance: Guidance,
     on_step: Callable[[int, Tensor, Tensor], None] | None = None,
+    given: Tensor | None = None,
 ) -> Tensor:
     """Turn noise x (1, T, C) into clean latents of the same shape and type.
 
@@ -66,6 +67,7 @@ def denoise(
     rope: the model's tables for the latents' positions.
     context, negative_context: (1, S, D); the negative one may be None where cfg is 1.
     on_step(step, guided prediction, x after the step) is called after every step.
+    given: (1, T) bool, where x holds clean latents that stay as they are; all passes see them.
     Raises InputError when the guidance names blocks that the model doesn't have.
 
     The passes of a step run as one batch: the results are the same, and a small model is bound by its number of calls.
@@ -96,14 +98,16 @@ def denoise(
     # A prompt that is the same at every noise level has the same keys and values in every step.
     projected = model.project_text(shared, whole=True) if model.text_lasts else None
     sigmas = sigmas.to(x.device)
+    clean = x
     for step in range(len(sigmas) - 1):
         sigma = sigmas[step].expand(passes)  # (P,)
         batch = x.expand(passes, -1, -1)  # (P, T, C)
         of_contexts = sigma[: len(contexts)]  # (K,)
+        timesteps = sigma[:, None] if given is None else torch.where(given, 0.0, sigma[:, None])  # (P, 1) or (P, T)
         # (P, T, C)
         velocity = model(
             batch,
-            sigma[:, None],
+            timesteps,
             of_contexts,
             shared,
             rope,
@@ -112,13 +116,15 @@ def denoise(
             projected=projected,
             whole=projected is not None,
         )
-        predictions = denoised(batch, velocity, sigma[:, None]).chunk(passes)  # P times (1, T, C)
+        predictions = denoised(batch, velocity, timesteps).chunk(passes)  # P times (1, T, C)
         conditional = predictions[0]
         guided = guidance.combine(
             conditional,
             predictions[1] if use_negative else None,
             predictions[-1] if use_perturbed else None,
         ).to(x.dtype)
+        if given is not None:
+            guided = torch.where(given[..., None], clean, guided)
         slope = ((x.float() - guided.float()) / sigmas[step]).to(x.dtype)  # (1, T, C)
         x = (x.float() + slope.float() * (sigmas[step + 1] - sigmas[step])).to(x.dtype)  # (1, T, C)
         if on_step is not None:

@@ -8,14 +8,17 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
+from soundlora.contract.conditioned import REQUESTS
 from soundlora.contract.fields import Number, WholeNumber
 from soundlora.contract.generation import GenerationRequest, GenerationResult
+from soundlora.contract.modes import MODES, Mode
 from soundlora.contract.training import TrainingRequest, TrainingResult, billable_units
 from soundlora.pipeline.options import SETTINGS, default_of, kind_of
 from soundlora.server.settings import Settings
 from soundlora.system.cache_root import expanded
 
-TRAINING = "fal-ai/ltx23-trainer-v2/t2a"
+TRAINERS = "fal-ai/ltx23-trainer-v2"
+TRAINING = f"{TRAINERS}/t2a"
 GENERATION = "fal-ai/ltx-2.3-quality/text-to-audio"
 GENERATION_WITH_LORA = "fal-ai/ltx-2.3-quality/text-to-audio/lora"
 
@@ -23,18 +26,22 @@ _SUMMARY_CHARACTERS = 1000
 _STRICT: dict[Any, Any] = {float: Number, int: WholeNumber}
 
 
-def _training_input() -> type[TrainingRequest]:
-    """Return the hosted request with our own fields after it. They are further settings that clients may use."""
+def _training_input(mode: str) -> type[TrainingRequest]:
+    """Return the hosted request of a mode with our own fields after it, further settings that clients may use."""
     extras: dict[str, Any] = {}
     for name, known in SETTINGS.items():
         if known.extra:
             # Fields of JSON are stricter than flags: true is no number, and neither is NaN.
             kind = _STRICT.get(kind_of(name), kind_of(name))
             extras[name] = (kind, Field(default_of(name), ge=known.least, le=known.most, description=known.help))
-    return create_model("TrainingInput", __base__=TrainingRequest, __doc__=TrainingRequest.__doc__, **extras)
+    request = REQUESTS[mode]
+    name = request.__name__.replace("Request", "Input")
+    return create_model(name, __base__=request, __doc__=request.__doc__, **extras)
 
 
-TrainingInput = _training_input()
+TRAINING_INPUTS = {mode: _training_input(mode) for mode in MODES}
+"""The inputs of the trainings by their modes."""
+TrainingInput = TRAINING_INPUTS["t2a"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Endpoint:
     """One endpoint. `units(request, succeeded)` are billed at `unit_price` dollars each.
 
     `work` names what a worker does for its requests. `summary` makes the text that a search through the history looks
-    at, from the input as it was sent.
+    at, from the input as it was sent. `mode` is what a training learns.
     """
 
     id: str
@@ -55,6 +62,7 @@ class Endpoint:
     unit_price: float
     units: Callable[[Any, bool], int]
     summary: Callable[[Any], str]
+    mode: str = "t2a"
 
     @property
     def app(self) -> str:
@@ -99,19 +107,24 @@ def endpoints(settings: Settings) -> dict[str, Endpoint]:
             summary=_generation_summary,
         )
 
-    offered = (
-        Endpoint(
-            id=TRAINING,
-            title="LTX 2.3 text-to-audio LoRA trainer",
+    def training(mode: Mode, name: str) -> Endpoint:
+        given = settings.price_per_step
+        return Endpoint(
+            id=f"{TRAINERS}/{name}",
+            title=f"LTX 2.3 {mode.title.replace(' ', '-')} LoRA trainer",
             category="training",
             work="training",
-            input=_with_base(TrainingInput, settings),
+            input=_with_base(TRAINING_INPUTS[mode.name], settings),
             output=TrainingResult,
             unit="step",
-            unit_price=settings.price_per_step,
+            unit_price=mode.price_per_step if given is None else given,
             units=lambda request, succeeded: billable_units(request.number_of_steps, succeeded=succeeded),
             summary=_training_summary,
-        ),
+            mode=mode.name,
+        )
+
+    offered = (
+        *(training(mode, name) for mode in MODES.values() for name in mode.endpoints),
         generation(GENERATION, "LTX 2.3 text to audio"),
         generation(GENERATION_WITH_LORA, "LTX 2.3 text to audio with LoRAs"),
     )

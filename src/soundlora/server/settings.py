@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soundlora.contract.training import PRICE_PER_STEP
 from soundlora.errors import InputError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -33,7 +32,7 @@ class Settings:
     device: the device of all runs, such as cuda, cuda:1, xpu, mps or cpu; "" is the first that is there.
     allowed_bases: other bases than `base` that a request may name, as for `soundlora train`; each finds its own text
         encoder.
-    price_per_step: the price in US dollars; 0 is "free on this machine".
+    price_per_step: the price of every training in US dollars; None is the hosted one, 0 is "free on this machine".
     slots: the number of runs at a time; 0 is one a GPU, or one on the CPU.
     max_run_seconds: the time after which a run is stopped with a checkpoint.
     max_queue, max_queue_per_key: the number of requests that may wait; 0 is without limit.
@@ -56,7 +55,7 @@ class Settings:
     text_encoder: str = ""
     device: str = ""
     allowed_bases: tuple[str, ...] = ()
-    price_per_step: float = PRICE_PER_STEP
+    price_per_step: float | None = None
     slots: int = 0
     max_run_seconds: float = 24 * 3600
     max_queue: int = 0
@@ -127,7 +126,7 @@ def _parsed(name: str, text: str, default: Any) -> Any:
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     try:
-        value = type(default)(text)
+        value = float(text) if default is None else type(default)(text)
     except ValueError:
         raise InputError(f"{_PREFIX}{name.upper()} is {text!r}, but it must be a number.") from None
     if isinstance(value, int | float) and not value >= 0:

@@ -15,8 +15,8 @@ from torch import Tensor
 from soundlora.audio.decibels import decibels
 from soundlora.audio.wav import read_wav
 from soundlora.lora.adapter import Adapter
+from soundlora.model.condition import Condition, Given
 from soundlora.model.config import AudioConfig
-from soundlora.model.latents import positions
 from soundlora.training.flow import HELD_OUT_SIGMAS, loss_per_sample, noisy, step_generator
 from soundlora.training.preview import PreviewSettings, sample
 from soundlora.training.run_folder import RunFolder
@@ -74,11 +74,22 @@ class HeldOut:
             noises = [torch.randn(example.latents.shape, generator=step_generator(_SEED, seed)) for seed in seeds]
             noise, clean = torch.stack(noises).to(device), example.latents.to(device)  # (n, T, C), (T, C)
             context = example.context.to(device).expand(count, -1, -1)  # (n, S, D)
-            rope = model.rope(positions(len(clean), self.audio).to(device))
-            velocity = model(noisy(clean, noise, sigma), sigma[:, None], sigma, context, rope)  # (n, T, C)
+            condition = _condition(example, count, device)
+            rope = model.rope(condition.positions(len(clean), self.audio).to(device))
+            x = condition.sequence(noisy(clean, noise, sigma), clean)  # (n, R + T, C)
+            velocity = model(x, condition.timesteps(sigma, len(clean)), sigma, context, rope)[:, condition.front :]
             # Not every device has fp64, so the few losses are added on the CPU.
-            total += loss_per_sample(velocity, clean, noise).cpu().sum(dtype=torch.float64).item()
+            total += loss_per_sample(velocity, clean, noise, condition.given).cpu().sum(dtype=torch.float64).item()
         return total / (len(self.examples) * count)
+
+
+def _condition(example: Example, count: int, device: torch.device) -> Condition:
+    """Return the condition of a batch of `count` times the same example."""
+    given, reference = (
+        None if tensor is None else tensor.to(device).expand(count, *tensor.shape)
+        for tensor in (example.given, example.reference)
+    )
+    return Condition(given, reference)
 
 
 @contextmanager
@@ -218,24 +229,28 @@ def fit_report(
     }
     if not previews:
         return judge(held_out, None, None, None, checkpoints)
-    distances, closest = compare(adapter, examples, lambda context: sample(base, adapter.model, context, settings))
+    distances, closest = compare(
+        adapter,
+        examples,
+        lambda example: sample(base, adapter.model, example.context, settings, given_of(example)),
+    )
     return judge(held_out, distances, closest, measure_level(previews), checkpoints)
 
 
 def compare(
-    adapter: Adapter, examples: Sequence[Example], sample: Callable[[Tensor], Tensor], prompts: int = 2
+    adapter: Adapter, examples: Sequence[Example], sample: Callable[[Example], Tensor], prompts: int = 2
 ) -> tuple[tuple[float, float], tuple[str, float]]:
     """Compare sound generated for the clips' own captions with the clips.
 
-    sample: makes latents (T, C) of a context (S, D), by the model as it is. Return the distances (with the adapter,
-    without), and the clip that a generated sound is closest to with their correlation.
+    sample: makes latents (T, C) for an example's caption and condition, by the model as it is. Return the distances
+    (with the adapter, without), and the clip that a generated sound is closest to with their correlation.
     """
-    contexts = _different([example.context for example in examples], prompts)
+    chosen = _different(examples, prompts)
     clips = [example.latents for example in examples]
     centre = torch.stack([_statistics(clip) for clip in clips]).mean(dim=0)
-    generated = [sample(context).cpu() for context in contexts]
+    generated = [sample(example).cpu() for example in chosen]
     with switched_off(adapter):
-        original = [sample(context).cpu() for context in contexts]
+        original = [sample(example).cpu() for example in chosen]
     ours, theirs = (
         math.sqrt((torch.stack([_statistics(x) for x in sounds]).mean(dim=0) - centre).square().mean())
         for sounds in (generated, original)
@@ -260,11 +275,20 @@ def measure_level(previews: Sequence[Path]) -> tuple[float, float]:
     return decibels(math.sqrt(power.mean().item())), silent.item()
 
 
-def _different(contexts: Sequence[Tensor], count: int) -> list[Tensor]:
-    chosen: list[Tensor] = []
-    for context in contexts:
-        if len(chosen) < count and not any(torch.equal(context, other) for other in chosen):
-            chosen.append(context)
+def given_of(example: Example) -> Given | None:
+    """Return what is given of an example, None where nothing is."""
+    if example.given is None and example.reference is None:
+        return None
+    mask = torch.zeros(len(example.latents), dtype=torch.bool) if example.given is None else example.given
+    return Given(example.latents, mask, example.reference)
+
+
+def _different(examples: Sequence[Example], count: int) -> list[Example]:
+    """Return the first `count` examples whose captions differ."""
+    chosen: list[Example] = []
+    for example in examples:
+        if len(chosen) < count and not any(torch.equal(example.context, other.context) for other in chosen):
+            chosen.append(example)
     return chosen
 
 

@@ -45,9 +45,15 @@ def noisy(clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     return (1 - s) * clean + s * noise
 
 
-def loss_per_sample(velocity: Tensor, clean: Tensor, noise: Tensor) -> Tensor:
-    """Return the mean squared error (B,), fp32, of the velocity (B, T, C) against noise − clean, unweighted by σ."""
-    return (velocity.float() - (noise - clean)).square().mean(dim=(1, 2))  # (B, T, C) → (B,)
+def loss_per_sample(velocity: Tensor, clean: Tensor, noise: Tensor, given: Tensor | None = None) -> Tensor:
+    """Return the mean squared error (B,), fp32, of the velocity (B, T, C) against noise − clean, unweighted by σ.
+
+    given: (B, T) bool, latents that count nothing.
+    """
+    errors = (velocity.float() - (noise - clean)).square()  # (B, T, C)
+    if given is None:
+        return errors.mean(dim=(1, 2))  # (B,)
+    return errors.mean(dim=2).masked_fill(given, 0).sum(dim=1) / (~given).sum(dim=1)  # (B, T) → (B,)
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

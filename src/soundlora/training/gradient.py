@@ -1,6 +1,7 @@
 """The gradient of some clips: a function of fixed shapes, which a GPU records once and then replays.
 
-In shapes n is clips, T latents, C their channels, S tokens of the context, D its width.
+In shapes n is clips, T latents, R those of a reference in front, C their channels, S tokens of the context, D its
+width.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from torch import Tensor
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.layer import LoRALinear
 from soundlora.model.attention import Attention
+from soundlora.model.condition import Condition
 from soundlora.model.config import AudioConfig
-from soundlora.model.latents import positions
 from soundlora.system.devices import empty_cache, pins
 from soundlora.training.flow import loss_per_sample, noisy
 
@@ -34,6 +35,8 @@ class Samples(NamedTuple):
     noise: Tensor  # (n, T, C)
     sigma: Tensor  # (n,)
     context: Tensor  # (n, S, D)
+    given: Tensor | None = None  # (n, T) bool, see `Condition`
+    reference: Tensor | None = None  # (n, R, C)
     projected: Tensor | None = None  # (n, blocks, S, 2C), see `AudioTransformer.project_text`
 
     def pinned(self) -> Samples:
@@ -47,7 +50,14 @@ class Samples(NamedTuple):
 
     def _each(self, move: Callable[[Tensor], Tensor]) -> Samples:
         """Return the samples with `move` done to all tensors but `projected`, which lies where it belongs."""
-        return Samples(move(self.clean), move(self.noise), move(self.sigma), move(self.context), self.projected)
+        given, reference = (None if tensor is None else move(tensor) for tensor in (self.given, self.reference))
+        clean, noise, sigma, context = (move(tensor) for tensor in (self.clean, self.noise, self.sigma, self.context))
+        return Samples(clean, noise, sigma, context, given, reference, self.projected)
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What a recording is made for: samples of another shape need another one."""
+        return tuple(None if tensor is None else tensor.shape for tensor in self)
 
 
 class Gradient:
@@ -71,9 +81,9 @@ class Gradient:
             long = adapter.joints and steps * len(self.model.transformer_blocks) >= _WORTH_COMPILING
             if long and compiles(self.device):
                 compile_blocks(adapter)
-        self._ropes: dict[int, tuple[Tensor, Tensor]] = {}
-        self._calls: dict[torch.Size, int] = {}
-        self._recordings: dict[torch.Size, _Recording] = {}
+        self._ropes: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._calls: dict[tuple[object, ...], int] = {}
+        self._recordings: dict[tuple[object, ...], _Recording] = {}
         self._records = fast
         # Streams and recordings are those of the current GPU, whichever the tensors are on.
         self._on_device = torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
@@ -93,7 +103,7 @@ class Gradient:
 
     def _recorded(self, samples: Samples) -> Tensor:
         """Do what `_add` does, by a recording once there is one."""
-        shape = samples.clean.shape
+        shape = samples.shape
         if shape in self._recordings:
             return self._recordings[shape].replay(samples)
         calls = self._calls[shape] = self._calls.get(shape, 0) + 1
@@ -110,16 +120,17 @@ class Gradient:
         return self._add(samples.to(self.device))
 
     def _add(self, samples: Samples) -> Tensor:
-        clean, noise, sigma, context, projected = samples
-        tokens = clean.shape[1]
-        if tokens not in self._ropes:
-            # cos and sin, (1, H, T, head_dim/2) each
-            self._ropes[tokens] = self.model.rope(positions(tokens, self.audio).to(self.device))
+        clean, noise, sigma, context, given, reference, projected = samples
+        condition, tokens = Condition(given, reference), clean.shape[1]
+        place = condition.front, tokens
+        if place not in self._ropes:
+            # cos and sin, (1, H, R + T, head_dim/2) each
+            self._ropes[place] = self.model.rope(condition.positions(tokens, self.audio).to(self.device))
         self.adapter.refresh()
-        x = noisy(clean, noise, sigma)  # (n, T, C)
-        # (n, T, C)
-        velocity = self.model(x, sigma[:, None], sigma, context, self._ropes[tokens], projected=projected)
-        losses = loss_per_sample(velocity, clean, noise)  # (n,)
+        x = condition.sequence(noisy(clean, noise, sigma), clean)  # (n, R + T, C)
+        timesteps = condition.timesteps(sigma, tokens)  # (n, R + T)
+        velocity = self.model(x, timesteps, sigma, context, self._ropes[place], projected=projected)  # (n, R + T, C)
+        losses = loss_per_sample(velocity[:, condition.front :], clean, noise, given)  # (n,)
         (losses.sum() / self.batch_size).backward()
         self.adapter.settle()
         return losses.detach()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from soundlora.audio.wav import read_wav, write_wav
+from soundlora.model.condition import Given
 from soundlora.model.transformer import AudioTransformer
 from soundlora.sampling.generate import SamplingSettings, sample_latents
 from soundlora.training.run_folder import RunFolder
@@ -20,7 +21,11 @@ _GAP_SECONDS = 0.5  # of silence between the prompts of the combined preview
 
 @dataclass(frozen=True)
 class PreviewSettings:
-    """Prompts, and how they are sampled. contexts: (S, D) of each prompt, in their order. seconds: of each preview."""
+    """Prompts, and how they are sampled.
+
+    contexts: (S, D) of each prompt, in their order. given: what is given of each preview, in the same order; empty
+    where nothing is. seconds: of each preview of which nothing is given.
+    """
 
     prompts: tuple[str, ...]
     contexts: tuple[Tensor, ...]
@@ -28,9 +33,12 @@ class PreviewSettings:
     seconds: float
     seed: int
     sampling: SamplingSettings
+    given: tuple[Given, ...] = ()
 
 
-def sample(base: Base, model: AudioTransformer, context: Tensor, settings: PreviewSettings) -> Tensor:
+def sample(
+    base: Base, model: AudioTransformer, context: Tensor, settings: PreviewSettings, given: Given | None = None
+) -> Tensor:
     """Return latents (T, C) for a context (S, D), by the model as it is, with its adapter unmerged."""
     steps, guidance = settings.sampling.resolve(base.config.sampling)
     return sample_latents(
@@ -42,6 +50,7 @@ def sample(base: Base, model: AudioTransformer, context: Tensor, settings: Previ
         seed=settings.seed,
         steps=steps,
         guidance=guidance,
+        given=given,
     )
 
 
@@ -52,7 +61,8 @@ def write_previews(
     codec = base.codec(model.audio_patchify_proj.weight.device, decoder=True)
     paths = []
     for number, context in enumerate(settings.contexts):
-        waveform = codec.decode(sample(base, model, context, settings))
+        given = settings.given[number] if settings.given else None
+        waveform = codec.decode(sample(base, model, context, settings, given))
         path = folder.preview_path(step, number)
         write_wav(path, waveform, codec.sample_rate)
         paths.append(path)

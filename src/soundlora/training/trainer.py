@@ -18,7 +18,8 @@ from soundlora.training.gradient import Gradient, Samples
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.workers import Workers
 
-_CAPTIONS = 0x5CA9_7105  # keeps the choice of captions apart from noise and noise levels
+# They keep the choice of captions and that of conditions apart from noise and noise levels.
+_CAPTIONS, _GIVEN, _REFERENCES = 0x5CA9_7105, 0x61_4E17, 0x4EF_E4E7
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Example:
     name: str
     latents: Tensor  # (T, C), normalised, fp32, on the CPU
     context: Tensor  # (S, D), on the CPU
+    given: Tensor | None = None  # (T,) bool, latents that are given; all examples of a run have it, or none
+    reference: Tensor | None = None  # (R, C), latents of the sound that this one is made of, in the same way
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,14 @@ class Trainer:
         average: bool = False,
         caption_dropout: float = 0.0,
         empty_context: Tensor | None = None,
+        condition_probability: float = 1.0,
         project_text: bool = False,
         workers: Workers = Workers(),  # noqa: B008  (frozen)
     ) -> None:
         """caption_dropout: share of the samples that see `empty_context` (S, D) instead of their caption's.
 
+        condition_probability: share of the samples that see what is given of them. Of references it is the share of
+        the steps, so that a batch has one shape. The rest trains text to audio.
         project_text: keep the frozen part of every caption's keys and values on the device, see
         `AudioTransformer.project_text`.
         Raises ValueError when there are no examples, or a dropout has no empty context.
@@ -82,10 +88,12 @@ class Trainer:
         self.adapter, self.examples, self.seed = adapter, list(examples), seed
         self.batch_size, self.at_once, self.workers = batch_size, at_once, workers
         self.caption_dropout, self.empty_context = caption_dropout, empty_context
+        self.condition_probability = condition_probability
         self.optimizer = Optimizer(adapter.parameters(), learning_rate, steps, optimizer, average=average)
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
-        self._alike = len({example.latents.shape for example in self.examples}) == 1
+        shapes = {(each.latents.shape, getattr(each.reference, "shape", None)) for each in self.examples}
+        self._alike = len(shapes) == 1
         self._gradient = Gradient(adapter, audio, batch_size, steps)
         self._projected: dict[int, Tensor] = {}  # (1, blocks, S, 2C) by the context's identity
         if project_text:
@@ -141,7 +149,24 @@ class Trainer:
         contexts = [self._context(sample) for sample in samples]
         projected = [self._projected[id(context)] for context in contexts] if self._projected else []
         known = None if not projected else projected[0] if len(projected) == 1 else torch.cat(projected)
-        return Samples(clean, noise, torch.cat(sigmas), torch.stack(contexts), known)
+        given, reference = self._given(samples, examples), self._references(samples, examples)
+        return Samples(clean, noise, torch.cat(sigmas), torch.stack(contexts), given, reference, known)
+
+    def _given(self, samples: Sequence[int], examples: Sequence[Example]) -> Tensor | None:
+        """Return which latents of the samples are given, (n, T)."""
+        masks = [
+            example.given & draws(self.seed ^ _GIVEN, sample, self.condition_probability)
+            for sample, example in zip(samples, examples, strict=True)
+            if example.given is not None
+        ]
+        return torch.stack(masks) if masks else None
+
+    def _references(self, samples: Sequence[int], examples: Sequence[Example]) -> Tensor | None:
+        """Return the latents (n, R, C) that stand in front of the samples in this step."""
+        step = samples[0] // self.batch_size
+        references = [example.reference for example in examples if example.reference is not None]
+        here = references and draws(self.seed ^ _REFERENCES, step, self.condition_probability)
+        return torch.stack(references) if here else None
 
     def _context(self, sample: int) -> Tensor:
         """Return the context (S, D) that a sample attends to."""
@@ -165,4 +190,9 @@ class Trainer:
 
 def drops_caption(seed: int, sample: int, share: float) -> bool:
     """Say whether a sample trains with the empty caption, as a `share` of all do. (seed, sample) alone decides."""
-    return torch.rand((), generator=step_generator(seed ^ _CAPTIONS, sample)).item() < share
+    return draws(seed ^ _CAPTIONS, sample, share)
+
+
+def draws(seed: int, number: int, share: float) -> bool:
+    """Say whether a sample or a step is among the `share` of all that something is done to. (seed, number) decides."""
+    return torch.rand((), generator=step_generator(seed, number)).item() < share

@@ -6,11 +6,13 @@ import json
 import time
 from typing import Any
 
+from soundlora.contract.conditioned import AUDIO_FIELDS
 from soundlora.contract.training import billable_units, parse_request
 from soundlora.errors import about
-from soundlora.net.addresses import shown
+from soundlora.net.addresses import is_url, shown
 from soundlora.progress import Progress
-from soundlora.server.endpoints import TrainingInput, base_of
+from soundlora.server.endpoints import TRAINING_INPUTS, base_of, endpoints
+from soundlora.server.store.files import safe_name
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.curve import Curve
 from soundlora.server.work.job import Job
@@ -41,7 +43,9 @@ class TrainingJob:
         self._show(Progress("base", message=f"fetching {shown(url)}"))
         with about("data"):
             data = job.fetch(url, "training_data.zip")
-        request = parse_request(job.input | {"training_data_url": str(data)}, model=TrainingInput)
+        mode = endpoints(job.settings)[job.request.endpoint].mode
+        local = job.input | {"training_data_url": str(data), "validation": self._previews()}
+        request = parse_request(local, model=TRAINING_INPUTS[mode])
         if not (self.folder / "config.json").exists() or not (self.folder / "lora.safetensors").exists():
             from soundlora.pipeline.train import train_request
 
@@ -52,6 +56,7 @@ class TrainingJob:
             train_request(
                 request,
                 self.folder,
+                mode=mode,
                 base=base,
                 text_encoder=text_encoder,
                 device=job.settings.device or None,
@@ -61,6 +66,20 @@ class TrainingJob:
         self._show(Progress("saving", request.number_of_steps, request.number_of_steps, message="storing the results"))
         units = billable_units(request.number_of_steps, succeeded=True)
         return Outcome(200, job.patiently(lambda: self._results(url)), units=units)
+
+    def _previews(self) -> Any:
+        """Return the validation entries as they were sent, with copies of their audio in the place of URLs."""
+        entries = self.job.input.get("validation")
+        found = []
+        for number, entry in enumerate(entries if isinstance(entries, list) else []):
+            here = dict(entry)
+            for field in AUDIO_FIELDS:
+                if isinstance(url := entry.get(field), str):
+                    name = safe_name(url.partition("?")[0].rpartition("/")[2] if is_url(url) else "audio")[-80:]
+                    with about(f"validation.{number}.{field}"):
+                        here[field] = str(self.job.fetch(url, f"validation_{number}_{name}"))
+            found.append(here)
+        return found
 
     def watch(self) -> list[tuple[int, str, float]]:
         self._tell_clips()
