@@ -195,9 +195,9 @@ def _attention(module: Any, x: Tensor, source: Tensor, rope: tuple[Tensor, Tenso
 
 
 def _turned(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    half = x.shape[-1] // 2
-    pairs = torch.complex(x[..., :half], x[..., half:]) * torch.complex(*rope)
-    return torch.cat((pairs.real, pairs.imag), dim=-1)
+    half, (cos, sin) = x.shape[-1] // 2, rope
+    swapped = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+    return x * torch.cat((cos, cos), dim=-1) + swapped * torch.cat((sin, sin), dim=-1)
 
 
 def _compare_passes(probe: Probe, compare: Callable[[str, Tensor, Tensor], None]) -> None:
