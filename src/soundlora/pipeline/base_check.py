@@ -91,7 +91,7 @@ def measured(base: Base, device: torch.device, quantization: str | None = None, 
     sounds = clips()
     codec = base.codec(device, encoder=True, decoder=True)
     trip, latents = round_trip(codec, sounds)
-    yield from of_codec(codec, trip)
+    yield from of_codec(codec, trip, latents[0])
     yield from of_stored(base)
     text = Text(base, [clip.caption for clip in sounds], device)
     rounding = 5e-4 if compute_dtype(device) == torch.float32 else 0.05

@@ -25,6 +25,7 @@ from soundlora.system.gpu_memory import available, is_measured
 from soundlora.system.operating_system import memory_bytes
 from soundlora.weights.base import Base, Codec
 
+_VOCODED = 20  # latents
 _MIDDLE = (0.5,)
 _FEW_STEPS = 8
 _GUIDED = 3.0  # for a base whose own CFG is off
@@ -75,10 +76,14 @@ def of_plain(probe: Probe, rounding: float) -> Line:
     return _at_most("computed plainly", worst[part], rounding, sentence)
 
 
-def of_codec(codec: Codec, trip: Trip) -> Iterator[Line]:
+def of_codec(codec: Codec, trip: Trip, latents: Tensor) -> Iterator[Line]:
     assert codec.vocoder is not None
     wide = all(p.dtype == torch.float32 for part in (codec.vae, codec.vocoder) for p in part.parameters())
     yield Line("codec numbers", None, "fp32", wide, "The VAE and the vocoder compute in fp32.")
+    with torch.inference_mode():
+        mel = codec.vae.decode(latents[None, :_VOCODED].to(codec.device)).to(next(codec.vocoder.parameters()).device)
+    error = base_plain.vocoder_error(codec.vocoder, mel)
+    yield _at_most("vocoder", error, 1e-3, "Both stages of the vocoder and the mel between them are as specified.")
     yield _at_most(
         "codec error",
         trip.error / max(trip.shuffled, 1e-9),

@@ -20,6 +20,7 @@ from soundlora.model.connector import AudioConnector, FeatureProjection
 from soundlora.model.gemma import Gemma
 from soundlora.model.quantize import widened
 from soundlora.model.transformer import AudioTransformer, Block
+from soundlora.model.vocoder import Vocoder
 from soundlora.pipeline.base_probe import Change, Probe
 from soundlora.pipeline.base_ways import rotary_table
 
@@ -173,6 +174,31 @@ def connector_error(connector: AudioConnector, features: Tensor) -> float:
 
 def _share(found: Tensor, wanted: Tensor) -> float:
     return float((found.float() - wanted).square().mean().sqrt() / wanted.square().mean().sqrt().clamp_min(1e-12))
+
+
+@torch.inference_mode()
+def vocoder_error(vocoder: Vocoder, mel: Tensor) -> float:
+    """Return the largest error of the two stages and of the mel between them, for a log-mel (1, 2, F, bins).
+
+    The first stage is clamped, the second is not before it adds to the first one's interpolation. A frame of the mel
+    between them ends where its hop does.
+    """
+    low = vocoder.vocoder.unclamped(mel.float()).clamp(-1, 1)  # (1, 2, n)
+    front = vocoder.mel_stft
+    padded = torch.nn.functional.pad(low, (front.n_fft - front.hop, -low.shape[-1] % front.hop))
+    basis = front.stft_fn.get_buffer("forward_basis")[:, 0]  # (n_fft + 2, n_fft)
+    real, imaginary = (padded.unfold(-1, front.n_fft, front.hop) @ basis.T).chunk(2, dim=-1)
+    between = ((real**2 + imaginary**2).sqrt() @ front.get_buffer("mel_basis").T).clamp_min(1e-5).log()
+    whole = padded[..., front.n_fft - front.hop :]
+    added = vocoder.bwe_generator.unclamped(between)
+    out = (added + vocoder.skip(whole)).clamp(-1, 1)
+    found = vocoder(mel)
+    return max(
+        _share(vocoder.vocoder(mel.float()), low),
+        _share(front(whole).transpose(2, 3), between),
+        _share(vocoder.bwe_generator(between), added),
+        _share(found, out[..., : found.shape[-1]]),
+    )
 
 
 def _feed_forward(module: Any, x: Tensor) -> Tensor:
