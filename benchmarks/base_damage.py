@@ -216,7 +216,7 @@ def damage() -> list[Variant]:
 
     def bits(x: Tensor) -> Tensor:
         flat = x.clone().flatten().view(torch.int16)
-        flat[len(flat) // 2] ^= 1 << 13  # of the exponent
+        flat[len(flat) // 2] ^= 1 << 14  # the highest one of the exponent, which makes a weight huge
         return flat.view(x.dtype).view(x.shape)
 
     one = f"{BLOCKS}1."
@@ -231,7 +231,7 @@ def damage() -> list[Variant]:
         Variant("damage", "the second half of a matrix zero", _changed(f"{one}audio_attn1.to_v.weight", _cut(0.5))),
         Variant("damage", "a matrix of noise", _changed(f"{one}audio_attn1.to_out.0.weight", _noise)),
         Variant("damage", "a matrix transposed", _changed(f"{one}audio_attn1.to_out.0.weight", lambda x: x.T)),
-        Variant("damage", "one bit of an exponent", _changed(f"{one}audio_ff.net.2.weight", bits)),
+        Variant("damage", "the highest bit of an exponent", _changed(f"{one}audio_ff.net.2.weight", bits)),
         Variant("damage", "two blocks exchanged", with_weights(exchanged)),
         Variant("damage", "queries and values exchanged", with_weights(swapped)),
         Variant("trap 38", "an fp8 repack without its scales", with_weights(unscaled)),
