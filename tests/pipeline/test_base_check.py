@@ -203,10 +203,18 @@ def test_a_base_of_random_weights_looks_wrong_in_a_report_without_names(
         assert private not in text
 
 
-def test_a_report_needs_a_file(soundlora: Cli, tmp_path: Path) -> None:
-    outcome = soundlora("base", "check", "nano", "--out", tmp_path)
+@pytest.mark.parametrize("place", ["", "nowhere/report.json"])
+def test_a_report_needs_a_place(soundlora: Cli, tmp_path: Path, place: str) -> None:
+    outcome = soundlora("base", "check", "nano", "--out", tmp_path / place)
     assert outcome.code == 2
     assert "--out" in outcome.err
+
+
+def test_a_wrong_quantisation_is_refused_at_once(soundlora: Cli) -> None:
+    outcome = soundlora("base", "check", "nano", "--quantize", "int3")
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert "int3" in outcome.err
 
 
 @pytest.mark.slow

@@ -111,8 +111,9 @@ def check(
         value = "" if line.value is None else f"{line.value:.3g}"
         print(f"{word:12}  {line.measure:20}  {value:>9}  {line.bound:28}  {line.sentence}", flush=True)
 
-    if out is not None and out.is_dir():
-        raise InputError(f"{out} is a folder; name a file for the report with --out.")
+    # What is wrong with the flags is said before minutes have passed.
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise InputError(f"{out} can't be written to; name a file in a folder that is there with --out.")
     with shortage_told("A check takes about the memory of a training without its gradients."):
         used = device_of(device)
         opened = open_base(base, text_encoder)
