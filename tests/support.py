@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 import wave
 import zipfile
@@ -64,6 +65,17 @@ class Outcome(NamedTuple):
 Cli = Callable[..., Outcome]
 Gpu = Callable[..., torch.device]
 FrequencyOf = Callable[[np.ndarray, int], float]
+
+
+SENTENCE = re.compile(r"soundlora: [^\n]+\.\n")
+
+
+def assert_refused(outcome: Outcome, *words: str) -> None:
+    """Exit code 2 and one sentence, nothing else."""
+    assert outcome.code == 2
+    assert SENTENCE.fullmatch(outcome.err), outcome.err
+    for word in words:
+        assert word in outcome.err
 
 
 class MakeTone(Protocol):

@@ -31,7 +31,7 @@ ABOVE = {
         "errors", "wording", "version", "progress", "system", "net", "contract", "model", "weights", "lora", "audio",
         "dataset", "sampling", "training",
     ],
-    "server.settings": ["errors", "contract"],
+    "server.settings": ["errors"],
     "server.storage": ["errors", "system"],
     "server.endpoints": ["system", "contract", "pipeline", "server.settings"],
     "server.store": ["errors", "system", "server.settings", "server.storage"],

@@ -12,12 +12,14 @@ from soundlora.version import __version__
 if TYPE_CHECKING:
     from soundlora.dataset import inspect_dataset
     from soundlora.pipeline.generate import Generation, Generator, generate
+    from soundlora.pipeline.given_sound import Source
     from soundlora.pipeline.train import TrainingResult, train, train_request
 
 # These are imported at first use, so that the command line answers --help before torch is loaded.
 _HOMES = {
     "Generation": "soundlora.pipeline.generate",
     "Generator": "soundlora.pipeline.generate",
+    "Source": "soundlora.pipeline.given_sound",
     "TrainingResult": "soundlora.pipeline.train",
     "generate": "soundlora.pipeline.generate",
     "inspect_dataset": "soundlora.dataset",
@@ -33,6 +35,7 @@ __all__ = [
     "Interrupted",
     "MachineError",
     "Progress",
+    "Source",
     "TrainingResult",
     "__version__",
     "generate",

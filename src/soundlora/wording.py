@@ -48,6 +48,10 @@ def python_words(name: str, value: object) -> str:
     return f"{name}=" if value is None else f"{name}={value!r}"
 
 
+_FLAGS = {"validation_prompts": "validation-prompt", "added_seconds": "for"}
+"""Flags that are named otherwise than their settings."""
+
+
 def command_line_words(name: str, value: object) -> str:
     """Return the words of the command line: `--rank 8`, `--resume`, `--no-average`, `--out`.
 
@@ -55,7 +59,7 @@ def command_line_words(name: str, value: object) -> str:
     """
     if name == "data":
         return "DATA"
-    flag = "validation-prompt" if name == "validation_prompts" else name.replace("_", "-")
+    flag = _FLAGS.get(name, name.replace("_", "-"))
     if value is False:
         return f"--no-{flag}"
     return f"--{flag}" if value is None or value is True else f"--{flag} {value}"

@@ -21,7 +21,7 @@ from target import Target
 from soundlora.contract.generation import GenerationRequest
 from soundlora.errors import InputError
 from soundlora.net.guard import is_public
-from soundlora.server.endpoints import GENERATION_WITH_LORA, TRAINING, TrainingInput, endpoints
+from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINERS, TRAINING, TRAINING_INPUTS, endpoints
 from soundlora.server.http.app import create_app
 from soundlora.server.http.webhooks import Webhooks
 from soundlora.server.settings import Settings
@@ -239,6 +239,24 @@ def by_lora(world: World, url: str) -> str:
     return str(refused.value)
 
 
+def by_preview(world: World, url: str) -> str:
+    data = "data:application/zip;base64,AAAA"
+    entry = {"prompt": "rain", "reference_audio_url": url}
+    job = world.job(f"{TRAINERS}/a2a", {"training_data_url": data, "validation": [entry]})
+    with pytest.raises(InputError) as refused:
+        TrainingJob(job).run()
+    assert refused.value.field == "validation.0.reference_audio_url"
+    return str(refused.value)
+
+
+def by_source(world: World, url: str) -> str:
+    job = world.job(GENERATION, {"prompt": "rain", "audio_url": url})
+    with pytest.raises(InputError) as refused:
+        GenerationJob(job).run()
+    assert refused.value.field == "audio_url"
+    return str(refused.value)
+
+
 def by_webhook(world: World, url: str) -> str:
     answer = world.target.ask("POST", f"/{TRAINING}", json={}, params={"fal_webhook": url})
     if answer.status_code == 400:
@@ -254,8 +272,14 @@ def by_webhook(world: World, url: str) -> str:
 
 
 Way = Callable[[World, str], str]
-WAYS: list[Way] = [by_inspection, by_training, by_lora, by_webhook]
-FETCHED = {"training_data_url", "loras.path"}
+WAYS: list[Way] = [by_inspection, by_training, by_preview, by_lora, by_source, by_webhook]
+FETCHED = {
+    "training_data_url",
+    "loras.path",
+    "audio_url",
+    "validation.audio_url",
+    "validation.reference_audio_url",
+}
 """Fields of the input that are fetched; a webhook's address is in the query."""
 TEXTS = {"trigger_phrase", "validation.prompt", "validation_negative_prompt", "prompt", "negative_prompt"}
 
@@ -263,7 +287,7 @@ TEXTS = {"trigger_phrase", "validation.prompt", "validation_negative_prompt", "p
 def texts(model: type[BaseModel], before: str = "") -> Iterator[str]:
     """Every field of a model that takes text, those of its lists too."""
     for name, info in model.model_fields.items():
-        if info.annotation is str:
+        if info.annotation is str or str in get_args(info.annotation):
             yield before + name
         for inner in get_args(info.annotation):
             if isinstance(inner, type) and issubclass(inner, BaseModel):
@@ -272,7 +296,7 @@ def texts(model: type[BaseModel], before: str = "") -> Iterator[str]:
 
 def test_no_field_that_is_fetched_is_forgotten() -> None:
     inputs = [endpoint.input for endpoint in endpoints(Settings()).values()]
-    assert {GenerationRequest, TrainingInput} == set(inputs)
+    assert {GenerationRequest, *TRAINING_INPUTS.values()} == set(inputs)
     assert {name for each in inputs for name in texts(each)} == FETCHED | TEXTS
 
 

@@ -14,30 +14,12 @@ from pathlib import Path
 
 import pytest
 from parity.runners import fresh_transformer
-from support import BaseNames, Cli, Outcome, tone, write_clip, zip_of
+from support import SENTENCE, BaseNames, Cli, Outcome, assert_refused, tone, write_clip, zip_of
 
 from soundlora import __version__
 from soundlora.lora.adapter import Adapter
 from soundlora.pipeline.train import train
 from soundlora.progress import Progress
-
-SENTENCE = re.compile(r"soundlora: [^\n]+\.\n")
-
-
-@pytest.fixture
-def train_flags(quick_base: BaseNames, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A short run on the quick base."""
-    monkeypatch.setenv("SOUNDLORA_CACHE", str(shared_cache))
-    return ["--rank", "8", "--steps", "100", "--duration", "0.5", *quick_base.flags]
-
-
-def assert_refused(outcome: Outcome, *words: str) -> None:
-    """Exit code 2 and one sentence, nothing else."""
-    assert outcome.code == 2
-    assert SENTENCE.fullmatch(outcome.err), outcome.err
-    for word in words:
-        assert word in outcome.err
-
 
 # ----------------------------------------------------------------------------------------------------------------------
 # train

@@ -94,7 +94,7 @@ def test_a_default_in_code_is_the_default(name: str) -> None:
     if literal:
         assert literal[1] == (str(default).lower() if isinstance(default, bool) else f"{default}".removesuffix(".0"))
     else:
-        assert default in ("", 0, ()) or name == "max_upload_bytes"
+        assert default in ("", 0, (), None) or name == "max_upload_bytes"
 
 
 def test_no_page_names_a_variable_that_does_not_exist() -> None:

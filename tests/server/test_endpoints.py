@@ -15,8 +15,11 @@ def test_training_bills_steps_and_generation_nothing() -> None:
     training = offered[TRAINING]
     request = training.input.model_validate({"training_data_url": "x", "number_of_steps": 300})
     assert (training.units(request, True), training.units(request, False)) == (300, 0)
-    assert unit_prices(Settings()) == {TRAINING: 2_200_000, GENERATION: 0, GENERATION_WITH_LORA: 0}
-    assert unit_prices(Settings(price_per_step=0))[TRAINING] == 0
+    prices = {"t2a": 22, "audio-extend-prefix": 22, "audio-extend-suffix": 23, "audio-inpaint": 23, "a2a": 23}
+    prices["ic-lora/a2a"] = 23  # ten-thousandths of a dollar a step, as hosted
+    hosted = {f"fal-ai/ltx23-trainer-v2/{name}": 100_000 * price for name, price in prices.items()}
+    assert unit_prices(Settings()) == hosted | {GENERATION: 0, GENERATION_WITH_LORA: 0}
+    assert set(unit_prices(Settings(price_per_step=0)).values()) == {0}
     assert (training.app, offered[GENERATION_WITH_LORA].app) == ("fal-ai/ltx23-trainer-v2", "fal-ai/ltx-2.3-quality")
 
 

@@ -9,6 +9,7 @@ from parity.cases import checkpoint
 
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.targets import target_names
+from soundlora.model.condition import at_start
 from soundlora.model.config import ModelConfig, TransformerConfig
 from soundlora.model.quantize import quantize
 from soundlora.model.transformer import AudioTransformer
@@ -40,8 +41,11 @@ def measure(config: ModelConfig, settings: Settings) -> tuple[int, int, int]:
         adapter = Adapter.create(model, settings.rank)
         tokens = round(settings.seconds * 25) + 1
         context = torch.zeros(config.text.context_length, c.context_dim, dtype=settings.dtype)
-        examples = [Example(str(i), torch.randn(tokens, 128), context) for i in range(settings.clips)]
-        data = sum(example.latents.nbytes for example in examples) + context.nbytes
+        given = at_start(tokens, 25) if settings.given == "latents" else None
+        reference = torch.randn(tokens, 128) if settings.given == "reference" else None
+        examples = [Example(str(i), torch.randn(tokens, 128), context, given, reference) for i in range(settings.clips)]
+        data = sum(tensor.nbytes for tensor in (context, given, reference) if tensor is not None)
+        data += sum(example.latents.nbytes for example in examples)
         trainer = Trainer(
             adapter, examples, config.audio, steps=4, learning_rate=1e-4, seed=0,
             batch_size=settings.clips, at_once=settings.clips, optimizer=settings.optimizer,
@@ -65,6 +69,10 @@ def measure(config: ModelConfig, settings: Settings) -> tuple[int, int, int]:
         pytest.param(2, replace(CPU_SETTINGS, rank=128, seconds=10.0), id="rank 128, 10 s"),
         pytest.param(2, replace(CPU_SETTINGS, rank=128, optimizer="adamw8bit"), id="moments in 8 bits"),
         pytest.param(4, replace(CPU_SETTINGS, quantize="int8"), id="int8"),
+        pytest.param(4, replace(CPU_SETTINGS, given="latents"), id="a start that is given"),
+        pytest.param(4, replace(CPU_SETTINGS, given="reference"), id="a reference"),
+        pytest.param(6, replace(CPU_SETTINGS, given="reference", clips=2, dtype=torch.bfloat16), id="two references"),
+        pytest.param(4, replace(CPU_SETTINGS, given="latents", checkpointing=True), id="checkpointing a given start"),
         pytest.param(2, replace(CPU_SETTINGS, quantize="bf16"), id="bf16 held, fp32 computed"),
     ],
 )

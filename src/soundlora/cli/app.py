@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from soundlora.cli.base import app as base_commands
+from soundlora.cli.given import source_of
 from soundlora.cli.keys import app as keys_commands
 from soundlora.cli.lora import app as lora_commands
 from soundlora.cli.output import (
@@ -111,6 +112,20 @@ def generate(
     stg: Annotated[float | None, typer.Option(help="Spatio-temporal guidance. [default: the base's]")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to move away from.")] = None,
     out: Annotated[Path, typer.Option(help="WAV file to write.")] = Path("sound.wav"),
+    continue_: Annotated[Path | None, typer.Option("--continue", help="Go on from the end of this sound.")] = None,
+    lead_into: Annotated[Path | None, typer.Option(help="Lead into the start of this sound.")] = None,
+    mend: Annotated[Path | None, typer.Option(help="Make --spans of this sound anew.")] = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="Make another sound of this one.")] = None,
+    spans: Annotated[str | None, typer.Option(help="Seconds to make anew, such as 1.0-2.0,3.5-4.")] = None,
+    conditioning_seconds: Annotated[
+        float | None, typer.Option(help="Seconds of the sound that are heard, to go on or to lead in. [default: 1]")
+    ] = None,
+    added: Annotated[
+        float | None, typer.Option("--for", help="Seconds to add in all, window after window. [default: one window]")
+    ] = None,
+    decoded: Annotated[
+        bool, typer.Option("--decoded", help="Kept parts come back as the model holds them, not as they were.")
+    ] = False,
     base: BaseOption = "nano",
     text_encoder: EncoderOption = None,
     device: DeviceOption = None,
@@ -126,7 +141,12 @@ def generate(
     from soundlora.cli.console import spinner
     from soundlora.pipeline.first_look import look_at_place
     from soundlora.pipeline.generate import Generator, check_sampling
+    from soundlora.pipeline.given_sound import check_source
 
+    sounds = {"continue": continue_, "lead_into": lead_into, "mend": mend, "from": from_}
+    source = source_of(sounds, spans, conditioning_seconds, added, decoded)
+    if source is not None:
+        check_source(source, duration)
     look_at_place(out)
     check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     with spinner("loading") as show:
@@ -142,13 +162,15 @@ def generate(
             cfg=cfg,
             stg=stg,
             negative_prompt=negative_prompt,
+            source=source,
             on_progress=show,
         )
     sound.save(out)
     length = f"{sound.waveform.shape[1] / sound.sample_rate:.2f} s"
     if sound.predicted:
         length += " (predicted by the base's duration head)"
-    print(f"{out}: {length}, {sound.sample_rate} Hz stereo, seed {seed}")
+    channels = "stereo" if len(sound.waveform) == 2 else "mono"
+    print(f"{out}: {length}, {sound.sample_rate} Hz {channels}, seed {seed}")
 
 
 @app.command()

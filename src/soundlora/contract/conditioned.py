@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic_core import PydanticKnownError
 
-from soundlora.contract.fields import Number, at_most
+from soundlora.contract.fields import MAX_SPANS, Number, Span, at_most
 from soundlora.contract.training import MAX_PROMPTS, TrainingRequest, ValidationPrompt
 
-MAX_SPANS = 100
 _VALIDATION = "A list of validation prompts, each with the audio that is given of its preview."
 
 
@@ -28,21 +27,9 @@ class InpaintPrompt(ValidationPrompt):
     """A validation prompt of a mode that makes spans of a sound anew."""
 
     audio_url: str = Field(min_length=1, description="URL of the clip that is kept outside of the spans.")
-    spans: list[tuple[Number, Number]] = Field(
+    spans: Annotated[list[Span], at_most(MAX_SPANS)] = Field(
         min_length=1, max_length=MAX_SPANS, description="Start and end in seconds of each span that is made anew."
     )
-
-    @field_validator("spans")
-    @classmethod
-    def _in_order(cls, spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
-        for start, end in spans:
-            if not 0 <= start < end:
-                raise PydanticCustomError(
-                    "value_error",
-                    "A span goes from {start} to {end} s, but each must end after it starts",
-                    {"start": start, "end": end},
-                )
-        return spans
 
 
 class ReferencePrompt(ValidationPrompt):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field
-from pydantic_core import PydanticKnownError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 
 def _not_bool(value: object) -> object:
@@ -21,6 +21,24 @@ def _not_bool(value: object) -> object:
 
 WholeNumber = Annotated[int, BeforeValidator(_not_bool)]
 Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
+
+
+MAX_SPANS = 100
+
+
+def _in_order(span: list[float]) -> list[float]:
+    start, end = span
+    if not 0 <= start < end:
+        raise PydanticCustomError(
+            "value_error",
+            "A span goes from {start} to {end} s, but each must end after it starts",
+            {"start": start, "end": end},
+        )
+    return span
+
+
+Span = Annotated[list[Number], Field(min_length=2, max_length=2), AfterValidator(_in_order)]
+"""Start and end in seconds."""
 
 
 def at_most(most: int) -> BeforeValidator:

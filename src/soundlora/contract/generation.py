@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from soundlora.contract.fields import File, Number, WholeNumber, at_most, without_nulls
+from soundlora.contract.fields import MAX_SPANS, File, Number, Span, WholeNumber, at_most, without_nulls
 from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT
 
 MAX_LORAS = 3
@@ -52,6 +52,27 @@ class GenerationRequest(BaseModel):
         None, ge=0, le=2**63 - 1, description="The same seed gives the same sound; random when it is not given."
     )
     sync_mode: bool = Field(False, description="Return the sound as a data URI instead of an address.")
+
+    # What follows is our own.
+    audio_url: str | None = Field(
+        None, min_length=1, description="URL of a sound that is gone on from, led into, mended or made into another."
+    )
+    audio_mode: Literal["extend-prefix", "extend-suffix", "inpaint", "a2a"] = Field(
+        "extend-prefix",
+        description="What becomes of that sound: it goes on, is led into, its spans are made anew, or all of it is.",
+    )
+    spans: Annotated[list[Span], at_most(MAX_SPANS)] = Field(
+        default_factory=list,
+        max_length=MAX_SPANS,
+        description="Of inpaint: start and end in seconds of each span that is made anew.",
+    )
+    conditioning_seconds: Number | None = Field(
+        None, gt=0, le=60, description="Of the extensions: seconds of that sound that the model hears; null is 1."
+    )
+    added_seconds: Number | None = Field(
+        None, gt=0, le=600, description="Of the extensions: seconds that are added in all; null is one window's."
+    )
+    decoded: bool = Field(False, description="Return kept parts as the model holds them, not as they were.")
 
     @model_validator(mode="before")
     @classmethod

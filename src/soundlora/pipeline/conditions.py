@@ -108,7 +108,7 @@ def previews_given(
     for number, source in enumerate(options.validation_audio):
         assert codec is not None
         spans = parse_spans(options.validation_spans[number]) if options.validation_spans else ()
-        with about("validation_audio"):
+        with about(f"validation.{number}"):
             latents = _latents(source, codec.encode, seconds)
         if mode.given == "reference":
             found.append(Given(torch.zeros_like(latents), at_start(len(latents), 0), latents))

@@ -57,8 +57,8 @@ def look_at_request(options: TrainingOptions) -> Lora | None:
             first_lora = read_lora(expanded(options.init_lora))
     with about("data"):
         check_source(options.data, MODES[options.mode].partner)
-    with about("validation_audio"):
-        for source in options.validation_audio or ():
+    for number, source in enumerate(options.validation_audio or ()):
+        with about(f"validation.{number}"):
             if not is_remote(source):
                 read_sound(expanded(source))
     look_at_place(Path(options.out))

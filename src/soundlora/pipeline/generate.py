@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from soundlora.errors import InputError, about
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import read_lora
 from soundlora.lora.merge import check_fits, check_generation
+from soundlora.model.condition import Given
 from soundlora.pipeline.cache import Cache, cached_contexts
+from soundlora.pipeline.given_sound import MAX_SECONDS, Source, check_source, generated
 from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
 from soundlora.system.cache_root import default_root, expanded
@@ -25,7 +27,6 @@ from soundlora.system.gpu_memory import shortage_told
 from soundlora.weights.base import open_base
 from soundlora.wording import setting
 
-MAX_SECONDS = 60.0
 _SECONDS = 5.0  # where nobody gives a length and the base predicts none
 _LEAST_SECONDS = 0.1
 _TRAINED_SECONDS = 20.0  # the base has heard nothing longer
@@ -33,9 +34,10 @@ _TRAINED_SECONDS = 20.0  # the base has heard nothing longer
 
 @dataclass(frozen=True)
 class Generation:
-    """Stereo sound (2, samples) in [−1, 1] at `sample_rate` Hz, and what it came from.
+    """Sound (channels, samples) in [−1, 1] at `sample_rate` Hz, and what it came from.
 
-    duration: the seconds that were asked for. predicted: the base's duration head chose them.
+    It is stereo at the base's rate, or as the sound that it was made of. duration: the seconds that were asked for.
+    predicted: the base's duration head chose them.
     """
 
     waveform: Tensor
@@ -114,14 +116,20 @@ class Generator:
         cfg: float | None = None,
         stg: float | None = None,
         negative_prompt: str | None = None,
+        source: Source | None = None,
         on_progress: OnProgress | None = None,
     ) -> Generation:
         """Generate `duration` seconds. The sound is 30 ms shorter, as the first latent stands for one mel frame.
 
         duration: None takes what the base's duration head predicts, or 5 s where it has none.
-        steps, cfg, stg, negative_prompt: None takes the base's own. Raises InputError for values out of range.
+        steps, cfg, stg, negative_prompt: None takes the base's own.
+        source: a sound that is gone on from, led into, mended or made into another; see `given_sound`. The duration is
+            then that of a window, and the result has the file's rate and channels.
+        Raises InputError for values out of range, and for a source that can't be used.
         """
         check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
+        if source is not None:
+            check_source(source, duration)
         tell = on_progress or (lambda progress: None)
         defaults = self.base.config.sampling
         if negative_prompt is None:
@@ -129,19 +137,33 @@ class Generator:
         count, guidance = SamplingSettings(steps, cfg, stg).resolve(defaults)
         tell(Progress("contexts", message="encoding the prompt"))
         self._learn_contexts(prompt, negative_prompt)
+        on_step: Callable[[int], None] = lambda step: tell(Progress("sampling", step + 1, count))  # noqa: E731
+
+        def sample(seconds: float, seed: int, given: Given | None = None) -> Tensor:
+            return sample_waveform(
+                self.model,
+                self._codec,
+                self._contexts[prompt],
+                self._contexts[negative_prompt],
+                seconds=seconds,
+                seed=seed,
+                steps=count,
+                guidance=guidance,
+                on_step=on_step,
+                given=given,
+            )
+
+        if source is not None:
+            with about("base"):
+                self._codec = self._codec.with_encoder(self.base)
+            # Each window of a long sound begins with noise of its own.
+            waveform, rate = generated(
+                source, self._codec, duration, lambda given, n: sample(0, (seed + n) % 2**63, given)
+            )
+            return Generation(waveform, rate, prompt, seed, waveform.shape[1] / rate)
         predicted = None if duration is not None else self.predicted_seconds(prompt)
         seconds = duration or predicted or _SECONDS
-        waveform = sample_waveform(
-            self.model,
-            self._codec,
-            self._contexts[prompt],
-            self._contexts[negative_prompt],
-            seconds=seconds,
-            seed=seed,
-            steps=count,
-            guidance=guidance,
-            on_step=lambda step: tell(Progress("sampling", step + 1, count)),
-        )
+        waveform = sample(seconds, seed)
         return Generation(waveform, self._codec.sample_rate, prompt, seed, seconds, predicted is not None)
 
     def predicted_seconds(self, prompt: str) -> float | None:
@@ -185,6 +207,7 @@ def generate(
     cfg: float | None = None,
     stg: float | None = None,
     negative_prompt: str | None = None,
+    source: Source | None = None,
     force: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Generation:
@@ -193,6 +216,8 @@ def generate(
     Raises as `Generator` and its call do.
     """
     check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
+    if source is not None:
+        check_source(source, duration)
     loras = [(lora, strength)] if lora is not None else []
     generator = Generator(base, loras, text_encoder=text_encoder, force=force, device=device, on_progress=on_progress)
     return generator(
@@ -203,6 +228,7 @@ def generate(
         cfg=cfg,
         stg=stg,
         negative_prompt=negative_prompt,
+        source=source,
         on_progress=on_progress,
     )
 

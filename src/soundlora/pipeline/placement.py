@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from soundlora.contract.modes import MODES
 from soundlora.errors import about
 from soundlora.model.transformer import AudioTransformer
 from soundlora.pipeline.options import TrainingOptions
@@ -30,6 +31,7 @@ def planned(
         options.quantize,
         options.optimizer,
         options.average,
+        given=given if (given := MODES[options.mode].given) in ("nothing", "reference") else "latents",
         captions=captions,
     )
     return choose(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from soundlora.dataset import Spans
 from soundlora.errors import InputError
@@ -12,7 +12,7 @@ from soundlora.wording import setting
 _SPAN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*-\s*(\d+(?:\.\d*)?|\.\d+)\s*")
 
 
-def spans_text(spans: Iterable[tuple[float, float]]) -> str:
+def spans_text(spans: Iterable[Sequence[float]]) -> str:
     """Return spans as text."""
     return ",".join(f"{start:g}-{end:g}" for start, end in spans)
 

@@ -26,20 +26,20 @@ _SUMMARY_CHARACTERS = 1000
 _STRICT: dict[Any, Any] = {float: Number, int: WholeNumber}
 
 
-def _training_input(mode: str) -> type[TrainingRequest]:
-    """Return the hosted request of a mode with our own fields after it, further settings that clients may use."""
+def _training_input(request: type[TrainingRequest]) -> type[TrainingRequest]:
+    """Return a hosted request with our own fields after it. They are further settings that clients may use."""
     extras: dict[str, Any] = {}
     for name, known in SETTINGS.items():
         if known.extra:
             # Fields of JSON are stricter than flags: true is no number, and neither is NaN.
             kind = _STRICT.get(kind_of(name), kind_of(name))
             extras[name] = (kind, Field(default_of(name), ge=known.least, le=known.most, description=known.help))
-    request = REQUESTS[mode]
     name = request.__name__.replace("Request", "Input")
     return create_model(name, __base__=request, __doc__=request.__doc__, **extras)
 
 
-TRAINING_INPUTS = {mode: _training_input(mode) for mode in MODES}
+_INPUTS = {request: _training_input(request) for request in dict.fromkeys(REQUESTS.values())}
+TRAINING_INPUTS = {mode: _INPUTS[request] for mode, request in REQUESTS.items()}
 """The inputs of the trainings by their modes."""
 TrainingInput = TRAINING_INPUTS["t2a"]
 

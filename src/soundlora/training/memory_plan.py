@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
@@ -54,6 +54,7 @@ class Settings:
     checkpointing: bool = False  # activations computed again, block by block
     offload: int = 0  # blocks whose weights lie in the host's memory, with which activations are computed again
     fused_attention: bool = True  # as on GPUs; on CPUs the scores are held
+    given: Literal["nothing", "latents", "reference"] = "nothing"  # of each clip, see `model.condition`
     captions: int = 0  # whose keys and values are computed once, where the base allows it
 
     @property
@@ -106,6 +107,7 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     """Return the memory of a run. encoder: the text encoder's sizes; None leaves it out of the preparation."""
     c, s = config.transformer, settings
     tokens, context = training_latents(s.seconds, config.audio), config.text.context_length
+    tokens *= 2 if s.given == "reference" else 1  # it stands in front
     saved, workspace = _step(c, s, tokens, context)
     # Each number has its value, its gradient and two moments, of 4 bytes each. 8-bit moments take a byte each, and an
     # fp32 scale for each BLOCK of either.
@@ -205,7 +207,9 @@ def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple
     # text it saves k before and after its norm and v, (n, S, C), and the modulated context, (n, S, D). The feed-forward
     # saves the norm and its modulated result, (n, T, C), and both sides of the GELU, (n, T, 4C). Scores are
     # (n, H, T, T) and (n, H, T, S).
-    block = (9 + 6 + 10) * audio + 3 * text + s.clips * context * c.context_dim + scores * (tokens + context)
+    # Where each latent has a timestep of its own, the nine rows of modulation and three of their sums are (n, T, C).
+    own = s.given != "nothing"
+    block = (9 + 6 + 10 + 12 * own) * audio + 3 * text + s.clips * context * c.context_dim + scores * (tokens + context)
     # Gates save four of (n, T, H); x Aᵀ is (n, T, r) in eight adapters and (n, S, r) in the two of the text.
     block += s.clips * (4 * c.heads * tokens + s.rank * (8 * tokens + 2 * context))
     if s.joined:
@@ -219,7 +223,7 @@ def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple
     if s.quantize is not None:
         workspace += 4 * c.width * c.width  # the widest layer's weight (4C, C), as it is multiplied with
     # The context (n, S, D) is on the device; the rotation's cos and sin are fp32, at most (n, H, T, d/2) each.
-    shared = size * s.clips * context * c.context_dim + 4 * audio
+    shared = size * s.clips * context * c.context_dim + 4 * audio + 9 * own * size * audio
     if s.checkpointing:  # each block's input (n, T, C) is saved, and one block at a time is computed again
         return size * c.layers * audio + shared, size * (block + workspace)
     return size * c.layers * block + shared, size * workspace
@@ -240,18 +244,20 @@ def _forward(config: ModelConfig, s: Settings, tokens: int) -> int:
     """Return the bytes of a sample's share of a pass without gradients."""
     c, length = config.transformer, config.text.context_length
     scores = 0 if s.fused_attention else 2 * c.heads * tokens * length  # twice (H, T, S)
-    return s.dtype.itemsize * (12 * tokens * c.width + 5 * length * c.width + scores)  # 12 of (T, C), 5 of (S, C)
+    latents = 12 if s.given == "nothing" else 12 + 18  # with the rows of modulation, and those of one block
+    return s.dtype.itemsize * (latents * tokens * c.width + 5 * length * c.width + scores)  # (T, C), and 5 of (S, C)
 
 
 def _previews(config: ModelConfig, s: Settings) -> int:
     """Return the bytes of a sampling step, or of the decoder and vocoder in fp32 with their largest layer, if more."""
     audio = config.audio
     tokens = generation_latents(s.seconds, audio)
+    frames = audio.downsample * tokens
+    tokens *= 2 if s.given == "reference" else 1
     sampling = _GUIDANCE_PASSES * _forward(config, s, tokens)
     if not config.transformer.prompt_adaln and not s.offload:  # those of the prompt and of the negative one stay
         sampling += 2 * s.dtype.itemsize * _keys_and_values(config)
     codec = 4 * _decoder_numbers(config)
-    frames = audio.downsample * tokens
     layer = max(
         audio.base_channels * frames * audio.mel_bins,  # (base channels, frames, mel bins)
         _widest(config.vocoder.stage1, frames),

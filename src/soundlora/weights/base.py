@@ -168,7 +168,7 @@ class Codec:
     """The way from sound to latents and back."""
 
     def __init__(self, base: Base, device: torch.device, *, encoder: bool, decoder: bool) -> None:
-        self.config, self.device = base.config, device
+        self.config, self.device, self._encodes = base.config, device, encoder
         self.vae = base.checkpoint.load_vae(device, encoder=encoder, decoder=decoder)
         self._vocoder_device = device if convolves_long(device) else torch.device("cpu")
         self.vocoder = base.checkpoint.load_vocoder(self._vocoder_device) if decoder else None
@@ -177,6 +177,10 @@ class Codec:
     def sample_rate(self) -> int:
         """Rate in Hz of the sound that `decode` returns."""
         return self.config.vocoder.output_rate
+
+    def with_encoder(self, base: Base) -> Codec:
+        """Return this codec if it encodes, else one of the base that does."""
+        return self if self._encodes else Codec(base, self.device, encoder=True, decoder=self.vocoder is not None)
 
     @torch.no_grad()  # not inference_mode, as training reads the result
     def encode(self, waveform: Tensor, sample_rate: int) -> Tensor:

@@ -13,7 +13,8 @@ import fal_client.client
 import pytest
 from live_server import live, working
 
-from soundlora.server.endpoints import TRAINING
+from soundlora.contract.modes import MODES
+from soundlora.server.endpoints import TRAINERS, TRAINING
 from soundlora.server.http.app import create_app
 from soundlora.server.settings import Settings
 from soundlora.server.store.finish import Outcome, cancelled
@@ -64,6 +65,21 @@ def test_submit_follow_and_fetch(address: str, client: fal_client.SyncClient) ->
     assert lora(handle.get()) == f"{address}/files/0a/lora.safetensors"
     assert isinstance(client.status(TRAINING, handle.request_id), fal_client.Completed)
     assert client.result(TRAINING, handle.request_id)["request"] == handle.request_id
+
+
+@pytest.mark.parametrize("endpoint", [f"{TRAINERS}/{name}" for mode in MODES.values() for name in mode.endpoints])
+def test_every_training_endpoint(address: str, client: fal_client.SyncClient, endpoint: str) -> None:
+    result = client.subscribe(endpoint, INPUT)
+    assert lora(result) == f"{address}/files/0a/lora.safetensors"
+    handle = client.submit(endpoint, INPUT | {"audio_duration_seconds": 0.5, "conditioning_seconds": 0.5})
+    if "extend" in endpoint:
+        with pytest.raises(fal_client.client.FalClientHTTPError) as refused:
+            handle.get()
+        (error,) = refused.value.response.json()["detail"]
+        assert (error["loc"], error["type"]) == (["body", "conditioning_seconds"], "less_than")
+        assert error["ctx"] == {"lt": 0.5}
+    else:
+        assert handle.get()["request"] == handle.request_id
 
 
 def test_subscribe_and_run(address: str, client: fal_client.SyncClient) -> None:

@@ -12,6 +12,11 @@ from idle_server import ADDRESS, IdleServer, idle_server
 from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING
 from soundlora.server.store.finish import Outcome
 
+TRAININGS = [
+    f"fal-ai/ltx23-trainer-v2/{name}"
+    for name in ("t2a", "audio-extend-prefix", "audio-extend-suffix", "audio-inpaint", "a2a", "ic-lora/a2a")
+]
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[IdleServer]:
@@ -26,7 +31,7 @@ def ids(answer: Any) -> list[str]:
 def test_all_endpoints_are_listed(server: IdleServer) -> None:
     answer = server.get("/v1/models")
 
-    assert ids(answer) == [TRAINING, GENERATION, GENERATION_WITH_LORA]
+    assert ids(answer) == [*TRAININGS, GENERATION, GENERATION_WITH_LORA]
     assert answer["models"][0]["metadata"]["model_url"] == f"{ADDRESS}/{TRAINING}"
     assert answer["models"][0]["openapi"] is None
     assert (answer["next_cursor"], answer["has_more"]) == (None, False)
@@ -34,7 +39,8 @@ def test_all_endpoints_are_listed(server: IdleServer) -> None:
 
 def test_models_are_found_by_words_and_category(server: IdleServer) -> None:
     assert ids(server.get("/v1/models?q=LoRAs")) == [GENERATION_WITH_LORA]
-    assert ids(server.get("/v1/models?category=training")) == [TRAINING]
+    assert ids(server.get("/v1/models?category=training")) == TRAININGS
+    assert ids(server.get("/v1/models?q=inpainting")) == ["fal-ai/ltx23-trainer-v2/audio-inpaint"]
     assert ids(server.get(f"/v1/models?endpoint_id={GENERATION}")) == [GENERATION]
     model = server.get(f"/v1/models?endpoint_id={TRAINING}&expand=openapi-3.0")["models"][0]
     assert model["openapi"] == server.get(f"/api/openapi/queue/openapi.json?endpoint_id={TRAINING}")
@@ -44,7 +50,7 @@ def test_prices_are_those_of_the_settings(server: IdleServer) -> None:
     prices = server.get("/v1/models/pricing")["prices"]
 
     assert prices[0] == {"endpoint_id": TRAINING, "unit_price": 0.003, "unit": "step", "currency": "USD"}
-    assert [price["unit_price"] for price in prices[1:]] == [0, 0]
+    assert [price["unit_price"] for price in prices] == [0.003] * 6 + [0, 0]
     answer = server.client.get("/v1/models/pricing?endpoint_id=fal-ai/flux")
     assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found")
 

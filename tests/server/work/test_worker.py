@@ -113,13 +113,21 @@ def test_an_endpoint_that_is_not_offered_is_no_work(place: Place) -> None:
     assert place.files.of_request(request.id) == []
 
 
+TRAININGS = [
+    f"fal-ai/ltx23-trainer-v2/{name}"
+    for name in ("t2a", "audio-extend-prefix", "audio-extend-suffix", "audio-inpaint", "a2a", "ic-lora/a2a")
+]
+
+
 def test_every_endpoint_has_its_work(place: Place) -> None:
     begun = {}
     for endpoint in endpoints(place.settings).values():
-        payload = {"training_data_url": "x"} if endpoint.id == TRAINING else {"prompt": "rain"}
+        payload = {"training_data_url": "x"} if endpoint.work == "training" else {"prompt": "rain"}
         job = Job(place.requests.submit(endpoint.id, payload), place.settings, place.files)
         begun[endpoint.id] = type(work_of(job))
-    assert begun == {TRAINING: TrainingJob, GENERATION: GenerationJob, GENERATION_WITH_LORA: GenerationJob}
+    assert begun == dict.fromkeys(TRAININGS, TrainingJob) | dict.fromkeys(
+        (GENERATION, GENERATION_WITH_LORA), GenerationJob
+    )
 
 
 def test_sound_is_generated_and_stored(place: Place) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import random
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from soundlora.contract.generation import GenerationRequest
 from soundlora.errors import InputError, about
 from soundlora.progress import Progress
 from soundlora.server.endpoints import base_of
-from soundlora.server.store.files import safe_name
 from soundlora.server.store.finish import Outcome
+from soundlora.server.work.inputs import name_of
 from soundlora.server.work.job import Job
+
+if TYPE_CHECKING:
+    from soundlora.pipeline.given_sound import Source
 
 
 class GenerationJob:
@@ -25,6 +28,7 @@ class GenerationJob:
     def run(self) -> Outcome:
         job = self.job
         request = GenerationRequest.model_validate(job.input)
+        source = self._source(request)
         loras = [(self._lora(entry.path, number), entry.scale) for number, entry in enumerate(request.loras)]
         named = request.model_fields_set
         seed = request.seed if request.seed is not None else random.SystemRandom().randrange(2**31)
@@ -32,7 +36,9 @@ class GenerationJob:
 
         base, text_encoder = base_of(job.settings, job.input)
         generator = Generator(base, loras, text_encoder=text_encoder, device=job.settings.device or None)
-        seconds = request.num_frames / request.frames_per_second
+        seconds: float | None = request.num_frames / request.frames_per_second
+        if source is not None and "num_frames" not in named:
+            seconds = None  # the sound itself has a length
         for note in generator.warnings + generator.advice(request.prompt, seconds):
             job.pulse.log(note, "WARN")
         # The base's own value holds for a field that was not sent: a small base samples best with other settings.
@@ -44,6 +50,7 @@ class GenerationJob:
             cfg=request.guidance_scale if "guidance_scale" in named else None,
             stg=request.stg_scale if "stg_scale" in named else None,
             negative_prompt=request.negative_prompt if "negative_prompt" in named else None,
+            source=source,
             on_progress=self._show,
         )
         path = job.folder / "audio.wav"
@@ -58,9 +65,28 @@ class GenerationJob:
     def publish_new(self) -> None:
         pass
 
+    def _source(self, request: GenerationRequest) -> Source | None:
+        """Return the sound that the request names, in the run's folder."""
+        if request.audio_url is None:
+            return None
+        from soundlora.pipeline.given_sound import Source, check_source
+
+        with about("audio_url"):
+            path = self.job.fetch(request.audio_url, f"source_{name_of(request.audio_url)}")
+        source = Source(
+            request.audio_mode,
+            path,
+            tuple(sorted((start, end) for start, end in request.spans)),
+            request.conditioning_seconds,
+            request.added_seconds,
+            request.decoded,
+        )
+        check_source(source, None)
+        return source
+
     def _lora(self, path: str, number: int) -> Path:
         # The end of the address, as far as it can be the name of a file.
-        name = safe_name(path.partition("?")[0].rpartition("/")[2])[-80:]
+        name = name_of(path)
         if not path.startswith(("http://", "https://", "data:", "/files/")):
             raise InputError(
                 f"loras[{number}].path is {path[:80]!r}, but it must be a URL of a .safetensors file.",

@@ -14,7 +14,7 @@ from soundlora.net.addresses import is_remote, is_url, shown
 from soundlora.net.download import FileDownloadError, FileTooLargeError, download
 from soundlora.net.guard import guarded_client
 from soundlora.server.settings import Settings
-from soundlora.server.store.files import FileRow, Files
+from soundlora.server.store.files import FileRow, Files, safe_name
 from soundlora.system.whole_files import whole
 
 _OWN_PATH = re.compile(r"/files/([0-9a-f]{32})(/[^/]*)?")
@@ -43,6 +43,11 @@ def fetch(url: str, target: Path, *, settings: Settings, files: Files) -> None:
         else:
             with local_source(url, max_bytes=most) as path:
                 shutil.copyfile(path, unfinished)
+
+
+def name_of(url: str) -> str:
+    """Return the end of an address, as far as it can be the name of a file."""
+    return safe_name(url.partition("?")[0].rpartition("/")[2] if is_url(url) else "file")[-80:]
 
 
 def _is_whole_url(url: str) -> bool:

@@ -9,12 +9,12 @@ from typing import Any
 from soundlora.contract.conditioned import AUDIO_FIELDS
 from soundlora.contract.training import billable_units, parse_request
 from soundlora.errors import about
-from soundlora.net.addresses import is_url, shown
+from soundlora.net.addresses import shown
 from soundlora.progress import Progress
 from soundlora.server.endpoints import TRAINING_INPUTS, base_of, endpoints
-from soundlora.server.store.files import safe_name
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.curve import Curve
+from soundlora.server.work.inputs import name_of
 from soundlora.server.work.job import Job
 from soundlora.system.whole_files import write_whole
 
@@ -75,9 +75,8 @@ class TrainingJob:
             here = dict(entry)
             for field in AUDIO_FIELDS:
                 if isinstance(url := entry.get(field), str):
-                    name = safe_name(url.partition("?")[0].rpartition("/")[2] if is_url(url) else "audio")[-80:]
                     with about(f"validation.{number}.{field}"):
-                        here[field] = str(self.job.fetch(url, f"validation_{number}_{name}"))
+                        here[field] = str(self.job.fetch(url, f"validation_{number}_{name_of(url)}"))
             found.append(here)
         return found
 
