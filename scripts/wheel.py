@@ -111,8 +111,9 @@ def sdist_faults(names: Iterable[str]) -> list[str]:
 
 
 def expected_files() -> set[str]:
-    """Return what a wheel must have, as paths in soundlora/: all modules, the base nano and the page."""
-    own = {path.relative_to(SOURCE).as_posix() for path in (*SOURCE.rglob("*.py"), *(SOURCE / "nano").rglob("*"))}
+    """Return what a wheel must have, as paths in soundlora/: all modules, the base nano, the clips and the page."""
+    kept = (path for folder in ("nano", "clips") for path in (SOURCE / folder).rglob("*"))
+    own = {path.relative_to(SOURCE).as_posix() for path in (*SOURCE.rglob("*.py"), *kept)}
     return {name for name in own if (SOURCE / name).is_file() and not NEVER & set(name.split("/"))} | {
         "py.typed",
         *PAGE,

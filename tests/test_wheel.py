@@ -40,6 +40,8 @@ def test_a_wheel_with_all_of_it_has_no_faults(wheel: ModuleType, whole: set[str]
     [
         "soundlora/py.typed",
         "soundlora/nano/base/nano.safetensors",
+        "soundlora/clips/rain.opus",
+        "soundlora/clips/captions.json",
         "soundlora/web/dist/index.html",
         "soundlora/server/store/migrations/versions/0001_first_tables.py",
         "soundlora/web/dist/assets/index-1a2b.js",

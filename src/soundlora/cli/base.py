@@ -1,7 +1,9 @@
-"""soundlora base fetch | list | verify: the bases and text encoders in the cache."""
+"""soundlora base fetch | list | verify | check: the bases and text encoders that are here."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -78,3 +80,52 @@ def verify(
     share = "all weights" if full else "the first 4 KiB of each"
     print(f"{found.path}: all {found.tensors} tensors are there; {share} were read, no NaN or infinity in them")
     print(f"SHA-256 {found.fingerprint}")
+
+
+@app.command()
+def check(
+    base: Annotated[str, typer.Argument(help="What --base of train takes.")],
+    text_encoder: Annotated[
+        Path | None, typer.Option("--text-encoder", help="What --text-encoder of train takes.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cuda, xpu, mps or cpu; the best one by default.")
+    ] = None,
+    quantize: Annotated[str | None, typer.Option("--quantize", help="int8, fp8 or bf16, as train takes it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A file for the report, JSON without paths or names.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Listen whether a base sounds as it should; exits with 1 when something looks wrong. It takes a few minutes."""
+    from soundlora.cli.output import print_json
+    from soundlora.pipeline.base_check import check_base
+    from soundlora.pipeline.base_measures import Line
+    from soundlora.system.devices import device_of
+    from soundlora.system.gpu_memory import shortage_told
+    from soundlora.system.whole_files import write_whole
+    from soundlora.weights.base import open_base
+
+    def show(line: Line) -> None:
+        word = {True: "fine", False: "WRONG", None: "not measured"}[line.fine]
+        value = "" if line.value is None else f"{line.value:.3g}"
+        print(f"{word:12}  {line.measure:20}  {value:>9}  {line.bound:28}  {line.sentence}", flush=True)
+
+    # What is wrong with the flags is said before minutes have passed.
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise InputError(f"{out} can't be written to; name a file in a folder that is there with --out.")
+    with shortage_told("A check takes about the memory of a training without its gradients."):
+        used = device_of(device)
+        opened = open_base(base, text_encoder)
+        report = check_base(opened, used, quantization=quantize, on_line=None if as_json else show)
+    if as_json:
+        print_json(report.as_json())
+    if out is not None:
+        write_whole(out, (json.dumps(report.as_json(), indent=2) + "\n").encode())
+    if not report.fine:
+        wrong = ", ".join(line.measure for line in report.lines if line.fine is False)
+        if not as_json:
+            print(f"Something looks wrong with this base: {wrong}.")
+        raise typer.Exit(1)
+    if not as_json:
+        print("This base sounds as it should.")

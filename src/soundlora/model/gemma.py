@@ -73,14 +73,14 @@ class Gemma:
         ropes = [{n: self._rope(n, sizes) for n in lengths} for sizes in c.attention]
         masks = {n: self._window_mask(n) for n in lengths}
         for layer, local in enumerate(c.is_local):
-            weights = self._read(f"layers.{layer}.")
+            weights = self.read(f"layers.{layer}.")
             rope = ropes[local]
             sizes = c.attention[local]
             states = [self._layer(x, weights, sizes, rope[len(x)], masks[len(x)] if local else None) for x in states]
             del weights  # two layers at once would be too much
             if layer < c.layers - 1:
                 yield states
-        weights = self._read("norm.")
+        weights = self.read("norm.")
         yield [self._norm(x, weights["weight"]) for x in states]
 
     def _layer(
@@ -157,7 +157,8 @@ class Gemma:
                     f"{list(shape)} in one of {', '.join(READABLE)} is expected; {AGAIN}."
                 )
 
-    def _read(self, part: str) -> dict[str, Tensor]:
+    def read(self, part: str) -> dict[str, Tensor]:
+        """Return the tensors whose names begin with `part`, such as `layers.0.`, by the rest of their names."""
         prefix = self._prefix + part
         names = [name for name in self._expected if name.startswith(prefix)]
         tensors = (next(self._files[name].read([name])) for name in names)

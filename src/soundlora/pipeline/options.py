@@ -167,6 +167,9 @@ class TrainingOptions:
             kept=False,
         ),
     ] = None
+    check: Annotated[
+        bool, Setting("Listen whether a base sounds as it should, before its first training on a GPU.", kept=False)
+    ] = True
     log: Annotated[
         Sequence[Literal["csv", "tensorboard", "wandb"]],
         Setting("Figures also go to csv, tensorboard or wandb; several may be named.", kept=False),

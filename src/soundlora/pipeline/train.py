@@ -30,6 +30,7 @@ from soundlora.pipeline.conditions import example_of, previews_given
 from soundlora.pipeline.encode import EncodedClip, Fitting, encode_clips
 from soundlora.pipeline.ending import diverged, keep_quietly, stopped
 from soundlora.pipeline.first_look import look_at_request, look_at_room, look_at_settings
+from soundlora.pipeline.first_use import check_first_use
 from soundlora.pipeline.lora_config import identity, lora_metadata, run_config
 from soundlora.pipeline.options import TrainingOptions, check_same, takes_options
 from soundlora.pipeline.placement import placed, planned
@@ -191,6 +192,8 @@ def prepare(options: TrainingOptions) -> Run:
             device,
             lambda done, count: tell(Progress("contexts", done, count, message="encoding captions")),
         )
+    if options.check:
+        check_first_use(base, store.root, device, options.quantize, recorder)
     seconds = preview_seconds(options.duration, options.frame_rate)
     given = previews_given(options, base, clips, device, seconds)
     return Run(options, workers, device, recorder, base, first_lora, fitting, clips, report, request, contexts, given)

@@ -103,13 +103,30 @@ class Base:
                 parameter.data = parameter.data.to(dtype)
         return model.to(place)
 
-    @torch.no_grad()  # not inference_mode, as training reads the result
     def contexts(
         self, captions: Sequence[str], device: torch.device, on_layer: Callable[[int, int], None] | None = None
     ) -> list[Tensor]:
         """Return the context of every caption, (context length, width), on the CPU.
 
+        on_layer and errors are those of `features`.
+        """
+        features = self.features(captions, device, on_layer)
+        with torch.no_grad():  # not inference_mode, as training reads the result
+            connector = self.checkpoint.load_connector(device, compute_dtype(device))
+            return [connector(f).cpu().clone() for f in features]
+
+    @torch.no_grad()
+    def features(
+        self,
+        captions: Sequence[str],
+        device: torch.device,
+        on_layer: Callable[[int, int], None] | None = None,
+        on_states: Callable[[list[Tensor]], None] | None = None,
+    ) -> list[Tensor]:
+        """Return what the connector makes a context of: (tokens, width) of every caption, on the device.
+
         on_layer(done, of how many) follows the text encoder, which takes all captions through one layer at a time.
+        on_states receives each layer's states of all captions, (tokens, encoder's width) each.
         Raises InputError when the text encoder has other layers than the base was made for.
         """
         dtype = compute_dtype(device)
@@ -124,12 +141,11 @@ class Base:
         for layer, states in enumerate(encoder.stream(captions)):
             weight = projection.layer_weight(layer)
             sums = [total + projection.layer(h, weight) for total, h in zip(sums, states, strict=True)]
+            if on_states is not None:
+                on_states(states)
             if on_layer is not None:
                 on_layer(layer + 1, encoder.states)
-        features = [(total + projection.audio_aggregate_embed.bias.float()).to(dtype) for total in sums]
-        del projection
-        connector = self.checkpoint.load_connector(device, dtype)
-        return [connector(f).cpu().clone() for f in features]
+        return [(total + projection.audio_aggregate_embed.bias.float()).to(dtype) for total in sums]
 
     @torch.no_grad()
     def predicted_seconds(self, context: Tensor, device: torch.device) -> float | None:
