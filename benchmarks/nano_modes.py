@@ -31,6 +31,7 @@ from unseen import RATE, Unseen, read, synthesised, write
 
 from soundlora import Generator, Source, train
 from soundlora.audio.wav import write_wav
+from soundlora.contract.modes import ModeName
 
 HELD = 2  # clips of each sound that are not trained on
 SPAN, HEARD = (1.5, 2.5), 1.5  # seconds
@@ -73,7 +74,7 @@ def dataset(paths: list[Path], folder: Path, mode: str) -> Path:
     return folder
 
 
-def lora_of(paths: list[Path], folder: Path, mode: str, steps: int) -> Path:
+def lora_of(paths: list[Path], folder: Path, mode: ModeName, steps: int) -> Path:
     more: dict[str, Any] = {"conditioning_seconds": HEARD} if mode == "extend-prefix" else {}
     data = dataset(paths, folder / "data", mode)
     result = train(data, folder / "run", mode=mode, steps=steps, validation_prompts=[], hold_out=0, **more)
@@ -122,16 +123,17 @@ def jumps(sound: Array, at: Array) -> tuple[Array, Array]:
 
 def seams(generator: Generator, held: list[Path], caption: str, folder: Path) -> list[tuple[float, float]]:
     """Return, for each clip, in what share of the places within it level and spectrum jump less than at the seam."""
-    found = []
+    found: list[tuple[float, float]] = []
     for number, path in enumerate(held):
         clip = read(path)
         cut = folder / f"cut_{number}.wav"
         write_wav(cut, torch.from_numpy(clip[:, : int(2.5 * RATE)]), RATE)
         longer = made(generator, caption, Source("extend-prefix", cut, conditioning_seconds=HEARD))
-        inside = jumps(clip, np.arange(0.2, 5.0, 0.05))
-        seam = jumps(longer, np.asarray([2.5]))
-        found.append(tuple(float((each < here[0]).mean()) for each, here in zip(inside, seam, strict=True)))
-    return found  # type: ignore[return-value]
+        inside = jumps(clip, np.arange(0.2, 5.0, 0.05).astype(np.float32))
+        seam = jumps(longer, np.asarray([2.5], np.float32))
+        level, spectrum = (float((each < here[0]).mean()) for each, here in zip(inside, seam, strict=True))
+        found.append((level, spectrum))
+    return found
 
 
 def main() -> None:
@@ -149,10 +151,8 @@ def main() -> None:
             s.name: (s, *clips_of(s, root / s.name / "clips")) for s in synthesised() if s.name in arguments.sounds
         }
         for name, (sound, trained, held) in split.items():
-            loras = {
-                mode: lora_of(trained, root / name / mode, mode, arguments.steps)
-                for mode in ("t2a", "inpaint", "extend-prefix")
-            }
+            modes: tuple[ModeName, ...] = ("t2a", "inpaint", "extend-prefix")
+            loras = {mode: lora_of(trained, root / name / mode, mode, arguments.steps) for mode in modes}
             generators = {mode: Generator(loras=[(lora, 1.0)]) for mode, lora in loras.items()}
             mended = inpainting(generators["inpaint"], generators["t2a"], held, sound.caption)
             joints = seams(generators["extend-prefix"], held, sound.caption, root / name)

@@ -298,7 +298,7 @@ def test_every_list_of_an_input_has_its_length_checked_first() -> None:
         for name, info in model.model_fields.items()
         if getattr(info.annotation, "__origin__", None) in (list, dict)
     }
-    assert lists == {"validation", "loras", "parts", "endpoints"}
+    assert lists == {"validation", "loras", "spans", "parts", "endpoints"}
 
 
 def test_at_most_a_hundred_errors_are_told(target: Target, upload: str) -> None:

@@ -16,6 +16,7 @@ class Perfect:
     """A transformer that knows the clean latents of its batch."""
 
     config = SimpleNamespace(layers=4)
+    text_lasts = False
 
     def __init__(self, clean: Tensor) -> None:
         self.clean = clean

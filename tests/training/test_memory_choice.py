@@ -47,7 +47,7 @@ def test_kept_keys_and_values_are_said(gpu: Gpu, monkeypatch: pytest.MonkeyPatch
     chosen, why = choose(LTX_2_5, Settings(captions=3), gpu(24))
     assert chosen.settings.captions == 3
     assert why.endswith("; keys and values of 3 captions are kept (1.5 GiB)")
-    monkeypatch.setattr(memory_choice, "_host_memory", lambda: 16 * GIB)
+    monkeypatch.setattr(memory_choice, "memory_bytes", lambda: 16 * GIB)
     for captions, kept in ((2, 2), (3, 0)):  # of 0.75 GiB each in fp32
         chosen, why = choose(LTX_2_5, Settings(captions=captions, dtype=torch.float32), torch.device("cpu"))
         assert chosen.settings.captions == kept

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from soundlora.model.config import ModelConfig
 from soundlora.model.gemma_config import GemmaConfig
 from soundlora.system.devices import shares_memory
 from soundlora.system.gpu_memory import available, gib, held_by_others, is_measured
+from soundlora.system.operating_system import memory_bytes
 from soundlora.training.memory_plan import SHARE, Plan, Settings, fitting, plan
 from soundlora.wording import setting, using
 
@@ -48,7 +48,7 @@ def choose(
         again = bool(checkpointing) or away > 0
         settings = replace(settings, clips=1, checkpointing=again, offload=away)
         chosen = plan(config, replace(settings, captions=0 if away else settings.captions), encoder, cuda=False)
-        if chosen.text > _HOST_SHARE * _host_memory():
+        if chosen.text > _HOST_SHARE * (memory_bytes() or 0):  # none where nobody tells it
             chosen = plan(config, replace(settings, captions=0), encoder, cuda=False)
         why = "as was asked for" if again else "which is faster"
         text = f"about {gib(chosen.peak)} at the peak; activations are {_kept(chosen)}, {why}"
@@ -159,13 +159,6 @@ def _text(chosen: Plan) -> str:
         return ""
     count = "one caption" if chosen.settings.captions == 1 else f"{chosen.settings.captions} captions"
     return f"; keys and values of {count} are kept ({gib(chosen.text)})"
-
-
-def _host_memory() -> int:
-    """Return the bytes of this machine's memory, or 0 where they are not told."""
-    if not hasattr(os, "sysconf"):
-        return 0
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _kept(chosen: Plan) -> str:
