@@ -197,3 +197,13 @@ def test_bf16_weights_give_an_answer_in_the_type_of_the_latents() -> None:
     x, sigma, context = inputs(model)
     assert velocity(model, x, sigma, context).dtype == torch.float32
     assert velocity(model, x.bfloat16(), sigma, context).dtype == torch.bfloat16
+
+
+def test_tokens_that_are_given_are_those_of_timestep_0() -> None:
+    model = transformer()
+    x, context = torch.randn(2, 9, model.config.in_channels), torch.randn(2, 16, model.config.context_dim)
+    sigma, given = torch.tensor([0.3, 0.8]), torch.rand(2, 9) < 0.5
+    rope = model.rope(positions(9, checkpoint().config.audio))
+    timesteps = torch.where(given, 0.0, sigma[:, None])
+    expected = model(x, timesteps, sigma, context, rope)
+    torch.testing.assert_close(model(x, sigma[:, None], sigma, context, rope, given=given), expected)

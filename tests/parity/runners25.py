@@ -142,7 +142,7 @@ def run_mode(case: Case) -> Outputs:
     noised = condition.sequence(noisy(clean, noise, sigma), clean)
     timesteps = condition.timesteps(sigma, tokens)
     places = condition.positions(tokens, config.audio)
-    velocity = model(noised, timesteps, sigma, x["context"], model.rope(places))
+    velocity = model(noised, sigma[:, None], sigma, x["context"], model.rope(places), given=mask)
     return {
         "noisy": noised,
         "timesteps": timesteps,

@@ -179,6 +179,7 @@ class AudioTransformer(nn.Module):
         context_of: Tensor | None = None,
         projected: Tensor | None = None,
         whole: bool = False,
+        given: Tensor | None = None,
     ) -> Tensor:
         """Return the velocity (B, T, C) of noisy latents x (B, T, C).
 
@@ -194,12 +195,19 @@ class AudioTransformer(nn.Module):
             samples, and sigma and context_mask are those of the contexts. None: every sample has its own.
         projected, whole: keys and values of the contexts from `project_text`, called with this `whole`; None makes them
             anew.
+        given: (1 or B, T) bool, tokens whose timestep is 0, whatever `timesteps` (B, 1) says of the others.
         """
         c = self.config
         dtype = self.audio_scale_shift_table.dtype  # that of the weights, and so of the computation
         h = self.audio_patchify_proj(x.to(dtype))  # (B, T, width)
         context = context.to(dtype)
+        if given is not None:  # of two levels a sample, the modulation is computed twice and not for every token
+            timesteps = torch.cat((timesteps, torch.zeros_like(timesteps)), dim=1)  # (B, 2)
         modulation, embedded = self.audio_adaln_single(timesteps * c.timestep_scale, dtype)
+        if given is not None:
+            modulation, embedded = (
+                torch.where(given[..., None], rows[:, 1:], rows[:, :1]) for rows in (modulation, embedded)
+            )  # (B, T, 9·width), (B, T, width)
         prompt_modulation = None
         if self.audio_prompt_adaln_single is not None:
             prompt_modulation, _ = self.audio_prompt_adaln_single(sigma[:, None] * c.timestep_scale, dtype)

@@ -107,7 +107,7 @@ def denoise(
         # (P, T, C)
         velocity = model(
             batch,
-            timesteps,
+            sigma[:, None],
             of_contexts,
             shared,
             rope,
@@ -115,6 +115,7 @@ def denoise(
             context_of=context_of,
             projected=projected,
             whole=projected is not None,
+            given=given,
         )
         predictions = denoised(batch, velocity, timesteps).chunk(passes)  # P times (1, T, C)
         conditional = predictions[0]

@@ -77,7 +77,8 @@ class HeldOut:
             condition = _condition(example, count, device)
             rope = model.rope(condition.positions(len(clean), self.audio).to(device))
             x = condition.sequence(noisy(clean, noise, sigma), clean)  # (n, R + T, C)
-            velocity = model(x, condition.timesteps(sigma, len(clean)), sigma, context, rope)[:, condition.front :]
+            mask = condition.mask(len(clean), device)  # (n, R + T)
+            velocity = model(x, sigma[:, None], sigma, context, rope, given=mask)[:, condition.front :]
             # Not every device has fp64, so the few losses are added on the CPU.
             total += loss_per_sample(velocity, clean, noise, condition.given).cpu().sum(dtype=torch.float64).item()
         return total / (len(self.examples) * count)

@@ -128,8 +128,10 @@ class Gradient:
             self._ropes[place] = self.model.rope(condition.positions(tokens, self.audio).to(self.device))
         self.adapter.refresh()
         x = condition.sequence(noisy(clean, noise, sigma), clean)  # (n, R + T, C)
-        timesteps = condition.timesteps(sigma, tokens)  # (n, R + T)
-        velocity = self.model(x, timesteps, sigma, context, self._ropes[place], projected=projected)  # (n, R + T, C)
+        mask = condition.mask(tokens, self.device)  # (n, R + T)
+        rope = self._ropes[place]
+        # (n, R + T, C)
+        velocity = self.model(x, sigma[:, None], sigma, context, rope, projected=projected, given=mask)
         losses = loss_per_sample(velocity[:, condition.front :], clean, noise, given)  # (n,)
         (losses.sum() / self.batch_size).backward()
         self.adapter.settle()
