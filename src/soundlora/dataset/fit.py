@@ -21,7 +21,7 @@ PEAK_DBFS = -0.1
 """`normalize` brings the highest sample to this level."""
 
 # This is half of the smallest step of 16 bits, below which nothing is recorded. Lossy codecs return silence as 1e-10.
-_SILENCE = 2.0**-16
+SILENCE = 2.0**-16
 _MANY_DB = 40.0
 _LONELY_DB = 30.0
 _DC_SHARE = 0.01
@@ -66,8 +66,8 @@ def fit(audio: Audio, duration_seconds: float, *, normalize: bool = True, preser
         )
     samples = audio.samples[:, :length]
     peak = peak_of(samples)
-    if peak < _SILENCE:
-        raise UnusableClipError(f"it is silent: no sample of it is above {decibels(_SILENCE):.0f} dBFS", "silent")
+    if peak < SILENCE:
+        raise UnusableClipError(f"it is silent: no sample of it is above {decibels(SILENCE):.0f} dBFS", "silent")
     if found < length:
         samples = _stretch(samples, length, rate) if preserve_pitch else np.pad(samples, ((0, 0), (0, length - found)))
 

@@ -43,8 +43,7 @@ class Condition:
 
     def timesteps(self, sigma: Tensor, tokens: int) -> Tensor:
         """Return the timesteps (B, N) of samples at noise levels σ (B,), with T = tokens; (B, 1) if all are alike."""
-        mask = self.mask(tokens, sigma.device)
-        return sigma[:, None] if mask is None else torch.where(mask, 0.0, sigma[:, None])
+        return timesteps(sigma, self.mask(tokens, sigma.device))
 
     def mask(self, tokens: int, device: torch.device) -> Tensor | None:
         """Return where the sequence is given, (B, N) bool, with T = tokens; None where nothing is."""
@@ -78,6 +77,11 @@ class Given:
         reference = None if self.reference is None else self.reference[None].to(device)
         mask = self.mask[None].to(device) if self.mask.any() else None
         return self.latents[None].to(device), Condition(mask, reference)
+
+
+def timesteps(sigma: Tensor, mask: Tensor | None) -> Tensor:
+    """Return 0 where the mask (1 or B, N) is True, else σ (B,), as (B, N); (B, 1) where there is no mask."""
+    return sigma[:, None] if mask is None else torch.where(mask, 0.0, sigma[:, None])
 
 
 def at_start(tokens: int, count: int) -> Tensor:

@@ -316,20 +316,9 @@ def _output(
 ) -> Callable[[Probe], AbstractContextManager[Change]]:
     """Let modules of chosen names return change(probe, module, inputs, output)."""
 
-    @contextmanager
-    def begin(probe: Probe) -> Iterator[Change]:
-        handles = [
-            module.register_forward_hook(lambda m, i, out: change(probe, m, i, out))
-            for name, module in probe.model.named_modules()
-            if chosen(name)
-        ]
-        try:
-            yield USUAL
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    return begin
+    return _hooked(
+        chosen, lambda probe, module: module.register_forward_hook(lambda m, i, out: change(probe, m, i, out))
+    )
 
 
 def _input(
@@ -337,13 +326,17 @@ def _input(
 ) -> Callable[[Probe], AbstractContextManager[Change]]:
     """Let modules of chosen names take change(input)."""
 
+    return _hooked(chosen, lambda probe, module: module.register_forward_pre_hook(lambda m, i: (change(i[0]), *i[1:])))
+
+
+def _hooked(
+    chosen: Callable[[str], bool], hook: Callable[[Probe, Any], Any]
+) -> Callable[[Probe], AbstractContextManager[Change]]:
+    """Hang a hook on the modules of chosen names, and take it off again."""
+
     @contextmanager
     def begin(probe: Probe) -> Iterator[Change]:
-        handles = [
-            module.register_forward_pre_hook(lambda m, i: (change(i[0]), *i[1:]))
-            for name, module in probe.model.named_modules()
-            if chosen(name)
-        ]
+        handles = [hook(probe, module) for name, module in probe.model.named_modules() if chosen(name)]
         try:
             yield USUAL
         finally:

@@ -10,6 +10,7 @@ import torch
 from soundlora.errors import MachineError
 from soundlora.pipeline.base_check import check_base
 from soundlora.progress import Progress
+from soundlora.system.devices import empty_cache
 from soundlora.system.gpu_memory import one_shortage
 from soundlora.system.whole_files import write_whole, writing
 from soundlora.training.recorder import RunRecorder
@@ -39,8 +40,7 @@ def check_first_use(
             recorder.note("The base was not checked, as this GPU's memory is too little for that.")
         except Exception as error:  # a run must not fail by a check
             recorder.note(f"The base could not be checked ({error}).")
-        if device.type == "cuda":
-            torch.cuda.empty_cache()  # what it took is the run's now
+        empty_cache(device)  # what it took is the run's now
     if wrong:
         recorder.note(
             f"This base may not sound as it should: {', '.join(wrong)}. `soundlora base check` says more; "

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from soundlora.contract.modes import MODES
 from soundlora.dataset import Spans, UnusableClipError, decode
+from soundlora.dataset.fit import PEAK_DBFS, SILENCE
 from soundlora.errors import InputError
 from soundlora.model.condition import Given, at_end, at_start, outside
 from soundlora.model.latents import generation_latents
@@ -27,8 +28,7 @@ from soundlora.wording import setting, using
 MAX_SECONDS = 60.0
 FADE_SECONDS = 0.020
 _HEARD_SECONDS = 1.0  # of the file that is gone on from or led into, where nobody says how many
-_PEAK = 10 ** (-0.1 / 20)  # at which clips are trained
-_SILENCE = 2.0**-16
+_PEAK = 10 ** (PEAK_DBFS / 20)  # at which clips are trained
 _MOST_GAIN = 4.0  # 12 dB, by which a copy may differ from the file
 _WINDOW_SECONDS = 10.0  # around spans of a long file
 _SHARE = 0.6  # of a window, that spans may reach over
@@ -105,7 +105,7 @@ class _Editor:
         self.rate = found.sample_rate
         self.sound = samples if len(samples) <= 2 else to_stereo(samples)  # (1 or 2, samples)
         peak = self.sound.abs().max().item() if self.sound.numel() else 0.0
-        if peak < _SILENCE:
+        if peak < SILENCE:
             raise InputError(f"{source.audio.name} can't be used: it is silent.", field="audio_url")
         self.gain = _PEAK / peak
         self.seconds = self.sound.shape[1] / self.rate
@@ -238,7 +238,7 @@ class _Editor:
         """Return what was made at the level of the file: a codec may change that. copy: of `original`, from latents."""
         if self.source.decoded:
             return made
-        ratio = (original.square().mean() / copy.square().mean().clamp_min(_SILENCE**2)).sqrt()
+        ratio = (original.square().mean() / copy.square().mean().clamp_min(SILENCE**2)).sqrt()
         return made * ratio.clamp(1 / _MOST_GAIN, _MOST_GAIN)
 
     def _groups(self, window: float) -> list[tuple[float, Spans]]:

@@ -54,8 +54,7 @@ def sample_latents(
     starts from the same noise on every device. on_step(step) is called after every step. Raises as `denoise` does.
     """
     device = model.audio_patchify_proj.weight.device
-    frames = max(1, generation_latents(seconds, audio))
-    frames = frames if given is None else len(given.latents)
+    frames = max(1, generation_latents(seconds, audio)) if given is None else len(given.latents)
     noise = initial_noise(frames, model.config.in_channels, seed).to(device)  # (1, T, C)
     clean, condition = (noise, Condition()) if given is None else given.condition(device)
     rope = model.rope(condition.positions(frames, audio).to(device))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from soundlora.errors import InputError
+from soundlora.model.condition import timesteps
 from soundlora.model.rope import Rope
 from soundlora.model.transformer import AudioTransformer, bypass_blocks, denoised
 
@@ -103,7 +104,6 @@ def denoise(
         sigma = sigmas[step].expand(passes)  # (P,)
         batch = x.expand(passes, -1, -1)  # (P, T, C)
         of_contexts = sigma[: len(contexts)]  # (K,)
-        timesteps = sigma[:, None] if given is None else torch.where(given, 0.0, sigma[:, None])  # (P, 1) or (P, T)
         # (P, T, C)
         velocity = model(
             batch,
@@ -117,7 +117,7 @@ def denoise(
             whole=projected is not None,
             given=given,
         )
-        predictions = denoised(batch, velocity, timesteps).chunk(passes)  # P times (1, T, C)
+        predictions = denoised(batch, velocity, timesteps(sigma, given)).chunk(passes)  # P times (1, T, C)
         conditional = predictions[0]
         guided = guidance.combine(
             conditional,

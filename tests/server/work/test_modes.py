@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,6 @@ from workplace import Place
 from soundlora.server.endpoints import GENERATION, TRAINERS
 
 SOUND = sorted(path for path in CLIPS.iterdir() if path.suffix != ".txt")[0]
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    monkeypatch.setenv("SOUNDLORA_CACHE", str(tmp_path / "cache"))
-    place = Place(tmp_path / "data")
-    yield place
-    place.database.close()
 
 
 def uri(path: Path) -> str:

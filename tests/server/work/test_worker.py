@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,6 @@ from soundlora.server.work.generation import GenerationJob
 from soundlora.server.work.job import Job
 from soundlora.server.work.training import TrainingJob
 from soundlora.server.work.worker import work_of
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    monkeypatch.setenv("SOUNDLORA_CACHE", str(tmp_path / "cache"))
-    place = Place(tmp_path / "data")
-    yield place
-    place.database.close()
 
 
 def train(place: Place, **fields: Any) -> Request:
