@@ -1,11 +1,12 @@
 """This package turns a user's zip or folder into clips that are ready for the model, and reports on every clip."""
 
-from soundlora.dataset.archive import Archive, open_archive, pair
+from soundlora.dataset.archive import Archive, open_archive
 from soundlora.dataset.captions import read_caption, with_trigger
 from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.fit import Fitted, fit, target_length
 from soundlora.dataset.members import Member
 from soundlora.dataset.names import MEDIA_EXTENSIONS
+from soundlora.dataset.pairing import pair
 from soundlora.dataset.partners import Partner, Spans
 from soundlora.dataset.prepare import Clip, check_source, inspect_dataset, prepare
 from soundlora.dataset.problems import (

@@ -212,6 +212,7 @@ def _run(
 
 def _ignored(found: Entries, archive: Archive) -> list[IgnoredFile]:
     ignored = [IgnoredFile(name, "it is neither audio nor a caption") for name in found.ignored]
+    ignored += [IgnoredFile(name, "it is a link; put the file itself in its place") for name in archive.links]
     return ignored + [IgnoredFile(name, "it is hidden, or a system's own file") for name in archive.hidden]
 
 

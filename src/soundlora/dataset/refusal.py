@@ -62,8 +62,10 @@ def refusal(report: DatasetReport) -> DatasetError | None:
 def _nothing_usable(report: DatasetReport) -> DatasetError:
     source, clips = Path(report.source).name or report.source, report.clips
     if not clips:
-        *most, last = MEDIA_EXTENSIONS
-        return NoAudioError(f"{source} holds no audio file; put {', '.join(most)} or {last} files in it.", report)
+        return NoAudioError(
+            f"{source} holds no audio file; put .wav, .flac, .mp3, .m4a, .aiff or other audio files in it.",
+            report,
+        )
     first = f"{clips[0].name}: {clips[0].reason}"
     short = [clip for clip in clips if clip.problem == "too_short"]
     if short:

@@ -48,9 +48,12 @@ def review(
         if trigger.casefold() not in one_line(prompt).casefold()
     ]
     # Hidden files are expected. The user may have meant visible ones to be used.
-    visible = [file.name for file in report.ignored if "hidden" not in file.reason]
+    visible = [file.name for file in report.ignored if "neither" in file.reason]
     if visible:
         warnings.append(f"Ignored, neither audio nor captions: {_list(visible)}.")
+    links = [file.name for file in report.ignored if "link" in file.reason]
+    if links:
+        warnings.append(f"Links were passed over: {_list(links)}; put the files themselves in their place.")
     return warnings
 
 
