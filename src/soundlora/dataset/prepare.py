@@ -17,7 +17,7 @@ from soundlora.dataset.archive import Archive, open_archive
 from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, is_unicode, one_line, understand_caption, with_trigger
 from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.encodings import encoding_of_texts
-from soundlora.dataset.fit import Fitted, fit
+from soundlora.dataset.fit import Fitted, Short, bucket_of, fit
 from soundlora.dataset.fork import helper
 from soundlora.dataset.members import Member, hash_of, read_start, save
 from soundlora.dataset.partners import Entries, Entry, Partner, Spans, entries, read_spans
@@ -40,11 +40,12 @@ _CLIPS_A_PROCESS = 4
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A clip ready for the model. `samples` are float32 (channels, n), n = int(duration * sample_rate).
+    """A clip ready for the model. `samples` are float32 (channels, n), n = int(bucket * sample_rate).
 
-    `caption` starts with the trigger phrase. `sha256` is the hash of the source file's bytes. `report` is the clip's
-    line of the report. `spans` are made anew where a mask file stands beside the clip. `reference` is the clip that
-    this one is made of, where it is half of a pair.
+    `bucket` is in seconds, of which the sound fills `used_seconds`; silence follows. `caption` starts with the trigger
+    phrase. `sha256` is the hash of the source file's bytes. `report` is the clip's line of the report. `spans` are made
+    anew where a mask file stands beside the clip. `reference` is the clip that this one is made of, where it is half of
+    a pair.
     """
 
     name: str
@@ -53,13 +54,16 @@ class Clip:
     sample_rate: int
     sha256: str
     report: ClipReport
+    bucket: float
+    used_seconds: float
     spans: Spans = ()
     reference: Clip | None = None
 
 
 @dataclass(frozen=True)
 class _Settings:
-    duration: float
+    durations: tuple[float, ...]
+    pad: bool
     trigger_phrase: str
     normalize: bool
     preserve_pitch: bool
@@ -67,6 +71,10 @@ class _Settings:
     partner: Partner
     # The encoding of captions that are not Unicode, None until they were looked at.
     encoding: str | None = None
+
+    @property
+    def duration(self) -> float:
+        return max(self.durations)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,18 +97,30 @@ def prepare(
     preserve_pitch: bool = True,
     validation_prompts: Sequence[str] = (),
     partner: Partner = "",
+    shorter_durations: Sequence[float] = (),
+    short: Short = "skip",
 ) -> DatasetReport:
     """Decode and fit every clip, hand each to `on_clip` in order of name, and return the report.
 
-    `source` is a zip or a folder: a path, the URL of a zip, or a data: URI. `duration` is the bucket in seconds.
-    `validation_prompts` are only searched for the trigger phrase. `partner` is what every clip needs beside it. One
-    clip is held in memory at a time, with its reference if it has one.
+    `source` is a zip or a folder: a path, the URL of a zip, or a data: URI. `duration` is the bucket in seconds. With
+    `shorter_durations` beside it, each clip goes into the longest bucket that it fills. `short` says whether a clip
+    that fills none is skipped, or padded with silence. `validation_prompts` are only searched for the trigger phrase.
+    `partner` is what every clip needs beside it. One clip is held in memory at a time, with its reference if it has
+    one.
 
     Raises InputError when `duration` is below 0.1 s. Raises FileDownloadError, FileTooLargeError, InvalidArchiveError,
     DuplicateNameError or MissingPartnerError when the source cannot be used at all, and a DatasetError that carries the
     report when no clip of it can be used. A zip that is damaged in the middle raises after clips have been handed over.
     """
-    settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts), partner)
+    settings = _Settings(
+        (duration, *shorter_durations),
+        short == "pad",
+        trigger_phrase,
+        normalize,
+        preserve_pitch,
+        tuple(validation_prompts),
+        partner,
+    )
     report = _run(source, settings, on_clip)
     refused = refusal(report)
     if refused is not None:
@@ -140,6 +160,8 @@ def inspect_dataset(
     validation_prompts: Sequence[str] = (),
     processes: int = 1,
     partner: Partner = "",
+    shorter_durations: Sequence[float] = (),
+    short: Short = "skip",
 ) -> DatasetReport:
     """Return the report that `prepare` would return or raise with. No sound is kept.
 
@@ -150,7 +172,15 @@ def inspect_dataset(
     MissingPartnerError as `prepare` does. Training would be refused when `report.kept` is empty; `refusal` gives the
     sentence.
     """
-    settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts), partner)
+    settings = _Settings(
+        (duration, *shorter_durations),
+        short == "pad",
+        trigger_phrase,
+        normalize,
+        preserve_pitch,
+        tuple(validation_prompts),
+        partner,
+    )
     return _run(source, settings, lambda clip: None, processes)
 
 
@@ -158,8 +188,9 @@ def _run(
     source: str | os.PathLike[str], settings: _Settings, on_clip: Callable[[Clip], None], processes: int = 1
 ) -> DatasetReport:
     """Prepare all clips and return the report. With several processes only this one's clips are handed to `on_clip`."""
-    if not settings.duration >= _SHORTEST_BUCKET:
-        raise InputError(f"The duration is {settings.duration} s, but it must be at least {_SHORTEST_BUCKET} s.")
+    for duration in settings.durations:
+        if not duration >= _SHORTEST_BUCKET:
+            raise InputError(f"The duration is {duration} s, but it must be at least {_SHORTEST_BUCKET} s.")
     reports: list[ClipReport] = []
     texts: dict[str, str] = {}
     same_sound: dict[bytes, list[str]] = {}
@@ -237,10 +268,10 @@ def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
     try:
         fitted = found.usable()
         if partner is not None and settings.partner == "spans":
-            spans, notes = read_spans(partner, settings.duration)
+            spans, notes = read_spans(partner, found.bucket)
             warnings += notes
         elif partner is not None:
-            reference = _sound(partner, target, settings)
+            reference = _sound(partner, target, replace(settings, durations=(found.bucket,)))
             _check_pair(found, reference, partner)
     except UnusableClipError as error:
         skip = error
@@ -258,6 +289,7 @@ def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
         problem=skip.problem if skip else None,
         seconds=min(lengths, default=None),
         used_seconds=found.fitted.used_seconds if found.fitted and not skip else None,
+        bucket=found.bucket if not skip else None,
         sample_rate=audio.file_rate if audio else None,
         channels=audio.channels if audio else None,
         layout=audio.layout if audio else None,
@@ -270,10 +302,11 @@ def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
     same = found.fingerprint() if audio is not None and report.problem != "silent" else None
     if skip is not None:
         return _Prepared(None, report, text, same)
-    clip = Clip(member.name, caption, fitted.samples, fitted.sample_rate, found.sha256, report, spans)
+    held = found.bucket, fitted.used_seconds
+    clip = Clip(member.name, caption, fitted.samples, fitted.sample_rate, found.sha256, report, *held, spans)
     if reference is not None and partner is not None:
         start = reference.usable()
-        of = Clip(partner.name, caption, start.samples, start.sample_rate, reference.sha256, report)
+        of = Clip(partner.name, caption, start.samples, start.sample_rate, reference.sha256, report, *held)
         clip = replace(clip, reference=of)
     return _Prepared(clip, report, text, same)
 
@@ -283,6 +316,7 @@ class _Sound:
     """A file as it was decoded and fitted, as far as that went, and why it went no further."""
 
     sha256: str
+    bucket: float = 0.0  # seconds
     audio: Audio | None = None
     fitted: Fitted | None = None
     problem: UnusableClipError | None = None
@@ -307,10 +341,14 @@ def _sound(member: Member, target: Path, settings: _Settings) -> _Sound:
     found = _Sound("")
     try:
         found = _Sound(hash_of(member) if member.path else save(member, path))
-        found = replace(found, audio=decode(path, settings.duration))
-        assert found.audio is not None
+        audio = decode(path, settings.duration)
+        found = replace(found, audio=audio, bucket=bucket_of(audio, settings.durations))
         fitted = fit(
-            found.audio, settings.duration, normalize=settings.normalize, preserve_pitch=settings.preserve_pitch
+            audio,
+            found.bucket,
+            normalize=settings.normalize,
+            preserve_pitch=settings.preserve_pitch,
+            pad=settings.pad,
         )
         return replace(found, fitted=fitted)
     except UnusableClipError as error:

@@ -249,7 +249,7 @@ def compare(
     (with the adapter, without), and the clip that a generated sound is closest to with their correlation.
     """
     chosen = _different(examples, prompts)
-    clips = [example.latents for example in examples]
+    clips = [example.sound for example in examples]
     centre = torch.stack([_statistics(clip) for clip in clips]).mean(dim=0)
     generated = [sample(example).cpu() for example in chosen]
     with switched_off(adapter):
@@ -259,7 +259,7 @@ def compare(
         for sounds in (generated, original)
     )
     name, closeness = max(
-        ((example.name, _correlation(sound, example.latents)) for sound in generated for example in examples),
+        ((example.name, _correlation(sound, example.sound)) for sound in generated for example in examples),
         key=lambda pair: pair[1],
     )
     return (ours, theirs), (name, closeness)

@@ -13,7 +13,7 @@ class Order:
     """Says which clip each sample of a run is.
 
     Every epoch is a fresh permutation of the clips. Clips of different shapes can't go through the model together, so
-    with more than one a batch, each batch has clips of one shape. An epoch then has every clip `batch_size` times, which
+    with more than one a batch, each batch has clips of one shape. An epoch then has every clip `batch_size` times. That
     makes whole batches of each shape, and all clips count alike.
     """
 

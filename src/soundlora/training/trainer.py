@@ -35,6 +35,11 @@ class Example:
     padding: Tensor | None = None  # (T,) bool, silence behind a short clip, which counts nothing; in the same way
 
     @property
+    def sound(self) -> Tensor:
+        """The latents (t, C) without the silence that was added."""
+        return self.latents if self.padding is None else self.latents[~self.padding]
+
+    @property
     def shape(self) -> tuple[object, ...]:
         """What examples that go through the model together have in common."""
         return self.latents.shape, getattr(self.reference, "shape", None)

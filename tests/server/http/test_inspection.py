@@ -7,6 +7,7 @@ from pathlib import Path
 
 from example_zip import CLIPS, some_clips, zip_uri
 from fastapi.testclient import TestClient
+from support import tone, write_clip
 
 URL = "/v1/datasets/inspect"
 
@@ -55,3 +56,20 @@ def test_the_mode_decides_what_each_clip_needs(client: TestClient, tmp_path: Pat
 
     wrong = client.post(URL, json=pairs | {"mode": "reverse"})
     assert (wrong.status_code, wrong.json()["detail"][0]["loc"]) == (422, ["body", "mode"])
+
+
+def test_several_buckets_and_short_clips_are_looked_at_as_in_training(client: TestClient, tmp_path: Path) -> None:
+    for name, seconds in {"a": 0.2, "b": 0.6, "c": 1.5}.items():
+        write_clip(tmp_path / f"{name}.wav", tone(seconds))
+    wanted = {
+        "training_data_url": zip_uri(*sorted(tmp_path.glob("*.wav"))),
+        "audio_duration_seconds": 1,
+        "shorter_durations": [0.5],
+    }
+    report = client.post(URL, json=wanted).json()
+    assert [clip["bucket"] for clip in report["clips"]] == [None, 0.5, 1.0]
+    report = client.post(URL, json=wanted | {"short": "pad"}).json()
+    assert [clip["bucket"] for clip in report["clips"]] == [0.5, 0.5, 1.0]
+    answer = client.post(URL, json=wanted | {"short": "stretch"})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "short"]

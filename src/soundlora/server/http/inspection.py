@@ -12,13 +12,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field, ValidationError
 from starlette.exceptions import HTTPException
 
+from soundlora.contract.fields import Number
 from soundlora.contract.modes import MODES, ModeName
 from soundlora.contract.training import TrainingRequest
 from soundlora.errors import InputError, about
@@ -44,6 +45,8 @@ class _InspectionRequest(TrainingRequest):
     """A training request, with a field of our own for what its endpoint says of a training: what is learnt."""
 
     mode: ModeName = Field("t2a", description="What the training learns, which decides what each clip needs.")
+    shorter_durations: list[Number] = Field([], description="As in a training request.")
+    short: Literal["skip", "pad"] = Field("skip", description="As in a training request.")
 
 
 @router.post("/datasets/inspect")
@@ -142,6 +145,8 @@ def _report(job: dict[str, Any]) -> tuple[int, Any]:
                 validation_prompts=[entry["prompt"] for entry in job["validation"]],
                 processes=usable_processes(),
                 partner=MODES[job["mode"]].partner,
+                shorter_durations=job["shorter_durations"],
+                short=job["short"],
             )
         except Exception as error:
             outcome = outcome_of(error, job)
