@@ -1,6 +1,8 @@
 """This package turns a user's zip or folder into clips that are ready for the model, and reports on every clip."""
 
 from soundlora.dataset.archive import Archive, open_archive, pair
+from soundlora.dataset.caption_source import CaptionsFrom
+from soundlora.dataset.caption_template import check_template
 from soundlora.dataset.captions import read_caption, with_trigger
 from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.fit import Fitted, fit, target_length
@@ -27,6 +29,7 @@ __all__ = [
     "MEDIA_EXTENSIONS",
     "Archive",
     "Audio",
+    "CaptionsFrom",
     "Clip",
     "ClipReport",
     "ClipsTooShortError",
@@ -48,6 +51,7 @@ __all__ = [
     "UndecodableError",
     "UnusableClipError",
     "check_source",
+    "check_template",
     "decode",
     "fit",
     "inspect_dataset",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from soundlora.dataset import Clip, DatasetReport, Partner, Spans, prepare
+from soundlora.dataset import CaptionsFrom, Clip, DatasetReport, Partner, Spans, prepare
 from soundlora.net.addresses import shown
 from soundlora.pipeline.cache import Cache, latents_key
 from soundlora.progress import OnProgress, Progress
@@ -41,6 +41,8 @@ class Fitting:
     preserve_pitch: bool
     validation_prompts: tuple[str, ...]
     partner: Partner = ""
+    captions_from: CaptionsFrom = "files"
+    caption_template: str = ""
 
     def prepare(self, on_clip: Callable[[Clip], None]) -> DatasetReport:
         """Hand every fitted clip to `on_clip`, and return the report on all. Raises as `dataset.prepare` does."""
@@ -53,6 +55,8 @@ class Fitting:
             preserve_pitch=self.preserve_pitch,
             validation_prompts=self.validation_prompts,
             partner=self.partner,
+            captions_from=self.captions_from,
+            caption_template=self.caption_template,
         )
 
     def key(self, base: Base, clip: Clip) -> str:

@@ -160,6 +160,8 @@ def prepare(options: TrainingOptions) -> Run:
         options.preserve_pitch,
         prompts,
         MODES[options.mode].partner,
+        options.captions_from,
+        options.caption_template,
     )
     with about("data"):
         clips, report = encode_clips(base, store, fitting, device, tell)
