@@ -77,7 +77,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "--seed", "7", "--debug-dataset", "--preview-every", "60", "--checkpoint-every", "70",
         "--batch-size", "2", "--targets", "self-ff", "--init-lora", lora, "--keep-checkpoints", "1", "--log", "csv",
         "--quantize", "bf16", "--optimizer", "adamw8bit", "--no-average", "--checkpoint-activations",
-        "--caption-dropout", "0.25",
+        "--caption-dropout", "0.25", "--captions-from", "all", "--caption-template", "{caption}",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     request = json.loads((out / "request.json").read_text())
@@ -106,6 +106,8 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "init_lora": {"name": "first.safetensors", "sha256": hashlib.sha256(lora.read_bytes()).hexdigest()},
         "batch_size": 2,
         "caption_dropout": 0.25,
+        "captions_from": "all",
+        "caption_template": "{caption}",
         "hold_out": 0,
         "quantize": "bf16",
         "optimizer": "adamw8bit",

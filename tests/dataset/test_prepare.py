@@ -98,6 +98,7 @@ def test_the_report_gives_every_clip_its_fate(mixed: Path) -> None:
     assert (long.seconds, long.used_seconds, long.sample_rate, long.channels) == (0.9, 0.5, 16_000, 2)
     assert (long.codec, long.layout) == ("pcm_s16le", "stereo")
     assert long.peak_dbfs == pytest.approx(-6.02, abs=0.01)
+    assert (report.clips[0].caption_source, long.caption_source) == ("a/exact.txt", None)
     assert long.warnings == ["it has no caption: the trigger phrase stands alone"]
     assert long.loudness_lufs == pytest.approx(-7.05, abs=0.1)
     assert (long.silence_start_seconds, long.silence_end_seconds, long.clipped_share) == (0, 0, 0)
@@ -107,6 +108,8 @@ def test_the_report_gives_every_clip_its_fate(mixed: Path) -> None:
         "Only 2 clips will be trained on; 10 or more are advised.",
         "1 of 2 clips have no caption, the others do: b/long.wav.",
         "Ignored, neither audio nor captions: cover.png.",
+        "1 clip has no caption but carries words, such as 'long' (file name of b/long.wav); --captions-from all uses "
+        "them.",
     ]
     assert refusal(report) is None
     json.dumps(report.to_json(), allow_nan=False)

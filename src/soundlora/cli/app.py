@@ -188,6 +188,8 @@ def inspect(
     validation_prompt: Annotated[
         list[str] | None, typer.Option(help="Text for previews, looked at for the trigger phrase.")
     ] = None,
+    captions_from: Annotated[str, typer.Option(help=SETTINGS["captions_from"].help)] = "files",
+    caption_template: Annotated[str, typer.Option(help=SETTINGS["caption_template"].help)] = "",
     mode: Annotated[str, typer.Option(help=f"{', '.join(MODES)}: what would be trained.")] = "t2a",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -211,6 +213,8 @@ def inspect(
         validation_prompts=validation_prompt or (),
         processes=usable_processes(),
         partner=MODES[mode].partner,
+        captions_from=captions_from,  # type: ignore[arg-type]  # looked at there
+        caption_template=caption_template,
     )
     if as_json:
         print_json(report.to_json())

@@ -186,7 +186,8 @@ def print_report(report: DatasetReport) -> None:
     for clip, row in zip(report.clips, rows, strict=True):
         kept = clip.status == "kept"
         console.print(escape(_row(row, widths)), style="green" if kept else "red")
-        console.print(f"         {escape(clip.caption if kept else clip.reason or '')}", style="dim" if kept else None)
+        below = _caption(clip) if kept else clip.reason or ""
+        console.print(f"         {escape(below)}", style="dim" if kept else None)
         for warning in clip.warnings:
             console.print(f"         [yellow]Note:[/] {escape(warning)}")
     for caption in report.orphan_captions:
@@ -208,6 +209,14 @@ def print_report(report: DatasetReport) -> None:
     console.print(
         f"{len(report.kept)} kept, {len(report.skipped)} skipped; {_minutes(report.total_seconds).strip()} "
         f"at {report.duration:g} s a clip."
+    )
+
+
+def _caption(clip: ClipReport) -> str:
+    """Return the caption, and where it comes from unless that is a text file of the clip's name."""
+    source = clip.caption_source or ""
+    return (
+        f"{clip.caption}  (caption from {source})" if source and not source.lower().endswith(".txt") else clip.caption
     )
 
 

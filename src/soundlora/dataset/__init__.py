@@ -1,6 +1,8 @@
 """This package turns a user's zip or folder into clips that are ready for the model, and reports on every clip."""
 
 from soundlora.dataset.archive import Archive, open_archive
+from soundlora.dataset.caption_source import CaptionsFrom
+from soundlora.dataset.caption_template import check_template
 from soundlora.dataset.captions import read_caption, with_trigger
 from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.fit import TOLERANCE_SECONDS, Fitted, Short, fit, target_length
@@ -29,6 +31,7 @@ __all__ = [
     "TOLERANCE_SECONDS",
     "Archive",
     "Audio",
+    "CaptionsFrom",
     "Clip",
     "ClipReport",
     "ClipsTooShortError",
@@ -51,6 +54,7 @@ __all__ = [
     "UndecodableError",
     "UnusableClipError",
     "check_source",
+    "check_template",
     "decode",
     "fit",
     "inspect_dataset",

@@ -35,7 +35,7 @@ def understand_caption(raw: bytes, *, cut: bool = False, encoding: str | None = 
     JSON the caption is taken. What is no text gives none. `cut` says that `raw` is only the start of the file and may
     end within a character.
     """
-    text, notes = _decode(raw, cut, encoding)
+    text, notes = decode_text(raw, cut=cut, encoding=encoding)
     text = _ESCAPE.sub("", text)
     start = text.lstrip()
     if start.startswith("{\\rtf"):
@@ -94,8 +94,8 @@ def style(caption: str) -> Literal["list of tags", "sentence", "phrase"]:
     return "sentence" if caption.rstrip("\"')").endswith((".", "!", "?")) else "phrase"
 
 
-def _decode(raw: bytes, cut: bool, encoding: str | None) -> tuple[str, list[str]]:
-    """The text, and a clause where its encoding had to be guessed."""
+def decode_text(raw: bytes, *, cut: bool = False, encoding: str | None = None) -> tuple[str, list[str]]:
+    """Return the text in `raw`, and a clause where its encoding had to be guessed. See `understand_caption`."""
     if raw.startswith(codecs.BOM_UTF8):
         return raw[len(codecs.BOM_UTF8) :].decode("utf-8", errors="replace"), []
     if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):

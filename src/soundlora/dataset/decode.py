@@ -111,12 +111,9 @@ def decode(path: Path, max_seconds: float | None = None) -> Audio:
 
     Raises DecodeError with the reason when the file gives no usable sound.
     """
-    if ends.id3_bytes(path) > _MAX_PIECE:
-        raise DecodeError("its tags are larger than those of any recording")
     try:
-        # FFmpeg takes "a:b.wav" for an address, so it is given the protocol and an absolute path. Tags in old encodings
-        # are no reason to fail.
-        with av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace") as file:
+        # Tags in old encodings are no reason to fail.
+        with open_sound(path, metadata_errors="replace") as file:
             if not file.streams.audio:
                 raise DecodeError("it holds no audio stream" + (", only video" if _is_film(file) else ""))
             stream = _stream_of(file)
@@ -135,6 +132,17 @@ def decode(path: Path, max_seconds: float | None = None) -> Audio:
             return _decode_stream(file, stream, path, max_seconds)
     except (av.error.FFmpegError, ValueError) as error:
         raise DecodeError(f"its content is not audio that can be decoded ({_detail(error)})") from error
+
+
+def open_sound(path: Path, *, metadata_errors: str) -> InputContainer:
+    """Open a sound file with FFmpeg's readers of sound alone. `metadata_errors` says how tags are decoded.
+
+    Raises DecodeError when its tags are too large, and FFmpeg's errors when it is no sound.
+    """
+    if ends.id3_bytes(path) > _MAX_PIECE:
+        raise DecodeError("its tags are larger than those of any recording")
+    # FFmpeg takes "a:b.wav" for an address, so it is given the protocol and an absolute path.
+    return av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors=metadata_errors)
 
 
 def _stream_of(file: InputContainer) -> AudioStream:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,25 +14,22 @@ import numpy as np
 
 from soundlora.dataset import names
 from soundlora.dataset.archive import Archive, open_archive
-from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, is_unicode, one_line, understand_caption, with_trigger
+from soundlora.dataset.caption_source import CaptionRule, CaptionsFrom, Offer, offers_note
 from soundlora.dataset.decode import Audio, decode
-from soundlora.dataset.encodings import encoding_of_texts
 from soundlora.dataset.fit import Fitted, Short, bucket_of, fit
 from soundlora.dataset.fork import helper
-from soundlora.dataset.members import Member, hash_of, read_start, save
-from soundlora.dataset.partners import Entries, Entry, Partner, Spans, entries, read_spans
+from soundlora.dataset.members import Member, hash_of, save
+from soundlora.dataset.partners import Entries, Entry, Partner, Spans, read_spans
 from soundlora.dataset.problems import UnusableClipError
 from soundlora.dataset.refusal import refusal
 from soundlora.dataset.report import ClipReport, DatasetReport, IgnoredFile
 from soundlora.dataset.review import review
+from soundlora.dataset.sidecars import entries
 from soundlora.dataset.source import local_source
 from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote, shown
 from soundlora.system.whole_files import temporary_folder
 
-# This is enough for the longest caption in any encoding. A file may be endless.
-_CAPTION_BYTES = 16 * MAX_CAPTION_CHARACTERS
-_TELLING_BYTES = 4096
 _SHORTEST_BUCKET = 0.1
 # Starting a process costs as much as reading one or two clips.
 _CLIPS_A_PROCESS = 4
@@ -64,13 +61,11 @@ class Clip:
 class _Settings:
     durations: tuple[float, ...]
     pad: bool
-    trigger_phrase: str
     normalize: bool
     preserve_pitch: bool
     validation_prompts: tuple[str, ...]
     partner: Partner
-    # The encoding of captions that are not Unicode, None until they were looked at.
-    encoding: str | None = None
+    rule: CaptionRule
 
     @property
     def duration(self) -> float:
@@ -79,12 +74,16 @@ class _Settings:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """The outcome of one member. `text` is its caption without the trigger phrase, `sound` a hash of its samples."""
+    """The outcome of one member. `text` is its caption without the trigger phrase, `sound` a hash of its samples.
+
+    `offer` is what it would take as a caption where it has none.
+    """
 
     clip: Clip | None
     report: ClipReport
     text: str
     sound: bytes | None
+    offer: Offer | None
 
 
 def prepare(
@@ -99,27 +98,27 @@ def prepare(
     partner: Partner = "",
     shorter_durations: Sequence[float] = (),
     short: Short = "skip",
+    captions_from: CaptionsFrom = "files",
+    caption_template: str = "",
 ) -> DatasetReport:
     """Decode and fit every clip, hand each to `on_clip` in order of name, and return the report.
 
     `source` is a zip or a folder: a path, the URL of a zip, or a data: URI. `duration` is the bucket in seconds. With
     `shorter_durations` beside it, each clip goes into the longest bucket that it fills. `short` says whether a clip
     that fills none is skipped, or padded with silence. `validation_prompts` are only searched for the trigger phrase.
-    `partner` is what every clip needs beside it. One clip is held in memory at a time, with its reference if it has
-    one.
+    `partner` is what every clip needs beside it. `captions_from` "all" takes what a clip carries where no file has its
+    caption, and `caption_template` puts captions together. One clip is held in memory at a time, with its reference if
+    it has one.
 
-    Raises InputError when `duration` is below 0.1 s. Raises FileDownloadError, FileTooLargeError, InvalidArchiveError,
-    DuplicateNameError or MissingPartnerError when the source cannot be used at all, and a DatasetError that carries the
-    report when no clip of it can be used. A zip that is damaged in the middle raises after clips have been handed over.
+    Raises InputError when `duration` is below 0.1 s or the template has an unknown field. Raises FileDownloadError,
+    FileTooLargeError, InvalidArchiveError, DuplicateNameError or MissingPartnerError when the source cannot be used at
+    all, and a DatasetError that carries the report when no clip of it can be used. A zip that is damaged in the middle
+    raises after clips have been handed over.
     """
+    rule = CaptionRule(trigger_phrase, captions_from, caption_template)
+    prompts = tuple(validation_prompts)
     settings = _Settings(
-        (duration, *shorter_durations),
-        short == "pad",
-        trigger_phrase,
-        normalize,
-        preserve_pitch,
-        tuple(validation_prompts),
-        partner,
+        (duration, *shorter_durations), short == "pad", normalize, preserve_pitch, prompts, partner, rule
     )
     report = _run(source, settings, on_clip)
     refused = refusal(report)
@@ -162,6 +161,8 @@ def inspect_dataset(
     partner: Partner = "",
     shorter_durations: Sequence[float] = (),
     short: Short = "skip",
+    captions_from: CaptionsFrom = "files",
+    caption_template: str = "",
 ) -> DatasetReport:
     """Return the report that `prepare` would return or raise with. No sound is kept.
 
@@ -172,14 +173,10 @@ def inspect_dataset(
     MissingPartnerError as `prepare` does. Training would be refused when `report.kept` is empty; `refusal` gives the
     sentence.
     """
+    rule = CaptionRule(trigger_phrase, captions_from, caption_template)
+    prompts = tuple(validation_prompts)
     settings = _Settings(
-        (duration, *shorter_durations),
-        short == "pad",
-        trigger_phrase,
-        normalize,
-        preserve_pitch,
-        tuple(validation_prompts),
-        partner,
+        (duration, *shorter_durations), short == "pad", normalize, preserve_pitch, prompts, partner, rule
     )
     return _run(source, settings, lambda clip: None, processes)
 
@@ -191,7 +188,9 @@ def _run(
     for duration in settings.durations:
         if not duration >= _SHORTEST_BUCKET:
             raise InputError(f"The duration is {duration} s, but it must be at least {_SHORTEST_BUCKET} s.")
+    settings.rule.check()
     reports: list[ClipReport] = []
+    offers: list[tuple[str, Offer]] = []
     texts: dict[str, str] = {}
     same_sound: dict[bytes, list[str]] = {}
     with (
@@ -201,8 +200,7 @@ def _run(
         ExitStack() as stack,
     ):
         found = entries(archive, settings.partner)
-        captions = (entry.caption for entry in found.clips if entry.caption is not None)
-        settings = replace(settings, encoding=_encoding(captions))
+        settings = replace(settings, rule=settings.rule.of(found, archive))
         processes = max(1, min(processes, len(found.clips) // _CLIPS_A_PROCESS))
         parts = [
             stack.enter_context(helper(partial(_part, path, workspace, settings, slice(first, None, processes))))
@@ -215,6 +213,8 @@ def _run(
                 prepared = _prepare_clip(entry, workspace / "clip", settings)
             reports.append(prepared.report)
             texts[prepared.report.name] = prepared.text
+            if prepared.offer is not None and prepared.report.status == "kept":
+                offers.append((prepared.report.name, prepared.offer))
             if prepared.sound is not None:
                 same_sound.setdefault(prepared.sound, []).append(prepared.report.name)
             if prepared.clip is not None:
@@ -233,9 +233,10 @@ def _run(
         report,
         texts,
         normalize=settings.normalize,
-        trigger_phrase=settings.trigger_phrase,
+        trigger_phrase=settings.rule.trigger_phrase,
         validation_prompts=settings.validation_prompts,
     )
+    warnings += [*settings.rule.tables.warnings, *offers_note(offers)]
     if opened:
         warnings.insert(0, f"The clips lie in archives within it, which were opened: {', '.join(opened[:5])}.")
     return replace(report, warnings=warnings)
@@ -258,13 +259,13 @@ def _part(path: Path, workspace: Path, settings: _Settings, which: slice) -> Ite
 
 def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
     """Unpack one clip to `target`, a name of ours; decode, fit and measure it, and what stands beside it."""
-    text, warnings = _caption(entry.caption, settings)
-    caption = with_trigger(settings.trigger_phrase, text)
     member, partner = entry.clip, entry.partner
     spans: Spans = ()
     reference: _Sound | None = None
     skip: UnusableClipError | None = None
-    found = _sound(member, target, settings)
+    found = _sound(member, target, settings, tags=settings.rule.wants_tags(entry))
+    said = settings.rule.said_of(entry, found.tags)
+    warnings = said.warnings
     try:
         fitted = found.usable()
         if partner is not None and settings.partner == "spans":
@@ -284,7 +285,8 @@ def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
     report = ClipReport(
         name=member.name,
         status="skipped" if skip else "kept",
-        caption=caption,
+        caption=said.caption,
+        caption_source=said.source,
         reason=skip.reason if skip else None,
         problem=skip.problem if skip else None,
         seconds=min(lengths, default=None),
@@ -301,22 +303,23 @@ def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
     )
     same = found.fingerprint() if audio is not None and report.problem != "silent" else None
     if skip is not None:
-        return _Prepared(None, report, text, same)
+        return _Prepared(None, report, said.text, same, said.offer)
     held = found.bucket, fitted.used_seconds
-    clip = Clip(member.name, caption, fitted.samples, fitted.sample_rate, found.sha256, report, *held, spans)
+    clip = Clip(member.name, said.caption, fitted.samples, fitted.sample_rate, found.sha256, report, *held, spans)
     if reference is not None and partner is not None:
         start = reference.usable()
-        of = Clip(partner.name, caption, start.samples, start.sample_rate, reference.sha256, report, *held)
+        of = Clip(partner.name, said.caption, start.samples, start.sample_rate, reference.sha256, report, *held)
         clip = replace(clip, reference=of)
-    return _Prepared(clip, report, text, same)
+    return _Prepared(clip, report, said.text, same, said.offer)
 
 
 @dataclass(frozen=True, eq=False)
 class _Sound:
-    """A file as it was decoded and fitted, as far as that went, and why it went no further."""
+    """A file as it was decoded and fitted, as far as that went, and why it went no further. `tags` are its own."""
 
     sha256: str
     bucket: float = 0.0  # seconds
+    tags: Mapping[str, str] = field(default_factory=dict)
     audio: Audio | None = None
     fitted: Fitted | None = None
     problem: UnusableClipError | None = None
@@ -334,13 +337,14 @@ class _Sound:
         return hashlib.sha256(self.audio.samples[:, ::7].tobytes()).digest()
 
 
-def _sound(member: Member, target: Path, settings: _Settings) -> _Sound:
-    """Unpack a file to `target`, decode and fit it."""
+def _sound(member: Member, target: Path, settings: _Settings, *, tags: bool = False) -> _Sound:
+    """Unpack a file to `target`, decode and fit it, and read its tags where they are asked for."""
     # The extension stays, because FFmpeg tells some formats apart by it.
     path = member.path or target.with_suffix(names.suffix(member.name))
     found = _Sound("")
     try:
         found = _Sound(hash_of(member) if member.path else save(member, path))
+        found = replace(found, tags=settings.rule.tags_of(path) if tags else {})
         audio = decode(path, settings.duration)
         found = replace(found, audio=audio, bucket=bucket_of(audio, settings.durations))
         fitted = fit(
@@ -366,37 +370,6 @@ def _check_pair(found: _Sound, reference: _Sound, partner: Member) -> None:
         raise UnusableClipError(f"its start {partner.name} can't be used: {error.reason}", error.problem) from None
     if found.fingerprint() == reference.fingerprint():
         raise UnusableClipError(f"its start {partner.name} is the same sound, so there is nothing to learn", "same")
-
-
-def _encoding(captions: Iterable[Member]) -> str | None:
-    """Return the encoding of the captions that are not Unicode, None where all are. Most are short, so few tell it."""
-    raws = []
-    for member in captions:
-        raw = read_start(member, _CAPTION_BYTES)
-        if not is_unicode(raw, cut=len(raw) < member.size):
-            raws.append(raw[:_TELLING_BYTES])
-    return encoding_of_texts(raws) if raws else None
-
-
-def _caption(member: Member | None, settings: _Settings) -> tuple[str, list[str]]:
-    """Return the caption without the trigger phrase, and warnings about it."""
-    text, warnings = "", []
-    if member is not None:
-        raw = read_start(member, _CAPTION_BYTES)
-        text, notes = understand_caption(raw, cut=len(raw) < member.size, encoding=settings.encoding)
-        warnings = [f"its caption {member.name} {note}" for note in notes]
-    if not text and not warnings:
-        what = "it has no caption" if member is None else f"its caption {member.name} is empty"
-        instead = (
-            "the trigger phrase stands alone"
-            if one_line(settings.trigger_phrase)
-            else "it is trained with an empty caption"
-        )
-        warnings.append(f"{what}: {instead}")
-    elif len(text) > MAX_CAPTION_CHARACTERS:
-        text = text[:MAX_CAPTION_CHARACTERS].rsplit(" ", 1)[0]
-        warnings.append(f"its caption is longer than {MAX_CAPTION_CHARACTERS} characters and was cut there")
-    return text, warnings
 
 
 def _losses(audio: Audio) -> list[str]:

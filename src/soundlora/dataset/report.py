@@ -20,15 +20,17 @@ class ClipReport:
     """One clip. `seconds` is the length of the source, `used_seconds` the length that is trained on.
 
     A field that was not measured is None. A clip that could not be decoded has no measurements, and one that is too
-    short or silent has no levels. `caption` includes the trigger phrase. The levels describe the used part before
-    normalisation, in the units of `measure.Levels`. `bucket` is the length in seconds the clip is brought to. Where
-    `used_seconds` is less, silence follows. `partner` names the clip that this one is made of, or its mask
+    short or silent has no levels. `caption` includes the trigger phrase, and `caption_source` says where it comes from:
+    the name of a file, "BWF description", "file name"; None where there is none. The levels describe the used part
+    before normalisation, in the units of `measure.Levels`. `bucket` is the length in seconds that the clip is brought
+    to. Where `used_seconds` is less, silence follows. `partner` names the clip that this one is made of, or its mask
     file, of which `spans` are the seconds that are made anew.
     """
 
     name: str
     status: Literal["kept", "skipped"]
     caption: str
+    caption_source: str | None = None
     reason: str | None = None
     problem: Problem | None = None
     seconds: float | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from soundlora.dataset import TOLERANCE_SECONDS, Clip, DatasetReport, Partner, Short, Spans, prepare
+from soundlora.dataset import TOLERANCE_SECONDS, CaptionsFrom, Clip, DatasetReport, Partner, Short, Spans, prepare
 from soundlora.net.addresses import shown
 from soundlora.pipeline.cache import Cache, latents_key
 from soundlora.progress import OnProgress, Progress
@@ -45,6 +45,8 @@ class Fitting:
     partner: Partner = ""
     shorter_durations: tuple[float, ...] = ()
     short: Short = "skip"
+    captions_from: CaptionsFrom = "files"
+    caption_template: str = ""
 
     def prepare(self, on_clip: Callable[[Clip], None]) -> DatasetReport:
         """Hand every fitted clip to `on_clip`, and return the report on all. Raises as `dataset.prepare` does."""
@@ -59,6 +61,8 @@ class Fitting:
             partner=self.partner,
             shorter_durations=self.shorter_durations,
             short=self.short,
+            captions_from=self.captions_from,
+            caption_template=self.caption_template,
         )
 
     def key(self, base: Base, clip: Clip) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from soundlora.contract.modes import MODES
-from soundlora.dataset import check_source
+from soundlora.dataset import check_source, check_template
 from soundlora.errors import InputError, MachineError, about
 from soundlora.lora.file import Lora, read_lora
 from soundlora.net.addresses import is_remote
@@ -37,6 +37,7 @@ def look_at_settings(options: TrainingOptions, processes: int, device: torch.dev
                 f"{options.duration:g} s.",
                 field="shorter_durations",
             )
+    check_template(options.caption_template, known=False)
     if options.batch_size % processes:
         raise InputError(
             f"{setting('batch_size')} is {options.batch_size}, but {processes} processes need a multiple of their "

@@ -119,6 +119,20 @@ class TrainingOptions:
         Setting("What becomes of shorter clips: skip, or pad with silence that counts nothing.", extra=True),
     ] = "skip"
     trigger_phrase: Annotated[str, Setting("Prepended to every caption.", "trigger_phrase")] = ""
+    captions_from: Annotated[
+        Literal["files", "all"],
+        Setting(
+            "files: caption files and tables. all: without one, also what a clip's own tags, name and folder say.",
+            extra=True,
+        ),
+    ] = "files"
+    caption_template: Annotated[
+        str,
+        Setting(
+            "How captions are put together: {trigger} {caption}, {room}. Fields are tags and a table's columns.",
+            extra=True,
+        ),
+    ] = ""
     normalize: Annotated[bool, Setting("Peak-normalise clips.", "audio_normalize")] = True
     preserve_pitch: Annotated[bool, Setting("Stretch, not pad, a clip a hair too short.", "audio_preserve_pitch")] = (
         True

@@ -162,6 +162,8 @@ def prepare(options: TrainingOptions) -> Run:
         MODES[options.mode].partner,
         tuple(options.shorter_durations),
         options.short,
+        options.captions_from,
+        options.caption_template,
     )
     with about("data"):
         clips, report = encode_clips(base, store, fitting, device, tell)

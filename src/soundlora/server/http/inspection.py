@@ -23,7 +23,7 @@ from soundlora.contract.fields import Number
 from soundlora.contract.modes import MODES, ModeName
 from soundlora.contract.training import TrainingRequest
 from soundlora.errors import InputError, about
-from soundlora.pipeline.options import endpoint_words
+from soundlora.pipeline.options import SETTINGS, endpoint_words
 from soundlora.server.http.answers import JSONResponse
 from soundlora.server.http.depends import Asks, caller, service_of
 from soundlora.server.http.state import Service
@@ -42,11 +42,13 @@ _places = asyncio.Semaphore(_AT_A_TIME)
 
 
 class _InspectionRequest(TrainingRequest):
-    """A training request, with a field of our own for what its endpoint says of a training: what is learnt."""
+    """A training request, with our own fields that say what is learnt, and what becomes of captions."""
 
     mode: ModeName = Field("t2a", description="What the training learns, which decides what each clip needs.")
     shorter_durations: list[Number] = Field([], description="As in a training request.")
     short: Literal["skip", "pad"] = Field("skip", description="As in a training request.")
+    captions_from: Literal["files", "all"] = Field("files", description=SETTINGS["captions_from"].help)
+    caption_template: str = Field("", description=SETTINGS["caption_template"].help)
 
 
 @router.post("/datasets/inspect")
@@ -147,6 +149,8 @@ def _report(job: dict[str, Any]) -> tuple[int, Any]:
                 partner=MODES[job["mode"]].partner,
                 shorter_durations=job["shorter_durations"],
                 short=job["short"],
+                captions_from=job["captions_from"],
+                caption_template=job["caption_template"],
             )
         except Exception as error:
             outcome = outcome_of(error, job)

@@ -1,0 +1,123 @@
+"""This module reads what a WAV file says of itself in chunks that FFmpeg passes over: BWF `bext` and iXML."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+from xml.etree import ElementTree
+
+from soundlora.dataset.captions import decode_text
+
+_LIMITS = {b"bext": 602, b"iXML": 256 * 1024, b"ds64": 28}
+"""The chunks that are read, and how many bytes of each. A file may claim any size."""
+_MOST_CHUNKS = 1000
+_DESCRIPTION_BYTES = 256
+_UNKNOWN = 0xFFFFFFFF
+# With a document type come entities, which can grow without end. No recorder writes one.
+_DOCUMENT_TYPE = re.compile(r"<!\s*(?:DOCTYPE|ENTITY)", re.I)
+_DECLARATION = re.compile(r"^\s*<\?xml.*?\?>", re.S)
+# Recorders write lines such as sTAKE=003 and zTRK1=Boom into the description, of which the note is for people.
+_RECORDER_LINE = re.compile(r"[a-zA-Z]?[A-Z][A-Z0-9_]*\d*=(.*)")
+_NOTE_LINE = re.compile(r"[a-zA-Z]?NOTES?=(.*)")
+_IXML_FIELDS = {
+    "BWF_DESCRIPTION": "iXML description",
+    "DESCRIPTION": "iXML description",
+    "FXNAME": "iXML name",
+    "TRACKTITLE": "iXML name",
+    "NOTE": "iXML note",
+    "NOTES": "iXML note",
+    "SCENE": "iXML scene",
+    "KEYWORDS": "keywords",
+    "CATEGORYFULL": "category",
+    "CATEGORY": "category",
+    "GENRE": "genre",
+}
+
+
+def read_chunks(path: Path) -> dict[str, str]:
+    """Return the texts of the chunks `bext` and `iXML` by what they are. Other files and damaged ones have none."""
+    try:
+        found = _chunks(path)
+    except (OSError, struct.error):
+        return {}
+    texts = {}
+    if b"bext" in found:
+        raw = found[b"bext"][:_DESCRIPTION_BYTES].split(b"\0", 1)[0]
+        texts["BWF description"] = without_recorder_lines(decode_text(raw)[0])
+    if b"iXML" in found:
+        texts |= _ixml(decode_text(found[b"iXML"], cut=True)[0].strip("\0 \t\r\n\ufeff"))
+    return {name: text for name, text in texts.items() if text}
+
+
+def _chunks(path: Path) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:] != b"WAVE":
+            return {}
+        at = 12
+        for _ in range(_MOST_CHUNKS):
+            file.seek(at)
+            header = file.read(8)
+            if len(header) < 8 or at >= size:
+                break
+            name, length = header[:4], struct.unpack("<I", header[4:])[0]
+            if name == b"data" and length == _UNKNOWN and len(found.get(b"ds64", b"")) >= 16:
+                length = struct.unpack("<Q", found[b"ds64"][8:16])[0]
+            if name in _LIMITS and name not in found:
+                found[name] = file.read(min(length, _LIMITS[name]))
+            # Chunks begin at even places.
+            at += 8 + length + length % 2
+    return found
+
+
+def without_recorder_lines(text: str) -> str:
+    """Return a text without a recorder's lines, such as sTAKE=003. Of its note the text is kept."""
+    lines = []
+    for line in text.splitlines():
+        if (match := _NOTE_LINE.fullmatch(line.strip())) is not None:
+            lines.append(match[1])
+        elif not _RECORDER_LINE.fullmatch(line.strip()):
+            lines.append(line)
+    return "\n".join(lines).strip()
+
+
+class _Fields:
+    """Takes the texts of known elements while a document is parsed, so that no tree of it is built."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+        self._field: str | None = None
+        self._text: list[str] = []
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._field, self._text = _IXML_FIELDS.get(tag.rpartition("}")[2].upper()), []
+
+    def data(self, text: str) -> None:
+        if self._field is not None:
+            self._text.append(text)
+
+    def end(self, tag: str) -> None:
+        text = "".join(self._text).strip()
+        if self._field is not None and text:
+            self.found.setdefault(self._field, text)
+        self._field, self._text = None, []
+
+    def close(self) -> dict[str, str]:
+        return self.found
+
+
+def _ixml(text: str) -> dict[str, str]:
+    if _DOCUMENT_TYPE.search(text):
+        return {}
+    fields = _Fields()
+    parser = ElementTree.XMLParser(target=fields)
+    try:
+        # The text is decoded already, whatever the declaration says of its encoding.
+        parser.feed(_DECLARATION.sub("", text))
+        parser.close()
+    except (ElementTree.ParseError, ValueError):
+        pass  # what stands before the damage counts
+    return {name: without_recorder_lines(value) for name, value in fields.found.items()}

@@ -1,0 +1,193 @@
+"""This module reads tables of captions: metadata.csv and metadata.jsonl as the hub's audio folders have them, and
+captions.json.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from soundlora.dataset import names
+from soundlora.dataset.captions import decode_text, read_caption
+from soundlora.dataset.members import Member, read_start
+
+NAME_COLUMNS = ("file_name", "filename", "file", "path", "audio")
+TEXT_COLUMNS = (
+    "caption", "text", "transcription", "transcript", "sentence", "prompt", "description", "label",
+)  # fmt: skip
+_MOST_BYTES = 8 * 1024**2
+# A list of nothing takes three bytes in a file and twenty times that in memory.
+_MOST_VALUES = 200_000
+_MOST_COLUMNS = 100
+_COLUMN = re.compile(r"\w[\w .-]{0,39}")
+
+
+class TableError(Exception):
+    """A table can't be used. The message is a clause that follows its name."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a table says of a clip: its caption, "" where it has none, and all other columns by their names."""
+
+    table: str
+    caption: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The rows of all tables by the names of their clips, the columns that any of them has, and warnings."""
+
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def read_tables(members: Iterable[Member], clips: Sequence[str], encoding: str | None = None) -> Tables:
+    """Read tables of captions for the clips of these names. Of several rows of a clip the first one counts.
+
+    A table that can't be used, and rows of files that are not there, become warnings.
+    """
+    rows: dict[str, Row] = {}
+    columns: dict[str, None] = {}
+    warnings = []
+    for member in members:
+        places = _Places(clips, posixpath.dirname(member.name))
+        lost = []
+        try:
+            text, notes = _text(member, encoding)
+            warnings += [f"{member.name} {note}." for note in notes]
+            for values in table_rows(member.name, text):
+                name = _first(values, NAME_COLUMNS)
+                clip = places.find(name)
+                if clip is None:
+                    lost.append(name)
+                    continue
+                fields = {key: value for key, value in values.items() if key not in (*NAME_COLUMNS, *TEXT_COLUMNS)}
+                columns |= dict.fromkeys(fields)
+                rows.setdefault(clip, Row(member.name, _first(values, TEXT_COLUMNS), fields))
+        except TableError as error:
+            warnings.append(f"{member.name} {error}.")
+        if lost:
+            more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+            warnings.append(f"{member.name} names files that are no clips here: {', '.join(lost[:3])}{more}.")
+    return Tables(rows, tuple(columns), tuple(warnings))
+
+
+def table_rows(name: str, text: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of a table as texts by columns in small letters; the extension of `name` tells its kind.
+
+    Raises TableError where it can't be read, and where it has no column for the name of a file or for a caption.
+    """
+    kind = names.suffix(name)
+    found = _csv_rows(text) if kind == ".csv" else _json_lines(text) if kind == ".jsonl" else _json_rows(text)
+    checked = False
+    for values in found:
+        row = {
+            key.strip().lower(): read_caption(_plain(value).encode("utf-8", "replace"))
+            for key, value in list(values.items())[:_MOST_COLUMNS]
+            if isinstance(key, str) and _COLUMN.fullmatch(key.strip())
+        }
+        for wanted, what in ((NAME_COLUMNS, "file_name"), (TEXT_COLUMNS, "caption or text")):
+            # Every row of a CSV has the same columns; of the others only the first one is looked at.
+            if not checked and not set(wanted) & set(row):
+                has = ", ".join(list(row)[:10]) or "none"
+                raise TableError(f"has no column {what}, so it is not used; its columns are {has}")
+        checked = True
+        yield row
+
+
+class _Places:
+    """Finds the clip that a table means. Names count from the table's own folder, with or without extension."""
+
+    def __init__(self, clips: Sequence[str], folder: str) -> None:
+        self._found: dict[str, str | None] = {}
+        start = f"{folder}/" if folder else ""
+        inside = [(clip, clip[len(start) :].casefold()) for clip in clips if clip.startswith(start)]
+        # A whole path counts before a name alone, which may be there twice.
+        for shorten in (_same, _without_extension, posixpath.basename, _base):
+            found: dict[str, str | None] = {}
+            for clip, name in inside:
+                found[shorten(name)] = None if shorten(name) in found else clip
+            self._found = found | self._found
+
+    def find(self, name: str) -> str | None:
+        """Return the name of the clip, None where there is none or where it might be several."""
+        parts = names.parts_of(names.clean_name(name.replace("\\", "/")))
+        return self._found.get("/".join(parts).casefold())
+
+
+def _same(name: str) -> str:
+    return name
+
+
+def _without_extension(name: str) -> str:
+    return posixpath.splitext(name)[0]
+
+
+def _base(name: str) -> str:
+    return _without_extension(posixpath.basename(name))
+
+
+def _text(member: Member, encoding: str | None) -> tuple[str, list[str]]:
+    raw = read_start(member, _MOST_BYTES + 1)
+    if len(raw) > _MOST_BYTES:
+        raise TableError(f"is larger than {_MOST_BYTES // 1024**2} MiB, so it is not used")
+    return decode_text(raw, encoding=encoding)
+
+
+def _csv_rows(text: str) -> Iterator[Mapping[str, Any]]:
+    head = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=head.count)
+    try:
+        yield from csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
+    except csv.Error as error:
+        raise TableError(f"can't be read as CSV ({error}), so it is not used") from None
+
+
+def _json_lines(text: str) -> Iterator[Mapping[str, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            value = _json(line, f"line {number} of it")
+            if not isinstance(value, dict):
+                raise TableError(f"is not used from line {number} on, which is no JSON object")
+            yield value
+
+
+def _json_rows(text: str) -> Iterator[Mapping[str, Any]]:
+    """The rows of {name: caption}, {name: {column: value}} and [{column: value}]."""
+    value = _json(text, "it")
+    if isinstance(value, list):
+        yield from (row for row in value if isinstance(row, dict))
+    elif isinstance(value, dict):
+        for name, said in value.items():
+            yield {"file_name": name} | (said if isinstance(said, dict) else {"caption": said})
+    else:
+        raise TableError("must be a JSON object or a list of objects, so it is not used")
+
+
+def _json(text: str, what: str) -> Any:
+    if text.count("[") + text.count("{") > _MOST_VALUES:
+        raise TableError(f"holds more than {_MOST_VALUES} values, so it is not used")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise TableError(f"is not used: {what} is no JSON") from None
+
+
+def _plain(value: Any) -> str:
+    """A value as text: lists of words with commas, nothing for null and what lies deeper."""
+    if isinstance(value, list):
+        return ", ".join(_plain(each) for each in value[:_MOST_COLUMNS] if not isinstance(each, list | dict))
+    return "" if value is None or isinstance(value, dict) else str(value)
+
+
+def _first(values: Mapping[str, str], columns: Sequence[str]) -> str:
+    return next((values[column] for column in columns if values.get(column)), "")

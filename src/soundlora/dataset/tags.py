@@ -1,0 +1,82 @@
+"""This module reads what a sound file says of itself: BWF and iXML, and tags of RIFF, ID3, Vorbis, MP4 and others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import av
+
+from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, decode_text, read_caption
+from soundlora.dataset.decode import open_sound
+from soundlora.dataset.file_words import is_meaningless
+from soundlora.dataset.problems import DecodeError
+from soundlora.dataset.riff import read_chunks, without_recorder_lines
+
+TAG_FIELDS = ("title", "description", "subject", "comment", "keywords", "genre", "category", "artist", "album")
+"""What a template may ask of every file."""
+_NAMES = {
+    "synopsis": "description",
+    "desc": "description",
+    "summary": "description",
+    "isbj": "subject",
+    "ikey": "keywords",
+    "keyword": "keywords",
+    "keyw": "keywords",
+    "icmt": "comment",
+    "inam": "title",
+    "ignr": "genre",
+}
+_CAPTIONS = (
+    "BWF description",
+    "iXML description",
+    "description",
+    "iXML name",
+    "title",
+    "subject",
+    "comment",
+    "iXML note",
+    "keywords",
+    "genre",
+    "iXML scene",
+)
+"""What becomes a caption, the first that says something."""
+_MOST_CHARACTERS = 4 * MAX_CAPTION_CHARACTERS
+
+
+def read_tags(path: Path, encoding: str | None = None) -> dict[str, str]:
+    """Return the texts that a sound file carries, by what they are, each on one line. Nothing is raised.
+
+    `encoding` is that of captions of before Unicode; tags are often in the same one.
+    """
+    chunks = read_chunks(path)
+    # FFmpeg has the BWF description as a comment, too.
+    others = {name: without_recorder_lines(text) for name, text in _of_ffmpeg(path, encoding).items()}
+    found = {name: text for name, text in others.items() if text not in chunks.values()} | chunks
+    lines = {name: read_caption(text[:_MOST_CHARACTERS].encode("utf-8", "replace")) for name, text in found.items()}
+    return {name: line for name, line in lines.items() if line}
+
+
+def caption_of_tags(tags: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the text that serves as a caption best, and where it stands: "BWF description", "title tag"."""
+    for name in _CAPTIONS:
+        if (text := tags.get(name, "")) and not is_meaningless(text):
+            return text, name if " " in name else f"{name} tag"
+    return None
+
+
+def _of_ffmpeg(path: Path, encoding: str | None) -> dict[str, str]:
+    try:
+        with open_sound(path, metadata_errors="surrogateescape") as file:
+            # Ogg has its tags in the stream.
+            places = [file.metadata, *(stream.metadata for stream in file.streams.audio)]
+            pairs = [pair for place in places for pair in place.items()]
+    except (DecodeError, av.error.FFmpegError, ValueError, OSError):
+        return {}
+    found: dict[str, str] = {}
+    for key, value in pairs:
+        name = _NAMES.get(key.lower(), key.lower())
+        if name in TAG_FIELDS:
+            raw = value[:_MOST_CHARACTERS].encode("utf-8", "surrogateescape")
+            found.setdefault(name, decode_text(raw, encoding=encoding)[0])
+    return found

@@ -1,0 +1,246 @@
+"""What sound files carry, written by FFmpeg's muxers and by mutagen, and hostile chunks."""
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import MakeTone, MakeWav, WriteAudio
+
+from soundlora.dataset.decode import decode
+from soundlora.dataset.riff import read_chunks
+from soundlora.dataset.tags import caption_of_tags, read_tags
+
+SAID = {
+    "title": "Rain on a roof",
+    "comment": "heavy, steady",
+    "genre": "Ambience",
+    "description": "heavy rain on a tin roof",
+    "keywords": "rain, roof",
+}
+
+
+def with_chunk(wav: bytes, name: bytes, content: bytes, length: int | None = None) -> bytes:
+    """A WAV with one more chunk at its end."""
+    head = name + struct.pack("<I", len(content) if length is None else length)
+    return wav + head + content + b"\0" * (len(content) % 2)
+
+
+def ixml(inner: str) -> bytes:
+    return f'<?xml version="1.0" encoding="UTF-8"?><BWFXML>{inner}</BWFXML>'.encode()
+
+
+def bext(description: bytes) -> bytes:
+    return description.ljust(256, b"\0") + b"\0" * 346
+
+
+@pytest.fixture
+def sound(tmp_path: Path, wav: MakeWav) -> Path:
+    path = tmp_path / "a.wav"
+    path.write_bytes(wav())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "missing"),
+    [
+        ("a.wav", "pcm_s16le", {"description", "keywords"}),
+        ("a.mp3", "mp3", set()),
+        ("a.m4a", "aac", set()),
+        ("a.mka", "aac", set()),
+        ("a.caf", "pcm_s16le", set()),
+    ],
+)
+def test_tags_that_ffmpeg_writes_are_read(
+    name: str, codec: str, missing: set[str], tmp_path: Path, tone: MakeTone
+) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w") as file:
+        file.metadata.update(SAID)
+        stream = file.add_stream(codec, rate=44_100, layout="mono")
+        assert isinstance(stream, av.AudioStream)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(tone(0.5, 44_100)), format="flt", layout="mono")
+        frame.sample_rate, frame.pts = 44_100, 0
+        converter = av.AudioResampler(stream.format, "mono", 44_100, frame_size=stream.frame_size or None)
+        for converted in [*converter.resample(frame), *converter.resample(None)]:
+            file.mux(stream.encode(converted))
+        file.mux(stream.encode(None))
+
+    tags = read_tags(path)
+
+    assert tags == {key: text for key, text in SAID.items() if key not in missing}
+
+
+def test_the_description_of_a_broadcast_wave_that_ffmpeg_writes(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    with av.open(str(path), "w", options={"write_bext": "1"}) as file:
+        file.metadata.update({"description": "Distant thunder", "title": "Storm"})
+        stream = file.add_stream("pcm_s16le", rate=44_100, layout="mono")
+        assert isinstance(stream, av.AudioStream)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4410), np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 44_100, 0
+        file.mux(stream.encode(frame))
+    tags = read_tags(path)
+    assert tags["BWF description"] == "Distant thunder"
+    assert caption_of_tags(tags) == ("Distant thunder", "BWF description")
+
+
+def _id3(path: Path) -> None:
+    from mutagen.id3 import COMM, ID3, TCON, TIT2
+
+    tags = ID3()
+    tags.add(TIT2(encoding=1, text="Rain on a roof"))
+    tags.add(COMM(encoding=3, lang="eng", text="heavy, steady"))
+    tags.add(TCON(encoding=3, text="Ambience"))
+    tags.save(path)
+
+
+def _vorbis(path: Path) -> None:
+    from mutagen.flac import FLAC
+
+    tags = FLAC(path)
+    tags.update({"TITLE": "Rain on a roof", "COMMENT": "heavy, steady", "GENRE": "Ambience"})
+    tags.save()
+
+
+def _mp4(path: Path) -> None:
+    from mutagen.mp4 import MP4
+
+    tags = MP4(path)
+    tags.update({"\xa9nam": "Rain on a roof", "\xa9cmt": "heavy, steady", "\xa9gen": "Ambience"})
+    tags.save()
+
+
+def _wave(path: Path) -> None:
+    from mutagen.id3 import COMM, TCON, TIT2
+    from mutagen.wave import WAVE
+
+    sound = WAVE(path)
+    sound.add_tags()
+    sound.tags.add(TIT2(encoding=3, text="Rain on a roof"))
+    sound.tags.add(COMM(encoding=3, lang="eng", text="heavy, steady"))
+    sound.tags.add(TCON(encoding=3, text="Ambience"))
+    sound.save()
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "write"),
+    [("a.mp3", "mp3", _id3), ("a.flac", "flac", _vorbis), ("a.m4a", "aac", _mp4), ("a.wav", "pcm_s16le", _wave)],
+)
+def test_tags_that_mutagen_writes_are_read(
+    name: str, codec: str, write: Any, tmp_path: Path, tone: MakeTone, write_audio: WriteAudio
+) -> None:
+    path = write_audio(tmp_path / name, tone(0.5, 44_100), 44_100, codec=codec)
+    write(path)
+
+    assert read_tags(path) == {"title": "Rain on a roof", "comment": "heavy, steady", "genre": "Ambience"}
+    assert caption_of_tags(read_tags(path)) == ("Rain on a roof", "title tag")
+    assert decode(path).seconds == pytest.approx(0.5, abs=0.1)
+
+
+def test_riffs_own_fields_and_an_encoding_from_before_unicode(sound: Path) -> None:
+    def field(name: bytes, text: bytes) -> bytes:
+        text += b"\0" * (1 + (len(text) + 1) % 2)
+        return name + struct.pack("<I", len(text)) + text
+
+    fields = field(b"IKEY", b"T\xfcr, Holz") + field(b"ISBJ", b"A door") + field(b"IGNR", b"Foley")
+    content = b"INFO" + fields
+    wav = with_chunk(sound.read_bytes(), b"LIST", content)
+    sound.write_bytes(wav[:4] + struct.pack("<I", len(wav) - 8) + wav[8:])
+    tags = read_tags(sound, "cp1252")
+    assert tags == {"keywords": "Tür, Holz", "subject": "A door", "genre": "Foley"}
+    assert caption_of_tags(tags) == ("A door", "subject tag")
+
+
+def test_a_recorders_lines_in_the_description_give_their_note_alone(sound: Path) -> None:
+    description = b"sSPEED=025.000-ND\r\nsTAKE=003\r\nsSCENE=12\r\nsNOTE=gravel steps\r\nsTRK1=Boom\r\n"
+    plain = sound.read_bytes()
+    sound.write_bytes(with_chunk(plain, b"bext", bext(description)))
+    assert read_tags(sound) == {"BWF description": "gravel steps"}
+    sound.write_bytes(with_chunk(plain, b"bext", bext(b"zTAKE=003\r\nzTRK1=Boom\r\n")))
+    assert caption_of_tags(read_tags(sound)) is None
+
+
+def test_ixml_gives_its_description_note_and_category(sound: Path) -> None:
+    inner = (
+        "<PROJECT>P</PROJECT><NOTE>windy</NOTE><SCENE>Beach</SCENE><BEXT><BWF_DESCRIPTION>waves &amp; wind"
+        "</BWF_DESCRIPTION></BEXT><ASWG><category>WATER</category></ASWG><TRACK_LIST><TRACK><NAME>L</NAME></TRACK>"
+        "</TRACK_LIST>"
+    )
+    sound.write_bytes(with_chunk(sound.read_bytes(), b"iXML", ixml(inner)))
+    assert read_tags(sound) == {
+        "iXML description": "waves & wind",
+        "iXML note": "windy",
+        "iXML scene": "Beach",
+        "category": "WATER",
+    }
+    assert caption_of_tags(read_tags(sound)) == ("waves & wind", "iXML description")
+
+
+def test_ixml_in_utf_16_is_read(sound: Path) -> None:
+    raw = '<?xml version="1.0" encoding="UTF-16"?><BWFXML><NOTE>雨</NOTE></BWFXML>'.encode("utf-16")
+    sound.write_bytes(with_chunk(sound.read_bytes(), b"iXML", raw))
+    assert read_tags(sound) == {"iXML note": "雨"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_ixml_with_entities_is_not_parsed(encoding: str, sound: Path) -> None:
+    entities = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
+    raw = f'<!DOCTYPE x [<!ENTITY a0 "rain">{entities}]><BWFXML><NOTE>&a11;</NOTE></BWFXML>'.encode(encoding)
+    sound.write_bytes(with_chunk(sound.read_bytes(), b"iXML", raw))
+    assert read_tags(sound) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "length", "found"),
+    [
+        (b"iXML", ixml("<NOTE>rain</NOTE>")[:-12], None, {}),
+        (b"iXML", ixml("<NOTE>rain</NOTE><USER>")[:-9], None, {"iXML note": "rain"}),
+        (b"iXML", b"<BWFXML>" + b"<a>" * 60_000 + b"<NOTE>deep</NOTE>", None, {"iXML note": "deep"}),
+        (b"iXML", b"<BWFXML><NOTE>" + b"x" * 2_000_000, None, {}),
+        (b"iXML", b"\xff\xfe\x00", None, {}),
+        (b"iXML", ixml("<NOTE>rain</NOTE>"), 0xFFFFFFF0, {"iXML note": "rain"}),
+        (b"iXML", b"", None, {}),
+    ],
+    ids=["cut", "open", "deep", "endless", "garbage", "claims much", "empty"],
+)
+def test_damaged_and_hostile_chunks_give_what_is_there(
+    name: bytes, content: bytes, length: int | None, found: dict[str, str], sound: Path
+) -> None:
+    sound.write_bytes(with_chunk(sound.read_bytes(), name, content, length))
+    assert read_chunks(sound) == found
+    assert decode(sound).seconds == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(("content", "found"), [(b"short", {"BWF description": "short"}), (b"", {})])
+def test_a_cut_description_gives_what_is_there(content: bytes, found: dict[str, str], sound: Path) -> None:
+    sound.write_bytes(with_chunk(sound.read_bytes(), b"bext", content))
+    assert read_chunks(sound) == found
+
+
+def test_a_long_file_names_its_sound_in_64_bits(sound: Path) -> None:
+    plain = sound.read_bytes()
+    at = plain.index(b"data")
+    samples = plain[at + 8 :]
+    ds64 = b"ds64" + struct.pack("<IQQQI", 28, len(plain) + 28, len(samples), len(samples) // 2, 0)
+    head = b"RF64\xff\xff\xff\xffWAVE" + ds64 + plain[12:at] + b"data\xff\xff\xff\xff"
+    sound.write_bytes(with_chunk(head + samples, b"bext", bext(b"a long take of rain")))
+    assert read_chunks(sound) == {"BWF description": "a long take of rain"}
+
+
+def test_a_file_that_is_no_sound_carries_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    for content in (b"", b"RIFF", b"text", b"RIFF\0\0\0\0WAVE" + b"\0" * 100_000):
+        path.write_bytes(content)
+        assert read_tags(path) == {}
+
+
+@given(st.binary(max_size=600))
+def test_any_bytes_after_the_header_raise_nothing(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.wav"
+    path.write_bytes(b"RIFF\0\0\0\0WAVE" + content)
+    assert all(isinstance(text, str) for text in read_chunks(path).values())
