@@ -1,4 +1,4 @@
-"""The command line: soundlora train | generate | inspect | doctor | base | lora | serve | keys."""
+"""The command line: soundlora train | prepare | generate | inspect | doctor | base | lora | serve | keys."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from soundlora.cli.output import (
     print_json,
     say_error,
 )
+from soundlora.cli.prepare import prepare
 from soundlora.cli.serve import serve
 from soundlora.cli.train import DATA_HELP, train
 from soundlora.contract.modes import MODES
@@ -73,6 +74,7 @@ app.add_typer(base_commands, name="base")
 app.add_typer(lora_commands, name="lora")
 app.add_typer(keys_commands, name="keys")
 app.command()(train)
+app.command()(prepare)
 app.command()(serve)
 
 

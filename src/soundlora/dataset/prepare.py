@@ -31,7 +31,7 @@ from soundlora.net.addresses import is_remote, shown
 from soundlora.system.whole_files import temporary_folder
 
 # This is enough for the longest caption in any encoding. A file may be endless.
-_CAPTION_BYTES = 16 * MAX_CAPTION_CHARACTERS
+CAPTION_BYTES = 16 * MAX_CAPTION_CHARACTERS
 _TELLING_BYTES = 4096
 _SHORTEST_BUCKET = 0.1
 # Starting a process costs as much as reading one or two clips.
@@ -333,7 +333,7 @@ def _encoding(captions: Iterable[Member]) -> str | None:
     """Return the encoding of the captions that are not Unicode, None where all are. Most are short, so few tell it."""
     raws = []
     for member in captions:
-        raw = read_start(member, _CAPTION_BYTES)
+        raw = read_start(member, CAPTION_BYTES)
         if not is_unicode(raw, cut=len(raw) < member.size):
             raws.append(raw[:_TELLING_BYTES])
     return encoding_of_texts(raws) if raws else None
@@ -343,7 +343,7 @@ def _caption(member: Member | None, settings: _Settings) -> tuple[str, list[str]
     """Return the caption without the trigger phrase, and warnings about it."""
     text, warnings = "", []
     if member is not None:
-        raw = read_start(member, _CAPTION_BYTES)
+        raw = read_start(member, CAPTION_BYTES)
         text, notes = understand_caption(raw, cut=len(raw) < member.size, encoding=settings.encoding)
         warnings = [f"its caption {member.name} {note}" for note in notes]
     if not text and not warnings:
