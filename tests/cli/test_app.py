@@ -77,7 +77,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "--seed", "7", "--debug-dataset", "--preview-every", "60", "--checkpoint-every", "70",
         "--batch-size", "2", "--targets", "self-ff", "--init-lora", lora, "--keep-checkpoints", "1", "--log", "csv",
         "--quantize", "bf16", "--optimizer", "adamw8bit", "--no-average", "--checkpoint-activations",
-        "--caption-dropout", "0.25",
+        "--caption-dropout", "0.25", "--windows", "all",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     request = json.loads((out / "request.json").read_text())
@@ -89,6 +89,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "rank": 8,
         "number_of_steps": 100,
         "learning_rate": 1e-3,
+        "windows": "all",
         "trigger_phrase": "",
         "audio_duration_seconds": 0.5,
         "audio_normalize": False,

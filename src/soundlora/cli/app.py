@@ -189,11 +189,14 @@ def inspect(
         list[str] | None, typer.Option(help="Text for previews, looked at for the trigger phrase.")
     ] = None,
     mode: Annotated[str, typer.Option(help=f"{', '.join(MODES)}: what would be trained.")] = "t2a",
+    windows: Annotated[str, typer.Option(help=SETTINGS["windows"].help)] = "first",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Say what training would make of every clip, and why. Exits with 2 when it would refuse the data."""
     if mode not in MODES:
         raise InputError(f"--mode is {mode!r}, but it must be one of {', '.join(MODES)}.")
+    if windows != "first" and windows != "all":
+        raise InputError(f"--windows is {windows!r}, but it must be one of first, all.")
     from soundlora.dataset import inspect_dataset, refusal
     from soundlora.dataset.fork import usable_processes
 
@@ -206,6 +209,7 @@ def inspect(
         validation_prompts=validation_prompt or (),
         processes=usable_processes(),
         partner=MODES[mode].partner,
+        windows=windows,
     )
     if as_json:
         print_json(report.to_json())

@@ -19,6 +19,7 @@ from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.encodings import encoding_of_texts
 from soundlora.dataset.fit import Fitted, fit
 from soundlora.dataset.fork import helper
+from soundlora.dataset.long_clips import later_clips
 from soundlora.dataset.members import Member, hash_of, read_start, save
 from soundlora.dataset.partners import Entries, Entry, Partner, Spans, entries, read_spans
 from soundlora.dataset.problems import UnusableClipError
@@ -26,6 +27,7 @@ from soundlora.dataset.refusal import refusal
 from soundlora.dataset.report import ClipReport, DatasetReport, IgnoredFile
 from soundlora.dataset.review import review
 from soundlora.dataset.source import local_source
+from soundlora.dataset.windows import Windows, check_windows, rest_warning, windows_in
 from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote, shown
 from soundlora.system.whole_files import temporary_folder
@@ -44,7 +46,7 @@ class Clip:
 
     `caption` starts with the trigger phrase. `sha256` is the hash of the source file's bytes. `report` is the clip's
     line of the report. `spans` are made anew where a mask file stands beside the clip. `reference` is the clip that
-    this one is made of, where it is half of a pair.
+    this one is made of, where it is half of a pair. `offset` is where in its file it begins, in seconds.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Clip:
     report: ClipReport
     spans: Spans = ()
     reference: Clip | None = None
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class _Settings:
     preserve_pitch: bool
     validation_prompts: tuple[str, ...]
     partner: Partner
+    windows: Windows
     # The encoding of captions that are not Unicode, None until they were looked at.
     encoding: str | None = None
 
@@ -89,18 +93,22 @@ def prepare(
     preserve_pitch: bool = True,
     validation_prompts: Sequence[str] = (),
     partner: Partner = "",
+    windows: Windows = "first",
 ) -> DatasetReport:
     """Decode and fit every clip, hand each to `on_clip` in order of name, and return the report.
 
     `source` is a zip or a folder: a path, the URL of a zip, or a data: URI. `duration` is the bucket in seconds.
-    `validation_prompts` are only searched for the trigger phrase. `partner` is what every clip needs beside it. One
-    clip is held in memory at a time, with its reference if it has one.
+    `validation_prompts` are only searched for the trigger phrase. `partner` is what every clip needs beside it.
+    `windows` makes one clip of a long one, or as many as fit. One clip is held in memory at a time, with its reference
+    if it has one.
 
-    Raises InputError when `duration` is below 0.1 s. Raises FileDownloadError, FileTooLargeError, InvalidArchiveError,
-    DuplicateNameError or MissingPartnerError when the source cannot be used at all, and a DatasetError that carries the
-    report when no clip of it can be used. A zip that is damaged in the middle raises after clips have been handed over.
+    Raises InputError when `duration` is below 0.1 s, and for all windows of clips with partners. Raises
+    FileDownloadError, FileTooLargeError, InvalidArchiveError, DuplicateNameError or MissingPartnerError when the source
+    cannot be used at all, and a DatasetError that carries the report when no clip of it can be used. A zip that is
+    damaged in the middle raises after clips have been handed over.
     """
-    settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts), partner)
+    prompts = tuple(validation_prompts)
+    settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, prompts, partner, windows)
     report = _run(source, settings, on_clip)
     refused = refusal(report)
     if refused is not None:
@@ -140,6 +148,7 @@ def inspect_dataset(
     validation_prompts: Sequence[str] = (),
     processes: int = 1,
     partner: Partner = "",
+    windows: Windows = "first",
 ) -> DatasetReport:
     """Return the report that `prepare` would return or raise with. No sound is kept.
 
@@ -150,7 +159,8 @@ def inspect_dataset(
     MissingPartnerError as `prepare` does. Training would be refused when `report.kept` is empty; `refusal` gives the
     sentence.
     """
-    settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, tuple(validation_prompts), partner)
+    prompts = tuple(validation_prompts)
+    settings = _Settings(duration, trigger_phrase, normalize, preserve_pitch, prompts, partner, windows)
     return _run(source, settings, lambda clip: None, processes)
 
 
@@ -160,6 +170,7 @@ def _run(
     """Prepare all clips and return the report. With several processes only this one's clips are handed to `on_clip`."""
     if not settings.duration >= _SHORTEST_BUCKET:
         raise InputError(f"The duration is {settings.duration} s, but it must be at least {_SHORTEST_BUCKET} s.")
+    check_windows(settings.windows, settings.partner)
     reports: list[ClipReport] = []
     texts: dict[str, str] = {}
     same_sound: dict[bytes, list[str]] = {}
@@ -179,15 +190,14 @@ def _run(
         ]
         for number, entry in enumerate(found.clips):
             part = number % processes
-            prepared = next(parts[part - 1], None) if part else None
-            if prepared is None:
-                prepared = _prepare_clip(entry, workspace / "clip", settings)
-            reports.append(prepared.report)
-            texts[prepared.report.name] = prepared.text
-            if prepared.sound is not None:
-                same_sound.setdefault(prepared.sound, []).append(prepared.report.name)
-            if prepared.clip is not None:
-                on_clip(prepared.clip)
+            elsewhere = next(parts[part - 1], None) if part else None
+            for prepared in elsewhere or _prepare_windows(entry, workspace / "clip", settings):
+                reports.append(prepared.report)
+                texts[prepared.report.name] = prepared.text
+                if prepared.sound is not None:
+                    same_sound.setdefault(prepared.sound, []).append(prepared.report.name)
+                if prepared.clip is not None:
+                    on_clip(prepared.clip)
         ignored = _ignored(found, archive)
         opened = archive.opened
     report = DatasetReport(
@@ -197,6 +207,7 @@ def _run(
         orphan_captions=[orphan.name for orphan in found.orphans],
         ignored=ignored,
         duplicates=[names for names in same_sound.values() if len(names) > 1],
+        windows=settings.windows,
     )
     warnings = review(
         report,
@@ -215,13 +226,41 @@ def _ignored(found: Entries, archive: Archive) -> list[IgnoredFile]:
     return ignored + [IgnoredFile(name, "it is hidden, or a system's own file") for name in archive.hidden]
 
 
-def _part(path: Path, workspace: Path, settings: _Settings, which: slice) -> Iterator[_Prepared]:
+def _part(path: Path, workspace: Path, settings: _Settings, which: slice) -> Iterator[list[_Prepared]]:
     """Yield what becomes of the clips `which`, without their sound."""
     # A fork shares the position in an open file with its parent, so the source is opened again.
     with open_archive(path) as archive:
         for entry in entries(archive, settings.partner).clips[which]:
-            prepared = _prepare_clip(entry, workspace / f"clip{which.start}", settings)
-            yield replace(prepared, clip=None)
+            found = _prepare_windows(entry, workspace / f"clip{which.start}", settings)
+            yield [replace(prepared, clip=None) for prepared in found]
+
+
+def _prepare_windows(entry: Entry, target: Path, settings: _Settings) -> Iterator[_Prepared]:
+    """Yield what becomes of a clip, and where all windows are wanted of those that follow its first one."""
+    first = _prepare_clip(entry, target, settings)
+    seconds = first.report.seconds or 0.0
+    if settings.windows == "first" or windows_in(seconds, settings.duration) < 1:
+        yield first
+        return
+    rest = rest_warning(seconds, settings.duration)
+    yield replace(first, report=replace(first.report, warnings=first.report.warnings + rest))
+    if windows_in(seconds, settings.duration) < 2:
+        return
+    member = entry.clip
+    path = member.path or target.with_suffix(names.suffix(member.name))
+    try:
+        # The first window took a zip's file away again, and a skipped one keeps no hash.
+        sha256 = hash_of(member) if member.path else save(member, path)
+        fitting = {"normalize": settings.normalize, "preserve_pitch": settings.preserve_pitch}
+        for report, audio, fitted in later_clips(path, first.report, settings.duration, **fitting):
+            clip, sound = None, None
+            if audio is not None and fitted is not None:
+                clip = Clip(report.name, report.caption, fitted.samples, fitted.sample_rate, sha256, report)
+                clip, sound = replace(clip, offset=report.offset), _Sound(sha256, audio).fingerprint()
+            yield _Prepared(clip, report, first.text, sound)
+    finally:
+        if member.path is None:
+            path.unlink(missing_ok=True)
 
 
 def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:

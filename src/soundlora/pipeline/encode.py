@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from soundlora.dataset import Clip, DatasetReport, Partner, Spans, prepare
+from soundlora.dataset import Clip, DatasetReport, Partner, Spans, Windows, prepare
+from soundlora.dataset.review import unused
 from soundlora.net.addresses import shown
 from soundlora.pipeline.cache import Cache, latents_key
 from soundlora.progress import OnProgress, Progress
@@ -41,6 +42,7 @@ class Fitting:
     preserve_pitch: bool
     validation_prompts: tuple[str, ...]
     partner: Partner = ""
+    windows: Windows = "first"
 
     def prepare(self, on_clip: Callable[[Clip], None]) -> DatasetReport:
         """Hand every fitted clip to `on_clip`, and return the report on all. Raises as `dataset.prepare` does."""
@@ -53,11 +55,12 @@ class Fitting:
             preserve_pitch=self.preserve_pitch,
             validation_prompts=self.validation_prompts,
             partner=self.partner,
+            windows=self.windows,
         )
 
     def key(self, base: Base, clip: Clip) -> str:
         """Return the key of the clip's latents in the cache."""
-        return latents_key(base.hash, clip.sha256, self.duration, self.normalize, self.preserve_pitch)
+        return latents_key(base.hash, clip.sha256, self.duration, self.normalize, self.preserve_pitch, clip.offset)
 
 
 def encode_clips(
@@ -94,4 +97,6 @@ def encode_clips(
     report = fitting.prepare(encode)
     kept, skipped = len(report.kept), len(report.skipped)
     tell(Progress("clips", kept, kept, message=f"{kept} clips kept, {skipped} skipped"))
+    for sentence in unused(report):
+        tell(Progress("clips", kept, kept, message=sentence, note=True))
     return clips, report

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from soundlora.contract.modes import MODES
-from soundlora.dataset import check_source
+from soundlora.dataset import check_source, check_windows
 from soundlora.errors import InputError, MachineError, about
 from soundlora.lora.file import Lora, read_lora
 from soundlora.net.addresses import is_remote
@@ -30,6 +30,7 @@ def look_at_settings(options: TrainingOptions, processes: int, device: torch.dev
     """Raise InputError for anything that can be known to be wrong before a file is opened."""
     check_logs(options.log)
     check_mode(options)
+    check_windows(options.windows, MODES[options.mode].partner)
     if options.batch_size % processes:
         raise InputError(
             f"{setting('batch_size')} is {options.batch_size}, but {processes} processes need a multiple of their "

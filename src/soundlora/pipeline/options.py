@@ -105,6 +105,10 @@ class TrainingOptions:
     duration: Annotated[
         float, Setting("Seconds of every clip: shorter ones are skipped, longer trimmed.", "audio_duration_seconds")
     ] = 5.0
+    windows: Annotated[
+        Literal["first", "all"],
+        Setting("Of a clip longer than the bucket: first takes its start, all as many clips as fit.", extra=True),
+    ] = "first"
     trigger_phrase: Annotated[str, Setting("Prepended to every caption.", "trigger_phrase")] = ""
     normalize: Annotated[bool, Setting("Peak-normalise clips.", "audio_normalize")] = True
     preserve_pitch: Annotated[bool, Setting("Stretch, not pad, a clip a hair too short.", "audio_preserve_pitch")] = (
@@ -312,7 +316,8 @@ def check_same(run: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) 
     """
     names = {known.hosted or name: name for name, known in SETTINGS.items()}
     wanted = json.loads(json.dumps(wanted))
-    for key in sorted((stored.keys() | wanted.keys()) - {DATA_FIELD}):
+    # Settings choose the clips, so that one that differs says more than they do.
+    for key in sorted((stored.keys() | wanted.keys()) - {DATA_FIELD}, key=lambda key: (key == "clips", key)):
         name = names.get(key, key)
         default = default_of(name) if name in SETTINGS else None
         before, now = (default if values.get(key) is None else values[key] for values in (stored, wanted))

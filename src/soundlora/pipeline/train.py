@@ -160,6 +160,7 @@ def prepare(options: TrainingOptions) -> Run:
         options.preserve_pitch,
         prompts,
         MODES[options.mode].partner,
+        options.windows,
     )
     with about("data"):
         clips, report = encode_clips(base, store, fitting, device, tell)

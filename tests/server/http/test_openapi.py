@@ -70,7 +70,7 @@ def test_every_reference_leads_somewhere_and_nothing_is_newer_than_3_0(server: I
 def test_the_input_is_the_trainers(server: IdleServer) -> None:
     found = document(server, TRAINING)["components"]["schemas"]["Ltx23TrainerV2T2aInput"]
 
-    assert list(found["properties"]) == [*TrainingRequest.model_fields, "caption_dropout"]
+    assert list(found["properties"]) == [*TrainingRequest.model_fields, "caption_dropout", "windows"]
     assert found["required"] == ["training_data_url"]
     assert found["properties"]["rank"]["enum"] == [8, 16, 32, 64, 128]
     steps = found["properties"]["number_of_steps"]

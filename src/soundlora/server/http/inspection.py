@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from soundlora.contract.modes import MODES, ModeName
 from soundlora.contract.training import TrainingRequest
 from soundlora.errors import InputError, about
-from soundlora.pipeline.options import endpoint_words
+from soundlora.pipeline.options import SETTINGS, default_of, endpoint_words
 from soundlora.server.http.answers import JSONResponse
 from soundlora.server.http.depends import Asks, caller, service_of
 from soundlora.server.http.state import Service
@@ -41,9 +41,10 @@ _places = asyncio.Semaphore(_AT_A_TIME)
 
 
 class _InspectionRequest(TrainingRequest):
-    """A training request, with a field of our own for what its endpoint says of a training: what is learnt."""
+    """A training request, with fields of our own: what is learnt, which its endpoint says, and windows."""
 
     mode: ModeName = Field("t2a", description="What the training learns, which decides what each clip needs.")
+    windows: Literal["first", "all"] = Field(default_of("windows"), description=SETTINGS["windows"].help)
 
 
 @router.post("/datasets/inspect")
@@ -142,6 +143,7 @@ def _report(job: dict[str, Any]) -> tuple[int, Any]:
                 validation_prompts=[entry["prompt"] for entry in job["validation"]],
                 processes=usable_processes(),
                 partner=MODES[job["mode"]].partner,
+                windows=job["windows"],
             )
         except Exception as error:
             outcome = outcome_of(error, job)
