@@ -328,7 +328,7 @@ def test_frames_of_absurd_size_are_not_decoded(
 ) -> None:
     path = write_audio(tmp_path / "a.flac", tone(0.5, 48_000), 48_000, codec="flac")
     assert decode(path).samples.shape == (1, 24_000)
-    monkeypatch.setattr(sys.modules["soundlora.dataset.decode"], "_MAX_FRAME_SAMPLES", 100)
+    monkeypatch.setattr(sys.modules["soundlora.dataset.decode"], "MAX_FRAME_SAMPLES", 100)
     with pytest.raises(DecodeError, match="none of it can be decoded"):
         decode(path)
 

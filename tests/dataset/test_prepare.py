@@ -404,7 +404,7 @@ def test_a_process_that_dies_costs_nothing_of_the_report(
 ) -> None:
     source = write_zip(tmp_path / "many.zip", many)
     alone = inspect_dataset(source, duration=0.5)
-    module, here = sys.modules["soundlora.dataset.prepare"], os.getpid()
+    module, here = sys.modules["soundlora.dataset.sound"], os.getpid()
 
     def fatal(path: Path, seconds: float | None) -> Audio:
         if os.getpid() != here and "clip" in path.name:

@@ -6,7 +6,7 @@ import pytest
 
 from soundlora.dataset.captions import style
 from soundlora.dataset.report import ClipReport, DatasetReport
-from soundlora.dataset.review import review
+from soundlora.dataset.review import length, review
 
 
 def reviewed(
@@ -85,3 +85,34 @@ def test_validation_prompts_need_the_trigger_phrase() -> None:
         "The validation prompt 'a dog' lacks the trigger phrase 'zvk'; its preview will not show what was learned."
     )
     assert reviewed(PHRASES, validation_prompts=prompts) == []
+
+
+def lengths(*seconds: float, windows: Any = "first") -> list[str]:
+    """What is said of clips of these lengths beside their number and their captions."""
+    clips = [
+        ClipReport(f"{number:02}.wav", "kept", PHRASES[number], seconds=length, used_seconds=min(length, 5.0))
+        for number, length in enumerate(seconds)
+    ]
+    report = DatasetReport("set", 5.0, clips, windows=windows)
+    return review(report, {clip.name: clip.caption for clip in clips}, normalize=True)
+
+
+def test_much_that_is_not_used_is_said_with_what_to_do() -> None:
+    assert lengths(1200, *[5.0] * 9) == [
+        "50 s of 20 min 45 s are used: of a longer clip the first 5 s. windows='all' takes all that fits, up to 249 "
+        "clips; soundlora prepare cuts them along silence and onsets."
+    ]
+
+
+def test_a_little_that_is_not_used_is_no_news() -> None:
+    assert lengths(*[9.0] * 10) == []
+    assert lengths(11.0, *[5.0] * 9) == []
+    assert lengths(1200, *[5.0] * 9, windows="all") == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.5, "0.5 s"), (10, "10 s"), (60, "1 min"), (1200, "20 min"), (3599.7, "1 h"), (5430, "1 h 30 min")],
+)
+def test_lengths_in_words(seconds: float, words: str) -> None:
+    assert length(seconds) == words

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import itertools
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support import CPU, BaseNames, tone, write_clip
@@ -37,3 +40,29 @@ def test_clips_become_latents_once_and_skipped_ones_are_in_the_report(
     assert all(torch.equal(one.latents, other.latents) for one, other in zip(encoded, again, strict=True))
     with pytest.raises(AssertionError, match="encoded twice"):
         encode_clips(base, store, Fitting(data, 0.5, "TRG", False, True, ()), CPU, news.append)
+
+
+def test_windows_of_a_long_clip_have_latents_of_their_own(
+    quick_base: BaseNames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    write_clip(tmp_path / "data" / "long.wav", np.concatenate([tone(0.5), tone(0.5, 880.0), tone(0.7, 220.0)]), "tones")
+    base, store, news = quick_base.open(), Cache(tmp_path / "store"), list[Progress]()
+    fitting = Fitting(tmp_path / "data", 0.5, "", True, True, ())
+    [alone], _ = encode_clips(base, store, fitting, CPU, news.append)
+    assert news[-1].note
+    assert "0.5 s of 1.7 s are used" in news[-1].message
+    assert "windows='all' takes all that fits, up to 3 clips" in news[-1].message
+
+    clips, report = encode_clips(base, store, replace(fitting, windows="all"), CPU, news.append)
+
+    assert [clip.name for clip in clips] == ["long.wav", "long.wav @ 0.5 s", "long.wav @ 1 s"]
+    assert len({clip.sha256 for clip in clips}) == 1
+    assert torch.equal(clips[0].latents, alone.latents)
+    assert not any(torch.equal(one.latents, other.latents) for one, other in itertools.combinations(clips, 2))
+    assert len(report.kept) == 3
+    assert news[-1].message == "3 clips kept, 0 skipped"
+
+    monkeypatch.setattr(Codec, "encode", None)
+    again, _ = encode_clips(base, store, replace(fitting, windows="all"), CPU, news.append)
+    assert all(torch.equal(one.latents, other.latents) for one, other in zip(clips, again, strict=True))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from file_server import FileServer
 from safetensors.torch import save_file
-from support import BaseNames
+from support import BaseNames, tone, write_clip
 from torch import Tensor
 
 from soundlora.errors import InputError, Interrupted
@@ -143,6 +145,35 @@ def test_a_run_that_drops_captions_is_another_one_and_is_resumed_to_the_bit(quic
     resumed = quick_train("stopped", resume=True, **options)
     assert resumed.lora.read_bytes() == whole.lora.read_bytes()
     assert whole.lora.read_bytes() != plain.lora.read_bytes()
+
+
+def test_a_run_on_all_windows_is_resumed_to_the_bit_and_with_no_other_windows(
+    quick_train: Train, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    sweep = np.concatenate([tone(0.5, frequency) for frequency in (220.0, 440.0, 880.0)])
+    write_clip(tmp_path / "data" / "long.wav", sweep, "a tone")
+    options: dict[str, Any] = {"data": tmp_path / "data", "windows": "all", "debug_dataset": True, "hold_out": 0}
+    whole = quick_train("whole", **options)
+    with pytest.raises(Interrupted, match="Stopped at step 3"):
+        quick_train("stopped", on_progress=stop_at(3), **options)
+    with pytest.raises(InputError, match="windows = 'all', not 'first'") as refused:
+        quick_train("stopped", resume=True, **(options | {"windows": "first"}))
+    assert refused.value.field == "windows"
+    resumed = quick_train("stopped", resume=True, **options)
+    assert resumed.lora.read_bytes() == whole.lora.read_bytes()
+    request = json.loads((whole.folder / "request.json").read_text())
+    assert list(request["clips"]) == ["long.wav", "long.wav @ 0.5 s", "long.wav @ 1 s"]
+    assert whole.debug_dataset is not None
+    with zipfile.ZipFile(whole.debug_dataset) as archive:
+        assert sum(name.startswith("heard/") for name in archive.namelist()) == 3
+
+
+@pytest.mark.parametrize("mode", ["inpaint", "a2a"])
+def test_all_windows_of_clips_with_partners_are_refused(quick_train: Train, mode: str) -> None:
+    with pytest.raises(InputError, match="windows='all' makes many clips of a long one") as refused:
+        quick_train(mode=mode, windows="all")
+    assert refused.value.field == "windows"
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The command line: soundlora train | generate | inspect | doctor | base | lora | serve | keys."""
+"""The command line: soundlora train | prepare | generate | inspect | doctor | base | lora | serve | keys."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from soundlora.cli.output import (
     print_json,
     say_error,
 )
+from soundlora.cli.prepare import prepare
 from soundlora.cli.serve import serve
 from soundlora.cli.train import DATA_HELP, train
 from soundlora.contract.modes import MODES
@@ -74,6 +75,7 @@ app.add_typer(base_commands, name="base")
 app.add_typer(lora_commands, name="lora")
 app.add_typer(keys_commands, name="keys")
 app.command()(train)
+app.command()(prepare)
 app.command()(serve)
 
 
@@ -191,6 +193,7 @@ def inspect(
     captions_from: Annotated[str, typer.Option(help=SETTINGS["captions_from"].help)] = "files",
     caption_template: Annotated[str, typer.Option(help=SETTINGS["caption_template"].help)] = "",
     mode: Annotated[str, typer.Option(help=f"{', '.join(MODES)}: what would be trained.")] = "t2a",
+    windows: Annotated[str, typer.Option(help=SETTINGS["windows"].help)] = "first",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Say what training would make of every clip, and why. Exits with 2 when it would refuse the data."""
@@ -198,6 +201,8 @@ def inspect(
         raise InputError(f"--mode is {mode!r}, but it must be one of {', '.join(MODES)}.")
     if short not in ("skip", "pad"):
         raise InputError(f"--short is {short!r}, but it must be skip or pad.")
+    if windows != "first" and windows != "all":
+        raise InputError(f"--windows is {windows!r}, but it must be one of first, all.")
     longest, *shorter = durations_of(duration)
     from soundlora.dataset import inspect_dataset, refusal
     from soundlora.dataset.fork import usable_processes
@@ -215,6 +220,7 @@ def inspect(
         partner=MODES[mode].partner,
         captions_from=captions_from,  # type: ignore[arg-type]  # looked at there
         caption_template=caption_template,
+        windows="all" if windows == "all" else "first",
     )
     if as_json:
         print_json(report.to_json())

@@ -23,6 +23,7 @@ from soundlora.dataset.problems import (
 from soundlora.dataset.refusal import ClipsTooShortError, DatasetError, NoAudioError, UndecodableError, refusal
 from soundlora.dataset.report import ClipReport, DatasetReport, suggest
 from soundlora.dataset.source import local_source
+from soundlora.dataset.windows import Windows, check_windows
 from soundlora.net.addresses import is_remote
 from soundlora.net.download import FileDownloadError, FileTooLargeError
 
@@ -53,8 +54,10 @@ __all__ = [
     "TooManyFilesError",
     "UndecodableError",
     "UnusableClipError",
+    "Windows",
     "check_source",
     "check_template",
+    "check_windows",
     "decode",
     "fit",
     "inspect_dataset",

@@ -33,7 +33,7 @@ _FORMATS = "wav,w64,aiff,caf,mp3,flac,ogg,aac,mov,mp4,m4a,3gp,3g2,mj2,matroska,w
 # much earlier.
 _OPTIONS = {"format_whitelist": _FORMATS, "probesize": "16384"}
 # A frame of a real codec holds at most 65,536 samples a channel. A hostile one claims 512 MB.
-_MAX_FRAME_SAMPLES = 65_536 * MAX_CHANNELS
+MAX_FRAME_SAMPLES = 65_536 * MAX_CHANNELS
 # FFmpeg reads each tag and packet as a whole, and hostile ones claim hundreds of megabytes.
 _MAX_PIECE = 32 * 1024**2
 _MAX_ALLOCATION = 2 * _MAX_PIECE
@@ -46,13 +46,13 @@ _LARGEST_TAG = 4096
 _COMMON_FACTOR = 25
 _COMMON_RATE = 48_000
 # These containers hold plain samples, which FFmpeg misreads in some of them.
-_PLAIN = ("wav", "w64", "aiff", "caf")
+PLAIN = ("wav", "w64", "aiff", "caf")
 # A cover is a video stream of one picture, and chapters of podcasts are some more. Neither makes the file a film.
 _PICTURES = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 # Some programs write floats on the scale of 32-bit integers. The squares of larger values would soon overflow.
 _LARGEST = 2.0**32
 # Each sample format of the decoders has an offset and a factor that bring it to ±1. Planar formats end in "p".
-_SAMPLES: dict[str, tuple[type[np.generic], int, float]] = {
+SAMPLES: dict[str, tuple[type[np.generic], int, float]] = {
     "u8": (np.uint8, 128, 2.0**-7),
     "s16": (np.int16, 0, 2.0**-15),
     "s32": (np.int32, 0, 2.0**-31),
@@ -111,6 +111,19 @@ def decode(path: Path, max_seconds: float | None = None) -> Audio:
 
     Raises DecodeError with the reason when the file gives no usable sound.
     """
+    with opened(path) as (file, stream, header):
+        if header is not None:
+            return _read_samples(path, header, max_seconds)
+        return _decode_stream(file, stream, path, max_seconds)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream, pcm.Header | None]]:
+    """Open `path`, and yield its audio stream, the default one of several, with what libsndfile has to read of it.
+
+    The header is None where FFmpeg reads the samples rightly. Raises DecodeError when the file can't be used. FFmpeg's
+    errors within the block become one, too.
+    """
     try:
         # Tags in old encodings are no reason to fail.
         with open_sound(path, metadata_errors="replace") as file:
@@ -120,8 +133,10 @@ def decode(path: Path, max_seconds: float | None = None) -> Audio:
             for other in file.streams:
                 if other is not stream:
                     other.discard = Discard.all  # pictures of gigabytes are stepped over, where the container can
-            if file.format.name in _PLAIN and (header := pcm.misread(path, _codec_of(stream))):
-                return _read_samples(path, header, max_seconds)
+            header = pcm.misread(path, _codec_of(stream)) if file.format.name in PLAIN else None
+            if header is not None:
+                yield file, stream, header
+                return
             if not _codec_of(stream):
                 raise DecodeError("nothing here can decode its codec")
             # A size that does not fit its field is read as a negative one.
@@ -129,7 +144,7 @@ def decode(path: Path, max_seconds: float | None = None) -> Audio:
                 not 0 <= entry.size <= _MAX_PIECE for entry in stream.index_entries
             ):
                 raise DecodeError("a single piece of it is larger than any codec makes")
-            return _decode_stream(file, stream, path, max_seconds)
+            yield file, stream, None
     except (av.error.FFmpegError, ValueError) as error:
         raise DecodeError(f"its content is not audio that can be decoded ({_detail(error)})") from error
 
@@ -184,14 +199,14 @@ class _Sound:
     def add(self, frame: AudioFrame) -> None:
         channels = frame.layout.nb_channels
         if not self.pieces:
-            _check(frame.sample_rate, channels)
+            check_form(frame.sample_rate, channels)
             self.sample_rate, self.layout, self._channels = frame.sample_rate, frame.layout.name, channels
             kind = frame.format.name.removesuffix("p")
             # PyAV 18 reads past the end of the plane list of planar frames with eight or more channels.
-            if kind not in _SAMPLES or (frame.format.is_planar and channels >= 8):
+            if kind not in SAMPLES or (frame.format.is_planar and channels >= 8):
                 self._converter = av.AudioResampler(format="flt")
                 kind = "flt"
-            self._type, self._offset, self._factor = _SAMPLES[kind]
+            self._type, self._offset, self._factor = SAMPLES[kind]
         elif (frame.sample_rate, frame.layout.name) != (self.sample_rate, self.layout):
             raise DecodeError("it changes its sample rate or channels on the way")
         for piece in self._converter.resample(frame) if self._converter else [frame]:
@@ -214,7 +229,7 @@ class _Sound:
         return samples
 
 
-def _check(rate: int, channels: int) -> None:
+def check_form(rate: int, channels: int) -> None:
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         raise DecodeError(f"its sample rate is {rate} Hz, only {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz can be used")
     if channels > MAX_CHANNELS:
@@ -224,18 +239,15 @@ def _check(rate: int, channels: int) -> None:
 def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_seconds: float | None) -> Audio:
     codec = stream.codec_context
     container = file.format.name
-    codec.options = {"max_samples": str(_MAX_FRAME_SAMPLES)}
-    if (container, codec.name) == ("caf", "alac"):
-        # The last frame is as short as the sound left it, and FFmpeg would shorten it once more.
-        codec.options["flags2"] = "+skip_manual"
+    codec.options = decoder_options(container, codec.name)
     end = ogg.find_end(path) if container == "ogg" else None
-    header = _header_seconds(stream, end, path)
+    header = header_seconds(stream, end, path)
     sound = _Sound()
     damaged = damaged_since = 0
     undecoded = 0.0
     skipped = 0
     last: Packet[AudioStream] | None = None
-    for packet in _packets(file, stream):
+    for packet in packets_of(file, stream):
         # An empty packet flushes the decoder at the end; it is not the file's last one.
         last = packet if packet.size else last
         # Packets that are not decoded are still counted, to know the file's length and whether it is whole.
@@ -271,8 +283,8 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
         length = min(length, round(header * rate))
         # The header of an mp4 may promise too much. The length of an Ogg comes from its last page, which is there.
         seconds = header if undecoded and is_vorbis else min(seconds, header)
-    samples, notes = _as_sound(sound.joined(length), codec.name)
-    samples, usual_rate = _at_usual_rate(samples, rate, codec.layout.name)
+    samples, notes = as_sound(sound.joined(length), codec.name)
+    samples, usual_rate = at_usual_rate(samples, rate, codec.layout.name)
 
     claimed = ends.claimed_seconds(container, path, header, seconds, codec.bit_rate or 0)
     if end is not None:
@@ -300,7 +312,16 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
     )
 
 
-def _header_seconds(stream: AudioStream, end: ogg.End | None, path: Path) -> float | None:
+def decoder_options(container: str, codec: str) -> dict[str, str]:
+    """Return FFmpeg's options for the decoder of a stream."""
+    options = {"max_samples": str(MAX_FRAME_SAMPLES)}
+    if (container, codec) == ("caf", "alac"):
+        # The last frame is as short as the sound left it, and FFmpeg would shorten it once more.
+        options["flags2"] = "+skip_manual"
+    return options
+
+
+def header_seconds(stream: AudioStream, end: ogg.End | None, path: Path) -> float | None:
     """Return the length in seconds that the container states for the stream, None where it states none."""
     if end is not None and end.chained:
         if not end.alike:
@@ -323,15 +344,15 @@ def _header_seconds(stream: AudioStream, end: ogg.End | None, path: Path) -> flo
 def _read_samples(path: Path, header: pcm.Header, max_seconds: float | None) -> Audio:
     """Read plain samples without FFmpeg, which takes them for another type."""
     rate = header.sample_rate
-    _check(rate, header.channels)
+    check_form(rate, header.channels)
     if not header.frames:
         raise DecodeError("it holds no sound, its length is zero")
     count = header.frames if max_seconds is None else min(header.frames, math.ceil(max_seconds * rate))
-    samples, notes = _as_sound(pcm.read(path, count), header.codec)
+    samples, notes = as_sound(pcm.read(path, count), header.codec)
     seconds = header.frames / rate
     claimed = ends.claimed_seconds("wav", path, seconds, seconds, header.bit_rate)
     layout = {1: "mono", 2: "stereo"}.get(header.channels, f"{header.channels} channels")
-    samples, usual_rate = _at_usual_rate(samples, rate, layout)
+    samples, usual_rate = at_usual_rate(samples, rate, layout)
     return Audio(
         samples=samples,
         sample_rate=usual_rate,
@@ -346,7 +367,7 @@ def _read_samples(path: Path, header: pcm.Header, max_seconds: float | None) -> 
     )
 
 
-def _as_sound(samples: np.ndarray, codec: str) -> tuple[np.ndarray, list[str]]:
+def as_sound(samples: np.ndarray, codec: str) -> tuple[np.ndarray, list[str]]:
     """Return `samples` (channels, n) on the scale of ±1 and clauses on what that took. Raises DecodeError for NaN."""
     note = None
     if codec.startswith("pcm_f"):
@@ -364,7 +385,7 @@ def _of_others(file: InputContainer) -> list[str]:
     return notes + ([f"it holds {count} audio streams, of which the default one is used"] if count > 1 else [])
 
 
-def _at_usual_rate(samples: np.ndarray, rate: int, layout: str) -> tuple[np.ndarray, int]:
+def at_usual_rate(samples: np.ndarray, rate: int, layout: str) -> tuple[np.ndarray, int]:
     """Return `samples` (channels, n) and `rate` in Hz, or (channels, m) at the common rate where `rate` is unusual."""
     if rate % _COMMON_FACTOR == 0:
         return samples, rate
@@ -375,7 +396,7 @@ def _at_usual_rate(samples: np.ndarray, rate: int, layout: str) -> tuple[np.ndar
     return np.concatenate([piece.to_ndarray().reshape(-1, samples.shape[0]) for piece in pieces]).T, _COMMON_RATE
 
 
-def _packets(file: InputContainer, stream: AudioStream) -> Iterator[Packet[AudioStream]]:
+def packets_of(file: InputContainer, stream: AudioStream) -> Iterator[Packet[AudioStream]]:
     """Yield the stream's packets. A file that breaks off ends like one that is whole."""
     packets = file.demux(stream)
     while True:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,17 +14,19 @@ import numpy as np
 from soundlora.dataset import names
 from soundlora.dataset.archive import Archive, open_archive
 from soundlora.dataset.caption_source import CaptionRule, CaptionsFrom, Offer, offers_note
-from soundlora.dataset.decode import Audio, decode
-from soundlora.dataset.fit import Fitted, Short, bucket_of, fit
+from soundlora.dataset.fit import Short
 from soundlora.dataset.fork import helper
-from soundlora.dataset.members import Member, hash_of, save
+from soundlora.dataset.long_clips import later_clips
+from soundlora.dataset.members import hash_of, save
 from soundlora.dataset.partners import Entries, Entry, Partner, Spans, read_spans
 from soundlora.dataset.problems import UnusableClipError
 from soundlora.dataset.refusal import refusal
 from soundlora.dataset.report import ClipReport, DatasetReport, IgnoredFile
 from soundlora.dataset.review import review
 from soundlora.dataset.sidecars import entries
+from soundlora.dataset.sound import Sound, Ways, check_pair, fingerprint, losses, place_of, read
 from soundlora.dataset.source import local_source
+from soundlora.dataset.windows import Windows, check_windows, rest_warning, windows_in
 from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote, shown
 from soundlora.system.whole_files import temporary_folder
@@ -42,7 +43,7 @@ class Clip:
     `bucket` is in seconds, of which the sound fills `used_seconds`; silence follows. `caption` starts with the trigger
     phrase. `sha256` is the hash of the source file's bytes. `report` is the clip's line of the report. `spans` are made
     anew where a mask file stands beside the clip. `reference` is the clip that this one is made of, where it is half of
-    a pair.
+    a pair. `offset` is where in its file it begins, in seconds.
     """
 
     name: str
@@ -55,21 +56,16 @@ class Clip:
     used_seconds: float
     spans: Spans = ()
     reference: Clip | None = None
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
 class _Settings:
-    durations: tuple[float, ...]
-    pad: bool
-    normalize: bool
-    preserve_pitch: bool
+    ways: Ways
     validation_prompts: tuple[str, ...]
     partner: Partner
     rule: CaptionRule
-
-    @property
-    def duration(self) -> float:
-        return max(self.durations)
+    windows: Windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,26 +96,25 @@ def prepare(
     short: Short = "skip",
     captions_from: CaptionsFrom = "files",
     caption_template: str = "",
+    windows: Windows = "first",
 ) -> DatasetReport:
     """Decode and fit every clip, hand each to `on_clip` in order of name, and return the report.
 
     `source` is a zip or a folder: a path, the URL of a zip, or a data: URI. `duration` is the bucket in seconds. With
     `shorter_durations` beside it, each clip goes into the longest bucket that it fills. `short` says whether a clip
-    that fills none is skipped, or padded with silence. `validation_prompts` are only searched for the trigger phrase.
-    `partner` is what every clip needs beside it. `captions_from` "all" takes what a clip carries where no file has its
-    caption, and `caption_template` puts captions together. One clip is held in memory at a time, with its reference if
-    it has one.
+    that fills none is skipped, or padded with silence. `windows` makes one clip of a long one, or as many as fit.
+    `validation_prompts` are only searched for the trigger phrase. `partner` is what every clip needs beside it.
+    `captions_from` "all" takes what a clip carries where no file has its caption, and `caption_template` puts captions
+    together. One clip is held in memory at a time, with its reference if it has one.
 
-    Raises InputError when `duration` is below 0.1 s or the template has an unknown field. Raises FileDownloadError,
-    FileTooLargeError, InvalidArchiveError, DuplicateNameError or MissingPartnerError when the source cannot be used at
-    all, and a DatasetError that carries the report when no clip of it can be used. A zip that is damaged in the middle
-    raises after clips have been handed over.
+    Raises InputError when `duration` is below 0.1 s, when the template has an unknown field, and for all windows of
+    clips with partners. Raises FileDownloadError, FileTooLargeError, InvalidArchiveError, DuplicateNameError or
+    MissingPartnerError when the source cannot be used at all, and a DatasetError that carries the report when no clip
+    of it can be used. A zip that is damaged in the middle raises after clips have been handed over.
     """
     rule = CaptionRule(trigger_phrase, captions_from, caption_template)
-    prompts = tuple(validation_prompts)
-    settings = _Settings(
-        (duration, *shorter_durations), short == "pad", normalize, preserve_pitch, prompts, partner, rule
-    )
+    ways = Ways((duration, *shorter_durations), short == "pad", normalize, preserve_pitch)
+    settings = _Settings(ways, tuple(validation_prompts), partner, rule, windows)
     report = _run(source, settings, on_clip)
     refused = refusal(report)
     if refused is not None:
@@ -163,6 +158,7 @@ def inspect_dataset(
     short: Short = "skip",
     captions_from: CaptionsFrom = "files",
     caption_template: str = "",
+    windows: Windows = "first",
 ) -> DatasetReport:
     """Return the report that `prepare` would return or raise with. No sound is kept.
 
@@ -174,10 +170,8 @@ def inspect_dataset(
     sentence.
     """
     rule = CaptionRule(trigger_phrase, captions_from, caption_template)
-    prompts = tuple(validation_prompts)
-    settings = _Settings(
-        (duration, *shorter_durations), short == "pad", normalize, preserve_pitch, prompts, partner, rule
-    )
+    ways = Ways((duration, *shorter_durations), short == "pad", normalize, preserve_pitch)
+    settings = _Settings(ways, tuple(validation_prompts), partner, rule, windows)
     return _run(source, settings, lambda clip: None, processes)
 
 
@@ -185,10 +179,11 @@ def _run(
     source: str | os.PathLike[str], settings: _Settings, on_clip: Callable[[Clip], None], processes: int = 1
 ) -> DatasetReport:
     """Prepare all clips and return the report. With several processes only this one's clips are handed to `on_clip`."""
-    for duration in settings.durations:
+    for duration in settings.ways.durations:
         if not duration >= _SHORTEST_BUCKET:
             raise InputError(f"The duration is {duration} s, but it must be at least {_SHORTEST_BUCKET} s.")
     settings.rule.check()
+    check_windows(settings.windows, settings.partner)
     reports: list[ClipReport] = []
     offers: list[tuple[str, Offer]] = []
     texts: dict[str, str] = {}
@@ -208,31 +203,31 @@ def _run(
         ]
         for number, entry in enumerate(found.clips):
             part = number % processes
-            prepared = next(parts[part - 1], None) if part else None
-            if prepared is None:
-                prepared = _prepare_clip(entry, workspace / "clip", settings)
-            reports.append(prepared.report)
-            texts[prepared.report.name] = prepared.text
-            if prepared.offer is not None and prepared.report.status == "kept":
-                offers.append((prepared.report.name, prepared.offer))
-            if prepared.sound is not None:
-                same_sound.setdefault(prepared.sound, []).append(prepared.report.name)
-            if prepared.clip is not None:
-                on_clip(prepared.clip)
+            elsewhere = next(parts[part - 1], None) if part else None
+            for prepared in elsewhere or _prepare_windows(entry, workspace / "clip", settings):
+                reports.append(prepared.report)
+                texts[prepared.report.name] = prepared.text
+                if prepared.offer is not None and prepared.report.status == "kept":
+                    offers.append((prepared.report.name, prepared.offer))
+                if prepared.sound is not None:
+                    same_sound.setdefault(prepared.sound, []).append(prepared.report.name)
+                if prepared.clip is not None:
+                    on_clip(prepared.clip)
         ignored = _ignored(found, archive)
         opened = archive.opened
     report = DatasetReport(
         source=shown(os.fspath(source)),
-        duration=settings.duration,
+        duration=max(settings.ways.durations),
         clips=reports,
         orphan_captions=[orphan.name for orphan in found.orphans],
         ignored=ignored,
         duplicates=[names for names in same_sound.values() if len(names) > 1],
+        windows=settings.windows,
     )
     warnings = review(
         report,
         texts,
-        normalize=settings.normalize,
+        normalize=settings.ways.normalize,
         trigger_phrase=settings.rule.trigger_phrase,
         validation_prompts=settings.validation_prompts,
     )
@@ -248,22 +243,52 @@ def _ignored(found: Entries, archive: Archive) -> list[IgnoredFile]:
     return ignored + [IgnoredFile(name, "it is hidden, or a system's own file") for name in archive.hidden]
 
 
-def _part(path: Path, workspace: Path, settings: _Settings, which: slice) -> Iterator[_Prepared]:
+def _part(path: Path, workspace: Path, settings: _Settings, which: slice) -> Iterator[list[_Prepared]]:
     """Yield what becomes of the clips `which`, without their sound."""
     # A fork shares the position in an open file with its parent, so the source is opened again.
     with open_archive(path) as archive:
         for entry in entries(archive, settings.partner).clips[which]:
-            prepared = _prepare_clip(entry, workspace / f"clip{which.start}", settings)
-            yield replace(prepared, clip=None)
+            found = _prepare_windows(entry, workspace / f"clip{which.start}", settings)
+            yield [replace(prepared, clip=None) for prepared in found]
+
+
+def _prepare_windows(entry: Entry, target: Path, settings: _Settings) -> Iterator[_Prepared]:
+    """Yield what becomes of a clip, and where all windows are wanted of those that follow its first one."""
+    first = _prepare_clip(entry, target, settings)
+    seconds = first.report.seconds or 0.0
+    # A clip that begins in silence was brought to no bucket.
+    bucket = max((each for each in settings.ways.durations if windows_in(seconds, each)), default=None)
+    if settings.windows == "first" or bucket is None:
+        yield first
+        return
+    rest = rest_warning(seconds, bucket)
+    yield replace(first, report=replace(first.report, warnings=first.report.warnings + rest))
+    if windows_in(seconds, bucket) < 2:
+        return
+    member = entry.clip
+    path = place_of(member, target)
+    try:
+        # The first window took a zip's file away again, and a skipped one keeps no hash.
+        sha256 = hash_of(member) if member.path else save(member, path)
+        for report, audio, fitted in later_clips(path, first.report, replace(settings.ways, durations=(bucket,))):
+            clip, sound = None, None
+            if audio is not None and fitted is not None:
+                held = bucket, fitted.used_seconds
+                clip = Clip(report.name, report.caption, fitted.samples, fitted.sample_rate, sha256, report, *held)
+                clip, sound = replace(clip, offset=report.offset), fingerprint(audio)
+            yield _Prepared(clip, report, first.text, sound, first.offer)
+    finally:
+        if member.path is None:
+            path.unlink(missing_ok=True)
 
 
 def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
     """Unpack one clip to `target`, a name of ours; decode, fit and measure it, and what stands beside it."""
     member, partner = entry.clip, entry.partner
     spans: Spans = ()
-    reference: _Sound | None = None
+    reference: Sound | None = None
     skip: UnusableClipError | None = None
-    found = _sound(member, target, settings, tags=settings.rule.wants_tags(entry))
+    found = read(member, target, settings.ways, settings.rule if settings.rule.wants_tags(entry) else None)
     said = settings.rule.said_of(entry, found.tags)
     warnings = said.warnings
     try:
@@ -272,14 +297,14 @@ def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
             spans, notes = read_spans(partner, found.bucket)
             warnings += notes
         elif partner is not None:
-            reference = _sound(partner, target, replace(settings, durations=(found.bucket,)))
-            _check_pair(found, reference, partner)
+            reference = read(partner, target, replace(settings.ways, durations=(found.bucket,)))
+            check_pair(found, reference, partner)
     except UnusableClipError as error:
         skip = error
     audio = found.audio
     for sound, whose in ((found, ""), (reference, "" if partner is None else f"its start {partner.name}: ")):
         if sound is not None and sound.audio is not None:
-            warnings += [whose + loss for loss in _losses(sound.audio)]
+            warnings += [whose + loss for loss in losses(sound.audio)]
             warnings += [whose + warning for warning in (sound.fitted.warnings if sound.fitted else ())]
     lengths = [each.audio.seconds for each in (found, reference) if each is not None and each.audio is not None]
     report = ClipReport(
@@ -311,76 +336,3 @@ def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
         of = Clip(partner.name, said.caption, start.samples, start.sample_rate, reference.sha256, report, *held)
         clip = replace(clip, reference=of)
     return _Prepared(clip, report, said.text, same, said.offer)
-
-
-@dataclass(frozen=True, eq=False)
-class _Sound:
-    """A file as it was decoded and fitted, as far as that went, and why it went no further. `tags` are its own."""
-
-    sha256: str
-    bucket: float = 0.0  # seconds
-    tags: Mapping[str, str] = field(default_factory=dict)
-    audio: Audio | None = None
-    fitted: Fitted | None = None
-    problem: UnusableClipError | None = None
-
-    def usable(self) -> Fitted:
-        """Return the fitted sound, or raise the problem with it."""
-        if self.problem is not None:
-            raise self.problem
-        assert self.fitted is not None
-        return self.fitted
-
-    def fingerprint(self) -> bytes:
-        """Return a hash that no other recording has, of every seventh sample, which takes a seventh of the time."""
-        assert self.audio is not None
-        return hashlib.sha256(self.audio.samples[:, ::7].tobytes()).digest()
-
-
-def _sound(member: Member, target: Path, settings: _Settings, *, tags: bool = False) -> _Sound:
-    """Unpack a file to `target`, decode and fit it, and read its tags where they are asked for."""
-    # The extension stays, because FFmpeg tells some formats apart by it.
-    path = member.path or target.with_suffix(names.suffix(member.name))
-    found = _Sound("")
-    try:
-        found = _Sound(hash_of(member) if member.path else save(member, path))
-        found = replace(found, tags=settings.rule.tags_of(path) if tags else {})
-        audio = decode(path, settings.duration)
-        found = replace(found, audio=audio, bucket=bucket_of(audio, settings.durations))
-        fitted = fit(
-            audio,
-            found.bucket,
-            normalize=settings.normalize,
-            preserve_pitch=settings.preserve_pitch,
-            pad=settings.pad,
-        )
-        return replace(found, fitted=fitted)
-    except UnusableClipError as error:
-        return replace(found, problem=error)
-    finally:
-        if member.path is None:
-            path.unlink(missing_ok=True)
-
-
-def _check_pair(found: _Sound, reference: _Sound, partner: Member) -> None:
-    """Raise UnusableClipError when the start of a pair can't be used, or is the end itself."""
-    try:
-        reference.usable()
-    except UnusableClipError as error:
-        raise UnusableClipError(f"its start {partner.name} can't be used: {error.reason}", error.problem) from None
-    if found.fingerprint() == reference.fingerprint():
-        raise UnusableClipError(f"its start {partner.name} is the same sound, so there is nothing to learn", "same")
-
-
-def _losses(audio: Audio) -> list[str]:
-    warnings = []
-    if audio.truncated and audio.claimed_seconds is not None:
-        warnings.append(
-            f"it is cut off or damaged: {audio.seconds:.2f} s are there of the {audio.claimed_seconds:.2f} s it claims"
-        )
-    elif audio.truncated:
-        warnings.append(f"its end is missing: {audio.seconds:.2f} s are there, how much is lost nothing says")
-    if audio.damaged_packets:
-        count = audio.damaged_packets
-        warnings.append(f"{count} damaged {'piece' if count == 1 else 'pieces'} of it could not be decoded")
-    return [*warnings, *audio.notes]

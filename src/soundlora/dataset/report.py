@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from soundlora.dataset.fit import TOLERANCE_SECONDS
 from soundlora.dataset.problems import Problem
+from soundlora.dataset.windows import Windows, windows_in
 
 MIN_DURATION = 0.5
 MAX_TRAINED_DURATION = 20.0
@@ -18,6 +19,8 @@ _USUAL_DURATIONS = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20
 @dataclass(frozen=True)
 class ClipReport:
     """One clip. `seconds` is the length of the source, `used_seconds` the length that is trained on.
+
+    `offset` is where in the source it begins, in seconds: 0 but for later windows of a long recording.
 
     A field that was not measured is None. A clip that could not be decoded has no measurements, and one that is too
     short or silent has no levels. `caption` includes the trigger phrase, and `caption_source` says where it comes from:
@@ -36,6 +39,7 @@ class ClipReport:
     seconds: float | None = None
     used_seconds: float | None = None
     bucket: float | None = None
+    offset: float = 0.0
     sample_rate: int | None = None
     channels: int | None = None
     layout: str | None = None
@@ -74,6 +78,8 @@ class Bucket:
 class DatasetReport:
     """All clips of a source in order of name. `duration` is the bucket in seconds, the longest of several.
 
+    `windows` says whether a long recording is one clip or as many as fit.
+
     `orphan_captions` are the text files that belong to no clip. `duplicates` are groups of names of clips with the same
     sound. `warnings` concern the set as a whole.
     """
@@ -85,6 +91,7 @@ class DatasetReport:
     ignored: list[IgnoredFile] = field(default_factory=list)
     duplicates: list[list[str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    windows: Windows = "first"
 
     @property
     def kept(self) -> list[ClipReport]:
@@ -107,13 +114,19 @@ class DatasetReport:
         return suggest(self._lengths())
 
     @property
+    def source_seconds(self) -> float:
+        """The length in seconds of all sources that could be decoded, of which `total_seconds` are trained on."""
+        return sum(clip.seconds or 0.0 for clip in self.clips if not clip.offset)
+
+    @property
     def buckets(self) -> list[Bucket]:
         """The usual buckets, this one and the suggested ones, in order of length."""
         lengths = self._lengths()
         longest = max(lengths, default=0.0) + TOLERANCE_SECONDS
         chosen = {duration for duration in _USUAL_DURATIONS if duration <= longest} | {self.duration}
         chosen |= {bucket.duration for bucket in self.suggestions}
-        return [_bucket(duration, lengths) for duration in sorted(chosen)]
+        counts = {duration: sum(self._clips_of(length, duration) for length in lengths) for duration in chosen}
+        return [Bucket(duration, count, duration * count) for duration, count in sorted(counts.items())]
 
     @property
     def advice(self) -> str:
@@ -125,7 +138,13 @@ class DatasetReport:
         )
 
     def _lengths(self) -> list[float]:
-        return [clip.seconds for clip in self.clips if clip.seconds and clip.problem != "silent"]
+        # A recording that begins in silence has windows all the same.
+        silent = "" if self.windows == "all" else "silent"
+        return [clip.seconds for clip in self.clips if clip.seconds and not clip.offset and clip.problem != silent]
+
+    def _clips_of(self, length: float, duration: float) -> int:
+        fitting = windows_in(length, duration)
+        return fitting if self.windows == "all" else min(1, fitting)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values for JSON. Their order is always the same."""
@@ -136,6 +155,8 @@ class DatasetReport:
             "kept": len(self.kept),
             "skipped": len(self.skipped),
             "total_seconds": round(self.total_seconds, 3),
+            "source_seconds": round(self.source_seconds, 3),
+            "windows": self.windows,
             "buckets": [_plain(bucket) for bucket in self.buckets],
             "warnings": list(self.warnings),
             "duplicates": [list(names) for names in self.duplicates],

@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from soundlora.dataset.captions import one_line, style
 from soundlora.dataset.fit import PEAK_DBFS, TOLERANCE_SECONDS
 from soundlora.dataset.report import MAX_TRAINED_DURATION, ClipReport, DatasetReport
+from soundlora.dataset.windows import windows_in
+from soundlora.wording import using
 
 ADVISED_CLIPS = 10
 
 _LOUDNESS_SPREAD_DB = 12.0
+_MUCH_MORE = 2.0
 # Captions of another style are exceptions and no second style when their share is smaller than this.
 _STYLE_SHARE = 0.2
 
@@ -35,6 +38,7 @@ def review(
             f"The bucket of {report.duration:g} s is long: the base was trained on up to {MAX_TRAINED_DURATION:g} s."
         )
     warnings += _padding(kept)
+    warnings += unused(report)
     warnings += _loudness(kept, normalize)
     warnings += _captions({clip.name: texts[clip.name] for clip in kept})
     warnings += [
@@ -65,6 +69,29 @@ def _padding(kept: list[ClipReport]) -> list[str]:
         return []
     are = "is" if len(padded) == 1 else "are"
     return [f"{len(padded)} of {len(kept)} clips {are} filled with silence, which counts nothing in training."]
+
+
+def unused(report: DatasetReport) -> list[str]:
+    """Return a warning where most of the sound is not trained on because clips are longer than the bucket."""
+    long = [clip for clip in report.clips if clip.seconds and windows_in(clip.seconds, report.duration) > 1]
+    if report.windows == "all" or not long or report.source_seconds < _MUCH_MORE * report.total_seconds:
+        return []
+    most = sum(windows_in(clip.seconds or 0.0, report.duration) for clip in report.clips)
+    return [
+        f"{length(report.total_seconds)} of {length(report.source_seconds)} are used: of a longer clip the first "
+        f"{report.duration:g} s. {using('windows', 'all')} takes all that fits, up to {most} clips; soundlora prepare "
+        "cuts them along silence and onsets."
+    ]
+
+
+def length(seconds: float) -> str:
+    """Return a length in words: 10 s, 20 min, 1 h 30 min."""
+    if seconds < 60:
+        return f"{round(seconds, 1):g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (0 if hours else rest, "s")]
+    return " ".join(f"{count} {unit}" for count, unit in parts if count)
 
 
 def _loudness(kept: list[ClipReport], normalize: bool) -> list[str]:

@@ -103,9 +103,15 @@ def lasting_contexts(base: Base, captions: Sequence[str], dropout: float) -> int
     return len({*captions, ""} if dropout else {*captions})
 
 
-def latents_key(base_hash: str, clip_sha256: str, duration: float, normalize: bool, preserve_pitch: bool) -> str:
-    """Return the key of a clip's latents. duration: seconds of the bucket."""
-    return _key("latents", base_hash, clip_sha256, duration, normalize, preserve_pitch)
+def latents_key(
+    base_hash: str, clip_sha256: str, duration: float, normalize: bool, preserve_pitch: bool, offset: float = 0.0
+) -> str:
+    """Return the key of a clip's latents. duration: seconds of the bucket. offset: where the clip begins in its file.
+
+    The start of a file has the same key whether it is its only clip or the first of many.
+    """
+    later = (offset,) if offset else ()
+    return _key("latents", base_hash, clip_sha256, duration, normalize, preserve_pitch, *later)
 
 
 def context_key(base_hash: str, caption: str, dtype: torch.dtype) -> str:

@@ -11,7 +11,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from soundlora.dataset import TOLERANCE_SECONDS, CaptionsFrom, Clip, DatasetReport, Partner, Short, Spans, prepare
+from soundlora.dataset import (
+    TOLERANCE_SECONDS,
+    CaptionsFrom,
+    Clip,
+    DatasetReport,
+    Partner,
+    Short,
+    Spans,
+    Windows,
+    prepare,
+)
+from soundlora.dataset.review import unused
 from soundlora.net.addresses import shown
 from soundlora.pipeline.cache import Cache, latents_key
 from soundlora.progress import OnProgress, Progress
@@ -47,6 +58,7 @@ class Fitting:
     short: Short = "skip"
     captions_from: CaptionsFrom = "files"
     caption_template: str = ""
+    windows: Windows = "first"
 
     def prepare(self, on_clip: Callable[[Clip], None]) -> DatasetReport:
         """Hand every fitted clip to `on_clip`, and return the report on all. Raises as `dataset.prepare` does."""
@@ -63,11 +75,12 @@ class Fitting:
             short=self.short,
             captions_from=self.captions_from,
             caption_template=self.caption_template,
+            windows=self.windows,
         )
 
     def key(self, base: Base, clip: Clip) -> str:
         """Return the key of the clip's latents in the cache."""
-        return latents_key(base.hash, clip.sha256, clip.bucket, self.normalize, self.preserve_pitch)
+        return latents_key(base.hash, clip.sha256, clip.bucket, self.normalize, self.preserve_pitch, clip.offset)
 
 
 def encode_clips(
@@ -105,4 +118,6 @@ def encode_clips(
     report = fitting.prepare(encode)
     kept, skipped = len(report.kept), len(report.skipped)
     tell(Progress("clips", kept, kept, message=f"{kept} clips kept, {skipped} skipped"))
+    for sentence in unused(report):
+        tell(Progress("clips", kept, kept, message=sentence, note=True))
     return clips, report

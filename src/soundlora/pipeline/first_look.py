@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from soundlora.contract.modes import MODES
-from soundlora.dataset import check_source, check_template
+from soundlora.dataset import check_source, check_template, check_windows
 from soundlora.errors import InputError, MachineError, about
 from soundlora.lora.file import Lora, read_lora
 from soundlora.net.addresses import is_remote
@@ -38,6 +38,7 @@ def look_at_settings(options: TrainingOptions, processes: int, device: torch.dev
                 field="shorter_durations",
             )
     check_template(options.caption_template, known=False)
+    check_windows(options.windows, MODES[options.mode].partner)
     if options.batch_size % processes:
         raise InputError(
             f"{setting('batch_size')} is {options.batch_size}, but {processes} processes need a multiple of their "

@@ -43,13 +43,14 @@ def matched(made: Tensor, original: Tensor, copy: Tensor, rate: int) -> Tensor:
 def _power(sound: Tensor, size: int, bands: Tensor) -> Tensor:
     """Return the power (bands, frames) of all channels together."""
     spectrum = torch.stft(sound, size, size // 4, window=torch.hann_window(size), return_complex=True)
-    power: Tensor = spectrum.abs().square().sum(dim=0) / size
-    return bands @ power / bands.sum(dim=1, keepdim=True)
+    power = spectrum.abs().square().sum(dim=0) / size  # (bins, frames)
+    mean: Tensor = torch.matmul(bands, power) / bands.sum(dim=1, keepdim=True)
+    return mean
 
 
 def _bands(size: int, rate: int) -> Tensor:
     """Return the weights (bands, bins) of overlapping bands a third of an octave wide, which add up to one."""
     octaves = (torch.fft.rfftfreq(size, 1 / rate) / LOWEST_HZ).clamp_min(1).log2()  # (bins,)
     centres = torch.arange(0, octaves[-1].item() + BAND_OCTAVES, BAND_OCTAVES)
-    weights = (1 - (octaves - centres[:, None]).abs() / BAND_OCTAVES).clamp_min(0)  # (bands, bins)
+    weights: Tensor = (1 - (octaves - centres[:, None]).abs() / BAND_OCTAVES).clamp_min(0)  # (bands, bins)
     return weights[weights.sum(dim=1) > 0]

@@ -118,6 +118,10 @@ class TrainingOptions:
         Literal["skip", "pad"],
         Setting("What becomes of shorter clips: skip, or pad with silence that counts nothing.", extra=True),
     ] = "skip"
+    windows: Annotated[
+        Literal["first", "all"],
+        Setting("Of a clip longer than the bucket: first takes its start, all as many clips as fit.", extra=True),
+    ] = "first"
     trigger_phrase: Annotated[str, Setting("Prepended to every caption.", "trigger_phrase")] = ""
     captions_from: Annotated[
         Literal["files", "all"],
@@ -339,7 +343,8 @@ def check_same(run: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) 
     """
     names = {known.hosted or name: name for name, known in SETTINGS.items()}
     stored, wanted = json.loads(json.dumps(stored)), json.loads(json.dumps(wanted))
-    for key in sorted((stored.keys() | wanted.keys()) - {DATA_FIELD}):
+    # Settings choose the clips, so that one that differs says more than they do.
+    for key in sorted((stored.keys() | wanted.keys()) - {DATA_FIELD}, key=lambda key: (key == "clips", key)):
         name = names.get(key, key)
         default = json.loads(json.dumps(default_of(name))) if name in SETTINGS else None
         before, now = (default if values.get(key) is None else values[key] for values in (stored, wanted))

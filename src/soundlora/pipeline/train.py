@@ -164,6 +164,7 @@ def prepare(options: TrainingOptions) -> Run:
         options.short,
         options.captions_from,
         options.caption_template,
+        options.windows,
     )
     with about("data"):
         clips, report = encode_clips(base, store, fitting, device, tell)

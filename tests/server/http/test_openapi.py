@@ -75,6 +75,7 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
         "caption_dropout",
         "shorter_durations",
         "short",
+        "windows",
         "captions_from",
         "caption_template",
     ]

@@ -159,6 +159,7 @@ def test_a_setting_of_the_servers_own_is_its_owners(field: str) -> None:
         ("duration", ["body", "audio_duration_seconds"], 1.5),
         ("steps", ["body", "number_of_steps"], 100),
         ("caption_dropout", ["body", "caption_dropout"], None),
+        ("windows", ["body", "windows"], None),
         ("loras.1.path", ["body", "loras", 1, "path"], "https://b"),
         (None, ["body"], None),
     ],

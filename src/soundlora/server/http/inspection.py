@@ -23,7 +23,7 @@ from soundlora.contract.fields import Number
 from soundlora.contract.modes import MODES, ModeName
 from soundlora.contract.training import TrainingRequest
 from soundlora.errors import InputError, about
-from soundlora.pipeline.options import SETTINGS, endpoint_words
+from soundlora.pipeline.options import SETTINGS, default_of, endpoint_words
 from soundlora.server.http.answers import JSONResponse
 from soundlora.server.http.depends import Asks, caller, service_of
 from soundlora.server.http.state import Service
@@ -42,11 +42,12 @@ _places = asyncio.Semaphore(_AT_A_TIME)
 
 
 class _InspectionRequest(TrainingRequest):
-    """A training request, with our own fields that say what is learnt, and what becomes of captions."""
+    """A training request, with fields of our own: what is learnt, which its endpoint says, and how clips are made."""
 
     mode: ModeName = Field("t2a", description="What the training learns, which decides what each clip needs.")
-    shorter_durations: list[Number] = Field([], description="As in a training request.")
-    short: Literal["skip", "pad"] = Field("skip", description="As in a training request.")
+    shorter_durations: list[Number] = Field([], description=SETTINGS["shorter_durations"].help)
+    short: Literal["skip", "pad"] = Field("skip", description=SETTINGS["short"].help)
+    windows: Literal["first", "all"] = Field(default_of("windows"), description=SETTINGS["windows"].help)
     captions_from: Literal["files", "all"] = Field("files", description=SETTINGS["captions_from"].help)
     caption_template: str = Field("", description=SETTINGS["caption_template"].help)
 
@@ -151,6 +152,7 @@ def _report(job: dict[str, Any]) -> tuple[int, Any]:
                 short=job["short"],
                 captions_from=job["captions_from"],
                 caption_template=job["caption_template"],
+                windows=job["windows"],
             )
         except Exception as error:
             outcome = outcome_of(error, job)

@@ -1,0 +1,181 @@
+"""A long recording as many clips: their sound, their names, their places, and what is said of the rest."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from soundlora.dataset import Clip, DatasetReport, inspect_dataset, prepare
+from soundlora.dataset.windows import rest_warning, window_name, windows_in
+from soundlora.errors import InputError
+
+RATE = 48_000
+
+
+def rain(seconds: float, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, (round(seconds * RATE), 2)).clip(-0.9, 0.9)
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Path:
+    """23.2 s of rain, of which the third 5 s are silent, and 6 s of wind."""
+    (tmp_path / "card").mkdir()
+    samples = rain(23.2)
+    samples[10 * RATE : 15 * RATE] = 0
+    soundfile.write(tmp_path / "card" / "rain.wav", samples, RATE)
+    soundfile.write(tmp_path / "card" / "wind.flac", rain(6, 1), RATE)
+    (tmp_path / "card" / "rain.txt").write_text("heavy rain")
+    return tmp_path / "card"
+
+
+def prepared(source: Path, **settings: Any) -> tuple[list[Clip], DatasetReport]:
+    clips: list[Clip] = []
+    chosen: dict[str, Any] = {"duration": 5.0, "windows": "all"} | settings
+    report = prepare(source, on_clip=clips.append, **chosen)
+    return clips, report
+
+
+def test_a_long_clip_gives_as_many_as_fit(card: Path) -> None:
+    clips, report = prepared(card, normalize=False, trigger_phrase="tin roof")
+
+    assert [clip.name for clip in clips] == ["rain.wav", "rain.wav @ 5 s", "rain.wav @ 15 s", "wind.flac"]
+    assert [clip.offset for clip in clips] == [0, 5, 15, 0]
+    assert [clip.caption for clip in clips] == ["tin roof heavy rain"] * 3 + ["tin roof"]
+    whole, _ = soundfile.read(card / "rain.wav", dtype="float32")
+    for clip in clips[:3]:
+        start = round(clip.offset * RATE)
+        assert np.array_equal(clip.samples, whole[start : start + 5 * RATE].T)
+    assert len({clip.sha256 for clip in clips[:3]}) == 1
+    assert report.windows == "all"
+
+
+def test_what_is_not_used_is_said(card: Path) -> None:
+    _, report = prepared(card)
+
+    by_name = {clip.name: clip for clip in report.clips}
+    assert by_name["rain.wav @ 10 s"].status == "skipped"
+    assert by_name["rain.wav @ 10 s"].problem == "silent"
+    assert by_name["rain.wav @ 10 s"].peak_dbfs is None
+    assert by_name["rain.wav"].warnings == ["its last 3.20 s are not used: they are shorter than the bucket"]
+    assert by_name["wind.flac"].warnings[-1] == "its last 1.00 s are not used: they are shorter than the bucket"
+    assert by_name["rain.wav @ 15 s"].warnings == []
+
+
+def test_seconds_are_counted_once(card: Path) -> None:
+    _, report = prepared(card)
+
+    assert report.source_seconds == pytest.approx(29.2)
+    assert report.total_seconds == pytest.approx(20)
+    assert report.to_json()["source_seconds"] == 29.2
+    buckets = {bucket.duration: bucket.clips for bucket in report.buckets}
+    assert (buckets[1.0], buckets[5.0], buckets[10.0], buckets[20.0]) == (29, 5, 2, 1)
+
+
+def test_the_first_window_alone_is_the_default(card: Path) -> None:
+    clips, report = prepared(card, windows="first")
+
+    assert [clip.name for clip in clips] == ["rain.wav", "wind.flac"]
+    assert report.windows == "first"
+    assert {bucket.duration: bucket.clips for bucket in report.buckets}[1.0] == 2
+
+
+@pytest.mark.parametrize("windows", ["first", "all"])
+def test_a_start_is_the_same_clip_either_way(card: Path, windows: str) -> None:
+    [first, *_], _ = prepared(card, windows=windows)
+    [alone, *_], _ = prepared(card, windows="first")
+
+    assert np.array_equal(first.samples, alone.samples)
+
+
+def test_a_recording_that_begins_in_silence_has_its_later_windows(tmp_path: Path) -> None:
+    samples = rain(15)
+    samples[: 5 * RATE] = 0
+    soundfile.write(tmp_path / "rain.wav", samples, RATE)
+
+    clips, report = prepared(tmp_path)
+
+    assert [clip.name for clip in clips] == ["rain.wav @ 5 s", "rain.wav @ 10 s"]
+    assert [clip.status for clip in report.clips] == ["skipped", "kept", "kept"]
+    assert clips[0].sha256
+
+
+def test_a_zip_gives_the_same_clips(card: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "card.zip", "w") as bundle:
+        for path in card.iterdir():
+            bundle.write(path, path.name)
+    wanted, report = prepared(card)
+
+    found, other = prepared(tmp_path / "card.zip")
+
+    assert [(clip.name, clip.sha256) for clip in found] == [(clip.name, clip.sha256) for clip in wanted]
+    assert all(np.array_equal(one.samples, two.samples) for one, two in zip(found, wanted, strict=True))
+    assert other.clips == report.clips
+
+
+def test_several_processes_report_the_same(tmp_path: Path) -> None:
+    for number in range(9):
+        soundfile.write(tmp_path / f"{number}.wav", rain(1.3, number), RATE)
+
+    alone, shared = (
+        inspect_dataset(tmp_path, duration=0.5, windows="all", processes=processes) for processes in (1, 2)
+    )
+
+    assert len(alone.kept) == 18
+    assert shared == alone
+
+
+def test_the_same_window_twice_is_told(tmp_path: Path) -> None:
+    samples = rain(10)
+    samples[5 * RATE :] = samples[: 5 * RATE]
+    soundfile.write(tmp_path / "loop.wav", samples, RATE)
+
+    _, report = prepared(tmp_path)
+
+    assert report.duplicates == [["loop.wav", "loop.wav @ 5 s"]]
+
+
+def test_one_that_lacks_a_hair_at_its_end_is_a_window(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "rain.wav", rain(9.97), RATE)
+
+    clips, report = prepared(tmp_path)
+
+    assert [clip.name for clip in clips] == ["rain.wav", "rain.wav @ 5 s"]
+    assert {clip.samples.shape for clip in clips} == {(2, 5 * RATE)}
+    assert not any("last" in warning for warning in report.clips[0].warnings)
+
+
+@pytest.mark.parametrize("partner", ["spans", "reference"])
+def test_clips_with_partners_have_no_windows(card: Path, partner: Any) -> None:
+    with pytest.raises(InputError, match="windows='all' makes many clips of a long one") as refused:
+        prepared(card, partner=partner)
+    assert refused.value.field == "windows"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "duration", "count", "rest"),
+    [
+        (0.1, 5, 0, ""),
+        (4.97, 5, 1, ""),
+        (5, 5, 1, ""),
+        (9.9, 5, 1, "4.90"),
+        (10, 5, 2, ""),
+        (600, 5, 120, ""),
+        (600, 0.7, 857, "0.10"),
+        (3.3, 1.1, 3, ""),
+    ],
+)
+def test_how_many_fit_and_what_is_left(seconds: float, duration: float, count: int, rest: str) -> None:
+    assert windows_in(seconds, duration) == count
+    warnings = rest_warning(seconds, duration)
+    assert warnings == ([f"its last {rest} s are not used: they are shorter than the bucket"] if rest else [])
+
+
+def test_names_say_the_place() -> None:
+    assert window_name("a.wav", 0) == "a.wav"
+    assert window_name("a.wav", 3 * 0.1) == "a.wav @ 0.3 s"
+    assert window_name("a.wav", 123_456.5) == "a.wav @ 123456.5 s"
