@@ -1,4 +1,4 @@
-"""The command line: soundlora train | generate | inspect | doctor | base | lora | serve | keys."""
+"""The command line: soundlora train | generate | inspect | caption | doctor | base | lora | serve | keys."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from soundlora.cli.base import app as base_commands
+from soundlora.cli.caption import caption
 from soundlora.cli.given import source_of
 from soundlora.cli.keys import app as keys_commands
 from soundlora.cli.lora import app as lora_commands
@@ -73,6 +74,7 @@ app.add_typer(base_commands, name="base")
 app.add_typer(lora_commands, name="lora")
 app.add_typer(keys_commands, name="keys")
 app.command()(train)
+app.command()(caption)
 app.command()(serve)
 
 

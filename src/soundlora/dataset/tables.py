@@ -21,7 +21,7 @@ NAME_COLUMNS = ("file_name", "filename", "file", "path", "audio")
 TEXT_COLUMNS = (
     "caption", "text", "transcription", "transcript", "sentence", "prompt", "description", "label",
 )  # fmt: skip
-_MOST_BYTES = 8 * 1024**2
+MOST_BYTES = 8 * 1024**2
 # A list of nothing takes three bytes in a file and twenty times that in memory.
 _MOST_VALUES = 200_000
 _MOST_COLUMNS = 100
@@ -87,7 +87,7 @@ def table_rows(name: str, text: str) -> Iterator[dict[str, str]]:
     Raises TableError where it can't be read, and where it has no column for the name of a file or for a caption.
     """
     kind = names.suffix(name)
-    found = _csv_rows(text) if kind == ".csv" else _json_lines(text) if kind == ".jsonl" else _json_rows(text)
+    found = csv_rows(text) if kind == ".csv" else _json_lines(text) if kind == ".jsonl" else _json_rows(text)
     checked = False
     for values in found:
         row = {
@@ -137,13 +137,14 @@ def _base(name: str) -> str:
 
 
 def _text(member: Member, encoding: str | None) -> tuple[str, list[str]]:
-    raw = read_start(member, _MOST_BYTES + 1)
-    if len(raw) > _MOST_BYTES:
-        raise TableError(f"is larger than {_MOST_BYTES // 1024**2} MiB, so it is not used")
+    raw = read_start(member, MOST_BYTES + 1)
+    if len(raw) > MOST_BYTES:
+        raise TableError(f"is larger than {MOST_BYTES // 1024**2} MiB, so it is not used")
     return decode_text(raw, encoding=encoding)
 
 
-def _csv_rows(text: str) -> Iterator[Mapping[str, Any]]:
+def csv_rows(text: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a CSV by its own columns, with commas, semicolons or tabs. Raises TableError."""
     head = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=head.count)
     try:
