@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,3 +38,21 @@ def test_clips_become_latents_once_and_skipped_ones_are_in_the_report(
     assert all(torch.equal(one.latents, other.latents) for one, other in zip(encoded, again, strict=True))
     with pytest.raises(AssertionError, match="encoded twice"):
         encode_clips(base, store, Fitting(data, 0.5, "TRG", False, True, ()), CPU, news.append)
+
+
+def test_captions_follow_the_settings_and_latents_do_not(
+    quick_base: BaseNames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    write_clip(tmp_path / "data" / "HeavyRain_02.wav", tone(0.6))
+    base, store = quick_base.open(), Cache(tmp_path / "store")
+
+    def caption(*settings: Any) -> str:
+        fitting = Fitting(tmp_path / "data", 0.5, "TRG", True, True, (), "", *settings)
+        ((clip,), _) = encode_clips(base, store, fitting, CPU, lambda news: None)
+        return clip.caption
+
+    assert caption() == "TRG"
+    monkeypatch.setattr(Codec, "encode", None)  # the latents are there
+    assert caption("all") == "TRG heavy rain"
+    assert caption("all", "{caption} ({trigger})") == "heavy rain (TRG)"
