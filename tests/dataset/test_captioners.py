@@ -138,6 +138,12 @@ def test_without_a_model_there_is_nothing_to_listen_with(tmp_path: Path) -> None
         captioners.transformers(tmp_path / "a.wav", str(tmp_path))
 
 
+def test_without_the_library_one_is_told_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match="needs the library transformers; pip install transformers"):
+        captioners.transformers(tmp_path / "a.wav", str(tmp_path))
+
+
 def test_transformers_is_imported_where_it_is_asked_for_alone() -> None:
     import subprocess
 
