@@ -1,11 +1,11 @@
 """This benchmark measures what nano learns in the modes in which a part of a clip is given. It takes twenty minutes.
 
-    .venv/bin/python benchmarks/nano_modes.py [--steps 1000] [--keep FOLDER] [--record]
+    .venv/bin/python benchmarks/nano_modes.py [--steps 2000] [--keep FOLDER] [--record]
 
-Four sounds that pretraining never heard have ten clips each (recipes/nano/unseen.py). Eight of them are trained on, and
-two are kept for the measures, which compare log-mels at 16 kHz, in nats:
-- inpaint: a second is made anew. It is held against what was there, and so are silence and what a LoRA for text to
-  audio makes for the same caption.
+Each mode has one LoRA, trained on four renderings of each of the recipe's families. The measures are taken on one more
+rendering of each, which nothing has heard. They compare log-mels at 16 kHz, in nats:
+- inpaint: a second is made anew. It is held against what was there. So are the base's text to audio for the same
+  caption, silence, and the codec's own copy of what was there, which nothing can be much nearer than.
 - extend-prefix: the jump of level and of spectrum at the seam is held against those within the clips.
 - a2a: the sound as through a telephone is learnt from pairs, and held against the real effect.
 """
@@ -27,13 +27,15 @@ from table import add_record, report
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "nano"))
 
 from judge import Array, mel_of
-from unseen import RATE, Unseen, read, synthesised, write
+from sounds import FAMILIES, render
+from unseen import RATE, read
 
 from soundlora import Generator, Source, train
 from soundlora.audio.wav import write_wav
 from soundlora.contract.modes import ModeName
 
-HELD = 2  # clips of each sound that are not trained on
+TRAINED = 4  # renderings of each family
+SECONDS = 5.2
 SPAN, HEARD = (1.5, 2.5), 1.5  # seconds
 FRAMES = 100  # of the mel in a second
 BAND = (300.0, 3400.0)  # Hz that a telephone lets through
@@ -49,11 +51,18 @@ def telephone(clip: Array) -> Array:
     return out
 
 
-def clips_of(sound: Unseen, folder: Path) -> tuple[list[Path], list[Path]]:
-    """Write the clips, and return those to train on and those that are kept."""
-    write(sound, folder)
-    paths = sorted(folder.glob("*.wav"))
-    return paths[:-HELD], paths[-HELD:]
+def rendered(folder: Path, count: int, seed: int) -> list[Path]:
+    """Write `count` renderings of each family with their captions, the same ones every time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, family in enumerate(FAMILIES):
+        for copy in range(count):
+            sound = render(family, np.random.default_rng((seed, number, copy)), SECONDS)
+            path = folder / f"{family.replace(' ', '_')}_{copy}.wav"
+            write_wav(path, torch.from_numpy(sound.audio), RATE)
+            path.with_suffix(".txt").write_text(sound.caption)
+            paths.append(path)
+    return paths
 
 
 def dataset(paths: list[Path], folder: Path, mode: str) -> Path:
@@ -95,16 +104,19 @@ def made(generator: Generator, caption: str, source: Source | None, seconds: flo
     return np.ascontiguousarray(both)
 
 
-def inpainting(generator: Generator, plain: Generator, held: list[Path], caption: str) -> dict[str, float]:
+def inpainting(generator: Generator, base: Generator, path: Path) -> dict[str, float]:
+    """Return how far a second that is made anew, and what may stand in its place, are from what was there."""
     frames = slice(int((SPAN[0] + 0.05) * FRAMES), int((SPAN[1] - 0.05) * FRAMES))
-    found: dict[str, list[float]] = {"mended": [], "text to audio": [], "silence": []}
-    for path in held:
-        truth = mel_of(read(path))[:, frames]
-        anew = made(generator, caption, Source("inpaint", path, spans=(SPAN,)), None)
-        found["mended"].append(distance(mel_of(anew)[:, frames], truth))
-        found["text to audio"].append(distance(mel_of(made(plain, caption, None))[:, frames], truth))
-        found["silence"].append(distance(mel_of(np.zeros((2, 6 * RATE), np.float32))[:, frames], truth))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    caption, truth = path.with_suffix(".txt").read_text(), mel_of(read(path))[:, frames]
+    # The base makes nothing of it anew but a moment at the end, so the rest is the codec's copy.
+    copy = Source("inpaint", path, spans=((SECONDS - 0.1, SECONDS),), decoded=True)
+    sounds = {
+        "a second that was mended": made(generator, caption, Source("inpaint", path, spans=(SPAN,)), None),
+        "text to audio in its place": made(base, caption, None),
+        "silence in its place": np.zeros((2, 6 * RATE), np.float32),
+        "the codec's copy of it": made(base, caption, copy, None),
+    }
+    return {name: distance(mel_of(sound)[:, frames], truth) for name, sound in sounds.items()}
 
 
 def jumps(sound: Array, at: Array) -> tuple[Array, Array]:
@@ -121,59 +133,55 @@ def jumps(sound: Array, at: Array) -> tuple[Array, Array]:
     return level, np.asarray(spectrum)
 
 
-def seams(generator: Generator, held: list[Path], caption: str, folder: Path) -> list[tuple[float, float]]:
-    """Return, for each clip, in what share of the places within it level and spectrum jump less than at the seam."""
-    found: list[tuple[float, float]] = []
-    for number, path in enumerate(held):
-        clip = read(path)
-        cut = folder / f"cut_{number}.wav"
-        write_wav(cut, torch.from_numpy(clip[:, : int(2.5 * RATE)]), RATE)
-        longer = made(generator, caption, Source("extend-prefix", cut, conditioning_seconds=HEARD))
-        inside = jumps(clip, np.arange(0.2, 5.0, 0.05).astype(np.float32))
-        seam = jumps(longer, np.asarray([2.5], np.float32))
-        level, spectrum = (float((each < here[0]).mean()) for each, here in zip(inside, seam, strict=True))
-        found.append((level, spectrum))
-    return found
+def seam(generator: Generator, path: Path, folder: Path) -> tuple[float, float]:
+    """Return in what share of the places within a clip level and spectrum jump less than where it is continued."""
+    clip, cut = read(path), folder / "cut.wav"
+    write_wav(cut, torch.from_numpy(clip[:, : int(2.5 * RATE)]), RATE)
+    source = Source("extend-prefix", cut, conditioning_seconds=HEARD)
+    longer = made(generator, path.with_suffix(".txt").read_text(), source)
+    inside = jumps(clip, np.arange(0.2, 5.0, 0.05).astype(np.float32))
+    here = jumps(longer, np.asarray([2.5], np.float32))
+    level, spectrum = (float((each < jump[0]).mean()) for each, jump in zip(inside, here, strict=True))
+    return level, spectrum
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--sounds", nargs="+", default=["zaps", "boings", "chatter", "gongs"])
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--keep", type=Path, help="a folder for the clips and LoRAs")
     add_record(parser)
     arguments = parser.parse_args()
-    figures: list[Figure] = []
-    raw: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         root = arguments.keep or Path(temporary)
-        split = {
-            s.name: (s, *clips_of(s, root / s.name / "clips")) for s in synthesised() if s.name in arguments.sounds
-        }
-        for name, (sound, trained, held) in split.items():
-            modes: tuple[ModeName, ...] = ("t2a", "inpaint", "extend-prefix")
-            loras = {mode: lora_of(trained, root / name / mode, mode, arguments.steps) for mode in modes}
-            generators = {mode: Generator(loras=[(lora, 1.0)]) for mode, lora in loras.items()}
-            mended = inpainting(generators["inpaint"], generators["t2a"], held, sound.caption)
-            joints = seams(generators["extend-prefix"], held, sound.caption, root / name)
-            raw[name] = {"inpaint": mended, "seams": joints}
-            print(name, raw[name], flush=True)
-            figures += [Figure(f"{name}: {what}, from what was there", value, "nats") for what, value in mended.items()]
-            level, spectrum = np.mean(joints, axis=0)
-            figures.append(Figure(f"{name}: places in the clip with a smaller jump of level", 100 * level, "%"))
-            figures.append(Figure(f"{name}: places in the clip with a smaller jump of spectrum", 100 * spectrum, "%"))
-        every = [path for _, trained, _ in split.values() for path in trained]
-        generator = Generator(loras=[(lora_of(every, root / "a2a", "a2a", 2 * arguments.steps), 1.0)])
-        dry, wet = [], []
-        for _, _, held in split.values():
-            for path in held:
-                truth = mel_of(telephone(read(path)))
-                dry.append(distance(mel_of(read(path)), truth))
-                wet.append(distance(mel_of(made(generator, "through a telephone", Source("a2a", path), None)), truth))
-        raw["telephone"] = {"dry": dry, "made": wet}
-        figures.append(Figure("telephone: the sound that is given, from the effect", float(np.mean(dry)), "nats"))
-        figures.append(Figure("telephone: what is made of it, from the effect", float(np.mean(wet)), "nats"))
-    report("nano_modes", f"Modes on nano, {arguments.steps} steps", figures, raw, arguments.record)
+        trained, held = rendered(root / "trained", TRAINED, 2001), rendered(root / "held", 1, 2002)
+        modes: tuple[ModeName, ...] = ("inpaint", "extend-prefix", "a2a")
+        loras = {mode: lora_of(trained, root / mode, mode, arguments.steps) for mode in modes}
+        generators = {mode: Generator(loras=[(lora, 1.0)]) for mode, lora in loras.items()}
+        base, raw = Generator(), dict[str, Any]()
+        for path in held:
+            found: dict[str, Any] = inpainting(generators["inpaint"], base, path)
+            found["seam"] = seam(generators["extend-prefix"], path, root)
+            truth = mel_of(telephone(read(path)))
+            wet = made(generators["a2a"], "through a telephone", Source("a2a", path), None)
+            found["telephone"] = distance(mel_of(read(path)), truth), distance(mel_of(wet), truth)
+            raw[path.stem] = found
+            print(path.stem, found, flush=True)
+    report("nano_modes", f"Modes on nano, {arguments.steps} steps", figures_of(raw), raw, arguments.record)
+
+
+def figures_of(raw: dict[str, Any]) -> list[Figure]:
+    names = [name for name in next(iter(raw.values())) if name not in ("seam", "telephone")]
+    mean = {name: float(np.mean([found[name] for found in raw.values()])) for name in names}
+    figures = [Figure(f"{name}, from what was there", value, "nats") for name, value in mean.items()]
+    nearer = np.mean([found[names[0]] < found[names[1]] for found in raw.values()])
+    figures.append(Figure("families whose mended second is nearer than text to audio", 100 * float(nearer), "%"))
+    level, spectrum = np.mean([found["seam"] for found in raw.values()], axis=0)
+    figures.append(Figure("places within a clip whose level jumps less than at its seam", 100 * level, "%"))
+    figures.append(Figure("places within a clip whose spectrum jumps less than at its seam", 100 * spectrum, "%"))
+    dry, wet = np.mean([found["telephone"] for found in raw.values()], axis=0)
+    figures.append(Figure("telephone: the sound that is given, from the effect", float(dry), "nats"))
+    figures.append(Figure("telephone: what is made of it, from the effect", float(wet), "nats"))
+    return figures
 
 
 if __name__ == "__main__":

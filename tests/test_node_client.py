@@ -18,6 +18,8 @@ import pytest
 from fastapi import FastAPI
 from live_server import live
 
+from soundlora.contract.modes import MODES
+from soundlora.server.endpoints import TRAINERS
 from soundlora.server.http.app import create_app
 from soundlora.server.settings import Settings
 from soundlora.server.store.finish import Outcome
@@ -119,6 +121,21 @@ def test_a_request_is_submitted_watched_and_answered(node: Path, app: FastAPI, u
     assert messages(seen["events"]) == ["step 1", "step 2"]
     assert seen["last"]["status"] == "COMPLETED"
     assert seen["result"] == {"data": result_at(url), "requestId": seen["submitted"]["request_id"]}
+
+
+def test_the_trainers_of_the_other_modes_are_asked_in_the_same_way(
+    node: Path, app: FastAPI, url: str, way: str
+) -> None:
+    with working(app.state.service.requests):
+        seen = play(node, "modes", url, way)
+    names = [name for mode in MODES.values() for name in mode.endpoints if name != "t2a"]
+    assert sorted(seen) == sorted(names)
+    for name, met in seen.items():
+        assert met["result"]["data"] == result_at(url)
+        row = app.state.service.requests.find(met["submitted"]["request_id"])
+        assert row.endpoint == f"{TRAINERS}/{name}"
+        assert met["wrong"]["status"] == 422
+        assert [field["loc"] for field in met["wrong"]["fields"]] == [["body", "condition_probability"]]
 
 
 def test_subscribing_polls_or_streams_to_the_result(node: Path, app: FastAPI, url: str, way: str) -> None:

@@ -77,7 +77,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "--seed", "7", "--debug-dataset", "--preview-every", "60", "--checkpoint-every", "70",
         "--batch-size", "2", "--targets", "self-ff", "--init-lora", lora, "--keep-checkpoints", "1", "--log", "csv",
         "--quantize", "bf16", "--optimizer", "adamw8bit", "--no-average", "--checkpoint-activations",
-        "--caption-dropout", "0.25", "--captions-from", "all", "--caption-template", "{caption}",
+        "--caption-dropout", "0.25", "--captions-from", "all", "--short", "pad", "--caption-template", "{caption}",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     request = json.loads((out / "request.json").read_text())
@@ -106,6 +106,8 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "init_lora": {"name": "first.safetensors", "sha256": hashlib.sha256(lora.read_bytes()).hexdigest()},
         "batch_size": 2,
         "caption_dropout": 0.25,
+        "shorter_durations": [],
+        "short": "pad",
         "captions_from": "all",
         "caption_template": "{caption}",
         "hold_out": 0,
@@ -214,7 +216,7 @@ def test_bad_data_is_one_sentence_and_exit_code_2(
     [
         (["--rank", "7"], ["--rank is 7, but it must be one of 8, 16, 32, 64 or 128"]),
         (["--steps", "5"], ["--steps is 5, but it must be a whole number from 100 to 20000"]),
-        (["--duration", "600"], ["--duration is 600.0, but it must be a number from 0.5 to 60"]),
+        (["--duration", "600"], ["--duration is 600, but it must be a number from 0.5 to 60"]),
         (["--learning-rate", "2"], ["--learning-rate is 2.0"]),
         (["--learning-rate", "nan"], ["--learning-rate is nan"]),
         (["--frame-rate", "7"], ["--frame-rate is 7"]),
@@ -394,7 +396,7 @@ def test_inspect_shows_every_clip_to_people(soundlora: Cli, clips: Path, tmp_pat
     assert outcome.code == 0
     for words in ("low.wav", "a low tone", "short[1].wav", "shorter than the bucket", "3 kept, 1 skipped"):
         assert words in outcome.out
-    for words in ("LUFS", "bucket   0.5 s     3 clips", "this one", "suggested"):
+    for words in ("LUFS", "bucket   0.5 s     3 clips", "this one", "most clips"):
         assert words in outcome.out
 
 

@@ -29,6 +29,10 @@ def _write_audio(
     with av.open(str(path), "w", options=muxer or {}) as file:
         stream = file.add_stream(codec, rate=rate, layout=layout, options={"strict": "experimental"})
         assert isinstance(stream, av.AudioStream)
+        if codec.startswith("wma"):
+            stream.bit_rate = 128_000  # it knows some only
+        if codec == "wavpack":
+            stream.format = av.AudioFormat("s16p")  # its first choice has 8 bits
         # Packed: PyAV's planar frames of eight channels read past their end.
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T).reshape(1, -1), format="flt", layout=layout)
         frame.sample_rate, frame.pts = rate, 0

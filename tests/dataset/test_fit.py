@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support import FrequencyOf, MakeTone
 
 from soundlora.dataset.decode import Audio
-from soundlora.dataset.fit import PEAK_DBFS, fit, target_length
+from soundlora.dataset.fit import PEAK_DBFS, bucket_of, fit, target_length
 from soundlora.dataset.measure import spike_of
 from soundlora.dataset.problems import UnusableClipError
 
@@ -113,6 +113,37 @@ def test_what_is_trimmed_away_does_not_count_for_the_level(tone: MakeTone) -> No
     fitted = fit(audio(sent, 16_000), 1.0)
     assert peak_db(fitted.samples) == pytest.approx(-0.1, abs=0.01)
     assert fitted.levels.peak_dbfs == pytest.approx(-20, abs=0.01)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.45, 0.95])
+def test_a_short_clip_is_filled_with_silence_when_asked(seconds: float, tone: MakeTone) -> None:
+    sent = tone(seconds, 48_000, channels=2)
+    fitted = fit(audio(sent, 48_000), 1.0, normalize=False, pad=True)
+    assert fitted.samples.shape == (2, 48_000)
+    assert np.array_equal(fitted.samples[:, : sent.shape[1]], sent)
+    assert not fitted.samples[:, sent.shape[1] :].any()
+    assert fitted.used_seconds == pytest.approx(seconds)
+    assert fitted.levels == fit(audio(sent, 48_000), seconds, normalize=False).levels
+    assert fitted.warnings == ()
+
+
+def test_a_clip_of_less_than_a_tenth_of_a_second_is_not_filled_up(tone: MakeTone) -> None:
+    with pytest.raises(UnusableClipError) as caught:
+        fit(audio(tone(0.09, 48_000), 48_000), 1.0, pad=True)
+    assert caught.value.reason == "it is 0.090 s long, and less than 0.1 s is not filled up"
+    assert caught.value.problem == "too_short"
+
+
+def test_a_clip_that_fills_the_bucket_is_the_same_with_padding_allowed(tone: MakeTone) -> None:
+    clip = audio(tone(0.97, 48_000), 48_000)
+    assert np.array_equal(fit(clip, 1.0, pad=True).samples, fit(clip, 1.0).samples)  # it is stretched
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bucket"), [(0.4, 1.0), (0.959, 1.0), (0.97, 1.0), (1.5, 1.0), (1.97, 2.0), (4.95, 2.0), (9.0, 5.0)]
+)
+def test_a_clip_goes_into_the_longest_bucket_that_it_fills(seconds: float, bucket: float, tone: MakeTone) -> None:
+    assert bucket_of(audio(tone(seconds, 8_000), 8_000), (5.0, 1.0, 2.0)) == bucket
 
 
 def test_levels_are_those_before_normalisation(tone: MakeTone) -> None:

@@ -266,9 +266,9 @@ def error_of(source: str | Path, duration: float = 0.5) -> DatasetError:
 
 
 def test_no_audio_at_all(tmp_path: Path, write_zip: WriteZip) -> None:
-    error = error_of(write_zip(tmp_path / "a.zip", {"film.mp4": b"x", "a.txt": b"x"}))
+    error = error_of(write_zip(tmp_path / "a.zip", {"film.avi": b"x", "a.txt": b"x"}))
     assert isinstance(error, NoAudioError)
-    assert str(error) == ("a.zip holds no audio file; put .wav, .mp3, .flac, .ogg, .aac, .m4a or .opus files in it.")
+    assert str(error) == ("a.zip holds no audio file; put .wav, .flac, .mp3, .m4a, .aiff or other audio files in it.")
     assert error.report.orphan_captions == ["a.txt"]
     assert error.type == "archive_file_count_below_minimum"
     assert (error.ctx["min_count"], error.ctx["provided_count"]) == (1, 0)
@@ -282,7 +282,8 @@ def test_all_too_short(tmp_path: Path, wav: MakeWav, write_zip: WriteZip) -> Non
     assert isinstance(error, ClipsTooShortError)
     assert str(error) == (
         "No clip of a.zip fills the bucket of 5 s, the longest, b.wav, is 1.30 s long; "
-        "use --duration 0.9 or longer clips."
+        "use --duration 0.9 (0.9 s keeps 3 of 3 clips, 3 s of sound), or for text to audio --short pad, "
+        "which fills clips with silence."
     )
     assert (error.bucket, error.longest) == (5.0, 1.3)
     assert (error.type, error.ctx) == ("audio_duration_too_short", {"min_duration": 5.0, "provided_duration": 1.3})
@@ -290,7 +291,30 @@ def test_all_too_short(tmp_path: Path, wav: MakeWav, write_zip: WriteZip) -> Non
 
 def test_all_too_short_for_any_bucket(tmp_path: Path, wav: MakeWav, write_zip: WriteZip) -> None:
     error = error_of(write_zip(tmp_path / "a.zip", {"a.wav": wav(0.2)}))
-    assert str(error).endswith("is 0.20 s long; use clips of at least 0.5 s.")
+    assert str(error).endswith(
+        "is 0.20 s long; use for text to audio --short pad, which fills clips with silence, or clips of at least 0.5 s."
+    )
+
+
+def test_clips_go_into_several_buckets(tmp_path: Path, wav: MakeWav, write_zip: WriteZip) -> None:
+    path = write_zip(tmp_path / "a.zip", {f"{n}.wav": wav(length) for n, length in enumerate((0.3, 0.6, 1.1, 2.5))})
+    clips, report = clips_of(path, duration=2.0, shorter_durations=(0.5, 1.0))
+    assert [(clip.name, clip.bucket, clip.samples.shape[1]) for clip in clips] == [
+        ("1.wav", 0.5, 8_000),
+        ("2.wav", 1.0, 16_000),
+        ("3.wav", 2.0, 32_000),
+    ]
+    assert [clip.bucket for clip in report.clips] == [None, 0.5, 1.0, 2.0]
+    assert report.clips[0].reason == "it is 0.30 s long, shorter than the bucket of 0.5 s"
+    assert report.total_seconds == 3.5
+
+
+def test_short_clips_are_padded_in_the_shortest_bucket(tmp_path: Path, wav: MakeWav, write_zip: WriteZip) -> None:
+    path = write_zip(tmp_path / "a.zip", {f"{n}.wav": wav(length) for n, length in enumerate((0.05, 0.3, 2.5))})
+    clips, report = clips_of(path, duration=2.0, shorter_durations=(1.0,), short="pad")
+    assert [(clip.name, clip.bucket, clip.used_seconds) for clip in clips] == [("1.wav", 1.0, 0.3), ("2.wav", 2.0, 2.0)]
+    assert [clip.problem for clip in report.clips] == ["too_short", None, None]
+    assert any(warning.startswith("1 of 2 clips is filled with silence") for warning in report.warnings)
 
 
 def test_none_decodable(tmp_path: Path, write_zip: WriteZip) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from soundlora.dataset.report import ClipReport, DatasetReport, IgnoredFile, suggest_duration
+from soundlora.dataset.report import ClipReport, DatasetReport, IgnoredFile, suggest
 
 KEPT = ClipReport("a.wav", "kept", "rain", seconds=8.123456, used_seconds=5.0, peak_dbfs=-6.0206)
 SKIPPED = ClipReport("b.wav", "skipped", "", reason="it is 2.00 s long", problem="too_short", seconds=2.0)
@@ -30,26 +30,40 @@ def test_json_is_plain_rounded_and_in_a_fixed_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "bucket"),
+    ("seconds", "clips", "sound"),
     [
-        ([], None),
-        ([0.3], None),
-        ([0.3, 0.3, 0.3, 4.0], None),  # fewer than half fill any bucket
-        ([4.37], 4.3),
-        ([4.9999], 5.0),
-        ([4.97, 5.0], 5.0),  # within the tolerance of one latent frame
-        ([2.0, 2.1, 2.2, 30.0], 2.0),
-        ([3.0, 10.0, 10.0], 10.0),
-        ([50.0, 45.0], 20.0),
+        ([], None, None),
+        ([0.3], None, None),
+        ([0.45] * 5 + [1.0], (1.0, 1), None),  # 1 s trains one, which is better than none
+        ([4.37], (4.3, 1), None),
+        ([4.9999], (5.0, 1), None),
+        ([4.97, 5.0], (5.0, 2), None),  # within the tolerance of one latent frame
+        ([2.0, 2.1, 2.2, 30.0], (2.0, 4), (20.0, 1)),
+        ([3.0, 10.0, 10.0], (3.0, 3), (10.0, 2)),
+        ([50.0, 45.0], (20.0, 2), None),
+        ([1.0] * 11 + [2.0] * 14 + [0.45] * 5, (1.0, 25), (2.0, 14)),
     ],
 )
-def test_the_suggested_bucket_uses_most_of_the_sound(seconds: list[float], bucket: float | None) -> None:
-    assert suggest_duration(seconds) == bucket
+def test_buckets_are_suggested_for_most_clips_and_for_most_sound(
+    seconds: list[float], clips: tuple[float, int] | None, sound: tuple[float, int] | None
+) -> None:
+    found = [(bucket.duration, bucket.clips) for bucket in suggest(seconds)]
+    assert found == [each for each in (clips, sound) if each is not None]
+    assert all(bucket.seconds == pytest.approx(bucket.duration * bucket.clips) for bucket in suggest(seconds))
+
+
+def test_the_advice_says_what_each_bucket_does() -> None:
+    lengths = [1.0] * 11 + [2.0] * 14 + [0.45] * 5
+    clips = [ClipReport(f"{number}.wav", "kept", "", seconds=length) for number, length in enumerate(lengths)]
+    report = DatasetReport("set.zip", 5.0, clips)
+    assert report.advice == "1 s keeps 25 of 30 clips, 25 s of sound; 2 s keeps 14 of 30 clips, 28 s of sound"
+    assert report.to_json()["suggestions"][1] == {"duration": 2.0, "clips": 14, "seconds": 28.0}
+    assert DatasetReport("set.zip", 5.0, []).advice == ""
 
 
 def test_silent_clips_do_not_suggest() -> None:
     silent = ClipReport("c.wav", "skipped", "", problem="silent", seconds=9.0)
-    assert DatasetReport("set.zip", 5.0, [SKIPPED, silent]).suggested_duration == 2.0
+    assert [each.duration for each in DatasetReport("set.zip", 5.0, [SKIPPED, silent]).suggestions] == [2.0]
 
 
 def test_buckets_say_what_each_length_would_keep() -> None:
@@ -62,7 +76,7 @@ def test_buckets_say_what_each_length_would_keep() -> None:
     report = DatasetReport("set.zip", 7.0, clips)
     found: dict[float, object] = {bucket.duration: (bucket.clips, bucket.seconds) for bucket in report.buckets}
     assert list(found) == sorted(found)
-    assert report.suggested_duration == 4.9
+    assert [each.duration for each in report.suggestions] == [2.0, 4.9]
     assert found[4.9] == (3, pytest.approx(14.7))
     assert found[5.0] == (3, 15.0)
     assert found[6.0] == (1, 6.0)

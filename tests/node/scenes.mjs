@@ -76,6 +76,21 @@ const SCENES = {
     return { result, lines, size: (await lora.arrayBuffer()).byteLength };
   },
 
+  // Each of the other trainers: its queue's address, its result, and what it says of an input that lacks its part.
+  async modes() {
+    const trainers = ["audio-extend-prefix", "audio-extend-suffix", "audio-inpaint", "a2a", "ic-lora/a2a"];
+    const seen = {};
+    for (const name of trainers) {
+      const endpoint = `fal-ai/ltx23-trainer-v2/${name}`;
+      const submitted = await fal.queue.submit(endpoint, { input: INPUT });
+      await fal.queue.subscribeToStatus(endpoint, { requestId: submitted.request_id });
+      const result = await fal.queue.result(endpoint, { requestId: submitted.request_id });
+      const wrong = await refused(fal.run(endpoint, { input: { ...INPUT, condition_probability: 2 } }));
+      seen[name] = { submitted, result, wrong };
+    }
+    return seen;
+  },
+
   async queue() {
     const submitted = await fal.queue.submit(TRAINING, { input: INPUT });
     const requestId = submitted.request_id;

@@ -47,12 +47,12 @@ def test_captions_follow_the_settings_and_latents_do_not(
     write_clip(tmp_path / "data" / "HeavyRain_02.wav", tone(0.6))
     base, store = quick_base.open(), Cache(tmp_path / "store")
 
-    def caption(*settings: Any) -> str:
-        fitting = Fitting(tmp_path / "data", 0.5, "TRG", True, True, (), "", *settings)
+    def caption(**settings: Any) -> str:
+        fitting = Fitting(tmp_path / "data", 0.5, "TRG", True, True, (), **settings)
         ((clip,), _) = encode_clips(base, store, fitting, CPU, lambda news: None)
         return clip.caption
 
     assert caption() == "TRG"
     monkeypatch.setattr(Codec, "encode", None)  # the latents are there
-    assert caption("all") == "TRG heavy rain"
-    assert caption("all", "{caption} ({trigger})") == "heavy rain (TRG)"
+    assert caption(captions_from="all") == "TRG heavy rain"
+    assert caption(captions_from="all", caption_template="{caption} ({trigger})") == "heavy rain (TRG)"

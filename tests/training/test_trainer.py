@@ -10,6 +10,7 @@ from parity.cases import checkpoint
 from parity.runners import fresh_transformer
 from parity.runners25 import unmodulated_transformer
 from support import assert_matches, examples, parity_cases
+from torch import Tensor
 
 from soundlora.errors import DivergedError
 from soundlora.lora.adapter import Adapter
@@ -170,6 +171,37 @@ def test_clips_of_other_lengths_are_not_stacked() -> None:
         batch_size=2, at_once=2,
     )  # fmt: skip
     assert math.isfinite(run.step(0).loss)
+
+
+def padded(clips: list[Example], counted: int) -> list[Example]:
+    return [replace(clip, padding=torch.arange(len(clip.latents)) >= counted) for clip in clips]
+
+
+def test_what_stands_where_a_clip_is_padded_is_not_learnt() -> None:
+    """The step is the same whatever the velocity there should be, and another one where the clip itself differs."""
+    clips = examples(1, frames=6)
+    run = Trainer(Adapter.create(fresh_transformer(), 4), padded(clips, 4), AUDIO, steps=2, learning_rate=1e-3, seed=1)
+    samples = run._group([0])
+    assert samples.padding is not None
+    assert samples.padding.tolist() == [[False] * 4 + [True] * 2]
+
+    def loss(noise: Tensor) -> float:
+        # The clean latents move against the noise, so that the transformer sees the same.
+        s = samples.sigma.view(-1, 1, 1)
+        clean = samples.clean - (noise - samples.noise) * s / (1 - s)
+        return run._gradient.add(samples._replace(noise=noise, clean=clean)).item()
+
+    other_end, other_start = samples.noise.clone(), samples.noise.clone()
+    other_end[:, 4:] += 1
+    other_start[:, :4] += 1
+    assert loss(other_end) == pytest.approx(loss(samples.noise), rel=1e-4)
+    assert loss(other_start) > 1.01 * loss(samples.noise)
+
+
+def test_a_padding_of_nothing_changes_nothing() -> None:
+    plain, masked = trainer(examples(2)), trainer(padded(examples(2), 99))
+    losses = [[run.step(step).loss for step in range(3)] for run in (plain, masked)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_activations_computed_again_give_the_same_adapter() -> None:

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from soundlora.cli.base import app as base_commands
 from soundlora.cli.caption import caption
+from soundlora.cli.durations import SEVERAL, durations_of
 from soundlora.cli.given import source_of
 from soundlora.cli.keys import app as keys_commands
 from soundlora.cli.lora import app as lora_commands
@@ -178,7 +179,8 @@ def generate(
 @app.command()
 def inspect(
     data: Annotated[str, typer.Argument(help=DATA_HELP)],
-    duration: Annotated[float, typer.Option(min=0.5, max=60, help="Seconds of every clip.")] = 5.0,
+    duration: Annotated[str, typer.Option(help=f"Seconds of every clip. {SEVERAL}")] = "5",
+    short: Annotated[str, typer.Option(help=SETTINGS["short"].help)] = "skip",
     trigger_phrase: Annotated[str, typer.Option(help="Prepended to every caption.")] = "",
     normalize: Annotated[bool, typer.Option("--normalize/--no-normalize", help=SETTINGS["normalize"].help)] = True,
     preserve_pitch: Annotated[
@@ -196,12 +198,17 @@ def inspect(
     """Say what training would make of every clip, and why. Exits with 2 when it would refuse the data."""
     if mode not in MODES:
         raise InputError(f"--mode is {mode!r}, but it must be one of {', '.join(MODES)}.")
+    if short not in ("skip", "pad"):
+        raise InputError(f"--short is {short!r}, but it must be skip or pad.")
+    longest, *shorter = durations_of(duration)
     from soundlora.dataset import inspect_dataset, refusal
     from soundlora.dataset.fork import usable_processes
 
     report = inspect_dataset(
         data,
-        duration=duration,
+        duration=longest,
+        shorter_durations=shorter,
+        short="pad" if short == "pad" else "skip",
         trigger_phrase=trigger_phrase,
         normalize=normalize,
         preserve_pitch=preserve_pitch,

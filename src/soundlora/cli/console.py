@@ -198,9 +198,11 @@ def print_report(report: DatasetReport) -> None:
     if hidden:
         console.print(f"{hidden} hidden or system {'file' if hidden == 1 else 'files'} passed over.", style="dim")
     console.print()
+    best = [bucket.duration for bucket in report.suggestions]
+    suggested = [("most clips", best[0]), ("most sound", best[-1])] if best else []
     for bucket in report.buckets:
         marks = ["this one"] if bucket.duration == report.duration else []
-        marks += ["suggested"] if bucket.duration == report.suggested_duration else []
+        marks += [what for what, chosen in suggested if chosen == bucket.duration]
         mark = f"  {', '.join(marks)}" if marks else ""
         clips = f"{bucket.clips} {'clip ' if bucket.clips == 1 else 'clips'}"
         console.print(f"bucket {bucket.duration:5.1f} s  {clips:>10}  {_minutes(bucket.seconds)}{mark}")

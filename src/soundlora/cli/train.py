@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
+from soundlora.cli.durations import SEVERAL, durations_of
 from soundlora.contract.conditioned import AUDIO_FIELDS, REQUESTS
 from soundlora.contract.training import parse_request
 from soundlora.errors import InputError
@@ -47,6 +48,9 @@ def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:
 
     Raises InputError when a flag is outside the endpoint's range, and when flags contradict each other or are missing.
     """
+    if "duration" in given:
+        longest, *shorter = durations_of(given["duration"])
+        given |= {"duration": longest} | ({"shorter_durations": shorter} if shorter else {})
     request: Path | None = given.pop("request", None)
     out = given.pop("out", None)
     hosted = {name: value for name, value in given.items() if SETTINGS[name].hosted}
@@ -106,6 +110,8 @@ def parameter(name: str) -> inspect.Parameter:
     help = f"{known.help} [default: {words}]" if words else known.help
     if name == "data":
         return _parameter(name, str | None, typer.Argument(help=help))
+    if name == "duration":
+        return _parameter(name, str | None, typer.Option("--duration", help=f"{help} {SEVERAL}"))
     flag = command_line_words(name, None)
     if kind is bool:
         # A setting that is on by default, or that the machine decides, can be switched off.

@@ -1,13 +1,14 @@
 """This package turns a user's zip or folder into clips that are ready for the model, and reports on every clip."""
 
-from soundlora.dataset.archive import Archive, open_archive, pair
+from soundlora.dataset.archive import Archive, open_archive
 from soundlora.dataset.caption_source import CaptionsFrom
 from soundlora.dataset.caption_template import check_template
 from soundlora.dataset.captions import read_caption, with_trigger
 from soundlora.dataset.decode import Audio, decode
-from soundlora.dataset.fit import Fitted, fit, target_length
+from soundlora.dataset.fit import TOLERANCE_SECONDS, Fitted, Short, fit, target_length
 from soundlora.dataset.members import Member
 from soundlora.dataset.names import MEDIA_EXTENSIONS
+from soundlora.dataset.pairing import pair
 from soundlora.dataset.partners import Partner, Spans
 from soundlora.dataset.prepare import Clip, check_source, inspect_dataset, prepare
 from soundlora.dataset.problems import (
@@ -20,13 +21,14 @@ from soundlora.dataset.problems import (
     UnusableClipError,
 )
 from soundlora.dataset.refusal import ClipsTooShortError, DatasetError, NoAudioError, UndecodableError, refusal
-from soundlora.dataset.report import ClipReport, DatasetReport, suggest_duration
+from soundlora.dataset.report import ClipReport, DatasetReport, suggest
 from soundlora.dataset.source import local_source
 from soundlora.net.addresses import is_remote
 from soundlora.net.download import FileDownloadError, FileTooLargeError
 
 __all__ = [
     "MEDIA_EXTENSIONS",
+    "TOLERANCE_SECONDS",
     "Archive",
     "Audio",
     "CaptionsFrom",
@@ -46,6 +48,7 @@ __all__ = [
     "MissingPartnerError",
     "NoAudioError",
     "Partner",
+    "Short",
     "Spans",
     "TooManyFilesError",
     "UndecodableError",
@@ -62,7 +65,7 @@ __all__ = [
     "prepare",
     "read_caption",
     "refusal",
-    "suggest_duration",
+    "suggest",
     "target_length",
     "with_trigger",
 ]

@@ -17,7 +17,7 @@ from typing import IO
 from soundlora.dataset import names
 from soundlora.dataset.members import Member, save
 from soundlora.dataset.names import CAPTION_EXTENSION, MEDIA_EXTENSIONS
-from soundlora.dataset.problems import DuplicateNameError, InvalidArchiveError, TooManyFilesError
+from soundlora.dataset.problems import InvalidArchiveError, TooManyFilesError
 from soundlora.dataset.zip_file import open_zip
 from soundlora.system.whole_files import temporary_folder
 
@@ -32,14 +32,15 @@ _MOST_INNER = 100
 class Archive:
     """An open source. `members` are its clips and captions in order of name.
 
-    `others` are its other visible files. `hidden` names hidden files and those that an operating system put there.
-    `opened` names the zips within it that the clips lie in.
+    `others` are its other visible files. `hidden` names hidden files and those that an operating system put there,
+    `links` those in a folder that point elsewhere. `opened` names the zips within it that the clips lie in.
     """
 
     members: tuple[Member, ...]
     others: tuple[Member, ...]
     hidden: tuple[str, ...]
     opened: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -64,12 +65,13 @@ def open_archive(
     The size and ratio limits apply to zips, since a folder has nothing to unpack. Without `inner`, zips within stay
     closed, since they have to be unpacked to be looked into. Raises TooManyFilesError when there
     are too many clips. Raises InvalidArchiveError when the source is missing, not a zip, damaged, encrypted or over a
-    limit, or when it holds links or paths that lead out of it.
+    limit, or when a zip holds links or paths that lead out of it. Links in a folder are passed over.
     """
     with ExitStack() as stack:
         hidden: list[str] = []
+        links: list[str] = []
         found = (
-            list(_walk(path, hidden))
+            list(_walk(path, hidden, links))
             if _is_folder(path)
             else stack.enter_context(open_zip(path, path.name, max_ratio, hidden))
         )
@@ -83,7 +85,7 @@ def open_archive(
             archive = replace(_archive_of([*outside, *within], hidden), opened=opened)
         _check_count(archive, path, max_media_files)
         _check_size(sum(member.size for member in archive if member.path is None), path, max_unpacked_bytes)
-        yield archive
+        yield replace(archive, links=tuple(sorted(links)))
 
 
 @contextmanager
@@ -105,34 +107,6 @@ def _open_inner(zips: list[Member], max_ratio: float, hidden: list[str]) -> Iter
             found += [replace(each, name=f"{member.name}/{each.name}") for each in within]
             hidden += [f"{member.name}/{name}" for name in hidden_within]
         yield found
-
-
-def pair(members: Iterable[Member]) -> tuple[list[tuple[Member, Member | None]], list[Member]]:
-    """Return (clip, caption or None) pairs in order of name, and the captions that belong to no clip.
-
-    A caption belongs to the clip of the same base name, whatever their folders and capitals. Raises DuplicateNameError
-    when two clips, or two captions of one clip, share a base name.
-    """
-    clips: dict[str, Member] = {}
-    captions: dict[str, list[Member]] = {}
-    for member in members:
-        key = names.base_name(member.name)
-        if member.is_caption:
-            captions.setdefault(key, []).append(member)
-        elif key in clips:
-            raise DuplicateNameError(
-                f"{clips[key].name} and {member.name} have the same base name; file names must be unique across the "
-                "whole archive, so rename or remove one of them."
-            )
-        else:
-            clips[key] = member
-    for key in clips:
-        if len(found := captions.get(key, [])) > 1:
-            raise DuplicateNameError(
-                f"{found[0].name} and {found[1].name} are both captions of {clips[key].name}; keep one of them."
-            )
-    orphans = [member for key, found in captions.items() if key not in clips for member in found]
-    return [(clip, captions.get(key, [None])[0]) for key, clip in clips.items()], orphans
 
 
 def _archive_of(found: Iterable[Member], hidden: list[str]) -> Archive:
@@ -163,8 +137,8 @@ def _check_size(unpacked: int, path: Path, limit: int) -> None:
         )
 
 
-def _walk(root: Path, hidden: list[str]) -> Iterator[Member]:
-    """Yield the members of a folder. The names of hidden files and folders go to `hidden`."""
+def _walk(root: Path, hidden: list[str], links: list[str]) -> Iterator[Member]:
+    """Yield the members of a folder. The names of hidden files and folders go to `hidden`, of links to `links`."""
     for folder, subfolders, files in os.walk(root, onerror=_refuse_unreadable):
         for name in sorted(subfolders) + files:
             path = Path(folder, name)
@@ -174,8 +148,8 @@ def _walk(root: Path, hidden: list[str]) -> Iterator[Member]:
                 continue
             status = path.lstat()
             if stat.S_ISLNK(status.st_mode):
-                raise InvalidArchiveError(f"{inside} in {root.name} is a link; put the file itself in its place.")
-            if stat.S_ISREG(status.st_mode):
+                links.append(inside)
+            elif stat.S_ISREG(status.st_mode):
                 yield Member(inside, status.st_size, path, partial(_open_file, path))
         # os.walk reads this list again, so it does not descend into folders that are removed from it.
         subfolders[:] = sorted(name for name in subfolders if not names.is_rubbish([name]))

@@ -15,7 +15,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from soundlora.dataset import completeness as ends
@@ -28,7 +28,7 @@ MAX_SAMPLE_RATE = 192_000
 MAX_CHANNELS = 8
 
 # Only these readers of FFmpeg may run. Others, such as those of playlists, open further files that a file names.
-_FORMATS = "wav,w64,aiff,caf,mp3,flac,ogg,aac,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
+_FORMATS = "wav,w64,aiff,caf,mp3,flac,ogg,aac,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,wv,asf"
 # By default FFmpeg reads 5 MB to learn whether a wav hides DTS, which takes 40 ms a file. Containers name their codecs
 # much earlier.
 _OPTIONS = {"format_whitelist": _FORMATS, "probesize": "16384"}
@@ -114,12 +114,12 @@ def decode(path: Path, max_seconds: float | None = None) -> Audio:
     try:
         # Tags in old encodings are no reason to fail.
         with open_sound(path, metadata_errors="replace") as file:
-            films = [stream for stream in file.streams.video if _codec_of(stream) not in _PICTURES]
             if not file.streams.audio:
-                raise DecodeError("it holds no audio stream" + (", only video" if films else ""))
-            if films:
-                raise DecodeError("it is a video; save its sound as a file of its own")
+                raise DecodeError("it holds no audio stream" + (", only video" if _is_film(file) else ""))
             stream = _stream_of(file)
+            for other in file.streams:
+                if other is not stream:
+                    other.discard = Discard.all  # pictures of gigabytes are stepped over, where the container can
             if file.format.name in _PLAIN and (header := pcm.misread(path, _codec_of(stream))):
                 return _read_samples(path, header, max_seconds)
             if not _codec_of(stream):
@@ -155,6 +155,10 @@ def _codec_of(stream: AudioStream | VideoStream) -> str:
     """Return the name of the stream's codec, "" when FFmpeg has no decoder for it."""
     # PyAV's types don't say so, but the context is None without a decoder.
     return stream.codec_context.name if stream.codec_context is not None else ""
+
+
+def _is_film(file: InputContainer) -> bool:
+    return any(_codec_of(stream) not in _PICTURES for stream in file.streams.video)
 
 
 def _detail(error: Exception) -> str:
@@ -219,10 +223,13 @@ def _check(rate: int, channels: int) -> None:
 
 def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_seconds: float | None) -> Audio:
     codec = stream.codec_context
-    codec.options = {"max_samples": str(_MAX_FRAME_SAMPLES)}
     container = file.format.name
+    codec.options = {"max_samples": str(_MAX_FRAME_SAMPLES)}
+    if (container, codec.name) == ("caf", "alac"):
+        # The last frame is as short as the sound left it, and FFmpeg would shorten it once more.
+        codec.options["flags2"] = "+skip_manual"
     end = ogg.find_end(path) if container == "ogg" else None
-    header = _header_seconds(stream, end)
+    header = _header_seconds(stream, end, path)
     sound = _Sound()
     damaged = damaged_since = 0
     undecoded = 0.0
@@ -273,7 +280,7 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
     elif claimed is not None:
         truncated = claimed - seconds > _LOSS_SECONDS
     else:
-        truncated = last is not None and ends.is_cut_frame(container, last)
+        truncated = ends.breaks_off(container, path) or (last is not None and ends.is_cut_frame(container, last))
     # What can't be decoded behind a sound that is there as a whole is no part of it.
     follows = bool(damaged_since) and claimed is not None and not truncated
     if follows or (end is not None and end.trailing > _LARGEST_TAG):
@@ -289,11 +296,11 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
         damaged_packets=damaged + (0 if follows else damaged_since),
         codec=codec.name,
         layout={"1 channels": "mono", "2 channels": "stereo"}.get(sound.layout, sound.layout),
-        notes=(*_of_several(file), *notes),
+        notes=(*_of_others(file), *notes),
     )
 
 
-def _header_seconds(stream: AudioStream, end: ogg.End | None) -> float | None:
+def _header_seconds(stream: AudioStream, end: ogg.End | None, path: Path) -> float | None:
     """Return the length in seconds that the container states for the stream, None where it states none."""
     if end is not None and end.chained:
         if not end.alike:
@@ -303,7 +310,14 @@ def _header_seconds(stream: AudioStream, end: ogg.End | None) -> float | None:
         start = float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
         return max(0.0, end.granule / stream.codec_context.sample_rate - start)
     stated = stream.duration or 0
-    return float(stated * stream.time_base) if stated > 0 and stream.time_base else None
+    if stated <= 0 or not stream.time_base:
+        return None
+    seconds = float(stated * stream.time_base)
+    bit_rate = stream.codec_context.bit_rate
+    if bit_rate and ends.is_rf64(path):
+        # Of a RIFF FFmpeg measures what is there. Of an RF64 it believes the header.
+        seconds = max(0.0, seconds - ends.missing_wav_bytes(path) * 8 / bit_rate)
+    return seconds
 
 
 def _read_samples(path: Path, header: pcm.Header, max_seconds: float | None) -> Audio:
@@ -343,9 +357,11 @@ def _as_sound(samples: np.ndarray, codec: str) -> tuple[np.ndarray, list[str]]:
     return samples, [note] if note else []
 
 
-def _of_several(file: InputContainer) -> list[str]:
+def _of_others(file: InputContainer) -> list[str]:
+    """Return clauses about the streams that are passed over."""
     count = len(file.streams.audio)
-    return [f"it holds {count} audio streams, of which the default one is used"] if count > 1 else []
+    notes = ["it is a video, of which the sound is used"] if _is_film(file) else []
+    return notes + ([f"it holds {count} audio streams, of which the default one is used"] if count > 1 else [])
 
 
 def _at_usual_rate(samples: np.ndarray, rate: int, layout: str) -> tuple[np.ndarray, int]:

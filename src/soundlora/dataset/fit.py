@@ -4,7 +4,9 @@ A clip that is shorter than the bucket is not stretched to fill it, because the 
 the few milliseconds that codecs and editors lose at the edges are made up for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import python_stretch
@@ -14,8 +16,14 @@ from soundlora.dataset.decode import Audio
 from soundlora.dataset.measure import Levels, measure, peak_of, spike_of
 from soundlora.dataset.problems import UnusableClipError
 
+Short = Literal["skip", "pad"]
+"""What becomes of a clip that is shorter than the bucket."""
+
 TOLERANCE_SECONDS = 0.040
 """A clip that lacks no more than one latent frame counts as filling the bucket."""
+
+SHORTEST_SOUND = 0.1
+"""A clip of fewer seconds is not padded."""
 
 PEAK_DBFS = -0.1
 """`normalize` brings the highest sample to this level."""
@@ -33,8 +41,9 @@ _SILENT_SHARE = 0.5
 class Fitted:
     """A clip as it will be trained on. `samples` are float32 (channels, n), n = target_length(duration, sample_rate).
 
-    `used_seconds` is the length of the source that it holds. `levels` are measured after fitting and before
-    normalisation, which adds `gain_db`.
+    `used_seconds` is the length of the source that it holds; silence follows where that is less than the bucket by more
+    than the tolerance. `levels` are those of the source's part, after fitting and before normalisation, which adds
+    `gain_db`.
     """
 
     samples: np.ndarray
@@ -50,28 +59,49 @@ def target_length(duration: float, sample_rate: int) -> int:
     return int(duration * sample_rate)
 
 
-def fit(audio: Audio, duration_seconds: float, *, normalize: bool = True, preserve_pitch: bool = True) -> Fitted:
+def bucket_of(audio: Audio, durations: Sequence[float]) -> float:
+    """Return the longest of the buckets, in seconds, that `audio` fills, and the shortest where it fills none."""
+    filled = [duration for duration in durations if not _is_short(audio, target_length(duration, audio.sample_rate))]
+    return max(filled) if filled else min(durations)
+
+
+def _is_short(audio: Audio, length: int) -> bool:
+    # One sample may lack beyond the tolerance, because the bucket itself was rounded to samples.
+    return bool((length - audio.samples.shape[1] - 1) / audio.sample_rate > TOLERANCE_SECONDS)
+
+
+def fit(
+    audio: Audio, duration_seconds: float, *, normalize: bool = True, preserve_pitch: bool = True, pad: bool = False
+) -> Fitted:
     """Trim `audio` from the start to the bucket, make up for up to 40 ms, and normalise.
 
     `preserve_pitch` makes up for missing milliseconds by stretching the clip in time at the same pitch. Without it,
-    silence is added at the end. Raises UnusableClipError when the clip is too short or silent.
+    silence is added at the end. `pad` fills clips that are shorter still with silence. Raises UnusableClipError when
+    the clip is too short or silent.
     """
     rate = audio.sample_rate
     length = target_length(duration_seconds, rate)
     found = audio.samples.shape[1]
-    # One sample may lack beyond the tolerance, because the bucket itself was rounded to samples.
-    if (length - found - 1) / rate > TOLERANCE_SECONDS:
+    short = _is_short(audio, length)
+    if short and not pad:
         raise UnusableClipError(
             f"it is {found / rate:.2f} s long, shorter than the bucket of {duration_seconds:g} s", "too_short"
+        )
+    if short and found / rate < SHORTEST_SOUND:
+        raise UnusableClipError(
+            f"it is {found / rate:.3f} s long, and less than {SHORTEST_SOUND:g} s is not filled up",
+            "too_short",
         )
     samples = audio.samples[:, :length]
     peak = peak_of(samples)
     if peak < SILENCE:
         raise UnusableClipError(f"it is silent: no sample of it is above {decibels(SILENCE):.0f} dBFS", "silent")
-    if found < length:
-        samples = _stretch(samples, length, rate) if preserve_pitch else np.pad(samples, ((0, 0), (0, length - found)))
+    if found < length and not short and preserve_pitch:
+        samples = _stretch(samples, length, rate)
+    whole = np.pad(samples, ((0, 0), (0, length - samples.shape[1])))
+    heard, samples = (samples if short else whole), whole
 
-    levels = measure(samples, rate)
+    levels = measure(heard, rate)
     gain_db = PEAK_DBFS - levels.peak_dbfs if normalize else 0.0
     return Fitted(
         samples=np.multiply(samples, np.float32(10 ** (gain_db / 20)), order="C"),
@@ -79,7 +109,7 @@ def fit(audio: Audio, duration_seconds: float, *, normalize: bool = True, preser
         used_seconds=min(found, length) / rate,
         levels=levels,
         gain_db=gain_db,
-        warnings=tuple(_warnings(levels, gain_db, length / rate) + (_spike(samples, rate) if normalize else [])),
+        warnings=tuple(_warnings(levels, gain_db, heard.shape[1] / rate) + (_spike(heard, rate) if normalize else [])),
     )
 
 

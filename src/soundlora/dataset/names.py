@@ -8,7 +8,13 @@ from collections.abc import Iterable
 
 from soundlora.dataset.encodings import encoding_of_names
 
-MEDIA_EXTENSIONS = (".wav", ".mp3", ".flac", ".ogg", ".aac", ".m4a", ".opus")
+HOSTED_EXTENSIONS = (".wav", ".mp3", ".flac", ".ogg", ".aac", ".m4a")
+"""What the hosted endpoint takes."""
+MEDIA_EXTENSIONS = (
+    *HOSTED_EXTENSIONS,
+    *(".opus", ".oga", ".aiff", ".aif", ".aifc", ".caf", ".w64", ".rf64", ".bwf", ".wv", ".wma", ".mp2"),
+    *(".mka", ".webm", ".mkv", ".mp4", ".mov"),
+)
 CAPTION_EXTENSION = ".txt"
 
 _RUBBISH = {"thumbs.db", "desktop.ini"}
@@ -75,6 +81,11 @@ def is_rubbish(parts: list[str]) -> bool:
 def suffix(name: str) -> str:
     """Return the extension in lower case with its dot, "" where there is none."""
     return posixpath.splitext(name)[1].lower()
+
+
+def path_name(name: str) -> str:
+    """Return the name without its extension, case folded."""
+    return posixpath.splitext(name)[0].casefold()
 
 
 def base_name(name: str) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from soundlora.dataset import names
-from soundlora.dataset.archive import Archive, pair
+from soundlora.dataset.archive import Archive
 from soundlora.dataset.members import Member, read_start
-from soundlora.dataset.problems import DuplicateNameError, MissingPartnerError, UnusableClipError
+from soundlora.dataset.pairing import Key, alone, check_captions, grouped, key_of, pair
+from soundlora.dataset.problems import MissingPartnerError, UnusableClipError
 
 Partner = Literal["", "spans", "reference"]
 """What every clip of a data set needs: nothing more, NAME_mask.json, or NAME_start beside NAME_end."""
@@ -50,12 +51,13 @@ def entries(archive: Archive, partner: Partner) -> Entries:
     """
     if partner == "reference":
         return _pairs(archive)
-    pairs, orphans = pair(archive)
+    pairs, orphans = pair(archive.members)
     ignored = [member.name for member in archive.others]
     if partner == "":
         return Entries([Entry(clip, caption) for clip, caption in pairs], orphans, ignored)
-    masks = _by_stem((member for member in archive.others if _is_mask(member)), MASK)
-    found = [Entry(clip, caption, masks.pop(names.base_name(clip.name), None)) for clip, caption in pairs]
+    key = key_of(archive)
+    masks = alone((member for member in archive.others if _is_mask(member)), _without(key, MASK))
+    found = [Entry(clip, caption, masks.pop(key(clip), None)) for clip, caption in pairs]
     for entry in found:
         if entry.partner is None:
             name = posixpath.splitext(posixpath.basename(entry.clip.name))[0] + MASK + _MASK_EXTENSION
@@ -71,8 +73,8 @@ def entries(archive: Archive, partner: Partner) -> Entries:
 
 def _pairs(archive: Archive) -> Entries:
     """Return the clips that end with _end, each with that of the same name that ends with _start."""
+    key = key_of(archive)
     clips = [member for member in archive if not member.is_caption]
-    captions = [member for member in archive if member.is_caption]
     for member in clips:
         if not names.base_name(member.name).endswith((START, END)):
             raise MissingPartnerError(
@@ -80,27 +82,23 @@ def _pairs(archive: Archive) -> Entries:
                 f"NAME{START}, what becomes of it NAME{END}."
             )
     starts, ends = (
-        _by_stem((member for member in clips if names.base_name(member.name).endswith(role)), role)
+        alone((member for member in clips if names.base_name(member.name).endswith(role)), _without(key, role))
         for role in (START, END)
     )
     for one, others, role in ((ends, starts, START), (starts, ends, END)):
         for stem, member in one.items():
             if stem not in others:
-                raise MissingPartnerError(f"{member.name} has no {stem}{role} beside it; add it or leave both out.")
-    texts: dict[str, Member] = {}
-    orphans = []
-    for caption in captions:
-        stem = names.base_name(caption.name)
-        stem = stem if stem in ends else stem.removesuffix(END)
-        if stem not in ends:
-            orphans.append(caption)
-        elif stem in texts:
-            raise DuplicateNameError(
-                f"{texts[stem].name} and {caption.name} are both captions of {ends[stem].name}; keep one of them."
-            )
-        else:
-            texts[stem] = caption
-    found = [Entry(clip, texts.get(stem), starts[stem]) for stem, clip in ends.items()]
+                raise MissingPartnerError(
+                    f"{member.name} has no {posixpath.basename(stem)}{role} beside it; add it or leave both out."
+                )
+
+    def pair_of(caption: Member) -> str:
+        return key(caption) if key(caption) in ends else key(caption).removesuffix(END)
+
+    texts = grouped((member for member in archive if member.is_caption), pair_of)
+    check_captions(ends, texts)
+    orphans = [member for stem, captions in texts.items() if stem not in ends for member in captions]
+    found = [Entry(clip, texts.get(stem, [None])[0], starts[stem]) for stem, clip in ends.items()]
     return Entries(found, orphans, [member.name for member in archive.others])
 
 
@@ -108,18 +106,8 @@ def _is_mask(member: Member) -> bool:
     return names.suffix(member.name) == _MASK_EXTENSION and names.base_name(member.name).endswith(MASK)
 
 
-def _by_stem(members: Iterable[Member], role: str) -> dict[str, Member]:
-    """Return the members by their names without folders, extension and role."""
-    found: dict[str, Member] = {}
-    for member in members:
-        stem = names.base_name(member.name).removesuffix(role)
-        if stem in found:
-            raise DuplicateNameError(
-                f"{found[stem].name} and {member.name} have the same base name; file names must be unique across the "
-                "whole archive, so rename or remove one of them."
-            )
-        found[stem] = member
-    return found
+def _without(key: Key, role: str) -> Key:
+    return lambda member: key(member).removesuffix(role)
 
 
 def read_spans(member: Member, duration: float) -> tuple[Spans, list[str]]:

@@ -16,7 +16,7 @@ from soundlora.dataset import names
 from soundlora.dataset.archive import Archive, open_archive
 from soundlora.dataset.caption_source import CaptionRule, CaptionsFrom, Offer, offers_note
 from soundlora.dataset.decode import Audio, decode
-from soundlora.dataset.fit import Fitted, fit
+from soundlora.dataset.fit import Fitted, Short, bucket_of, fit
 from soundlora.dataset.fork import helper
 from soundlora.dataset.members import Member, hash_of, save
 from soundlora.dataset.partners import Entries, Entry, Partner, Spans, read_spans
@@ -37,11 +37,12 @@ _CLIPS_A_PROCESS = 4
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A clip ready for the model. `samples` are float32 (channels, n), n = int(duration * sample_rate).
+    """A clip ready for the model. `samples` are float32 (channels, n), n = int(bucket * sample_rate).
 
-    `caption` starts with the trigger phrase. `sha256` is the hash of the source file's bytes. `report` is the clip's
-    line of the report. `spans` are made anew where a mask file stands beside the clip. `reference` is the clip that
-    this one is made of, where it is half of a pair.
+    `bucket` is in seconds, of which the sound fills `used_seconds`; silence follows. `caption` starts with the trigger
+    phrase. `sha256` is the hash of the source file's bytes. `report` is the clip's line of the report. `spans` are made
+    anew where a mask file stands beside the clip. `reference` is the clip that this one is made of, where it is half of
+    a pair.
     """
 
     name: str
@@ -50,18 +51,25 @@ class Clip:
     sample_rate: int
     sha256: str
     report: ClipReport
+    bucket: float
+    used_seconds: float
     spans: Spans = ()
     reference: Clip | None = None
 
 
 @dataclass(frozen=True)
 class _Settings:
-    duration: float
+    durations: tuple[float, ...]
+    pad: bool
     normalize: bool
     preserve_pitch: bool
     validation_prompts: tuple[str, ...]
     partner: Partner
     rule: CaptionRule
+
+    @property
+    def duration(self) -> float:
+        return max(self.durations)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,15 +96,19 @@ def prepare(
     preserve_pitch: bool = True,
     validation_prompts: Sequence[str] = (),
     partner: Partner = "",
+    shorter_durations: Sequence[float] = (),
+    short: Short = "skip",
     captions_from: CaptionsFrom = "files",
     caption_template: str = "",
 ) -> DatasetReport:
     """Decode and fit every clip, hand each to `on_clip` in order of name, and return the report.
 
-    `source` is a zip or a folder: a path, the URL of a zip, or a data: URI. `duration` is the bucket in seconds.
-    `validation_prompts` are only searched for the trigger phrase. `partner` is what every clip needs beside it.
-    `captions_from` "all" takes what a clip carries where no file has its caption, and `caption_template` puts captions
-    together. One clip is held in memory at a time, with its reference if it has one.
+    `source` is a zip or a folder: a path, the URL of a zip, or a data: URI. `duration` is the bucket in seconds. With
+    `shorter_durations` beside it, each clip goes into the longest bucket that it fills. `short` says whether a clip
+    that fills none is skipped, or padded with silence. `validation_prompts` are only searched for the trigger phrase.
+    `partner` is what every clip needs beside it. `captions_from` "all" takes what a clip carries where no file has its
+    caption, and `caption_template` puts captions together. One clip is held in memory at a time, with its reference if
+    it has one.
 
     Raises InputError when `duration` is below 0.1 s or the template has an unknown field. Raises FileDownloadError,
     FileTooLargeError, InvalidArchiveError, DuplicateNameError or MissingPartnerError when the source cannot be used at
@@ -104,7 +116,10 @@ def prepare(
     raises after clips have been handed over.
     """
     rule = CaptionRule(trigger_phrase, captions_from, caption_template)
-    settings = _Settings(duration, normalize, preserve_pitch, tuple(validation_prompts), partner, rule)
+    prompts = tuple(validation_prompts)
+    settings = _Settings(
+        (duration, *shorter_durations), short == "pad", normalize, preserve_pitch, prompts, partner, rule
+    )
     report = _run(source, settings, on_clip)
     refused = refusal(report)
     if refused is not None:
@@ -147,6 +162,8 @@ def inspect_dataset(
     validation_prompts: Sequence[str] = (),
     processes: int = 1,
     partner: Partner = "",
+    shorter_durations: Sequence[float] = (),
+    short: Short = "skip",
     captions_from: CaptionsFrom = "files",
     caption_template: str = "",
 ) -> DatasetReport:
@@ -160,7 +177,10 @@ def inspect_dataset(
     sentence.
     """
     rule = CaptionRule(trigger_phrase, captions_from, caption_template)
-    settings = _Settings(duration, normalize, preserve_pitch, tuple(validation_prompts), partner, rule)
+    prompts = tuple(validation_prompts)
+    settings = _Settings(
+        (duration, *shorter_durations), short == "pad", normalize, preserve_pitch, prompts, partner, rule
+    )
     return _run(source, settings, lambda clip: None, processes)
 
 
@@ -168,8 +188,9 @@ def _run(
     source: str | os.PathLike[str], settings: _Settings, on_clip: Callable[[Clip], None], processes: int = 1
 ) -> DatasetReport:
     """Prepare all clips and return the report. With several processes only this one's clips are handed to `on_clip`."""
-    if not settings.duration >= _SHORTEST_BUCKET:
-        raise InputError(f"The duration is {settings.duration} s, but it must be at least {_SHORTEST_BUCKET} s.")
+    for duration in settings.durations:
+        if not duration >= _SHORTEST_BUCKET:
+            raise InputError(f"The duration is {duration} s, but it must be at least {_SHORTEST_BUCKET} s.")
     settings.rule.check()
     reports: list[ClipReport] = []
     offers: list[tuple[str, Offer]] = []
@@ -226,6 +247,7 @@ def _run(
 
 def _ignored(found: Entries, archive: Archive) -> list[IgnoredFile]:
     ignored = [IgnoredFile(name, "it is neither audio nor a caption") for name in found.ignored]
+    ignored += [IgnoredFile(name, "it is a link; put the file itself in its place") for name in archive.links]
     return ignored + [IgnoredFile(name, "it is hidden, or a system's own file") for name in archive.hidden]
 
 
@@ -250,10 +272,10 @@ def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
     try:
         fitted = found.usable()
         if partner is not None and settings.partner == "spans":
-            spans, notes = read_spans(partner, settings.duration)
+            spans, notes = read_spans(partner, found.bucket)
             warnings += notes
         elif partner is not None:
-            reference = _sound(partner, target, settings)
+            reference = _sound(partner, target, replace(settings, durations=(found.bucket,)))
             _check_pair(found, reference, partner)
     except UnusableClipError as error:
         skip = error
@@ -272,6 +294,7 @@ def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
         problem=skip.problem if skip else None,
         seconds=min(lengths, default=None),
         used_seconds=found.fitted.used_seconds if found.fitted and not skip else None,
+        bucket=found.bucket if not skip else None,
         sample_rate=audio.file_rate if audio else None,
         channels=audio.channels if audio else None,
         layout=audio.layout if audio else None,
@@ -284,10 +307,11 @@ def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
     same = found.fingerprint() if audio is not None and report.problem != "silent" else None
     if skip is not None:
         return _Prepared(None, report, said.text, same, said.offer)
-    clip = Clip(member.name, said.caption, fitted.samples, fitted.sample_rate, found.sha256, report, spans)
+    held = found.bucket, fitted.used_seconds
+    clip = Clip(member.name, said.caption, fitted.samples, fitted.sample_rate, found.sha256, report, *held, spans)
     if reference is not None and partner is not None:
         start = reference.usable()
-        of = Clip(partner.name, said.caption, start.samples, start.sample_rate, reference.sha256, report)
+        of = Clip(partner.name, said.caption, start.samples, start.sample_rate, reference.sha256, report, *held)
         clip = replace(clip, reference=of)
     return _Prepared(clip, report, said.text, same, said.offer)
 
@@ -297,6 +321,7 @@ class _Sound:
     """A file as it was decoded and fitted, as far as that went, and why it went no further. `tags` are its own."""
 
     sha256: str
+    bucket: float = 0.0  # seconds
     tags: Mapping[str, str] = field(default_factory=dict)
     audio: Audio | None = None
     fitted: Fitted | None = None
@@ -323,10 +348,14 @@ def _sound(member: Member, target: Path, settings: _Settings, *, tags: bool = Fa
     try:
         found = _Sound(hash_of(member) if member.path else save(member, path))
         found = replace(found, tags=settings.rule.tags_of(path) if tags else {})
-        found = replace(found, audio=decode(path, settings.duration))
-        assert found.audio is not None
+        audio = decode(path, settings.duration)
+        found = replace(found, audio=audio, bucket=bucket_of(audio, settings.durations))
         fitted = fit(
-            found.audio, settings.duration, normalize=settings.normalize, preserve_pitch=settings.preserve_pitch
+            audio,
+            found.bucket,
+            normalize=settings.normalize,
+            preserve_pitch=settings.preserve_pitch,
+            pad=settings.pad,
         )
         return replace(found, fitted=fitted)
     except UnusableClipError as error:

@@ -62,17 +62,20 @@ def refusal(report: DatasetReport) -> DatasetError | None:
 def _nothing_usable(report: DatasetReport) -> DatasetError:
     source, clips = Path(report.source).name or report.source, report.clips
     if not clips:
-        *most, last = MEDIA_EXTENSIONS
-        return NoAudioError(f"{source} holds no audio file; put {', '.join(most)} or {last} files in it.", report)
+        return NoAudioError(
+            f"{source} holds no audio file; put .wav, .flac, .mp3, .m4a, .aiff or other audio files in it.",
+            report,
+        )
     first = f"{clips[0].name}: {clips[0].reason}"
     short = [clip for clip in clips if clip.problem == "too_short"]
     if short:
         longest = max(short, key=lambda clip: clip.seconds or 0.0)
-        length, suggestion = longest.seconds or 0.0, report.suggested_duration
+        length, suggested = longest.seconds or 0.0, report.suggestions
+        pad = f"for text to audio {using('short', 'pad')}, which fills clips with silence"
         mend = (
-            f"use {using('duration', suggestion)} or longer clips"
-            if suggestion is not None
-            else f"use clips of at least {MIN_DURATION} s"
+            f"use {using('duration', suggested[0].duration)} ({report.advice}), or {pad}"
+            if suggested
+            else f"use {pad}, or clips of at least {MIN_DURATION} s"
         )
         return ClipsTooShortError(
             f"No clip of {source} fills the bucket of {report.duration:g} s, the longest, {longest.name}, is "

@@ -22,8 +22,9 @@ class ClipReport:
     A field that was not measured is None. A clip that could not be decoded has no measurements, and one that is too
     short or silent has no levels. `caption` includes the trigger phrase, and `caption_source` says where it comes from:
     the name of a file, "BWF description", "file name"; None where there is none. The levels describe the used part
-    before normalisation, in the units of `measure.Levels`. `partner` names the clip that this one is made of, or its
-    mask file, of which `spans` are the seconds that are made anew.
+    before normalisation, in the units of `measure.Levels`. `bucket` is the length in seconds that the clip is brought
+    to. Where `used_seconds` is less, silence follows. `partner` names the clip that this one is made of, or its mask
+    file, of which `spans` are the seconds that are made anew.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ClipReport:
     problem: Problem | None = None
     seconds: float | None = None
     used_seconds: float | None = None
+    bucket: float | None = None
     sample_rate: int | None = None
     channels: int | None = None
     layout: str | None = None
@@ -70,7 +72,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """All clips of a source in order of name. `duration` is the bucket in seconds.
+    """All clips of a source in order of name. `duration` is the bucket in seconds, the longest of several.
 
     `orphan_captions` are the text files that belong to no clip. `duplicates` are groups of names of clips with the same
     sound. `warnings` concern the set as a whole.
@@ -100,22 +102,27 @@ class DatasetReport:
         return sum(clip.used_seconds or 0.0 for clip in self.kept)
 
     @property
-    def suggested_duration(self) -> float | None:
-        """The bucket in seconds that uses most of the sound, as `suggest_duration` finds it, or None."""
-        return suggest_duration(self._lengths())
+    def suggestions(self) -> list[Bucket]:
+        """The bucket that keeps most clips and that which keeps most sound, as `suggest` finds them."""
+        return suggest(self._lengths())
 
     @property
     def buckets(self) -> list[Bucket]:
-        """The usual buckets, this one and the suggested one, in order of length."""
+        """The usual buckets, this one and the suggested ones, in order of length."""
         lengths = self._lengths()
         longest = max(lengths, default=0.0) + TOLERANCE_SECONDS
         chosen = {duration for duration in _USUAL_DURATIONS if duration <= longest} | {self.duration}
-        suggested = self.suggested_duration
-        counts = {
-            duration: sum(length + TOLERANCE_SECONDS >= duration for length in lengths)
-            for duration in chosen | ({suggested} if suggested is not None else set())
-        }
-        return [Bucket(duration, count, duration * count) for duration, count in sorted(counts.items())]
+        chosen |= {bucket.duration for bucket in self.suggestions}
+        return [_bucket(duration, lengths) for duration in sorted(chosen)]
+
+    @property
+    def advice(self) -> str:
+        """What the suggested buckets would do, as a clause; "" where no clip fills one."""
+        clips = len(self._lengths())
+        return "; ".join(
+            f"{bucket.duration:g} s keeps {bucket.clips} of {clips} clips, {bucket.seconds:.0f} s of sound"
+            for bucket in self.suggestions
+        )
 
     def _lengths(self) -> list[float]:
         return [clip.seconds for clip in self.clips if clip.seconds and clip.problem != "silent"]
@@ -125,7 +132,7 @@ class DatasetReport:
         return {
             "source": self.source,
             "duration": self.duration,
-            "suggested_duration": self.suggested_duration,
+            "suggestions": [_plain(bucket) for bucket in self.suggestions],
             "kept": len(self.kept),
             "skipped": len(self.skipped),
             "total_seconds": round(self.total_seconds, 3),
@@ -143,17 +150,22 @@ def _plain(item: ClipReport | Bucket | IgnoredFile) -> dict[str, Any]:
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in vars(item).items()}
 
 
-def suggest_duration(seconds: Sequence[float]) -> float | None:
-    """Return the bucket in seconds that trains on most sound and keeps at least half of the clips.
+def suggest(seconds: Sequence[float]) -> list[Bucket]:
+    """Return the bucket that keeps most clips, as long as it can be, and the one that keeps most sound.
 
-    The bucket is a multiple of 0.1 s. `seconds` are the lengths of the clips. The result is None when fewer than half
-    of them fill the smallest bucket, 0.5 s.
+    They are multiples of 0.1 s within what bases are trained on. One stands alone where it is both, and none where no
+    clip fills the smallest bucket, 0.5 s. `seconds` are the lengths of the clips.
     """
-    best, most = None, 0.0
-    for length in seconds:
-        # The millisecond counts lengths such as 4.9999 s as 5 s.
-        bucket = min(math.floor((length + 0.001) * 10) / 10, MAX_TRAINED_DURATION)
-        fitting = sum(other + TOLERANCE_SECONDS >= bucket for other in seconds)
-        if bucket >= MIN_DURATION and 2 * fitting >= len(seconds) and fitting * bucket > most:
-            best, most = bucket, fitting * bucket
-    return best
+    # The millisecond counts lengths such as 4.9999 s as 5 s.
+    tenths = {min(math.floor((length + 0.001) * 10) / 10, MAX_TRAINED_DURATION) for length in seconds}
+    found = [_bucket(duration, seconds) for duration in sorted(tenths) if duration >= MIN_DURATION]
+    if not found:
+        return []
+    clips = max(found, key=lambda bucket: (bucket.clips, bucket.duration))
+    sound = max(found, key=lambda bucket: (round(bucket.seconds, 6), bucket.clips))
+    return [clips] if clips == sound else [clips, sound]
+
+
+def _bucket(duration: float, seconds: Sequence[float]) -> Bucket:
+    count = sum(length + TOLERANCE_SECONDS >= duration for length in seconds)
+    return Bucket(duration, count, duration * count)

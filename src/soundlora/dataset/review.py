@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from soundlora.dataset.captions import one_line, style
-from soundlora.dataset.fit import PEAK_DBFS
+from soundlora.dataset.fit import PEAK_DBFS, TOLERANCE_SECONDS
 from soundlora.dataset.report import MAX_TRAINED_DURATION, ClipReport, DatasetReport
 
 ADVISED_CLIPS = 10
@@ -45,6 +45,7 @@ def review(
         warnings.append(
             f"The bucket of {report.duration:g} s is long: the base was trained on up to {MAX_TRAINED_DURATION:g} s."
         )
+    warnings += _padding(kept)
     warnings += _loudness(kept, normalize)
     warnings += _spoken(kept, texts)
     warnings += _captions({clip.name: texts[clip.name] for clip in kept})
@@ -60,10 +61,22 @@ def review(
         if trigger.casefold() not in one_line(prompt).casefold()
     ]
     # Hidden files are expected. The user may have meant visible ones to be used.
-    visible = [file.name for file in report.ignored if "hidden" not in file.reason]
+    visible = [file.name for file in report.ignored if "neither" in file.reason]
     if visible:
         warnings.append(f"Ignored, neither audio nor captions: {_list(visible)}.")
+    links = [file.name for file in report.ignored if "link" in file.reason]
+    if links:
+        warnings.append(f"Links were passed over: {_list(links)}; put the files themselves in their place.")
     return warnings
+
+
+def _padding(kept: list[ClipReport]) -> list[str]:
+    """Return what is said where clips are filled with silence."""
+    padded = [each for each in kept if (each.bucket or 0.0) - (each.used_seconds or 0.0) > TOLERANCE_SECONDS]
+    if not padded:
+        return []
+    are = "is" if len(padded) == 1 else "are"
+    return [f"{len(padded)} of {len(kept)} clips {are} filled with silence, which counts nothing in training."]
 
 
 def _loudness(kept: list[ClipReport], normalize: bool) -> list[str]:

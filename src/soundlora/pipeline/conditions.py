@@ -14,6 +14,7 @@ from soundlora.dataset import Fitted, Spans, UnusableClipError, decode, fit, loc
 from soundlora.errors import InputError, about
 from soundlora.model.condition import Given, at_end, at_start, outside
 from soundlora.model.config import AudioConfig
+from soundlora.model.latents import positions
 from soundlora.pipeline.encode import EncodedClip
 from soundlora.pipeline.options import TrainingOptions
 from soundlora.pipeline.spans import parse_spans
@@ -35,11 +36,18 @@ def check_mode(options: TrainingOptions) -> None:
             "has no use; leave it out.",
             field="conditioning_seconds",
         )
-    if mode.takes_seconds and (seconds or 1.0) >= options.duration:
+    shortest = min((options.duration, *options.shorter_durations))
+    if mode.takes_seconds and (seconds or 1.0) >= shortest:
         raise InputError(
             f"{setting('conditioning_seconds')} is {seconds or 1.0:g}, but it must be less than the bucket of "
-            f"{options.duration:g} s.",
+            f"{shortest:g} s.",
             field="conditioning_seconds",
+        )
+    if options.short == "pad" and mode.given != "nothing":
+        raise InputError(
+            f"{using('short', 'pad')} has no use with {using('mode', mode.name)}, as silence would be given or learnt; "
+            "leave it out.",
+            field="short",
         )
     prompts = options.validation_prompts or ()
     if audio is not None and mode.given == "nothing":
@@ -74,7 +82,10 @@ def example_of(clip: EncodedClip, context: Tensor, options: TrainingOptions, aud
     mask = None
     if mode.given not in ("nothing", "reference"):
         mask = given_mask(mode, len(clip.latents), options.conditioning_seconds or 1.0, clip.spans, audio)
-    return Example(clip.name, clip.latents, context, mask, clip.reference)
+    padding = None
+    if options.short == "pad":  # of every clip, so that all have one shape
+        padding = positions(len(clip.latents), audio)[0, 0, :, 0] >= clip.used_seconds
+    return Example(clip.name, clip.latents, context, mask, clip.reference, padding)
 
 
 def given_mask(mode: Mode, tokens: int, seconds: float, spans: Spans, audio: AudioConfig) -> Tensor:

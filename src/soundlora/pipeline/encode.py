@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from soundlora.dataset import CaptionsFrom, Clip, DatasetReport, Partner, Spans, prepare
+from soundlora.dataset import TOLERANCE_SECONDS, CaptionsFrom, Clip, DatasetReport, Partner, Short, Spans, prepare
 from soundlora.net.addresses import shown
 from soundlora.pipeline.cache import Cache, latents_key
 from soundlora.progress import OnProgress, Progress
@@ -28,6 +29,7 @@ class EncodedClip:
     spans: Spans = ()  # that are made anew
     reference: Tensor | None = None  # (R, C), latents of the clip that it is made of
     partner: tuple[str, str] | None = None  # name of the reference or the mask, and what tells it apart
+    used_seconds: float = math.inf  # of its sound, behind which silence counts nothing
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Fitting:
     preserve_pitch: bool
     validation_prompts: tuple[str, ...]
     partner: Partner = ""
+    shorter_durations: tuple[float, ...] = ()
+    short: Short = "skip"
     captions_from: CaptionsFrom = "files"
     caption_template: str = ""
 
@@ -55,13 +59,15 @@ class Fitting:
             preserve_pitch=self.preserve_pitch,
             validation_prompts=self.validation_prompts,
             partner=self.partner,
+            shorter_durations=self.shorter_durations,
+            short=self.short,
             captions_from=self.captions_from,
             caption_template=self.caption_template,
         )
 
     def key(self, base: Base, clip: Clip) -> str:
         """Return the key of the clip's latents in the cache."""
-        return latents_key(base.hash, clip.sha256, self.duration, self.normalize, self.preserve_pitch)
+        return latents_key(base.hash, clip.sha256, clip.bucket, self.normalize, self.preserve_pitch)
 
 
 def encode_clips(
@@ -91,7 +97,8 @@ def encode_clips(
             reference, partner = latents_of(clip.reference), (clip.reference.name, clip.reference.sha256)
         elif clip.report.partner is not None:
             partner = clip.report.partner, json.dumps(clip.spans)
-        clips.append(EncodedClip(clip.name, clip.caption, clip.sha256, latents, clip.spans, reference, partner))
+        used = clip.used_seconds if clip.bucket - clip.used_seconds > TOLERANCE_SECONDS else math.inf
+        clips.append(EncodedClip(clip.name, clip.caption, clip.sha256, latents, clip.spans, reference, partner, used))
         tell(Progress("clips", len(clips), message=clip.name))
 
     tell(Progress("clips", message=f"reading {shown(os.fspath(fitting.data))}"))

@@ -30,6 +30,13 @@ def look_at_settings(options: TrainingOptions, processes: int, device: torch.dev
     """Raise InputError for anything that can be known to be wrong before a file is opened."""
     check_logs(options.log)
     check_mode(options)
+    for shorter in options.shorter_durations:
+        if shorter >= options.duration:
+            raise InputError(
+                f"{setting('shorter_durations')} has {shorter:g} s, which is not less than {setting('duration')}, "
+                f"{options.duration:g} s.",
+                field="shorter_durations",
+            )
     check_template(options.caption_template, known=False)
     if options.batch_size % processes:
         raise InputError(

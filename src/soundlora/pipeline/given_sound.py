@@ -22,6 +22,7 @@ from soundlora.errors import InputError
 from soundlora.model.condition import Given, at_end, at_start, outside
 from soundlora.model.latents import generation_latents
 from soundlora.model.mel import resample, to_stereo
+from soundlora.pipeline.matching import matched
 from soundlora.weights.base import Codec
 from soundlora.wording import setting, using
 
@@ -29,7 +30,6 @@ MAX_SECONDS = 60.0
 FADE_SECONDS = 0.020
 _HEARD_SECONDS = 1.0  # of the file that is gone on from or led into, where nobody says how many
 _PEAK = 10 ** (PEAK_DBFS / 20)  # at which clips are trained
-_MOST_GAIN = 4.0  # 12 dB, by which a copy may differ from the file
 _WINDOW_SECONDS = 10.0  # around spans of a long file
 _SHARE = 0.6  # of a window, that spans may reach over
 
@@ -121,7 +121,7 @@ class _Editor:
             latents = self._encode(sound[:, -seam:])[:count]  # (count, C)
             rest = latents.new_zeros(tokens - count, latents.shape[1])
             made = self._make(Given(torch.cat((latents, rest)), at_start(tokens, count)))
-            made = self._levelled(made, sound[:, -seam:], made[:, :seam])
+            made = self._matched(made, sound[:, -seam:], made[:, :seam])
             sound = joined(sound, made, seam, self._fade, self.source.decoded)
         return sound[:, :wanted]
 
@@ -138,7 +138,7 @@ class _Editor:
             rest = latents.new_zeros(tokens - count, latents.shape[1])
             made = self._make(Given(torch.cat((rest, latents)), at_end(tokens, count)))
             seam = self.samples(4 * count)
-            made = self._levelled(made, heard, made[:, -seam:])
+            made = self._matched(made, heard, made[:, -seam:])
             sound = joined(sound.flip(1), made.flip(1), seam, self._fade, self.source.decoded).flip(1)
         return sound[:, -wanted:]
 
@@ -166,7 +166,7 @@ class _Editor:
             for start, end in spans:
                 weight = torch.maximum(weight, _hill(len(weight), start * self.rate, end * self.rate, self._fade))
             kept = sound[:, first : first + made.shape[1]]
-            made = self._levelled(made, kept * (1 - weight), made * (1 - weight))
+            made = self._matched(made, kept * (1 - weight), made * (1 - weight))
             sound[:, first : first + made.shape[1]] = kept + weight * (made - kept)
         return sound
 
@@ -234,12 +234,9 @@ class _Editor:
         self._windows += 1
         return made if len(self.sound) == 2 else made.mean(dim=0, keepdim=True)
 
-    def _levelled(self, made: Tensor, original: Tensor, copy: Tensor) -> Tensor:
-        """Return what was made at the level of the file: a codec may change that. copy: of `original`, from latents."""
-        if self.source.decoded:
-            return made
-        ratio = (original.square().mean() / copy.square().mean().clamp_min(SILENCE**2)).sqrt()
-        return made * ratio.clamp(1 / _MOST_GAIN, _MOST_GAIN)
+    def _matched(self, made: Tensor, original: Tensor, copy: Tensor) -> Tensor:
+        """Return what was made with the file's level and colour. copy: of `original`, from latents."""
+        return made if self.source.decoded else matched(made, original, copy, self.rate)
 
     def _groups(self, window: float) -> list[tuple[float, Spans]]:
         """Return windows by where they begin in the file, with their spans in seconds from there."""

@@ -105,6 +105,19 @@ class TrainingOptions:
     duration: Annotated[
         float, Setting("Seconds of every clip: shorter ones are skipped, longer trimmed.", "audio_duration_seconds")
     ] = 5.0
+    shorter_durations: Annotated[
+        Sequence[float],
+        Setting(
+            "Shorter buckets beside it, in seconds: each clip goes into the longest that it fills.",
+            least=0.1,
+            extra=True,
+            flag=False,
+        ),
+    ] = ()
+    short: Annotated[
+        Literal["skip", "pad"],
+        Setting("What becomes of shorter clips: skip, or pad with silence that counts nothing.", extra=True),
+    ] = "skip"
     trigger_phrase: Annotated[str, Setting("Prepended to every caption.", "trigger_phrase")] = ""
     captions_from: Annotated[
         Literal["files", "all"],
@@ -325,10 +338,10 @@ def check_same(run: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) 
     name has its default.
     """
     names = {known.hosted or name: name for name, known in SETTINGS.items()}
-    wanted = json.loads(json.dumps(wanted))
+    stored, wanted = json.loads(json.dumps(stored)), json.loads(json.dumps(wanted))
     for key in sorted((stored.keys() | wanted.keys()) - {DATA_FIELD}):
         name = names.get(key, key)
-        default = default_of(name) if name in SETTINGS else None
+        default = json.loads(json.dumps(default_of(name))) if name in SETTINGS else None
         before, now = (default if values.get(key) is None else values[key] for values in (stored, wanted))
         if before != now:
             raise InputError(

@@ -54,6 +54,8 @@ def checked(name: str, value: Any, known: Setting, kind: Any, optional: bool) ->
             must = f"must be {_WORDS[kind]}"
             raise InputError(f"{setting(name)} is {_short(value)}, but it {must}.", field=name) from None
     if get_origin(kind) is Sequence:
+        if get_args(kind)[0] is float:
+            return _checked_numbers(name, value, known)
         return _checked_list(name, value, _choices(get_args(kind)[0]))
     return value
 
@@ -65,6 +67,17 @@ def _checked_list(name: str, value: Any, choices: Sequence[str]) -> tuple[str, .
         if choices and one not in choices:
             raise InputError(f"{setting(name)} is {one!r}, but it must be one of {', '.join(choices)}.", field=name)
     return tuple(value)
+
+
+def _checked_numbers(name: str, value: Any, known: Setting) -> tuple[float, ...]:
+    try:
+        numbers = _NUMBERS.validate_python(value)
+    except ValidationError:
+        raise InputError(f"{setting(name)} is {_short(value)}, but it must be a list of numbers.", field=name) from None
+    for number in numbers:
+        if not _within(number, known):
+            raise InputError(f"{setting(name)} has {number:g}, but each must be {_range(known)}.", field=name)
+    return tuple(numbers)
 
 
 def _within(value: float, known: Setting) -> bool:
@@ -94,6 +107,7 @@ def _choices(kind: Any) -> tuple[str, ...]:
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
+_NUMBERS: TypeAdapter[list[float]] = TypeAdapter(list[Number])
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _ADAPTERS: dict[Any, TypeAdapter[Any]] = {
     int: TypeAdapter(WholeNumber),

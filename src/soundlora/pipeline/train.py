@@ -160,6 +160,8 @@ def prepare(options: TrainingOptions) -> Run:
         options.preserve_pitch,
         prompts,
         MODES[options.mode].partner,
+        tuple(options.shorter_durations),
+        options.short,
         options.captions_from,
         options.caption_template,
     )

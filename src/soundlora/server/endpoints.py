@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
@@ -32,8 +32,13 @@ def _training_input(request: type[TrainingRequest]) -> type[TrainingRequest]:
     for name, known in SETTINGS.items():
         if known.extra:
             # Fields of JSON are stricter than flags: true is no number, and neither is NaN.
-            kind = _STRICT.get(kind_of(name), kind_of(name))
-            extras[name] = (kind, Field(default_of(name), ge=known.least, le=known.most, description=known.help))
+            kind, default = kind_of(name), default_of(name)
+            if kind == Sequence[float]:
+                one: Any = Annotated[Number, Field(ge=known.least, le=known.most)]
+                extras[name] = (tuple[one, ...], Field(default, description=known.help))
+                continue
+            kind = _STRICT.get(kind, kind)
+            extras[name] = (kind, Field(default, ge=known.least, le=known.most, description=known.help))
     name = request.__name__.replace("Request", "Input")
     return create_model(name, __base__=request, __doc__=request.__doc__, **extras)
 

@@ -17,7 +17,7 @@ from soundlora.audio.wav import read_wav
 from soundlora.lora.adapter import Adapter
 from soundlora.model.condition import Condition, Given
 from soundlora.model.config import AudioConfig
-from soundlora.training.flow import HELD_OUT_SIGMAS, loss_per_sample, noisy, step_generator
+from soundlora.training.flow import HELD_OUT_SIGMAS, either, loss_per_sample, noisy, step_generator
 from soundlora.training.preview import PreviewSettings, sample
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example
@@ -79,8 +79,10 @@ class HeldOut:
             x = condition.sequence(noisy(clean, noise, sigma), clean)  # (n, R + T, C)
             mask = condition.mask(len(clean), device)  # (n, R + T)
             velocity = model(x, sigma[:, None], sigma, context, rope, given=mask)[:, condition.front :]
+            padding = None if example.padding is None else example.padding.to(device).expand(count, -1)
+            losses = loss_per_sample(velocity, clean, noise, either(condition.given, padding))
             # Not every device has fp64, so the few losses are added on the CPU.
-            total += loss_per_sample(velocity, clean, noise, condition.given).cpu().sum(dtype=torch.float64).item()
+            total += losses.cpu().sum(dtype=torch.float64).item()
         return total / (len(self.examples) * count)
 
 
@@ -247,7 +249,7 @@ def compare(
     (with the adapter, without), and the clip that a generated sound is closest to with their correlation.
     """
     chosen = _different(examples, prompts)
-    clips = [example.latents for example in examples]
+    clips = [example.sound for example in examples]
     centre = torch.stack([_statistics(clip) for clip in clips]).mean(dim=0)
     generated = [sample(example).cpu() for example in chosen]
     with switched_off(adapter):
@@ -257,7 +259,7 @@ def compare(
         for sounds in (generated, original)
     )
     name, closeness = max(
-        ((example.name, _correlation(sound, example.latents)) for sound in generated for example in examples),
+        ((example.name, _correlation(sound, example.sound)) for sound in generated for example in examples),
         key=lambda pair: pair[1],
     )
     return (ours, theirs), (name, closeness)

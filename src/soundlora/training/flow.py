@@ -45,15 +45,22 @@ def noisy(clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     return (1 - s) * clean + s * noise
 
 
-def loss_per_sample(velocity: Tensor, clean: Tensor, noise: Tensor, given: Tensor | None = None) -> Tensor:
+def loss_per_sample(velocity: Tensor, clean: Tensor, noise: Tensor, uncounted: Tensor | None = None) -> Tensor:
     """Return the mean squared error (B,), fp32, of the velocity (B, T, C) against noise − clean, unweighted by σ.
 
-    given: (B, T) bool, latents that count nothing.
+    uncounted: (B, T) bool, latents that count nothing.
     """
     errors = (velocity.float() - (noise - clean)).square()  # (B, T, C)
-    if given is None:
+    if uncounted is None:
         return errors.mean(dim=(1, 2))  # (B,)
-    return errors.mean(dim=2).masked_fill(given, 0).sum(dim=1) / (~given).sum(dim=1)  # (B, T) → (B,)
+    return errors.mean(dim=2).masked_fill(uncounted, 0).sum(dim=1) / (~uncounted).sum(dim=1)  # (B, T) → (B,)
+
+
+def either(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """Return where one mask or the other is True; None where there is neither."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one | other
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

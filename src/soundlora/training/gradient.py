@@ -20,7 +20,7 @@ from soundlora.model.attention import Attention
 from soundlora.model.condition import Condition
 from soundlora.model.config import AudioConfig
 from soundlora.system.devices import empty_cache, pins
-from soundlora.training.flow import loss_per_sample, noisy
+from soundlora.training.flow import either, loss_per_sample, noisy
 
 _BEFORE_RECORDING = 3  # calls of a shape, in which libraries choose their kernels
 # Compiling pays from so many blocks times steps. It takes 25 s, or 4 s where an earlier run left its kernels, and then
@@ -38,6 +38,7 @@ class Samples(NamedTuple):
     given: Tensor | None = None  # (n, T) bool, see `Condition`
     reference: Tensor | None = None  # (n, R, C)
     projected: Tensor | None = None  # (n, blocks, S, 2C), see `AudioTransformer.project_text`
+    padding: Tensor | None = None  # (n, T) bool, silence behind short clips, which counts nothing
 
     def pinned(self) -> Samples:
         """Return the samples in memory that a GPU copies from while the host goes on."""
@@ -50,9 +51,11 @@ class Samples(NamedTuple):
 
     def _each(self, move: Callable[[Tensor], Tensor]) -> Samples:
         """Return the samples with `move` done to all tensors but `projected`, which lies where it belongs."""
-        given, reference = (None if tensor is None else move(tensor) for tensor in (self.given, self.reference))
+        given, reference, padding = (
+            None if tensor is None else move(tensor) for tensor in (self.given, self.reference, self.padding)
+        )
         clean, noise, sigma, context = (move(tensor) for tensor in (self.clean, self.noise, self.sigma, self.context))
-        return Samples(clean, noise, sigma, context, given, reference, self.projected)
+        return Samples(clean, noise, sigma, context, given, reference, self.projected, padding)
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -120,7 +123,7 @@ class Gradient:
         return self._add(samples.to(self.device))
 
     def _add(self, samples: Samples) -> Tensor:
-        clean, noise, sigma, context, given, reference, projected = samples
+        clean, noise, sigma, context, given, reference, projected, padding = samples
         condition, tokens = Condition(given, reference), clean.shape[1]
         place = condition.front, tokens
         if place not in self._ropes:
@@ -132,7 +135,7 @@ class Gradient:
         rope = self._ropes[place]
         # (n, R + T, C)
         velocity = self.model(x, sigma[:, None], sigma, context, rope, projected=projected, given=mask)
-        losses = loss_per_sample(velocity[:, condition.front :], clean, noise, given)  # (n,)
+        losses = loss_per_sample(velocity[:, condition.front :], clean, noise, either(given, padding))  # (n,)
         (losses.sum() / self.batch_size).backward()
         self.adapter.settle()
         return losses.detach()

@@ -16,6 +16,7 @@ from soundlora.system.devices import has_fp64, pins
 from soundlora.training.flow import sample_sigma, step_generator
 from soundlora.training.gradient import Gradient, Samples
 from soundlora.training.optimizer import Optimizer
+from soundlora.training.order import Order
 from soundlora.training.workers import Workers
 
 # They keep the choice of captions and that of conditions apart from noise and noise levels.
@@ -31,6 +32,17 @@ class Example:
     context: Tensor  # (S, D), on the CPU
     given: Tensor | None = None  # (T,) bool, latents that are given; all examples of a run have it, or none
     reference: Tensor | None = None  # (R, C), latents of the sound that this one is made of, in the same way
+    padding: Tensor | None = None  # (T,) bool, silence behind a short clip, which counts nothing; in the same way
+
+    @property
+    def sound(self) -> Tensor:
+        """The latents (t, C) without the silence that was added."""
+        return self.latents if self.padding is None else self.latents[~self.padding]
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What examples that go through the model together have in common."""
+        return self.latents.shape, getattr(self.reference, "shape", None)
 
 
 @dataclass(frozen=True)
@@ -50,8 +62,7 @@ class Trainer:
 
     `at_once` clips of a batch go through the model together, and the gradients are added up. One by one, a batch needs
     the memory of one clip. Clip, noise level and noise are functions of (seed, number of the sample) alone, so the
-    number of processes that share a batch makes no difference. The order of clips is a fresh permutation every epoch,
-    drawn from (seed, epoch).
+    number of processes that share a batch makes no difference. `Order` says which clip a sample is.
     """
 
     def __init__(
@@ -92,8 +103,7 @@ class Trainer:
         self.optimizer = Optimizer(adapter.parameters(), learning_rate, steps, optimizer, average=average)
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
-        shapes = {(each.latents.shape, getattr(each.reference, "shape", None)) for each in self.examples}
-        self._alike = len(shapes) == 1
+        self._order = Order([example.shape for example in self.examples], batch_size, seed)
         self._gradient = Gradient(adapter, audio, batch_size, steps)
         self._projected: dict[int, Tensor] = {}  # (1, blocks, S, 2C) by the context's identity
         if project_text:
@@ -136,8 +146,7 @@ class Trainer:
     def _draw(self, step: int) -> list[Samples]:
         """Return this process's share of a step's batch, in the groups that go through the model together."""
         mine = self._samples(step)[self.workers.rank :: self.workers.count]
-        size = self.at_once if self._alike else 1  # clips of different lengths can't be stacked
-        groups = [self._group(mine[start : start + size]) for start in range(0, len(mine), size)]
+        groups = [self._group(mine[start : start + self.at_once]) for start in range(0, len(mine), self.at_once)]
         return [group.pinned() for group in groups] if pins(self.device) else groups
 
     def _group(self, samples: Sequence[int]) -> Samples:
@@ -150,7 +159,9 @@ class Trainer:
         projected = [self._projected[id(context)] for context in contexts] if self._projected else []
         known = None if not projected else projected[0] if len(projected) == 1 else torch.cat(projected)
         given, reference = self._given(samples, examples), self._references(samples, examples)
-        return Samples(clean, noise, torch.cat(sigmas), torch.stack(contexts), given, reference, known)
+        masks = [example.padding for example in examples if example.padding is not None]
+        padding = torch.stack(masks) if masks else None
+        return Samples(clean, noise, torch.cat(sigmas), torch.stack(contexts), given, reference, known, padding)
 
     def _given(self, samples: Sequence[int], examples: Sequence[Example]) -> Tensor | None:
         """Return which latents of the samples are given, (n, T)."""
@@ -182,10 +193,7 @@ class Trainer:
 
     def clip_index(self, sample: int) -> int:
         """Return the number of a sample's clip among the examples."""
-        epoch, place = divmod(sample, len(self.examples))
-        # Epochs count down from −1, apart from the samples' own generators, which count up from 0.
-        generator = step_generator(self.seed, -1 - epoch)
-        return int(torch.randperm(len(self.examples), generator=generator)[place])
+        return self._order.clip(sample)
 
 
 def drops_caption(seed: int, sample: int, share: float) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from example_zip import CLIPS, some_clips, zip_uri
 from fastapi.testclient import TestClient
+from support import tone, write_clip
 
 URL = "/v1/datasets/inspect"
 
@@ -73,3 +74,20 @@ def test_captions_come_from_what_clips_carry_where_that_is_asked_for(client: Tes
     assert (wrong.status_code, entry["loc"]) == (422, ["body", "caption_template"])
     assert "caption_template has a field {room}, but the known ones are trigger, caption" in entry["msg"]
     assert client.post(URL, json=asked | {"captions_from": "tags"}).status_code == 422
+
+
+def test_several_buckets_and_short_clips_are_looked_at_as_in_training(client: TestClient, tmp_path: Path) -> None:
+    for name, seconds in {"a": 0.2, "b": 0.6, "c": 1.5}.items():
+        write_clip(tmp_path / f"{name}.wav", tone(seconds))
+    wanted = {
+        "training_data_url": zip_uri(*sorted(tmp_path.glob("*.wav"))),
+        "audio_duration_seconds": 1,
+        "shorter_durations": [0.5],
+    }
+    report = client.post(URL, json=wanted).json()
+    assert [clip["bucket"] for clip in report["clips"]] == [None, 0.5, 1.0]
+    report = client.post(URL, json=wanted | {"short": "pad"}).json()
+    assert [clip["bucket"] for clip in report["clips"]] == [0.5, 0.5, 1.0]
+    answer = client.post(URL, json=wanted | {"short": "stretch"})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "short"]

@@ -73,6 +73,8 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
     assert list(found["properties"]) == [
         *TrainingRequest.model_fields,
         "caption_dropout",
+        "shorter_durations",
+        "short",
         "captions_from",
         "caption_template",
     ]

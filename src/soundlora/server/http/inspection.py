@@ -19,6 +19,7 @@ from fastapi.responses import Response
 from pydantic import Field, ValidationError
 from starlette.exceptions import HTTPException
 
+from soundlora.contract.fields import Number
 from soundlora.contract.modes import MODES, ModeName
 from soundlora.contract.training import TrainingRequest
 from soundlora.errors import InputError, about
@@ -44,6 +45,8 @@ class _InspectionRequest(TrainingRequest):
     """A training request, with our own fields that say what is learnt, and what becomes of captions."""
 
     mode: ModeName = Field("t2a", description="What the training learns, which decides what each clip needs.")
+    shorter_durations: list[Number] = Field([], description="As in a training request.")
+    short: Literal["skip", "pad"] = Field("skip", description="As in a training request.")
     captions_from: Literal["files", "all"] = Field("files", description=SETTINGS["captions_from"].help)
     caption_template: str = Field("", description=SETTINGS["caption_template"].help)
 
@@ -144,6 +147,8 @@ def _report(job: dict[str, Any]) -> tuple[int, Any]:
                 validation_prompts=[entry["prompt"] for entry in job["validation"]],
                 processes=usable_processes(),
                 partner=MODES[job["mode"]].partner,
+                shorter_durations=job["shorter_durations"],
+                short=job["short"],
                 captions_from=job["captions_from"],
                 caption_template=job["caption_template"],
             )

@@ -89,7 +89,9 @@ export function entriesOf(data: LocalData): Entry[] {
 /** What was changed since the clips were dropped or uploaded: "captions", "spans", both, or "". */
 export function changesOf(clips: LocalClip[]): string {
   const captions = clips.some((clip) => clip.caption.trim() !== clip.original)
-  const spans = clips.some((clip) => JSON.stringify(clip.spans) !== JSON.stringify(clip.originalSpans))
+  const spans = clips.some(
+    ({ spans, originalSpans }) => (spans.length || originalSpans.length) && JSON.stringify(spans) !== JSON.stringify(originalSpans),
+  )
   return [captions ? 'captions' : '', spans ? 'spans' : ''].filter(Boolean).join(' and ')
 }
 

@@ -1,8 +1,8 @@
 // The training that is being prepared: it outlives a visit to another screen.
 
 import { inspect, openApi, pricePerStep, machine, submit, upload } from './api'
-import { changesOf, entriesOf, lacksOf, pairUp, type LocalData } from './clips'
-import { trimmed } from './format'
+import { changesOf, entriesOf, lacksOf, pairUp, type LocalClip, type LocalData } from './clips'
+import { plural, trimmed } from './format'
 import { modeNamed, modeOf, type ModeName } from './modes'
 import { OFFLINE, problemOfError, type Problem } from './problems'
 import { defaults, fieldsOf, fromRequest, problemOf, soundOf, toRequest, type Field, type Prompt, type Values } from './schema'
@@ -37,7 +37,16 @@ export const draft = $state({
   /** What the server said about fields, until they change. */
   fieldProblems: {} as Record<string, string>,
   starting: false,
+  /** What was dropped beside these data and not used, in words. */
+  notice: '',
+  /** Why a reload would lose all this, or "". */
+  unkept: '',
+  /** Goes up with each change of the clips. */
+  edits: 0,
 })
+
+/** What the clips were read from: a zip, or files. */
+export const dropped = { files: [] as Entry[] }
 
 let stop = new AbortController()
 
@@ -105,27 +114,80 @@ export async function clone(request: Values, on: string): Promise<void> {
 
 export function clear(): void {
   stop.abort()
-  Object.assign(draft, { name: '', data: null, packed: null, step: 'empty', share: 0, report: null, problem: null })
+  checking?.abort()
+  clearTimeout(later)
+  Object.assign(draft, { name: '', data: null, packed: null, step: 'empty', share: 0, report: null, problem: null, notice: '' })
+  dropped.files = []
+  draft.edits += 1
   draft.values[DATA] = ''
   delete draft.fieldProblems[DATA]
 }
 
-/** Take what was dropped: a zip, or files that become one. */
-export async function take(entries: Entry[], name?: string): Promise<void> {
+/** Take a zip that lies at an address. */
+export function useAddress(address: string): void {
   clear()
+  draft.name = address
+  draft.values[DATA] = address
+}
+
+function isZip(entry: Entry): boolean {
+  return entry.name.toLowerCase().endsWith('.zip')
+}
+
+/** The clips of what was dropped. A zip by itself is sent as it is, for as long as nothing in it is changed. */
+export async function localData(entries: Entry[]): Promise<LocalData> {
+  const alone = entries.length === 1 && isZip(entries[0]!)
+  draft.packed = alone ? entries[0]!.blob : null
+  return pairUp(alone ? await readZip(entries[0]!.blob) : entries)
+}
+
+/** Take what was dropped: a zip, or files that become one. Where clips are already, it is added to them. */
+export async function take(entries: Entry[], name?: string): Promise<void> {
+  if (draft.data?.clips.length) return add(entries, draft.data)
+  clear()
+  stop = new AbortController()
+  const { signal } = stop
   draft.step = 'reading'
-  const zip = entries.length === 1 && entries[0]!.name.toLowerCase().endsWith('.zip') ? entries[0]! : null
-  draft.name = name ?? (zip ? zip.name : folderName(entries))
-  draft.packed = zip?.blob ?? null
+  const zip = entries.length === 1 && isZip(entries[0]!)
+  draft.name = name ?? (zip ? entries[0]!.name : folderName(entries))
+  dropped.files = entries
+  let data: LocalData | null = null
   try {
-    draft.data = await pairUp(zip ? await readZip(zip.blob) : entries)
+    data = await localData(entries)
   } catch (error) {
     // The server reads more kinds of zips than the browser does, and says better what is wrong with one.
-    if (!zip) throw error
-    draft.data = null
+    if (!zip && !signal.aborted) return fail(problemOfError(error))
   }
-  if (draft.data && !draft.data.clips.length && !zip) {
-    fail({ ...OFFLINE, type: '', sentence: 'No audio files were found in what you dropped.', remedy: 'wav, mp3, flac, ogg, aac and m4a are read.' })
+  if (signal.aborted) return
+  draft.data = data
+  draft.edits += 1
+  if (data && !data.clips.length && !zip) {
+    return fail({ ...OFFLINE, type: '', sentence: 'No audio files were found in what you dropped.', remedy: 'wav, mp3, flac, ogg, aac and m4a are read.' })
+  }
+  await send()
+}
+
+/** Add files to the clips, or put them in the place of those of the same name. What was typed stays. */
+async function add(entries: Entry[], had: LocalData): Promise<void> {
+  draft.notice = ''
+  try {
+    const fresh = (await Promise.all(entries.map((entry) => (isZip(entry) ? readZip(entry.blob) : [entry])))).flat()
+    const all = new Map([...entriesOf(had), ...had.others, ...fresh].map((entry) => [entry.name, entry] as const))
+    const data = await pairUp([...all.values()])
+    const unused = new Set(data.others.map((entry) => entry.name))
+    if (draft.data !== had) return
+    if (fresh.every((entry) => unused.has(entry.name))) {
+      draft.notice = 'Nothing in what you dropped is a sound, or the caption or mask of one.'
+      return
+    }
+    stop.abort()
+    checking?.abort()
+    Object.assign(draft, { data, packed: null, report: null })
+    draft.values[DATA] = ''
+    dropped.files = [...all.values()]
+    draft.edits += 1
+  } catch (error) {
+    draft.notice = `What you dropped can’t be read: ${problemOfError(error).sentence}`
     return
   }
   await send()
@@ -133,7 +195,7 @@ export async function take(entries: Entry[], name?: string): Promise<void> {
 
 function folderName(entries: Entry[]): string {
   const first = entries[0]?.name ?? ''
-  return first.includes('/') ? first.slice(0, first.indexOf('/')) : `${entries.length} files`
+  return first.includes('/') ? first.slice(0, first.indexOf('/')) : plural(entries.length, 'file')
 }
 
 /** Pack what has to be packed, upload, and have it checked; clips that lack something stay here. */
@@ -145,18 +207,25 @@ export async function send(): Promise<boolean> {
   stop = new AbortController()
   const { signal } = stop
   draft.problem = null
+  const clips = draft.data?.clips ?? []
+  // What is typed from here on is not in what is sent.
+  const sent = clips.map((clip) => ({ original: clip.caption.trim(), originalSpans: clip.spans }))
   try {
-    if (!draft.packed && draft.data) {
+    let { packed } = draft
+    if (!packed && draft.data) {
       draft.step = 'packing'
-      draft.packed = await writeZip(entriesOf(draft.data))
+      packed = await writeZip(entriesOf(draft.data))
+      if (signal.aborted) return false
     }
     draft.step = 'sending'
     draft.share = 0
     const name = draft.name.toLowerCase().endsWith('.zip') ? draft.name : `${draft.name || 'clips'}.zip`
-    const url = await upload(draft.packed!, name, (share) => (draft.share = share), signal)
+    const url = await upload(packed!, name, (share) => (draft.share = share), signal)
     // Not in one line: the values may be others by now than when the upload began.
     draft.values[DATA] = url
-    draft.data?.clips.forEach((clip) => Object.assign(clip, { original: clip.caption.trim(), originalSpans: clip.spans }))
+    clips.forEach((clip, n) => Object.assign(clip, sent[n]))
+    draft.packed = edited() ? null : packed
+    draft.edits += 1
   } catch (error) {
     if (signal.aborted) return false
     fail(problemOfError(error))
@@ -207,15 +276,18 @@ export function checkSoon(): void {
   if (draft.values[DATA]) later = setTimeout(() => ['ready', 'failed'].includes(draft.step) && check(), 600)
 }
 
-export function editCaption(name: string, caption: string): void {
-  const clip = draft.data?.clips.find((one) => one.name === name)
-  if (clip) clip.caption = caption
-  if (edited()) draft.packed = null
+export function editCaptions(changes: [LocalClip, string][]): void {
+  for (const [clip, caption] of changes) clip.caption = caption
+  touched()
 }
 
-export function editSpans(name: string, spans: Span[]): void {
-  const clip = draft.data?.clips.find((one) => one.name === name)
-  if (clip) clip.spans = spans
+export function editSpans(clip: LocalClip, spans: Span[]): void {
+  clip.spans = spans
+  touched()
+}
+
+function touched(): void {
+  draft.edits += 1
   if (edited()) draft.packed = null
 }
 

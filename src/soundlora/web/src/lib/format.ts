@@ -1,9 +1,9 @@
 // Numbers as people read them.
 
-/** 5.5 → "5.5 s", 95 → "1:35 min", 4000 → "1 h 7 min". */
+/** 0.45 → "0.45 s", 5.5 → "5.5 s", 95 → "1:35 min", 4000 → "1 h 7 min". */
 export function duration(seconds: number): string {
   if (!Number.isFinite(seconds)) return '–'
-  if (seconds < 60) return `${trimmed(seconds, seconds < 10 ? 1 : 0)} s`
+  if (seconds < 60) return `${trimmed(seconds, seconds < 1 ? 2 : seconds < 10 ? 1 : 0)} s`
   const whole = Math.round(seconds)
   if (whole < 3600) return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, '0')} min`
   const minutes = Math.round(whole / 60)

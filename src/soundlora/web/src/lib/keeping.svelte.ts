@@ -1,0 +1,142 @@
+// The draft is kept in the browser until its run has started: a reload, a crash or a closed tab loses nothing.
+
+import { check, DATA, draft, dropped, lacks, localData, send } from './draft.svelte'
+import { find, keep, keepAtOnce, leave, letGo } from './keep'
+import type { ModeName } from './modes'
+import { toRequest, type Values } from './schema'
+import type { Span } from './spans'
+import type { Entry } from './zip'
+
+interface Kept {
+  at: number
+  mode: ModeName
+  values: Values
+  extras: Values
+  name: string
+  stopped: boolean
+  clips: { name: string; caption: string; original: string; spans: Span[]; originalSpans: Span[] }[]
+}
+
+/** Whether the browser has a draft for this tab to write to. */
+let able = false
+let seen = ''
+/** The files that are in the database, and those that it had no room for. */
+let stored: Entry[] | null = null
+let refused: Entry[] | null = null
+let later: ReturnType<typeof setTimeout> | undefined
+let waiting: 'stopped' | 'unchecked' | null = null
+let restoring: Promise<void> | null = null
+
+/** Bring back what this tab, or one that is gone, had left, and go on with it. */
+export async function restore(): Promise<void> {
+  await (restoring ??= found().catch(unable))
+}
+
+async function found(): Promise<void> {
+  const kept = await find<Kept>()
+  able = true
+  if (!kept) return
+  // Who drops something at once means that.
+  if (draft.step !== 'empty' || draft.shown) return leave()
+  const { mode, values, extras, name, stopped, clips } = kept.draft
+  Object.assign(draft, { mode, values, extras, name })
+  stored = dropped.files = kept.files
+  if (!name) return
+  draft.step = 'reading'
+  if (kept.files.length) await localData(kept.files).then((data) => (draft.data = data), () => undefined)
+  const by = new Map(clips.map((clip) => [clip.name, clip] as const))
+  draft.data?.clips.forEach((clip) => {
+    const { caption, spans } = clip
+    Object.assign(clip, by.get(clip.name))
+    // A zip is sent as it was dropped only while its clips are as they were.
+    if (clip.caption !== caption || JSON.stringify(clip.spans) !== JSON.stringify(spans)) draft.packed = null
+  })
+  waiting = stopped ? 'stopped' : 'unchecked'
+}
+
+/** Have the clips that were brought back looked through, now that the form is there. */
+export async function goOn(): Promise<void> {
+  const { step, data, packed } = draft
+  const was = waiting
+  waiting = null
+  if (!was || step !== 'reading') return
+  const here = Boolean(data ?? packed)
+  if (was === 'stopped') draft.step = 'stopped'
+  else if (!draft.values[DATA] || lacks().length) await send()
+  // What was uploaded may be gone from the server by now.
+  else if (!(await check()) && draft.problem?.status && here) await send()
+}
+
+/** The draft is that of a run now. */
+export async function started(): Promise<void> {
+  clearTimeout(later)
+  later = undefined
+  stored = null
+  if (able) await letGo().catch(() => undefined)
+}
+
+/** What is here stays for the next tab that opens, and another draft begins. */
+export async function setAside(): Promise<void> {
+  await restoring
+  if (later) await save()
+  stored = null
+  if (able) await leave().catch(unable)
+}
+
+function unable(error: unknown): void {
+  const full = (error as Error | null)?.name === 'QuotaExceededError'
+  draft.unkept = full
+    ? 'The browser has no room to keep these clips, so a reload loses them; all else works.'
+    : 'This browser keeps nothing, as in a private window, so a reload loses what is here; all else works.'
+}
+
+function nothing(): boolean {
+  const request = toRequest(draft.fields, draft.values, draft.extras)
+  return !draft.name && draft.mode === 't2a' && !Object.values(request).some(Boolean)
+}
+
+function written(): Kept {
+  const clips = draft.data?.clips ?? []
+  const { mode, values, extras, name, step } = draft
+  return $state.snapshot({
+    at: Date.now(), mode, values, extras, name, stopped: step === 'stopped',
+    clips: clips.map(({ name, caption, original, spans, originalSpans }) => ({ name, caption, original, spans, originalSpans })),
+  })
+}
+
+async function save(): Promise<void> {
+  later = undefined
+  const { files } = dropped
+  if (!able || files === refused) return
+  try {
+    if (nothing()) await letGo()
+    else {
+      const fresh = files !== stored
+      stored = files
+      await keep(written(), fresh ? files : null)
+    }
+    draft.unkept = ''
+  } catch (error) {
+    refused = files
+    stored = null
+    unable(error)
+    await letGo().catch(() => undefined)
+  }
+}
+
+$effect.root(() => {
+  $effect(() => {
+    if (!draft.shown) return
+    const { mode, values, extras, name, edits, step } = draft
+    const now = JSON.stringify([mode, values, extras, name, edits, step === 'stopped'])
+    if (now === seen) return
+    seen = now
+    clearTimeout(later)
+    later = setTimeout(save, 150)
+  })
+})
+
+// There is no time for a database when the page goes.
+addEventListener('pagehide', () => {
+  if (later && stored === dropped.files) keepAtOnce(written())
+})

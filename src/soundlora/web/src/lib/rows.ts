@@ -1,0 +1,42 @@
+// The clips as a table: what was dropped beside what the server said of it.
+
+import { pairsOf, TOLERANCE, type LocalClip } from './clips'
+import { trimmed } from './format'
+import type { ModeName } from './modes'
+import type { ClipReport, DatasetReport } from './types'
+
+export interface Row {
+  name: string
+  local: LocalClip | null
+  /** The other side of a pair, which is given. */
+  start: LocalClip | null
+  lack: string
+  told: ClipReport | null
+  kept: boolean | null
+  reason: string
+}
+
+function base(name: string): string {
+  return name.slice(name.lastIndexOf('/') + 1)
+}
+
+/** While the line is dragged, the length decides; when it rests, the server has the last word. */
+export function rowsOf(clips: LocalClip[], report: DatasetReport | null, bucket: number, mode: ModeName): Row[] {
+  const pairs = mode === 'a2a' ? pairsOf(clips) : []
+  const untold = { told: null, kept: null, reason: '' }
+  if (!report && mode === 'a2a') return pairs.map(({ name, start, end, lack }) => ({ name: end?.name ?? name, local: end, start, lack, ...untold }))
+  if (!report) return clips.map((local) => ({ name: local.name, local, start: null, lack: '', ...untold }))
+  const starts = new Map(pairs.map(({ start, end }) => [end?.name, start] as const))
+  const whole = new Map(clips.map((clip) => [clip.name, clip] as const))
+  // A zip may hold a clip in a folder that the report does not name, or the other way round.
+  const short = new Map(clips.map((clip) => [base(clip.name), clip] as const))
+  return report.clips.map((told) => {
+    const local = whole.get(told.name) ?? short.get(base(told.name)) ?? null
+    const { seconds, problem } = told
+    const missing = seconds !== null && seconds + TOLERANCE < bucket
+    const byLength = report.duration !== bucket && seconds !== null && (problem === null || problem === 'too_short' || /short/i.test(problem))
+    const kept = byLength ? !missing : told.status === 'kept'
+    const reason = byLength && missing ? `${trimmed(seconds, 2)} s long, shorter than ${trimmed(bucket, 2)} s` : (told.reason ?? '')
+    return { name: told.name, local, start: starts.get(local?.name) ?? null, lack: '', told, kept, reason: kept ? '' : reason }
+  })
+}
