@@ -75,6 +75,14 @@ CAPTIONS = (
     b"rain\x1b[31m\x07",
     b"[" * 50_000,
 )
+TABLES = {
+    "metadata.csv": b'file_name,text,room\r\n0vorbis.ogg,rain,hall\r\n0said.wav,"wind, ""cold""",\r\nlost.wav,x,y\r\n',
+    "metadata.jsonl": b'{"file_name": "0said.wav", "caption": "rain", "tags": ["a", 1, null, {}]}\n{"file_name": 3}\n',
+    "captions.json": b'{"0said": "rain", "1said.wav": {"text": "wind", "room": [[1]]}, "2": null}',
+    "0said.lab": b"rain",
+    "0said.wav.txt": b"wind",
+}
+TEMPLATES = ("", "", "{trigger} {caption}, {genre}", "{caption} {room}", "{file}: {folder} {", "{caption} {title}")
 NAMES = (
     "{}",
     "sub/{}",
@@ -126,9 +134,20 @@ def make_media(folder: Path) -> dict[str, bytes]:
         made[f"wide{bits}.wav"] = riff(wide, (samples << 8).astype("<i4").tobytes())
     big = struct.pack(">HHIIHH", 1, 1, 24_000, 96_000, 4, 32)
     made["big.wav"] = riff(big, samples.astype(">i4").tobytes(), b"RIFX", ">")
+    made["said.wav"] = riff(struct.pack("<HHIIHH", 1, 1, 24_000, 48_000, 2, 16), (samples >> 8).astype("<i2").tobytes())
+    made["said.wav"] += chunk(b"bext", b"sTAKE=01\r\nsNOTE=rain \xe9t\xe9".ljust(602, b"\0"))
+    made["said.wav"] += chunk(
+        b"iXML", b"<BWFXML><NOTE>wind</NOTE><USER><DESCRIPTION>rain &amp; wind</DESCRIPTION></USER>"
+    )
+    made["said.wav"] += chunk(b"LIST", b"INFO" + chunk(b"INAM", b"rain\0\0") + chunk(b"IKEY", b"roof, tin\0"))
     made["follows.ogg"] = made["vorbis.ogg"] + bytes(70_000)
     made["chained.ogg"] = made["opus.ogg"] + made["vorbis.ogg"]
     return made
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """Return a chunk of RIFF."""
+    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
 
 
 def riff(header: bytes, samples: bytes, magic: bytes = b"RIFF", order: str = "<") -> bytes:
@@ -217,6 +236,9 @@ def make_input(number: int, seed: int, media: dict[str, bytes]) -> bytes:
                 pack(bundle, info, content, method)
             if choose.random() < 0.5:
                 bundle.writestr(f"{name.rpartition('.')[0]}.txt", choose.choice(CAPTIONS))
+        for name, content in TABLES.items():
+            if choose.random() < 0.1:
+                bundle.writestr(name, content if choose.random() < 0.3 else mutate(content, choose))
     content = target.getvalue()
     if choose.random() < 0.1:
         content = rename(content, choose)
@@ -297,9 +319,12 @@ def work(seed: int, first: int, last: int, folder: Path) -> None:
         path.write_bytes(content)
         print(json.dumps({"begun": number}), flush=True)
         finding = None
-        duration = random.Random(number).choice((0.1, 0.5, 0.5, 5.0, 60.0))
+        choose = random.Random(number)
+        duration = choose.choice((0.1, 0.5, 0.5, 5.0, 60.0))
+        settings: dict[str, Any] = {"captions_from": choose.choice(("files", "all", "all"))}
+        settings["caption_template"] = choose.choice(TEMPLATES)
         try:
-            report = inspect_dataset(path, duration=duration)
+            report = inspect_dataset(path, duration=duration, trigger_phrase="zvk", **settings)
             json.dumps(report.to_json(), allow_nan=False).encode()
             outcome = "refused" if (error := refusal(report)) else "kept"
             sentence = str(error or "A sentence.")

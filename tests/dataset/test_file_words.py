@@ -87,3 +87,13 @@ def test_words_of_any_name_are_one_line_of_its_own_letters(name: str) -> None:
     assert set(found.casefold()) - {" "} <= set(name.lower().casefold()) | set(name.casefold())
     file_words(name)
     folder_words(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["1__" + "a" * 65_000, "1__" + "a_" * 30_000, "0" * 65_000, "A" * 65_000, "aB" * 30_000]
+)
+def test_names_of_zips_may_be_endless(name: str) -> None:
+    assert len(file_words(name)) < 600
+    file_category(name)
+    folder_words(f"{name}/{name}")
+    is_meaningless(name)

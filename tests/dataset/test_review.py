@@ -116,3 +116,39 @@ def test_a_little_that_is_not_used_is_no_news() -> None:
 )
 def test_lengths_in_words(seconds: float, words: str) -> None:
     assert length(seconds) == words
+
+
+def spoken(caption: str, seconds: float, used: float = 5.0) -> list[str]:
+    """Review one clip of this length, of which so much is used."""
+    clip = ClipReport("a.wav", "kept", caption, seconds=seconds, used_seconds=used)
+    warnings = review(DatasetReport("set", 5.0, [clip]), {"a.wav": caption}, normalize=True)
+    return [warning for warning in warnings if "after the cut" in warning]
+
+
+@pytest.mark.parametrize(
+    ("caption", "seconds"),
+    [
+        ("word " * 30, 12.0),
+        ("A woman says “" + "word " * 30 + "” in a hall", 12.0),
+        ("雨" * 60, 12.0),
+    ],
+)
+def test_words_that_are_spoken_after_the_cut_are_warned_about(caption: str, seconds: float) -> None:
+    assert spoken(caption, seconds) == [
+        "The caption of 1 trimmed clip takes much longer to say than the clip lasts, such as a.wav (10 s); if these "
+        "words are spoken in it, those after the cut are not heard: take a longer bucket, or cut the caption, too."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("caption", "seconds", "used"),
+    [
+        ("word " * 30, 5.2, 5.0),  # not trimmed
+        ("word " * 30, 12.0, 12.0),
+        ("word " * 20, 12.0, 5.0),  # 6.7 s are not by far more than 5 s
+        ("word " * 30, 600.0, 5.0),  # a description
+        ("A man says “stop right there” " + "word " * 30, 12.0, 5.0),  # short speech in a long description
+    ],
+)
+def test_other_long_captions_are_not(caption: str, seconds: float, used: float) -> None:
+    assert spoken(caption, seconds, used) == []

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import MakeWav, WriteZip
 
-from soundlora.dataset import inspect_dataset
+from soundlora.dataset import Archive, inspect_dataset, tables
 from soundlora.dataset.members import Member
 from soundlora.dataset.report import ClipReport, DatasetReport
+from soundlora.dataset.sidecars import entries
 from soundlora.dataset.tables import read_tables
 
 
@@ -184,3 +185,26 @@ KEYS = st.sampled_from(["file_name", "text", "a.wav", "x"])
 def test_any_json_becomes_texts(value: object) -> None:
     read = read_tables([table("captions.json", json.dumps(value))], ["a.wav"])
     assert all(isinstance(text, str) for row in read.rows.values() for text in (row.caption, *row.fields.values()))
+
+
+def test_many_rows_and_tables_are_read_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = "file_name,text\n" + "z.wav,x\n" * 3 + "a.wav,rain\n"
+    monkeypatch.setattr(tables, "_MOST_ROWS", 3)
+    read = read_tables([table("metadata.csv", content)], ["a.wav"])
+    assert read.rows == {}
+    assert read.warnings[0] == "metadata.csv is not used from here on: there are more than 3 rows in all."
+    monkeypatch.setattr(tables, "_MOST_ROWS", 300)
+    many = [table(f"{number}/metadata.csv", content) for number in range(22)]
+    assert read_tables(many, ["a.wav"]).warnings[0] == "Of 22 tables of captions only the first 20 are used."
+
+
+def test_a_hundred_thousand_files_beside_the_clips_take_no_time_for_each(tmp_path: Path) -> None:
+    def member(name: str) -> Member:
+        return Member(name, 0, None, io.BytesIO)
+
+    clips = [member(f"clip{number}.wav") for number in range(2000)]
+    labels = [member(f"label{number}.lab") for number in range(100_000)]
+    texts = [member(f"clip{number}.wav.txt") for number in range(0, 2000, 2)]
+    found = entries(Archive((*clips, *texts), tuple(labels), ()), "")
+    assert sum(entry.caption is not None for entry in found.clips) == 1000
+    assert len(found.ignored) == 100_000

@@ -7,6 +7,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from support import MakeTone, MakeWav, WriteAudio
@@ -142,6 +143,18 @@ def test_tags_that_mutagen_writes_are_read(
     assert decode(path).seconds == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.parametrize(
+    ("name", "missing"), [("a.wav", set()), ("a.flac", set()), ("a.ogg", set()), ("a.aiff", {"genre"})]
+)
+def test_tags_that_libsndfile_writes_are_read(name: str, missing: set[str], tmp_path: Path, tone: MakeTone) -> None:
+    said = {"title": "Rain on a roof", "comment": "heavy, steady", "genre": "Ambience", "artist": "Somebody"}
+    with soundfile.SoundFile(tmp_path / name, "w", 44_100, 1) as file:
+        for key, text in said.items():
+            setattr(file, key, text)
+        file.write(tone(0.5, 44_100)[0])
+    assert read_tags(tmp_path / name) == {key: text for key, text in said.items() if key not in missing}
+
+
 def test_riffs_own_fields_and_an_encoding_from_before_unicode(sound: Path) -> None:
     def field(name: bytes, text: bytes) -> bytes:
         text += b"\0" * (1 + (len(text) + 1) % 2)
@@ -202,11 +215,12 @@ def test_ixml_with_entities_is_not_parsed(encoding: str, sound: Path) -> None:
         (b"iXML", ixml("<NOTE>rain</NOTE><USER>")[:-9], None, {"iXML note": "rain"}),
         (b"iXML", b"<BWFXML>" + b"<a>" * 60_000 + b"<NOTE>deep</NOTE>", None, {"iXML note": "deep"}),
         (b"iXML", b"<BWFXML><NOTE>" + b"x" * 2_000_000, None, {}),
+        (b"iXML", ixml(f"<NOTE>A{'1' * 200_000}</NOTE>"), None, {"iXML note": f"A{'1' * 200_000}"}),
         (b"iXML", b"\xff\xfe\x00", None, {}),
         (b"iXML", ixml("<NOTE>rain</NOTE>"), 0xFFFFFFF0, {"iXML note": "rain"}),
         (b"iXML", b"", None, {}),
     ],
-    ids=["cut", "open", "deep", "endless", "garbage", "claims much", "empty"],
+    ids=["cut", "open", "deep", "endless", "digits", "garbage", "claims much", "empty"],
 )
 def test_damaged_and_hostile_chunks_give_what_is_there(
     name: bytes, content: bytes, length: int | None, found: dict[str, str], sound: Path

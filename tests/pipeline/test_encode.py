@@ -4,6 +4,7 @@ import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,3 +67,21 @@ def test_windows_of_a_long_clip_have_latents_of_their_own(
     monkeypatch.setattr(Codec, "encode", None)
     again, _ = encode_clips(base, store, replace(fitting, windows="all"), CPU, news.append)
     assert all(torch.equal(one.latents, other.latents) for one, other in zip(clips, again, strict=True))
+
+
+def test_captions_follow_the_settings_and_latents_do_not(
+    quick_base: BaseNames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    write_clip(tmp_path / "data" / "HeavyRain_02.wav", tone(0.6))
+    base, store = quick_base.open(), Cache(tmp_path / "store")
+
+    def caption(**settings: Any) -> str:
+        fitting = Fitting(tmp_path / "data", 0.5, "TRG", True, True, (), **settings)
+        ((clip,), _) = encode_clips(base, store, fitting, CPU, lambda news: None)
+        return clip.caption
+
+    assert caption() == "TRG"
+    monkeypatch.setattr(Codec, "encode", None)  # the latents are there
+    assert caption(captions_from="all") == "TRG heavy rain"
+    assert caption(captions_from="all", caption_template="{caption} ({trigger})") == "heavy rain (TRG)"

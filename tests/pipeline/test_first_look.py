@@ -56,6 +56,16 @@ def test_a_data_set_is_looked_at_first(made: Callable[[Path], Path], words: str,
 
 
 @pytest.mark.usefixtures("no_base")
+@pytest.mark.parametrize(("template", "words"), [("{caption} {roof}", "known ones are trigger, "), ("{", "its braces")])
+def test_a_template_is_looked_at_first(template: str, words: str, clips_zip: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        train(clips_zip, base="Lightricks/LTX-2.3", out=tmp_path / "run", caption_template=template)
+    assert caught.value.field == "caption_template"
+    with pytest.raises(BaseTouchedError):
+        train(clips_zip, base="Lightricks/LTX-2.3", out=tmp_path / "run", caption_template="{caption} {genre}")
+
+
+@pytest.mark.usefixtures("no_base")
 def test_a_lora_to_begin_with_is_looked_at_first(clips_zip: Path, tmp_path: Path) -> None:
     for name, words in (("missing.safetensors", "no LoRA at"), ("login_page.safetensors", "web page")):
         with pytest.raises(InputError, match=words) as caught:

@@ -212,6 +212,10 @@ def test_the_endpoints_request_becomes_them() -> None:
     found = TrainingOptions.from_endpoint(request, "run", seed=7)
     assert (found.data, found.rank, found.stg_scale, found.seed) == ("clips.zip", 8, 2.0, 7)
     assert found.caption_dropout == 0.25
+    assert (found.captions_from, found.caption_template) == ("files", "")
+    asked = TrainingInput(training_data_url="clips.zip", captions_from="all", caption_template="{caption}")
+    carried = TrainingOptions.from_endpoint(asked, "run")
+    assert (carried.captions_from, carried.caption_template) == ("all", "{caption}")
     assert found.validation_prompts == ()
     assert found.negative_prompt is None, "a field that was not sent is the base's"
 

@@ -1,4 +1,4 @@
-"""The command line: soundlora train | prepare | generate | inspect | doctor | base | lora | serve | keys."""
+"""The command line: soundlora train | prepare | caption | generate | inspect | doctor | base | lora | serve | keys."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from soundlora.cli.base import app as base_commands
+from soundlora.cli.caption import caption
 from soundlora.cli.durations import SEVERAL, durations_of
 from soundlora.cli.given import source_of
 from soundlora.cli.keys import app as keys_commands
@@ -76,6 +77,7 @@ app.add_typer(lora_commands, name="lora")
 app.add_typer(keys_commands, name="keys")
 app.command()(train)
 app.command()(prepare)
+app.command()(caption)
 app.command()(serve)
 
 

@@ -37,6 +37,8 @@ _TECHNICAL = re.compile(r"(?<![^\W_])\d+(?:[.,]\d+)?[ -]?(?:k|hz|khz|bits?|kbps)
 _TAKE_NUMBER = re.compile(r"(?<=[^\W\d])(?:0\d*|\d{1,4})$")
 _PADDED_NUMBER = re.compile(r"(?<=[^\W\d])0\d+$")
 _HEXADECIMAL = re.compile(r"(?=.*\d)[0-9a-f]{6,}", re.I)
+# No name of a file is longer, but those in zips may be.
+_MOST_CHARACTERS = 255
 # Words that recorders, editors and people write into names of files and that say nothing about the sound.
 _MEANINGLESS = frozenset({
     "audio", "aufnahme", "b", "bounce", "bwf", "ch", "channel", "chunk", "clip", "clips", "copy", "data", "dataset",
@@ -65,7 +67,7 @@ def file_words(name: str) -> str:
     Universal Category System the maker and the library are left out. Its category stands alone where nothing else is
     said.
     """
-    stem = posixpath.splitext(posixpath.basename(name))[0]
+    stem = posixpath.splitext(posixpath.basename(name))[0][:_MOST_CHARACTERS]
     if (match := _FREESOUND.fullmatch(stem)) is not None:
         stem = match[1]
     if not (category := file_category(name)):
@@ -96,6 +98,7 @@ def words(text: str) -> str:
 
     It is split at signs, underscores and capitals. Numbers of takes, rates and the like are left out.
     """
+    text = text[:_MOST_CHARACTERS]
     parts = [part for part in _BREAK.split(_TECHNICAL.sub(" ", text)) if part and not part.isdecimal()]
     parts = [_PADDED_NUMBER.sub("", part) for part in parts]
     if parts:

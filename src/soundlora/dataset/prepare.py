@@ -122,15 +122,18 @@ def prepare(
     return report
 
 
-def check_source(source: str | os.PathLike[str], partner: Partner = "") -> None:
+def check_source(source: str | os.PathLike[str], partner: Partner = "", caption_template: str = "") -> None:
     """Raise what `prepare` would raise for what a zip's table of contents or a folder's names tell.
 
-    A source that has to be fetched is not looked at, and zips within one stay closed.
+    Fields of the template are looked for in the tables of captions. A source that has to be fetched is not looked at,
+    and zips within one stay closed.
     """
     if is_remote(os.fspath(source)):
         return
     with open_archive(Path(source), inner=False) as archive:
         found = entries(archive, partner)
+        if caption_template and found.clips:
+            CaptionRule(template=caption_template).of(found, archive)
         may_hold_zips = any(names.suffix(name) == ".zip" for name in archive.ignored)
         empty = DatasetReport(
             source=shown(os.fspath(source)),

@@ -1,5 +1,6 @@
 """The review warns about a data set as a whole. The report of each clip stands apart from it."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from soundlora.dataset.captions import one_line, style
@@ -14,6 +15,16 @@ _LOUDNESS_SPREAD_DB = 12.0
 _MUCH_MORE = 2.0
 # Captions of another style are exceptions and no second style when their share is smaller than this.
 _STYLE_SHARE = 0.2
+# Quick speech. Chinese and Japanese have a sign for a syllable or so, and no spaces.
+_WORDS_A_SECOND = 3.0
+_SIGNS_A_SECOND = 6.0
+_SYLLABLE_SIGN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_QUOTED = re.compile(r"[\"“„«「]([^\"“”„«»「」]+)[\"”“»」]")
+_QUOTED_WORDS = 3
+# Captions describe long recordings in few words, which are no transcript of them.
+_BY_FAR = 1.5
+_SPOKEN_SHARE = 0.4
+_CUT_SECONDS = 0.5
 
 
 def review(
@@ -40,6 +51,7 @@ def review(
     warnings += _padding(kept)
     warnings += unused(report)
     warnings += _loudness(kept, normalize)
+    warnings += _spoken(kept, texts)
     warnings += _captions({clip.name: texts[clip.name] for clip in kept})
     warnings += [
         f"The same sound is there {len(names)} times: {_list(names)}; it will be learned as often."
@@ -113,6 +125,35 @@ def _loudness(kept: list[ClipReport], normalize: bool) -> list[str]:
         if normalize
         else f"{between}; normalising evens their peaks."
     ]
+
+
+def _spoken(kept: Sequence[ClipReport], texts: Mapping[str, str]) -> list[str]:
+    """Return a warning where captions seem to be what is spoken, and part of that lies after the cut."""
+    long = {}
+    for clip in kept:
+        whole = clip.seconds or 0.0
+        used = clip.used_seconds or whole
+        spoken = _seconds_to_say(texts[clip.name])
+        if whole > used + _CUT_SECONDS and spoken > _BY_FAR * used and spoken > _SPOKEN_SHARE * whole:
+            long[clip.name] = spoken
+    if not long:
+        return []
+    name = next(iter(long))
+    count = (
+        "The caption of 1 trimmed clip takes" if len(long) == 1 else f"The captions of {len(long)} trimmed clips take"
+    )
+    return [
+        f"{count} much longer to say than the clip lasts, such as {name} ({long[name]:.0f} s); if these words are "
+        "spoken in it, those after the cut are not heard: take a longer bucket, or cut the caption, too."
+    ]
+
+
+def _seconds_to_say(caption: str) -> float:
+    """Return how long it takes to say a caption quickly; of one with speech in quotes, that alone."""
+    quoted = " ".join(_QUOTED.findall(caption))
+    said = quoted if len(quoted.split()) >= _QUOTED_WORDS else caption
+    signs = len(_SYLLABLE_SIGN.findall(said))
+    return len(_SYLLABLE_SIGN.sub(" ", said).split()) / _WORDS_A_SECOND + signs / _SIGNS_A_SECOND
 
 
 def _captions(texts: Mapping[str, str]) -> list[str]:

@@ -18,7 +18,7 @@ _UNKNOWN = 0xFFFFFFFF
 _DOCUMENT_TYPE = re.compile(r"<!\s*(?:DOCTYPE|ENTITY)", re.I)
 _DECLARATION = re.compile(r"^\s*<\?xml.*?\?>", re.S)
 # Recorders write lines such as sTAKE=003 and zTRK1=Boom into the description, of which the note is for people.
-_RECORDER_LINE = re.compile(r"[a-zA-Z]?[A-Z][A-Z0-9_]*\d*=(.*)")
+_RECORDER_LINE = re.compile(r"[a-zA-Z]?[A-Z][A-Z0-9_]*=(.*)")
 _NOTE_LINE = re.compile(r"[a-zA-Z]?NOTES?=(.*)")
 _IXML_FIELDS = {
     "BWF_DESCRIPTION": "iXML description",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from soundlora.dataset import names, partners
@@ -24,7 +24,9 @@ def entries(archive: Archive, partner: Partner) -> Entries:
     """
     found = partners.entries(archive, partner)
     labels = [member for member in archive.others if names.suffix(member.name) == LABEL_EXTENSION]
-    waiting = [*found.orphans, *labels]
+    waiting: dict[str, list[Member]] = {}
+    for member in (*found.orphans, *labels):
+        waiting.setdefault(_file(member.name), []).append(member)
     alone = _alone([entry.clip for entry in found.clips])
     clips, taken = [], {member.name for member in tables(archive)}
     for entry in found.clips:
@@ -46,14 +48,14 @@ def tables(archive: Archive) -> list[Member]:
     return sorted(found, key=lambda member: (TABLES.index(_file(member.name)), member.name))
 
 
-def _sidecar(clip: Member, waiting: Sequence[Member], alone: bool) -> Member | None:
-    """Return the file that belongs to a clip, the one in its own folder first.
+def _sidecar(clip: Member, waiting: Mapping[str, Sequence[Member]], alone: bool) -> Member | None:
+    """Return the file that belongs to a clip, the one in its own folder first. `waiting` are files by their names.
 
     `alone` says that no other clip has its name, so that the file may lie in another folder.
     """
     wanted = (_file(clip.name) + names.CAPTION_EXTENSION, names.base_name(clip.name) + LABEL_EXTENSION)
     for name in wanted:
-        matching = [member for member in waiting if _file(member.name) == name]
+        matching = waiting.get(name, [])
         beside = [member for member in matching if _folder(member.name) == _folder(clip.name)]
         if beside or (alone and len(matching) == 1):
             return (beside or matching)[0]

@@ -11,6 +11,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from soundlora.dataset import names
@@ -21,10 +22,13 @@ NAME_COLUMNS = ("file_name", "filename", "file", "path", "audio")
 TEXT_COLUMNS = (
     "caption", "text", "transcription", "transcript", "sentence", "prompt", "description", "label",
 )  # fmt: skip
-_MOST_BYTES = 8 * 1024**2
+MOST_BYTES = 8 * 1024**2
 # A list of nothing takes three bytes in a file and twenty times that in memory.
 _MOST_VALUES = 200_000
 _MOST_COLUMNS = 100
+# Of all tables of a data set, which holds 2,000 clips at most.
+_MOST_TABLES = 20
+_MOST_ROWS = 200_000
 _COLUMN = re.compile(r"\w[\w .-]{0,39}")
 
 
@@ -58,21 +62,27 @@ def read_tables(members: Iterable[Member], clips: Sequence[str], encoding: str |
     rows: dict[str, Row] = {}
     columns: dict[str, None] = {}
     warnings = []
-    for member in members:
+    left = _MOST_ROWS
+    found = list(members)
+    if len(found) > _MOST_TABLES:
+        warnings.append(f"Of {len(found)} tables of captions only the first {_MOST_TABLES} are used.")
+    for member in found[:_MOST_TABLES]:
         places = _Places(clips, posixpath.dirname(member.name))
         lost = []
         try:
             text, notes = _text(member, encoding)
             warnings += [f"{member.name} {note}." for note in notes]
             for values in table_rows(member.name, text):
+                left -= 1
+                if left < 0:
+                    raise TableError(f"is not used from here on: there are more than {_MOST_ROWS} rows in all")
                 name = _first(values, NAME_COLUMNS)
                 clip = places.find(name)
+                columns |= dict.fromkeys(key for key in values if key not in (*NAME_COLUMNS, *TEXT_COLUMNS))
                 if clip is None:
                     lost.append(name)
-                    continue
-                fields = {key: value for key, value in values.items() if key not in (*NAME_COLUMNS, *TEXT_COLUMNS)}
-                columns |= dict.fromkeys(fields)
-                rows.setdefault(clip, Row(member.name, _first(values, TEXT_COLUMNS), fields))
+                elif clip not in rows:
+                    rows[clip] = _row(member.name, values)
         except TableError as error:
             warnings.append(f"{member.name} {error}.")
         if lost:
@@ -81,18 +91,24 @@ def read_tables(members: Iterable[Member], clips: Sequence[str], encoding: str |
     return Tables(rows, tuple(columns), tuple(warnings))
 
 
-def table_rows(name: str, text: str) -> Iterator[dict[str, str]]:
-    """Yield the rows of a table as texts by columns in small letters; the extension of `name` tells its kind.
+def _row(table: str, values: Mapping[str, Any]) -> Row:
+    texts = {key: read_caption(_plain(value).encode("utf-8", "replace")) for key, value in values.items()}
+    fields = {key: text for key, text in texts.items() if key not in (*NAME_COLUMNS, *TEXT_COLUMNS)}
+    return Row(table, _first(texts, TEXT_COLUMNS), fields)
+
+
+def table_rows(name: str, text: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table by columns in small letters; the extension of `name` tells its kind.
 
     Raises TableError where it can't be read, and where it has no column for the name of a file or for a caption.
     """
     kind = names.suffix(name)
-    found = _csv_rows(text) if kind == ".csv" else _json_lines(text) if kind == ".jsonl" else _json_rows(text)
+    found = csv_rows(text) if kind == ".csv" else _json_lines(text) if kind == ".jsonl" else _json_rows(text)
     checked = False
     for values in found:
         row = {
-            key.strip().lower(): read_caption(_plain(value).encode("utf-8", "replace"))
-            for key, value in list(values.items())[:_MOST_COLUMNS]
+            key.strip().lower(): value
+            for key, value in islice(values.items(), _MOST_COLUMNS)
             if isinstance(key, str) and _COLUMN.fullmatch(key.strip())
         }
         for wanted, what in ((NAME_COLUMNS, "file_name"), (TEXT_COLUMNS, "caption or text")):
@@ -137,13 +153,14 @@ def _base(name: str) -> str:
 
 
 def _text(member: Member, encoding: str | None) -> tuple[str, list[str]]:
-    raw = read_start(member, _MOST_BYTES + 1)
-    if len(raw) > _MOST_BYTES:
-        raise TableError(f"is larger than {_MOST_BYTES // 1024**2} MiB, so it is not used")
+    raw = read_start(member, MOST_BYTES + 1)
+    if len(raw) > MOST_BYTES:
+        raise TableError(f"is larger than {MOST_BYTES // 1024**2} MiB, so it is not used")
     return decode_text(raw, encoding=encoding)
 
 
-def _csv_rows(text: str) -> Iterator[Mapping[str, Any]]:
+def csv_rows(text: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a CSV by its own columns, with commas, semicolons or tabs. Raises TableError."""
     head = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=head.count)
     try:
@@ -189,5 +206,5 @@ def _plain(value: Any) -> str:
     return "" if value is None or isinstance(value, dict) else str(value)
 
 
-def _first(values: Mapping[str, str], columns: Sequence[str]) -> str:
-    return next((values[column] for column in columns if values.get(column)), "")
+def _first(values: Mapping[str, Any], columns: Sequence[str]) -> str:
+    return next((_plain(values[column]) for column in columns if values.get(column)), "")

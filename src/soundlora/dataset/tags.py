@@ -24,6 +24,7 @@ _NAMES = {
     "keyword": "keywords",
     "keyw": "keywords",
     "icmt": "comment",
+    "author": "artist",
     "inam": "title",
     "ignr": "genre",
 }

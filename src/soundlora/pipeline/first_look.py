@@ -65,7 +65,7 @@ def look_at_request(options: TrainingOptions) -> Lora | None:
         with about("init_lora"):
             first_lora = read_lora(expanded(options.init_lora))
     with about("data"):
-        check_source(options.data, MODES[options.mode].partner)
+        check_source(options.data, MODES[options.mode].partner, options.caption_template)
     for number, source in enumerate(options.validation_audio or ()):
         with about(f"validation.{number}"):
             if not is_remote(source):

@@ -58,6 +58,24 @@ def test_the_mode_decides_what_each_clip_needs(client: TestClient, tmp_path: Pat
     assert (wrong.status_code, wrong.json()["detail"][0]["loc"]) == (422, ["body", "mode"])
 
 
+def test_captions_come_from_what_clips_carry_where_that_is_asked_for(client: TestClient, tmp_path: Path) -> None:
+    clip = Path(shutil.copy(CLIPS / "zap_03.ogg", tmp_path / "LaserZap_03.ogg"))
+    asked = {"training_data_url": zip_uri(clip), "trigger_phrase": "zvk"}
+    report = client.post(URL, json=asked).json()
+    assert (report["clips"][0]["caption"], report["clips"][0]["caption_source"]) == ("zvk", None)
+    assert report["warnings"][-1].endswith("(file name of LaserZap_03.ogg); captions_from all uses them.")
+
+    report = client.post(URL, json=asked | {"captions_from": "all", "caption_template": "{caption}, {trigger}"}).json()
+    clip_report = report["clips"][0]
+    assert (clip_report["caption"], clip_report["caption_source"]) == ("laser zap, zvk", "file name")
+
+    wrong = client.post(URL, json=asked | {"caption_template": "{room}"})
+    (entry,) = wrong.json()["detail"]
+    assert (wrong.status_code, entry["loc"]) == (422, ["body", "caption_template"])
+    assert "caption_template has a field {room}, but the known ones are trigger, caption" in entry["msg"]
+    assert client.post(URL, json=asked | {"captions_from": "tags"}).status_code == 422
+
+
 def test_several_buckets_and_short_clips_are_looked_at_as_in_training(client: TestClient, tmp_path: Path) -> None:
     for name, seconds in {"a": 0.2, "b": 0.6, "c": 1.5}.items():
         write_clip(tmp_path / f"{name}.wav", tone(seconds))

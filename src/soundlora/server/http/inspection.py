@@ -54,7 +54,7 @@ class _InspectionRequest(TrainingRequest):
 
 @router.post("/datasets/inspect")
 async def inspect(request: Request) -> Response:
-    """Return the report of a data set. It takes the fields of a training request and `mode`, and has the same errors.
+    """Return the report of a data set. It takes the fields of a training request and our own, and has the same errors.
 
     `refusal` in the report says why training would refuse the set as a whole, or is null.
     """
