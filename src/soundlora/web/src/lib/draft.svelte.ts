@@ -193,6 +193,26 @@ async function add(entries: Entry[], had: LocalData): Promise<void> {
   await send()
 }
 
+/** Put the pieces of a recording in its place. Each has its caption. */
+export async function replaceWith(clip: LocalClip, pieces: Blob[]): Promise<void> {
+  const { data } = draft
+  if (!data) return
+  const names = new Set(data.clips.map((one) => one.name))
+  const cut = pieces.map((blob, n): LocalClip => {
+    let name = `${clip.name.replace(/\.[^./]+$/, '')}_${String(n + 1).padStart(3, '0')}`
+    while (names.has(`${name}.wav`)) name += '_'
+    return { name: `${name}.wav`, blob, caption: clip.caption, original: '', spans: [], originalSpans: [] }
+  })
+  stop.abort()
+  checking?.abort()
+  const next = { ...data, clips: data.clips.flatMap((one) => (one.name === clip.name ? cut : one)) }
+  Object.assign(draft, { data: next, packed: null, report: null })
+  draft.values[DATA] = ''
+  dropped.files = [...entriesOf(next), ...next.others]
+  draft.edits += 1
+  await send()
+}
+
 function folderName(entries: Entry[]): string {
   const first = entries[0]?.name ?? ''
   return first.includes('/') ? first.slice(0, first.indexOf('/')) : plural(entries.length, 'file')
