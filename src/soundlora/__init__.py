@@ -11,6 +11,7 @@ from soundlora.version import __version__
 
 if TYPE_CHECKING:
     from soundlora.dataset import inspect_dataset
+    from soundlora.dataset.recordings import prepare_recordings
     from soundlora.pipeline.generate import Generation, Generator, generate
     from soundlora.pipeline.given_sound import Source
     from soundlora.pipeline.train import TrainingResult, train, train_request
@@ -23,6 +24,7 @@ _HOMES = {
     "TrainingResult": "soundlora.pipeline.train",
     "generate": "soundlora.pipeline.generate",
     "inspect_dataset": "soundlora.dataset",
+    "prepare_recordings": "soundlora.dataset.recordings",
     "train": "soundlora.pipeline.train",
     "train_request": "soundlora.pipeline.train",
 }
@@ -40,6 +42,7 @@ __all__ = [
     "__version__",
     "generate",
     "inspect_dataset",
+    "prepare_recordings",
     "train",
     "train_request",
 ]

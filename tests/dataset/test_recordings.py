@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -358,3 +359,35 @@ def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
         prepare_recordings(tmp_path / "card", tmp_path / "out")
     with pytest.raises(InputError):
         prepare_recordings(tmp_path / "nowhere", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.wav", "pcm_s16le"), ("a.flac", "flac"), ("a.mp3", "libmp3lame"), ("a.ogg", "vorbis"), ("a.m4a", "aac")],
+)
+def test_damaged_recordings_are_cut_or_named(tmp_path: Path, write_audio: WriteAudio, name: str, codec: str) -> None:
+    """Whatever the damage, it is clips and reasons, or one sentence."""
+    whole = write_audio(tmp_path / name, rain(3).T.astype(np.float32), RATE, codec=codec).read_bytes()
+    random = np.random.default_rng(0)
+    for number in range(25):
+        content = bytearray(whole[: random.integers(1, len(whole))] if number % 3 == 0 else whole)
+        for place in random.integers(0, min(len(content), 400 if number % 2 else len(content)), 8):
+            content[place] = random.integers(256)
+        (tmp_path / "card").mkdir(exist_ok=True)
+        (tmp_path / "card" / name).write_bytes(content)
+        out = tmp_path / f"out{number}"
+        done, refusal = None, ""
+        try:
+            done = prepare_recordings(tmp_path / "card", out, duration=0.5)
+        except InputError as error:
+            refusal = str(error)
+        assert not list(out.glob("*.partial"))
+        if done is None:
+            assert refusal.endswith(".")
+            continue
+        for planned in done.plan.recordings:
+            assert planned.pieces[0].start == 0
+            assert planned.pieces[-1].end == planned.samples
+            assert all(one.end == other.start for one, other in pairwise(planned.pieces))
+            for piece in planned.clips:
+                assert soundfile.info(out / piece.clip).frames == piece.end - piece.start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 
 from soundlora.dataset import Clip, DatasetReport, inspect_dataset, prepare
+from soundlora.dataset import windows as module
 from soundlora.dataset.windows import rest_warning, window_name, windows_in
 from soundlora.errors import InputError
 
@@ -179,3 +181,28 @@ def test_names_say_the_place() -> None:
     assert window_name("a.wav", 0) == "a.wav"
     assert window_name("a.wav", 3 * 0.1) == "a.wav @ 0.3 s"
     assert window_name("a.wav", 123_456.5) == "a.wav @ 123456.5 s"
+
+
+def test_a_set_has_only_so_many_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WINDOWS", 20)
+    soundfile.write(tmp_path / "rain.wav", rain(10), RATE)
+
+    assert len(inspect_dataset(tmp_path, duration=0.5, windows="all").kept) == 20
+    with pytest.raises(InputError, match="makes more than 20 clips of this data; use a longer duration="):
+        inspect_dataset(tmp_path, duration=0.4, windows="all")
+
+
+def test_memory_holds_one_window(tmp_path: Path) -> None:
+    """Twenty minutes are 230 MB as float32."""
+    with soundfile.SoundFile(tmp_path / "rain.wav", "w", 24_000, 2) as file:
+        for number in range(20):
+            file.write(np.random.default_rng(number).normal(0, 0.1, (60 * 24_000, 2)))
+    tracemalloc.start()
+    try:
+        report = inspect_dataset(tmp_path, windows="all")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert len(report.kept) == 240
+    assert peak < 25e6

@@ -18,6 +18,7 @@ NOTHING = inspect.Parameter.empty
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "inspect_dataset": soundlora.inspect_dataset,
+    "prepare_recordings": soundlora.prepare_recordings,
     "train": soundlora.train,
     "generate": soundlora.generate,
     "Generator": soundlora.Generator,
@@ -25,6 +26,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 HEADINGS = {
     "inspect_dataset": "Arguments of `inspect_dataset`",
+    "prepare_recordings": "Arguments of `prepare_recordings`",
     "train": "Arguments of `train`",
     "generate": "Arguments of `generate`",
     "Generator": "Arguments of `Generator`",

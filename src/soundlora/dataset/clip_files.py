@@ -128,14 +128,16 @@ class _Clip:
         length = self._piece.end - self._piece.start
         if at >= self._rise and at + len(samples) <= length - self._fall:
             return samples
-        places = np.arange(at, at + len(samples)) + 0.5
-        gain = np.ones(len(samples))
-        if self._rise:
-            gain *= _curve(places / self._rise)
-        if self._fall:
-            gain *= _curve((length - places) / self._fall)
-        changed = samples * gain[:, None]
-        return (np.rint(changed) if samples.dtype.kind == "i" else changed).astype(samples.dtype)
+        faded = samples.copy()
+        for first, last in ((0, self._rise), (length - self._fall, length)):
+            first, last = max(first, at), min(last, at + len(samples))
+            if first >= last:
+                continue
+            places = np.arange(first, last) + 0.5
+            gain = _curve(places / self._rise) if last <= self._rise else _curve((length - places) / self._fall)
+            changed = samples[first - at : last - at] * gain[:, None]
+            faded[first - at : last - at] = np.rint(changed) if samples.dtype.kind == "i" else changed
+        return faded
 
     def _as_kept(self, samples: np.ndarray) -> np.ndarray:
         """Return samples that lose nothing in the file: libsndfile cuts the lower bits of integers off."""

@@ -26,7 +26,7 @@ from soundlora.dataset.review import review
 from soundlora.dataset.sidecars import entries
 from soundlora.dataset.sound import Sound, Ways, check_pair, fingerprint, losses, place_of, read
 from soundlora.dataset.source import local_source
-from soundlora.dataset.windows import Windows, check_windows, rest_warning, windows_in
+from soundlora.dataset.windows import Windows, check_count, check_windows, rest_warning, windows_in
 from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote, shown
 from soundlora.system.whole_files import temporary_folder
@@ -209,6 +209,7 @@ def _run(
             elsewhere = next(parts[part - 1], None) if part else None
             for prepared in elsewhere or _prepare_windows(entry, workspace / "clip", settings):
                 reports.append(prepared.report)
+                check_count(len(reports))
                 texts[prepared.report.name] = prepared.text
                 if prepared.offer is not None and prepared.report.status == "kept":
                     offers.append((prepared.report.name, prepared.offer))

@@ -18,7 +18,7 @@ class Prints:
     """Remembers the fingerprints of clips, each about as long as the others that it is compared with."""
 
     def __init__(self) -> None:
-        self._known: dict[int, list[tuple[str, np.ndarray]]] = {}
+        self._known: dict[int, _Table] = {}
 
     def same(self, print_: np.ndarray) -> str | None:
         """Return the name of an earlier clip whose fingerprint (n,) is nearly this one's, None where there is none."""
@@ -26,22 +26,44 @@ class Prints:
         if size < _LEAST or not (print_ & HEARD).any():
             return None
         for length in range(size - _SHIFTS, size + _SHIFTS + 1):
-            others = self._known.get(length)
-            if not others:
+            table = self._known.get(length)
+            if table is None:
                 continue
-            table = np.stack([each for _, each in others])
             for shift in range(-_SHIFTS, _SHIFTS + 1):
                 here, there = max(0, shift), max(0, -shift)
                 count = min(size - here, length - there)
                 if count < max(_LEAST, size // 2):
                     continue
-                one, two = print_[here : here + count], table[:, there : there + count]
-                heard = ((one | two) & HEARD != 0).sum(axis=1)
-                wrong = np.bitwise_count((one ^ two) & _BITS).sum(axis=1)
-                found = np.flatnonzero(wrong <= _SAME_SHARE * PRINT_BITS * np.maximum(heard, 1))
-                if found.size:
-                    return others[int(found[0])][0]
+                name = table.same(print_[here : here + count], there)
+                if name is not None:
+                    return name
         return None
 
     def add(self, name: str, print_: np.ndarray) -> None:
-        self._known.setdefault(len(print_), []).append((name, print_))
+        self._known.setdefault(len(print_), _Table(len(print_))).add(name, print_)
+
+
+class _Table:
+    """The fingerprints of one length, as rows of an array that has room for more."""
+
+    def __init__(self, length: int) -> None:
+        self._names: list[str] = []
+        self._rows = np.zeros((16, length), np.uint32)
+
+    def add(self, name: str, print_: np.ndarray) -> None:
+        if len(self._names) == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+        self._rows[len(self._names)] = print_
+        self._names.append(name)
+
+    def same(self, one: np.ndarray, start: int) -> str | None:
+        """Return the name of the first row that is nearly `one` (n,) from its entry `start` on."""
+        two = self._rows[: len(self._names), start : start + len(one)]
+        wrong = np.bitwise_count((one ^ two) & _BITS).sum(axis=1, dtype=np.uint32)
+        limit = _SAME_SHARE * PRINT_BITS
+        for row in np.flatnonzero(wrong <= limit * len(one)):
+            # Of silence nothing is compared, so few have to be looked at again.
+            heard = int(((one | two[row]) & HEARD != 0).sum())
+            if wrong[row] <= limit * max(heard, 1):
+                return self._names[int(row)]
+        return None

@@ -68,7 +68,7 @@ def prepare_recordings(
     fade: float = 0.005,
     format: Literal["wav", "flac"] = "wav",
     plan: str | os.PathLike[str] | None = None,
-    on_progress: OnRecording = lambda done, count, name: None,
+    on_progress: OnRecording | None = None,
 ) -> Prepared:
     """Cut the recordings in `data`, a file, a folder or a zip, into clips in the folder `out`; None plans alone.
 
@@ -85,14 +85,15 @@ def prepare_recordings(
     if folder is not None:
         _check_place(folder, data, plan)
     found = None if plan is None else read_plan(Path(plan))
+    tell = on_progress or (lambda done, count, name: None)
     with _sources(data) as sources:
         if found is None:
-            found = _planned(sources, how, fade, format, on_progress)
+            found = _planned(sources, how, fade, format, tell)
         if not found.clips:
             raise _nothing_left(found, how, str(data))
         if folder is None:
             return Prepared(found, None)
-        return _written(found, sources, folder, on_progress)
+        return _written(found, sources, folder, tell)
 
 
 def _cutting(

@@ -12,6 +12,9 @@ from soundlora.wording import using
 Windows = Literal["first", "all"]
 """Of a clip that is longer than the bucket: its start alone, as the hosted endpoint takes it, or all that fits."""
 
+MAX_WINDOWS = 20_000
+"""A set has no more clips than that, since the latents of all are in memory."""
+
 _NO_REST = 0.001
 
 
@@ -39,5 +42,15 @@ def check_windows(windows: Windows, partner: Partner) -> None:
         what = "the other half of a pair" if partner == "reference" else "a mask"
         raise InputError(
             f"{using('windows', 'all')} makes many clips of a long one, but {what} belongs to one clip; leave it out.",
+            field="windows",
+        )
+
+
+def check_count(clips: int) -> None:
+    """Raise InputError where windows make more clips than a set may have."""
+    if clips > MAX_WINDOWS:
+        raise InputError(
+            f"{using('windows', 'all')} makes more than {MAX_WINDOWS:,} clips of this data; use a longer "
+            f"{using('duration')} or fewer recordings.",
             field="windows",
         )
