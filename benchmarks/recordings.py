@@ -4,8 +4,8 @@
 
 It makes a recording of 48 kHz stereo: noise that rises and falls, with attacks and pauses, no two minutes of it alike.
 It times `soundlora prepare` as a command on one core, from the start of the process to its end, and reads the most
-memory that the process held. It does so for a tenth of the length, too. Other formats are measured on a tenth. Speeds are seconds of sound per second of processor time, so that they are true on a
-busy machine.
+memory that the process held. It does so for a tenth of the length, too. Other formats are measured on a tenth. Speeds
+are seconds of sound per second of processor time, so that they are true on a busy machine.
 """
 
 from __future__ import annotations
