@@ -33,7 +33,7 @@ def test_a_bucket_too_long_for_every_clip_can_not_be_started(visit: Visit, clips
     expect(visit.page.get_by_text("Skipped", exact=True).first).to_be_visible()
     expect(visit.page.get_by_text("Training would refuse this")).to_be_visible()
     expect(visit.button("Start training")).to_be_disabled()
-    visit.page.get_by_role("button", name="which keeps most").click()
+    visit.page.get_by_role("button", name="most clips").click()
     expect(visit.page.get_by_text("4 of 4 clips will be trained on")).to_be_visible()
     expect(visit.button("Start training")).to_be_enabled()
 

@@ -5,7 +5,9 @@ import type { ModeName } from './modes'
 import { parseMask, type Span } from './spans'
 import type { Entry } from './zip'
 
-export const AUDIO = ['.wav', '.mp3', '.flac', '.ogg', '.aac', '.m4a', '.opus']
+export const AUDIO = (
+  '.wav .mp3 .flac .ogg .aac .m4a .opus .oga .aiff .aif .aifc .caf .w64 .rf64 .bwf .wv .wma .mp2 .mka .webm .mkv .mp4 .mov'
+).split(' ')
 
 /** As long as this may be missing from a clip for it to fill the bucket; the server's own grace. */
 export const TOLERANCE = 0.04

@@ -7,7 +7,7 @@ const clip = (name: string): LocalClip => ({ name, blob: new Blob(), caption: ''
 const told = (name: string, seconds: number, status: 'kept' | 'skipped' = 'kept'): ClipReport =>
   ({ name, status, caption: '', reason: status === 'kept' ? null : 'it is silent', problem: status === 'kept' ? null : 'silent', seconds, warnings: [] })
 const report = (duration: number, clips: ClipReport[]): DatasetReport =>
-  ({ duration, suggested_duration: null, kept: 0, skipped: 0, total_seconds: 0, warnings: [], ignored: [], clips, refusal: null })
+  ({ duration, suggestions: [], kept: 0, skipped: 0, total_seconds: 0, warnings: [], ignored: [], clips, refusal: null })
 
 test('clips before there is a report', () => {
   expect(rowsOf([clip('a.wav')], null, 5, 't2a')).toMatchObject([{ name: 'a.wav', kept: null, start: null }])

@@ -76,7 +76,7 @@ export interface ClipReport {
 
 export interface DatasetReport {
   duration: number
-  suggested_duration: number | null
+  suggestions: { duration: number; clips: number; seconds: number }[]
   kept: number
   skipped: number
   total_seconds: number
