@@ -63,10 +63,11 @@ export async function find<T extends { at: number }>(): Promise<{ draft: T; file
   const all = keys.map((key, n) => ({ key: String(key), draft: drafts[n]! })).filter(({ draft }) => draft)
   all.sort((a, b) => Number(b.key === mine) - Number(a.key === mine) || b.draft.at - a.draft.at)
   for (const { key, draft } of all) {
+    const old = key !== mine && Date.now() - draft.at > DAYS * 86_400_000
     // Without locks nobody knows which other tabs are open.
-    if ((key !== mine && !navigator.locks) || !(await claim(key, key === mine))) continue
+    if ((key !== mine && !old && !navigator.locks) || !(await claim(key, key === mine))) continue
     become(key)
-    if (key === mine || Date.now() - draft.at < DAYS * 86_400_000) {
+    if (!old) {
       return { draft: lastWords<T>(draft), files: (await inDatabase<Entry[] | undefined>('readonly', (_, files) => files.get(key))) ?? [] }
     }
     await letGo()
