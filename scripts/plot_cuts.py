@@ -14,8 +14,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.patches import Rectangle
 import numpy as np
+from matplotlib.patches import Rectangle
 
 from soundlora.audio.spectrogram import FLOOR_DB, HIGHEST_HZ, LOWEST_HZ, levels
 from soundlora.dataset.cut_plan import PlannedRecording, read_plan
