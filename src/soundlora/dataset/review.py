@@ -161,7 +161,7 @@ def _captions(texts: Mapping[str, str]) -> list[str]:
     if len(texts) > 1 and len(set(texts.values())) == 1:
         return ["All captions are alike; the model learns to tell sounds apart only where captions differ."]
     without = [name for name, text in texts.items() if not text]
-    if without:
+    if 0 < len(without) < len(texts):
         warnings.append(f"{len(without)} of {len(texts)} clips have no caption, the others do: {_list(without)}.")
     styles: dict[str, list[str]] = {}
     for name, text in texts.items():
