@@ -15,6 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patches import Rectangle
 
 from soundlora.audio.spectrogram import FLOOR_DB, HIGHEST_HZ, LOWEST_HZ, levels
 from soundlora.dataset.cut_plan import PlannedRecording, read_plan
@@ -48,7 +49,7 @@ def draw(recording: PlannedRecording, samples: np.ndarray, rate: int, seconds: f
             for axes, line in ((wave, "#11593c"), (picture, "white")):
                 axes.axvline(start, color=line, linewidth=0.8)
                 axes.axvline(min(end, seconds), color=line, linewidth=0.8)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour, alpha=0.5) for colour in seen.values()]
+    handles = [Rectangle((0, 0), 1, 1, color=colour, alpha=0.5) for colour in seen.values()]
     wave.legend(handles, list(seen), loc="lower right", ncols=len(seen), fontsize=7, framealpha=0.9)
     wave.set_ylabel("level")
     wave.set_yticks([])

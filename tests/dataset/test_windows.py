@@ -37,7 +37,8 @@ def card(tmp_path: Path) -> Path:
 
 def prepared(source: Path, **settings: Any) -> tuple[list[Clip], DatasetReport]:
     clips: list[Clip] = []
-    report = prepare(source, on_clip=clips.append, **({"duration": 5.0, "windows": "all"} | settings))
+    chosen: dict[str, Any] = {"duration": 5.0, "windows": "all"} | settings
+    report = prepare(source, on_clip=clips.append, **chosen)
     return clips, report
 
 

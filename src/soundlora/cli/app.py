@@ -195,7 +195,7 @@ def inspect(
     """Say what training would make of every clip, and why. Exits with 2 when it would refuse the data."""
     if mode not in MODES:
         raise InputError(f"--mode is {mode!r}, but it must be one of {', '.join(MODES)}.")
-    if windows != "first" and windows != "all":
+    if windows not in ("first", "all"):
         raise InputError(f"--windows is {windows!r}, but it must be one of first, all.")
     from soundlora.dataset import inspect_dataset, refusal
     from soundlora.dataset.fork import usable_processes
@@ -209,7 +209,7 @@ def inspect(
         validation_prompts=validation_prompt or (),
         processes=usable_processes(),
         partner=MODES[mode].partner,
-        windows=windows,
+        windows="all" if windows == "all" else "first",
     )
     if as_json:
         print_json(report.to_json())
