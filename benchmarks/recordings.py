@@ -64,8 +64,7 @@ def minute(number: int) -> np.ndarray:
         sound[attack] *= (1 + 8 * np.exp(-np.arange(RATE // 4) / 2000))[:, None].astype(np.float32)
     pause = round(random.uniform(0, 57) * RATE)
     sound[pause : pause + 2 * RATE] = 0
-    clipped: np.ndarray = np.clip(sound, -0.85, 0.85)
-    return clipped
+    return np.asarray(np.clip(sound, -0.85, 0.85))
 
 
 def write(path: Path, minutes: int, subtype: str) -> Path:

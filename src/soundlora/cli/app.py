@@ -203,7 +203,7 @@ def inspect(
         raise InputError(f"--mode is {mode!r}, but it must be one of {', '.join(MODES)}.")
     if short not in ("skip", "pad"):
         raise InputError(f"--short is {short!r}, but it must be skip or pad.")
-    if windows != "first" and windows != "all":
+    if windows not in ("first", "all"):
         raise InputError(f"--windows is {windows!r}, but it must be one of first, all.")
     longest, *shorter = durations_of(duration)
     from soundlora.dataset import inspect_dataset, refusal

@@ -143,8 +143,7 @@ class _Clip:
         """Return samples that lose nothing in the file: libsndfile cuts the lower bits of integers off."""
         if samples.dtype == np.int32 and self._keeps == "24 bits":
             # What a fade left in them is rounded, not cut.
-            kept: np.ndarray = (np.minimum((samples.astype(np.int64) + 128) >> 8, 2**23 - 1) << 8).astype(np.int32)
-            return kept
+            return np.asarray(np.minimum((samples.astype(np.int64) + 128) >> 8, 2**23 - 1) << 8, np.int32)
         return samples
 
     def _unwritten(self, error: BaseException) -> MachineError:

@@ -99,8 +99,7 @@ def to_float(samples: np.ndarray) -> np.ndarray:
     """Return samples of any kind as float32 on the scale of ±1."""
     if samples.dtype.kind == "f":
         return samples.astype(np.float32, copy=False)
-    scaled: np.ndarray = np.multiply(samples, np.float32(2.0 ** (1 - 8 * samples.itemsize)), dtype=np.float32)
-    return scaled
+    return np.asarray(np.multiply(samples, np.float32(2.0 ** (1 - 8 * samples.itemsize)), dtype=np.float32))
 
 
 def _end_of(number: int, seconds: float, rate: int) -> int:
