@@ -4,8 +4,8 @@
 
 Each mode has one LoRA, trained on four renderings of each of the recipe's families. The measures are taken on one more
 rendering of each, which nothing has heard. They compare log-mels at 16 kHz, in nats:
-- inpaint: a second is made anew. It is held against what was there. So are the base's text to audio for the same
-  caption, silence, and the codec's own copy of what was there, which nothing can be much nearer than.
+- inpaint: a quarter of a second, half a second and a second are made anew, and held against what was there. So are the
+  base's text to audio for the same caption, silence, and the codec's own copy, which nothing can be much nearer than.
 - extend-prefix: the jump of level and of spectrum at the seam is held against those within the clips.
 - a2a: the sound as through a telephone is learnt from pairs, and held against the real effect.
 """
@@ -36,7 +36,10 @@ from soundlora.contract.modes import ModeName
 
 TRAINED = 4  # renderings of each family
 SECONDS = 5.2
-SPAN, HEARD = (1.5, 2.5), 1.5  # seconds
+SPANS = {"0.25 s": (1.9, 2.15), "0.5 s": (1.8, 2.3), "1 s": (1.5, 2.5)}
+MARGIN = 0.03  # half of a mel frame's window, within which what was kept is heard, too
+HEARD = 1.5  # seconds
+MENDED, TEXT = "mended", "text to audio"
 FRAMES = 100  # of the mel in a second
 BAND = (300.0, 3400.0)  # Hz that a telephone lets through
 
@@ -85,9 +88,11 @@ def dataset(paths: list[Path], folder: Path, mode: str) -> Path:
 
 def lora_of(paths: list[Path], folder: Path, mode: ModeName, steps: int) -> Path:
     more: dict[str, Any] = {"conditioning_seconds": HEARD} if mode == "extend-prefix" else {}
-    data = dataset(paths, folder / "data", mode)
-    result = train(data, folder / "run", mode=mode, steps=steps, validation_prompts=[], hold_out=0, **more)
-    return result.lora
+    kept = folder / "run" / "lora.safetensors"
+    if not kept.exists():  # of an earlier time, in the folder of --keep
+        data = dataset(paths, folder / "data", mode)
+        train(data, folder / "run", mode=mode, steps=steps, validation_prompts=[], hold_out=0, **more)
+    return kept
 
 
 def distance(one: Array, other: Array) -> float:
@@ -105,18 +110,22 @@ def made(generator: Generator, caption: str, source: Source | None, seconds: flo
 
 
 def inpainting(generator: Generator, base: Generator, path: Path) -> dict[str, float]:
-    """Return how far a second that is made anew, and what may stand in its place, are from what was there."""
-    frames = slice(int((SPAN[0] + 0.05) * FRAMES), int((SPAN[1] - 0.05) * FRAMES))
-    caption, truth = path.with_suffix(".txt").read_text(), mel_of(read(path))[:, frames]
+    """Return how far spans that are made anew, and what may stand in their place, are from what was there."""
+    caption, whole = path.with_suffix(".txt").read_text(), mel_of(read(path))
     # The base makes nothing of it anew but a moment at the end, so the rest is the codec's copy.
     copy = Source("inpaint", path, spans=((SECONDS - 0.1, SECONDS),), decoded=True)
-    sounds = {
-        "a second that was mended": made(generator, caption, Source("inpaint", path, spans=(SPAN,)), None),
-        "text to audio in its place": made(base, caption, None),
-        "silence in its place": np.zeros((2, 6 * RATE), np.float32),
-        "the codec's copy of it": made(base, caption, copy, None),
+    others = {
+        TEXT: made(base, caption, None),
+        "silence": np.zeros((2, 6 * RATE), np.float32),
+        "the codec's copy": made(base, caption, copy, None),
     }
-    return {name: distance(mel_of(sound)[:, frames], truth) for name, sound in sounds.items()}
+    found = {}
+    for name, span in SPANS.items():
+        frames = slice(round((span[0] + MARGIN) * FRAMES), round((span[1] - MARGIN) * FRAMES))
+        sounds = {MENDED: made(generator, caption, Source("inpaint", path, spans=(span,)), None)} | others
+        for what, sound in sounds.items():
+            found[f"{name}, {what}"] = distance(mel_of(sound)[:, frames], whole[:, frames])
+    return found
 
 
 def jumps(sound: Array, at: Array) -> tuple[Array, Array]:
@@ -173,8 +182,10 @@ def figures_of(raw: dict[str, Any]) -> list[Figure]:
     names = [name for name in next(iter(raw.values())) if name not in ("seam", "telephone")]
     mean = {name: float(np.mean([found[name] for found in raw.values()])) for name in names}
     figures = [Figure(f"{name}, from what was there", value, "nats") for name, value in mean.items()]
-    nearer = np.mean([found[names[0]] < found[names[1]] for found in raw.values()])
-    figures.append(Figure("families whose mended second is nearer than text to audio", 100 * float(nearer), "%"))
+    for span in SPANS:
+        mended, text = f"{span}, {MENDED}", f"{span}, {TEXT}"
+        share = 100 * float(np.mean([found[mended] < found[text] for found in raw.values()]))
+        figures.append(Figure(f"{span}, families whose mended span is nearer than text to audio", share, "%"))
     level, spectrum = np.mean([found["seam"] for found in raw.values()], axis=0)
     figures.append(Figure("places within a clip whose level jumps less than at its seam", 100 * level, "%"))
     figures.append(Figure("places within a clip whose spectrum jumps less than at its seam", 100 * spectrum, "%"))
