@@ -52,6 +52,7 @@ def test_a_recording_becomes_clips_with_captions(card: Path, tmp_path: Path) -> 
     report = inspect_dataset(tmp_path / "out")
     assert len(report.kept) == 10
     assert {clip.caption for clip in report.clips} == {"heavy rain on a roof"}
+    assert not any("prepared.json" in warning for warning in report.warnings)
 
 
 @pytest.mark.parametrize("format", ["wav", "flac"])
