@@ -52,6 +52,23 @@ def test_a_recording_becomes_clips_with_captions(card: Path, tmp_path: Path) -> 
     report = inspect_dataset(tmp_path / "out")
     assert len(report.kept) == 10
     assert {clip.caption for clip in report.clips} == {"heavy rain on a roof"}
+    assert not any("prepared.json" in warning for warning in report.warnings)
+
+
+def test_what_a_recording_carries_becomes_the_captions(tmp_path: Path) -> None:
+    described = recording(tmp_path / "card" / "ZOOM0001.wav", rain(11))
+    chunk = b"bext" + (602).to_bytes(4, "little") + b"rain on a tin roof".ljust(602, b"\0")
+    described.write_bytes(described.read_bytes() + chunk)
+    recording(tmp_path / "card" / "ZOOM0002.wav", rain(11, seed=1))
+    recording(tmp_path / "card" / "gravel_steps_03.wav", rain(11, seed=2))
+
+    prepare_recordings(tmp_path / "card", tmp_path / "out")
+
+    captions = {path.name: path.read_text() for path in (tmp_path / "out").glob("*_001.txt")}
+    assert captions == {"ZOOM0001_001.txt": "rain on a tin roof\n", "gravel_steps_03_001.txt": "gravel steps\n"}
+
+    prepare_recordings(described, tmp_path / "alone")
+    assert (tmp_path / "alone" / "ZOOM0001_002.txt").read_text() == "rain on a tin roof\n"
 
 
 @pytest.mark.parametrize("format", ["wav", "flac"])

@@ -28,7 +28,7 @@ CaptionsFrom = Literal["files", "all"]
 """What captions are taken from: files and tables alone, or also what sounds carry and what they are called."""
 
 # This is enough for the longest caption in any encoding. A file may be endless.
-CAPTION_BYTES = 16 * MAX_CAPTION_CHARACTERS
+_CAPTION_BYTES = 16 * MAX_CAPTION_CHARACTERS
 _TELLING_BYTES = 4096
 
 
@@ -116,7 +116,7 @@ class CaptionRule:
         """Return the caption of a file or a table, where it stands, and clauses about the file."""
         warnings: list[str] = []
         if entry.caption is not None:
-            raw = read_start(entry.caption, CAPTION_BYTES)
+            raw = read_start(entry.caption, _CAPTION_BYTES)
             text, notes = understand_caption(raw, cut=len(raw) < entry.caption.size, encoding=self.encoding)
             warnings = [f"its caption {entry.caption.name} {note}" for note in notes]
             if text:
@@ -168,7 +168,7 @@ def _encoding(captions: Iterable[Member]) -> str | None:
     """Return the encoding of the captions that are not Unicode, None where all are. Most are short, so few tell it."""
     raws = []
     for member in captions:
-        raw = read_start(member, CAPTION_BYTES)
+        raw = read_start(member, _CAPTION_BYTES)
         if not is_unicode(raw, cut=len(raw) < member.size):
             raws.append(raw[:_TELLING_BYTES])
     return encoding_of_texts(raws) if raws else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,18 +17,17 @@ from typing import Literal
 import soundfile
 
 from soundlora.dataset import names
-from soundlora.dataset.archive import open_archive
-from soundlora.dataset.caption_source import CAPTION_BYTES
-from soundlora.dataset.captions import is_unicode, understand_caption
+from soundlora.dataset.archive import Archive, open_archive
+from soundlora.dataset.caption_source import CaptionRule
 from soundlora.dataset.clip_files import write_clips
 from soundlora.dataset.cut_plan import PLAN_NAME, Keeps, Plan, PlannedPiece, PlannedRecording, named, read_plan
 from soundlora.dataset.cuts import Cutting, Piece, cut
-from soundlora.dataset.encodings import encoding_of_texts
 from soundlora.dataset.frames import PRINT_FRAMES, Frames, measured
-from soundlora.dataset.members import Member, read_start, save
-from soundlora.dataset.partners import Entry, entries
+from soundlora.dataset.members import Member, save
+from soundlora.dataset.partners import Entry
 from soundlora.dataset.prints import Prints
 from soundlora.dataset.problems import DataError, UnusableClipError
+from soundlora.dataset.sidecars import entries
 from soundlora.dataset.source import local_source
 from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote
@@ -170,10 +169,18 @@ def _check_place(folder: Path, data: str | os.PathLike[str], plan: str | os.Path
 
 @dataclass(frozen=True)
 class _Sources:
-    """The recordings of the data in order of name. `workspace` is a folder for what has to be unpacked."""
+    """The recordings of the data in order of name. `workspace` is a folder for what has to be unpacked.
+
+    `rule` says what the clips of a recording have as captions: that of a file, else what the recording carries.
+    """
 
     entries: Sequence[Entry]
     workspace: Path
+    rule: CaptionRule
+
+    def caption(self, entry: Entry, path: Path) -> str:
+        """Return the caption of a recording whose bytes lie at `path`, "" where there is none."""
+        return self.rule.said_of(entry, self.rule.tags_of(path) if self.rule.wants_tags(entry) else {}).text
 
     @contextmanager
     def file(self, member: Member) -> Iterator[Path]:
@@ -192,41 +199,26 @@ class _Sources:
 
 @contextmanager
 def _sources(data: str | os.PathLike[str]) -> Iterator[_Sources]:
-    with local_source(data) as path, temporary_folder() as workspace:
-        if names.suffix(path.name) in names.MEDIA_EXTENSIONS and path.is_file():
-            yield _Sources([Entry(*_alone(path))], workspace)
-            return
-        with open_archive(path) as archive:
-            found = entries(archive, "").clips
-            if not found:
-                *most, last = names.MEDIA_EXTENSIONS
-                raise DataError(f"{path.name} holds no audio file; put {', '.join(most)} or {last} files in it.")
-            yield _Sources(found, workspace)
+    with local_source(data) as path, temporary_folder() as workspace, contextlib.ExitStack() as stack:
+        alone = names.suffix(path.name) in names.MEDIA_EXTENSIONS and path.is_file()
+        archive = _alone(path) if alone else stack.enter_context(open_archive(path))
+        found = entries(archive, "")
+        if not found.clips:
+            raise DataError(
+                f"{path.name} holds no audio file; put .wav, .flac, .mp3, .m4a, .aiff or other audio files in it."
+            )
+        # A description or a title goes into the clips' text files, where it can be changed.
+        yield _Sources(found.clips, workspace, CaptionRule("", "all").of(found, archive))
 
 
-def _alone(path: Path) -> tuple[Member, Member | None]:
-    """Return a recording that is named itself, and its caption."""
-    text = path.with_suffix(names.CAPTION_EXTENSION)
+def _alone(path: Path) -> Archive:
+    """Return a recording that is named itself, with its caption."""
     members = [
         Member(names.clean_name(each.name), each.stat().st_size, each, lambda each=each: each.open("rb"))  # type: ignore[misc]
-        for each in (path, text)
+        for each in (path, path.with_suffix(names.CAPTION_EXTENSION))
         if each.is_file()
     ]
-    return members[0], members[1] if len(members) > 1 else None
-
-
-def _captions(found: Iterable[Entry]) -> dict[str, str]:
-    """Return the captions of recordings by the names of these."""
-    raws = {
-        entry.clip.name: (read_start(entry.caption, CAPTION_BYTES), entry.caption.size)
-        for entry in found
-        if entry.caption is not None
-    }
-    odd = [raw for raw, size in raws.values() if not is_unicode(raw, cut=len(raw) < size)]
-    encoding = encoding_of_texts(odd) if odd else None
-    return {
-        name: understand_caption(raw, cut=len(raw) < size, encoding=encoding)[0] for name, (raw, size) in raws.items()
-    }
+    return Archive(tuple(members), (), ())
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -234,14 +226,13 @@ def _captions(found: Iterable[Entry]) -> dict[str, str]:
 
 
 def _planned(sources: _Sources, how: Cutting, fade: float, format: str, tell: OnRecording) -> Plan:
-    captions = _captions(sources.entries)
     prints, recordings = Prints(), []
     for number, entry in enumerate(sources.entries):
         name = entry.clip.name
         tell(number, len(sources.entries), name)
         try:
             with sources.file(entry.clip) as path:
-                recordings.append(_recording(path, name, captions.get(name), how, prints, format))
+                recordings.append(_recording(path, name, sources.caption(entry, path) or None, how, prints, format))
         except UnusableClipError as error:
             recordings.append(PlannedRecording(name, problem=error.reason))
     tell(len(sources.entries), len(sources.entries), "")

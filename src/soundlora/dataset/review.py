@@ -1,9 +1,11 @@
 """The review warns about a data set as a whole. The report of each clip stands apart from it."""
 
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 
 from soundlora.dataset.captions import one_line, style
+from soundlora.dataset.cut_plan import PLAN_NAME
 from soundlora.dataset.fit import PEAK_DBFS, TOLERANCE_SECONDS
 from soundlora.dataset.report import MAX_TRAINED_DURATION, ClipReport, DatasetReport
 from soundlora.dataset.windows import windows_in
@@ -64,8 +66,9 @@ def review(
         for prompt in validation_prompts
         if trigger.casefold() not in one_line(prompt).casefold()
     ]
-    # Hidden files are expected. The user may have meant visible ones to be used.
-    visible = [file.name for file in report.ignored if "neither" in file.reason]
+    # Hidden files are expected, and so is the plan of a prepared set. The user may have meant others to be used.
+    others = [file.name for file in report.ignored if "neither" in file.reason]
+    visible = [name for name in others if posixpath.basename(name) != PLAN_NAME]
     if visible:
         warnings.append(f"Ignored, neither audio nor captions: {_list(visible)}.")
     links = [file.name for file in report.ignored if "link" in file.reason]
