@@ -21,7 +21,8 @@ from target import Target
 from soundlora.contract.generation import GenerationRequest
 from soundlora.errors import InputError
 from soundlora.net.guard import is_public
-from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINERS, TRAINING, TRAINING_INPUTS, endpoints
+from soundlora.pipeline.inputs import TRAINING_INPUTS
+from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINERS, TRAINING, endpoints
 from soundlora.server.http.app import create_app
 from soundlora.server.http.webhooks import Webhooks
 from soundlora.server.settings import Settings

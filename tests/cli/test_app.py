@@ -138,6 +138,8 @@ def test_a_request_file_takes_the_endpoints_json_with_a_path_from_where_it_lies(
         "validation": [{"prompt": "TRG a tone"}],
         "resolution": "medium",
         "learning_rate": None,
+        "caption_dropout": 0.25,
+        "shorter_durations": [0.3],
     }
     (tmp_path / "request.json").write_text(json.dumps(request))
     out = tmp_path / "run"
@@ -146,6 +148,7 @@ def test_a_request_file_takes_the_endpoints_json_with_a_path_from_where_it_lies(
     kept = json.loads((out / "request.json").read_text())
     assert kept["rank"] == 8
     assert kept["learning_rate"] == 2e-4
+    assert (kept["caption_dropout"], kept["shorter_durations"]) == (0.25, [0.3])
     assert kept["validation"] == [{"prompt": "TRG a tone"}]
 
 

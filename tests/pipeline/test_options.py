@@ -15,6 +15,7 @@ from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT, TrainingRequest
 from soundlora.errors import InputError
 from soundlora.lora.targets import PRESETS
 from soundlora.model.quantize import QUANTIZATIONS
+from soundlora.pipeline.inputs import TRAINING_INPUTS
 from soundlora.pipeline.options import (
     SETTINGS,
     TrainingOptions,
@@ -24,7 +25,6 @@ from soundlora.pipeline.options import (
     kind_of,
     takes_options,
 )
-from soundlora.server.endpoints import TrainingInput
 from soundlora.training.logs import KINDS
 from soundlora.training.optimizer import OPTIMIZERS
 from soundlora.wording import command_line_words, wording
@@ -208,12 +208,12 @@ def test_defaults_are_the_endpoints(name: str) -> None:
 
 
 def test_the_endpoints_request_becomes_them() -> None:
-    request = TrainingInput(training_data_url="clips.zip", rank=8, stg_scale=2, caption_dropout=0.25)
+    request = TRAINING_INPUTS["t2a"](training_data_url="clips.zip", rank=8, stg_scale=2, caption_dropout=0.25)
     found = TrainingOptions.from_endpoint(request, "run", seed=7)
     assert (found.data, found.rank, found.stg_scale, found.seed) == ("clips.zip", 8, 2.0, 7)
     assert found.caption_dropout == 0.25
     assert (found.captions_from, found.caption_template) == ("files", "")
-    asked = TrainingInput(training_data_url="clips.zip", captions_from="all", caption_template="{caption}")
+    asked = TRAINING_INPUTS["t2a"](training_data_url="clips.zip", captions_from="all", caption_template="{caption}")
     carried = TrainingOptions.from_endpoint(asked, "run")
     assert (carried.captions_from, carried.caption_template) == ("all", "{caption}")
     assert found.validation_prompts == ()
@@ -222,9 +222,9 @@ def test_the_endpoints_request_becomes_them() -> None:
 
 def test_extras_stand_after_the_endpoints_own_fields() -> None:
     extras = [name for name, known in SETTINGS.items() if known.extra]
-    assert list(TrainingInput.model_fields) == [*TrainingRequest.model_fields, *extras]
+    assert list(TRAINING_INPUTS["t2a"].model_fields) == [*TrainingRequest.model_fields, *extras]
     assert "caption_dropout" in extras
-    assert all(not TrainingInput.model_fields[name].is_required() for name in extras)
+    assert all(not TRAINING_INPUTS["t2a"].model_fields[name].is_required() for name in extras)
 
 
 def test_they_can_not_be_changed() -> None:

@@ -18,6 +18,7 @@ from soundlora.contract.conditioned import AUDIO_FIELDS, REQUESTS
 from soundlora.contract.training import parse_request
 from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote
+from soundlora.pipeline.inputs import TRAINING_INPUTS
 from soundlora.pipeline.options import DATA_FIELD, SETTINGS, TrainingOptions, default_of, kind_of
 from soundlora.wording import command_line_words, setting
 
@@ -75,7 +76,9 @@ def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:
         # A path may hold bytes that are no text, which a request can't. It goes on as it is.
         own["data"] = data
         fields[DATA_FIELD] = data.encode("utf-8", "backslashreplace").decode()
-    parsed = parse_request(fields, names, REQUESTS[given.get("mode", "t2a")])
+    # A request may have our own fields, which flags give beside it.
+    models = REQUESTS if request is None else TRAINING_INPUTS
+    parsed = parse_request(fields, names, models[given.get("mode", "t2a")])
     if out is None:
         raise InputError("--out is missing: give a folder for the run.")
     return lambda console: TrainingOptions.from_endpoint(parsed, out, **own, on_progress=console)

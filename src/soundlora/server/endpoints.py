@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
-from soundlora.contract.conditioned import REQUESTS
-from soundlora.contract.fields import Number, WholeNumber
 from soundlora.contract.generation import GenerationRequest, GenerationResult
 from soundlora.contract.modes import MODES, Mode
-from soundlora.contract.training import TrainingRequest, TrainingResult, billable_units
-from soundlora.pipeline.options import SETTINGS, default_of, kind_of
+from soundlora.contract.training import TrainingResult, billable_units
+from soundlora.pipeline.inputs import TRAINING_INPUTS
 from soundlora.server.settings import Settings
 from soundlora.system.cache_root import expanded
 
@@ -23,30 +21,6 @@ GENERATION = "fal-ai/ltx-2.3-quality/text-to-audio"
 GENERATION_WITH_LORA = "fal-ai/ltx-2.3-quality/text-to-audio/lora"
 
 _SUMMARY_CHARACTERS = 1000
-_STRICT: dict[Any, Any] = {float: Number, int: WholeNumber}
-
-
-def _training_input(request: type[TrainingRequest]) -> type[TrainingRequest]:
-    """Return a hosted request with our own fields after it. They are further settings that clients may use."""
-    extras: dict[str, Any] = {}
-    for name, known in SETTINGS.items():
-        if known.extra:
-            # Fields of JSON are stricter than flags: true is no number, and neither is NaN.
-            kind, default = kind_of(name), default_of(name)
-            if kind == Sequence[float]:
-                one: Any = Annotated[Number, Field(ge=known.least, le=known.most)]
-                extras[name] = (tuple[one, ...], Field(default, description=known.help))
-                continue
-            kind = _STRICT.get(kind, kind)
-            extras[name] = (kind, Field(default, ge=known.least, le=known.most, description=known.help))
-    name = request.__name__.replace("Request", "Input")
-    return create_model(name, __base__=request, __doc__=request.__doc__, **extras)
-
-
-_INPUTS = {request: _training_input(request) for request in dict.fromkeys(REQUESTS.values())}
-TRAINING_INPUTS = {mode: _INPUTS[request] for mode, request in REQUESTS.items()}
-"""The inputs of the trainings by their modes."""
-TrainingInput = TRAINING_INPUTS["t2a"]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from soundlora.contract.conditioned import AUDIO_FIELDS
 from soundlora.contract.training import billable_units, parse_request
 from soundlora.errors import about
 from soundlora.net.addresses import shown
+from soundlora.pipeline.inputs import TRAINING_INPUTS
 from soundlora.progress import Progress
-from soundlora.server.endpoints import TRAINING_INPUTS, base_of, endpoints
+from soundlora.server.endpoints import base_of, endpoints
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.curve import Curve
 from soundlora.server.work.inputs import name_of
