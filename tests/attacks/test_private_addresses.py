@@ -282,7 +282,14 @@ FETCHED = {
     "validation.reference_audio_url",
 }
 """Fields of the input that are fetched; a webhook's address is in the query."""
-TEXTS = {"trigger_phrase", "validation.prompt", "validation_negative_prompt", "prompt", "negative_prompt"}
+TEXTS = {
+    "trigger_phrase",
+    "caption_template",
+    "validation.prompt",
+    "validation_negative_prompt",
+    "prompt",
+    "negative_prompt",
+}
 
 
 def texts(model: type[BaseModel], before: str = "") -> Iterator[str]:
