@@ -33,6 +33,7 @@ BETTER = {
     "% lower": MORE,
     "TFLOP": NEITHER,
     "pairs": NEITHER,
+    "clips": NEITHER,
     "answers": NEITHER,
 }
 """Of every unit, what is better; so a unit tells it, and what is better with less never shares one with what is not."""

@@ -184,8 +184,8 @@ def figures_of(raw: dict[str, Any]) -> list[Figure]:
     figures = [Figure(f"{name}, from what was there", value, "nats") for name, value in mean.items()]
     for span in SPANS:
         mended, text = f"{span}, {MENDED}", f"{span}, {TEXT}"
-        share = 100 * float(np.mean([found[mended] < found[text] for found in raw.values()]))
-        figures.append(Figure(f"{span}, families whose mended span is nearer than text to audio", share, "%"))
+        share = 100 * float(np.mean([found[mended] > found[text] for found in raw.values()]))
+        figures.append(Figure(f"{span}, families whose mended span is farther than text to audio", share, "%"))
     level, spectrum = np.mean([found["seam"] for found in raw.values()], axis=0)
     figures.append(Figure("places within a clip whose level jumps less than at its seam", 100 * level, "%"))
     figures.append(Figure("places within a clip whose spectrum jumps less than at its seam", 100 * spectrum, "%"))

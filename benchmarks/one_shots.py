@@ -97,7 +97,7 @@ def main() -> None:
             result = train(data, out, steps=arguments.steps, validation_prompts=[], hold_out=0, **settings)
             raw[name] = distances(Generator(loras=[(result.lora, 1.0)]), kept_out)
             print(name, len(result.report.kept), np.mean(raw[name]), flush=True)
-            figures.append(Figure(f"{name}: hits trained on", len(result.report.kept), f"of {len(trained)}"))
+            figures.append(Figure(f"{name}: hits trained on", len(result.report.kept), "clips"))
             figures.append(Figure(f"{name}: from the hits", float(np.mean(raw[name])), "nats"))
     report("one_shots", f"One-shots on nano, {arguments.steps} steps", figures, raw, arguments.record)
 
