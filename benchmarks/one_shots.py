@@ -25,6 +25,7 @@ from table import add_record, report
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "nano"))
 
 from judge import Array, mel_of
+from nano_modes import distance
 from unseen import read
 
 from soundlora import Generator, train
@@ -71,8 +72,7 @@ def distances(generator: Generator, hits: list[Path]) -> list[float]:
         for seed in SEEDS:
             sound = generator(caption_of(path), seed=seed, duration=BUCKET)
             made = mel_of(_level(np.ascontiguousarray(sound.waveform.expand(2, -1).numpy()[:, : hit.shape[1]])))
-            count = min(made.shape[1], truth.shape[1])
-            found.append(float(np.abs(made[:, :count] - truth[:, :count]).mean()))
+            found.append(distance(made, truth))
     return found
 
 

@@ -11,7 +11,7 @@ from soundlora.dataset import names
 from soundlora.dataset.archive import Archive, open_archive
 from soundlora.dataset.caption_source import CaptionRule, Offer
 from soundlora.dataset.captions import one_line
-from soundlora.dataset.members import save
+from soundlora.dataset.members import on_disk
 from soundlora.dataset.partners import Entry
 from soundlora.dataset.sidecars import entries
 from soundlora.errors import InputError
@@ -128,16 +128,10 @@ def _clip_caption(
     clip = ClipCaption(member.name, said.text, said.source or "", file, path)
     if said.text:
         return clip
-    sound = member.path or workspace / f"clip{names.suffix(member.name)}"
-    try:
-        if member.path is None:
-            save(member, sound)
+    with on_disk(member, workspace / "clip") as (sound, _):
         offer = rule.said_of(entry, rule.tags_of(sound)).offer
         if captioner is not None:
             offer = _ask(captioner, sound, member.name, offer, warnings)
-    finally:
-        if member.path is None:
-            sound.unlink(missing_ok=True)
     return replace(clip, offer=offer)
 
 

@@ -276,13 +276,10 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
     rate = sound.sample_rate
     seconds = sound.length / rate + undecoded
     length = sound.length if max_seconds is None else math.ceil(max_seconds * rate)
-    # The length that Opus states counts the encoder's delay, and its decoder ends at the right place anyway.
-    is_vorbis = container == "ogg" and codec.name == "vorbis"
-    if header is not None and ("mp4" in container or is_vorbis):
-        # The codec pads the last frame. Only the container knows where the sound ends.
+    if header is not None and is_padded(container, codec.name):
         length = min(length, round(header * rate))
         # The header of an mp4 may promise too much. The length of an Ogg comes from its last page, which is there.
-        seconds = header if undecoded and is_vorbis else min(seconds, header)
+        seconds = header if undecoded and container == "ogg" else min(seconds, header)
     samples, notes = as_sound(sound.joined(length), codec.name)
     samples, usual_rate = at_usual_rate(samples, rate, codec.layout.name)
 
@@ -307,9 +304,24 @@ def _decode_stream(file: InputContainer, stream: AudioStream, path: Path, max_se
         truncated=truncated,
         damaged_packets=damaged + (0 if follows else damaged_since),
         codec=codec.name,
-        layout={"1 channels": "mono", "2 channels": "stereo"}.get(sound.layout, sound.layout),
+        layout=usual_layout(sound.layout),
         notes=(*_of_others(file), *notes),
     )
+
+
+def is_padded(container: str, codec: str) -> bool:
+    """Return whether the codec pads the last frame, so that only the container knows where the sound ends."""
+    # The length that Opus states counts the encoder's delay, and its decoder ends at the right place anyway.
+    return "mp4" in container or (container == "ogg" and codec == "vorbis")
+
+
+def layout_of(channels: int) -> str:
+    return {1: "mono", 2: "stereo"}.get(channels, f"{channels} channels")
+
+
+def usual_layout(layout: str) -> str:
+    """Return the name of FFmpeg's layout, that of one or two channels without a name as those have it."""
+    return {"1 channels": "mono", "2 channels": "stereo"}.get(layout, layout)
 
 
 def decoder_options(container: str, codec: str) -> dict[str, str]:
@@ -351,7 +363,7 @@ def _read_samples(path: Path, header: pcm.Header, max_seconds: float | None) -> 
     samples, notes = as_sound(pcm.read(path, count), header.codec)
     seconds = header.frames / rate
     claimed = ends.claimed_seconds("wav", path, seconds, seconds, header.bit_rate)
-    layout = {1: "mono", 2: "stereo"}.get(header.channels, f"{header.channels} channels")
+    layout = layout_of(header.channels)
     samples, usual_rate = at_usual_rate(samples, rate, layout)
     return Audio(
         samples=samples,

@@ -5,6 +5,7 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -69,6 +70,24 @@ def save(member: Member, target: Path) -> str:
             digest.update(chunk)
             file.write(chunk)
     return digest.hexdigest()
+
+
+@contextmanager
+def on_disk(member: Member, target: Path) -> Iterator[tuple[Path, str | None]]:
+    """Yield the path of a member's bytes, and their SHA-256 where they had to be unpacked for it.
+
+    Those of a zip lie within the block at `target`, with the member's extension: FFmpeg tells some formats apart by it.
+    Raises as `save` does.
+    """
+    if member.path is not None:
+        yield member.path, None
+        return
+    path = target.with_suffix(names.suffix(member.name))
+    try:
+        digest = save(member, path)
+        yield path, digest
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def hash_of(member: Member) -> str:

@@ -17,14 +17,14 @@ from soundlora.dataset.caption_source import CaptionRule, CaptionsFrom, Offer, o
 from soundlora.dataset.fit import Short
 from soundlora.dataset.fork import helper
 from soundlora.dataset.long_clips import later_clips
-from soundlora.dataset.members import hash_of, save
+from soundlora.dataset.members import hash_of, on_disk
 from soundlora.dataset.partners import Entries, Entry, Partner, Spans, read_spans
 from soundlora.dataset.problems import UnusableClipError
 from soundlora.dataset.refusal import refusal
 from soundlora.dataset.report import ClipReport, DatasetReport, IgnoredFile
 from soundlora.dataset.review import review
 from soundlora.dataset.sidecars import entries
-from soundlora.dataset.sound import Sound, Ways, check_pair, fingerprint, losses, place_of, read
+from soundlora.dataset.sound import Sound, Ways, check_pair, fingerprint, losses, read
 from soundlora.dataset.source import local_source
 from soundlora.dataset.windows import Windows, check_count, check_windows, rest_warning, windows_in
 from soundlora.errors import InputError
@@ -269,11 +269,9 @@ def _prepare_windows(entry: Entry, target: Path, settings: _Settings) -> Iterato
     yield replace(first, report=replace(first.report, warnings=first.report.warnings + rest))
     if windows_in(seconds, bucket) < 2:
         return
-    member = entry.clip
-    path = place_of(member, target)
-    try:
-        # The first window took a zip's file away again, and a skipped one keeps no hash.
-        sha256 = hash_of(member) if member.path else save(member, path)
+    # The first window took a zip's file away again, and a skipped one keeps no hash.
+    with on_disk(entry.clip, target) as (path, unpacked):
+        sha256 = unpacked or hash_of(entry.clip)
         for report, audio, fitted in later_clips(path, first.report, replace(settings.ways, durations=(bucket,))):
             clip, sound = None, None
             if audio is not None and fitted is not None:
@@ -281,9 +279,6 @@ def _prepare_windows(entry: Entry, target: Path, settings: _Settings) -> Iterato
                 clip = Clip(report.name, report.caption, fitted.samples, fitted.sample_rate, sha256, report, *held)
                 clip, sound = replace(clip, offset=report.offset), fingerprint(audio)
             yield _Prepared(clip, report, first.text, sound, first.offer)
-    finally:
-        if member.path is None:
-            path.unlink(missing_ok=True)
 
 
 def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:

@@ -14,6 +14,11 @@ Problem = Literal["too_short", "silent", "undecodable", "spans", "same"]
 """Programs read from this why a clip is skipped. People read the reason in words beside it."""
 
 
+def no_audio(source: str) -> str:
+    """Return the sentence on a source without an audio file."""
+    return f"{source} holds no audio file; put .wav, .flac, .mp3, .m4a, .aiff or other audio files in it."
+
+
 class DataError(InputError):
     """Something is wrong with the training data."""
 

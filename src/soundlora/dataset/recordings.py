@@ -23,10 +23,10 @@ from soundlora.dataset.clip_files import write_clips
 from soundlora.dataset.cut_plan import PLAN_NAME, Keeps, Plan, PlannedPiece, PlannedRecording, named, read_plan
 from soundlora.dataset.cuts import Cutting, Piece, cut
 from soundlora.dataset.frames import PRINT_FRAMES, Frames, measured
-from soundlora.dataset.members import Member, save
+from soundlora.dataset.members import Member, on_disk
 from soundlora.dataset.partners import Entry
 from soundlora.dataset.prints import Prints
-from soundlora.dataset.problems import DataError, UnusableClipError
+from soundlora.dataset.problems import DataError, UnusableClipError, no_audio
 from soundlora.dataset.sidecars import entries
 from soundlora.dataset.source import local_source
 from soundlora.errors import InputError
@@ -185,16 +185,8 @@ class _Sources:
     @contextmanager
     def file(self, member: Member) -> Iterator[Path]:
         """Yield the path of a recording. One from a zip lies on the disk within the block."""
-        if member.path is not None:
-            yield member.path
-            return
-        # The extension stays, because FFmpeg tells some formats apart by it.
-        path = self.workspace / f"recording{names.suffix(member.name)}"
-        try:
-            save(member, path)
+        with on_disk(member, self.workspace / "recording") as (path, _):
             yield path
-        finally:
-            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -204,9 +196,7 @@ def _sources(data: str | os.PathLike[str]) -> Iterator[_Sources]:
         archive = _alone(path) if alone else stack.enter_context(open_archive(path))
         found = entries(archive, "")
         if not found.clips:
-            raise DataError(
-                f"{path.name} holds no audio file; put .wav, .flac, .mp3, .m4a, .aiff or other audio files in it."
-            )
+            raise DataError(no_audio(path.name))
         # A description or a title goes into the clips' text files, where it can be changed.
         yield _Sources(found.clips, workspace, CaptionRule("", "all").of(found, archive))
 

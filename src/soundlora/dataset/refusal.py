@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from soundlora.dataset.names import MEDIA_EXTENSIONS
-from soundlora.dataset.problems import DataError
+from soundlora.dataset.problems import DataError, no_audio
 from soundlora.dataset.report import MIN_DURATION, DatasetReport
 from soundlora.wording import using
 
@@ -62,10 +62,7 @@ def refusal(report: DatasetReport) -> DatasetError | None:
 def _nothing_usable(report: DatasetReport) -> DatasetError:
     source, clips = Path(report.source).name or report.source, report.clips
     if not clips:
-        return NoAudioError(
-            f"{source} holds no audio file; put .wav, .flac, .mp3, .m4a, .aiff or other audio files in it.",
-            report,
-        )
+        return NoAudioError(no_audio(source), report)
     first = f"{clips[0].name}: {clips[0].reason}"
     short = [clip for clip in clips if clip.problem == "too_short"]
     if short:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from soundlora.dataset import names, partners
 from soundlora.dataset.archive import Archive
 from soundlora.dataset.members import Member
+from soundlora.dataset.pairing import grouped
 from soundlora.dataset.partners import Entries, Partner
 
 LABEL_EXTENSION = ".lab"
@@ -24,9 +25,7 @@ def entries(archive: Archive, partner: Partner) -> Entries:
     """
     found = partners.entries(archive, partner)
     labels = [member for member in archive.others if names.suffix(member.name) == LABEL_EXTENSION]
-    waiting: dict[str, list[Member]] = {}
-    for member in (*found.orphans, *labels):
-        waiting.setdefault(_file(member.name), []).append(member)
+    waiting = grouped((*found.orphans, *labels), lambda member: _file(member.name))
     alone = _alone([entry.clip for entry in found.clips])
     clips, taken = [], {member.name for member in tables(archive)}
     for entry in found.clips:
@@ -64,10 +63,8 @@ def _sidecar(clip: Member, waiting: Mapping[str, Sequence[Member]], alone: bool)
 
 def _alone(clips: Sequence[Member]) -> set[str]:
     """Return the names of the clips of which no other has the same name without folder and extension."""
-    by_name: dict[str, list[str]] = {}
-    for clip in clips:
-        by_name.setdefault(names.base_name(clip.name), []).append(clip.name)
-    return {found[0] for found in by_name.values() if len(found) == 1}
+    groups = grouped(clips, lambda clip: names.base_name(clip.name))
+    return {found[0].name for found in groups.values() if len(found) == 1}
 
 
 def _file(name: str) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from soundlora.dataset import names
 from soundlora.dataset.caption_source import CaptionRule
 from soundlora.dataset.decode import Audio, decode
 from soundlora.dataset.fit import Fitted, bucket_of, fit
-from soundlora.dataset.members import Member, hash_of, save
+from soundlora.dataset.members import Member, hash_of, on_disk
 from soundlora.dataset.problems import UnusableClipError
 
 
@@ -55,25 +54,17 @@ def fingerprint(audio: Audio) -> bytes:
 
 def read(member: Member, target: Path, ways: Ways, rule: CaptionRule | None = None) -> Sound:
     """Unpack a file to `target`, a name of ours; decode and fit it, and read its tags where a rule asks for them."""
-    path = place_of(member, target)
     found = Sound("")
-    try:
-        found = Sound(hash_of(member) if member.path else save(member, path))
-        found = replace(found, tags=rule.tags_of(path) if rule else {})
-        audio = decode(path, max(ways.durations))
-        found = replace(found, audio=audio, bucket=bucket_of(audio, ways.durations))
-        fitted = fit(audio, found.bucket, normalize=ways.normalize, preserve_pitch=ways.preserve_pitch, pad=ways.pad)
-        return replace(found, fitted=fitted)
-    except UnusableClipError as error:
-        return replace(found, problem=error)
-    finally:
-        if member.path is None:
-            path.unlink(missing_ok=True)
-
-
-def place_of(member: Member, target: Path) -> Path:
-    """Return where a member's bytes lie, or come to lie: FFmpeg tells some formats apart by the extension."""
-    return member.path or target.with_suffix(names.suffix(member.name))
+    with on_disk(member, target) as (path, unpacked):
+        try:
+            found = Sound(unpacked or hash_of(member))
+            found = replace(found, tags=rule.tags_of(path) if rule else {})
+            audio = decode(path, max(ways.durations))
+            found = replace(found, audio=audio, bucket=bucket_of(audio, ways.durations))
+            how = {"normalize": ways.normalize, "preserve_pitch": ways.preserve_pitch, "pad": ways.pad}
+            return replace(found, fitted=fit(audio, found.bucket, **how))
+        except UnusableClipError as error:
+            return replace(found, problem=error)
 
 
 def check_pair(found: Sound, reference: Sound, partner: Member) -> None:

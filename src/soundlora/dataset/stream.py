@@ -27,8 +27,11 @@ from soundlora.dataset.decode import (
     check_form,
     decoder_options,
     header_seconds,
+    is_padded,
+    layout_of,
     opened,
     packets_of,
+    usual_layout,
 )
 from soundlora.dataset.problems import DecodeError
 
@@ -132,8 +135,7 @@ def _read(path: Path, codec: str, kind: str) -> Iterator[tuple[Form, np.ndarray]
     try:
         with soundfile.SoundFile(path) as file:
             check_form(file.samplerate, file.channels)
-            layout = {1: "mono", 2: "stereo"}.get(file.channels, f"{file.channels} channels")
-            form = Form(codec, file.samplerate, file.channels, layout, kind, lossy=False)
+            form = Form(codec, file.samplerate, file.channels, layout_of(file.channels), kind, lossy=False)
             found = False
             while len(block := file.read(BLOCK, dtype=kind, always_2d=True)):
                 found = True
@@ -172,7 +174,7 @@ def _frames(file: InputContainer, stream: AudioStream, path: Path) -> Iterator[t
     codec.options = decoder_options(container, codec.name)
     end = ogg.find_end(path) if container == "ogg" else None
     header = header_seconds(stream, end, path)
-    padded = "mp4" in container or (container == "ogg" and codec.name == "vorbis")
+    padded = is_padded(container, codec.name)
     to_packed = _Packed(codec.name)
     done = 0
     for packet in packets_of(file, stream):
@@ -184,7 +186,6 @@ def _frames(file: InputContainer, stream: AudioStream, path: Path) -> Iterator[t
             if not isinstance(frame, AudioFrame):
                 continue
             form, samples = to_packed(frame)
-            # The codec pads the last frame. Only the container knows where the sound ends.
             if padded and header is not None:
                 samples = samples[: max(0, round(header * form.sample_rate) - done)]
             done += len(samples)
@@ -211,7 +212,7 @@ class _Packed:
         samples = np.concatenate(pieces) if pieces else self._samples(frame)
         if samples.dtype == np.uint8:
             samples = (samples.astype(np.int16) - 128) << 8
-        layout = {"1 channels": "mono", "2 channels": "stereo"}.get(frame.layout.name, frame.layout.name)
+        layout = usual_layout(frame.layout.name)
         lossy = not self._lossless
         return Form(self._codec, frame.sample_rate, channels, layout, samples.dtype.name, lossy), samples
 
