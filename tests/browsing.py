@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 from playwright import sync_api
 
@@ -77,6 +78,15 @@ class Visit:
         """Pixels that stick out at the side."""
         width: int = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         return width
+
+    def check_looks(self) -> None:
+        """Assert that nothing sticks out and axe finds nothing, wide and light, narrow and dark."""
+        looks: tuple[tuple[int, Literal["light", "dark"]], ...] = ((1280, "light"), (360, "dark"))
+        for width, look in looks:
+            self.page.set_viewport_size({"width": width, "height": 740})
+            self.page.emulate_media(color_scheme=look)
+            assert self.overflow() <= 0
+            assert self.violations() == []
 
 
 def fill(visit: Visit, *, steps: int = 100, prompt: str = "zapgun fast laser zaps") -> None:

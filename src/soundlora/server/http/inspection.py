@@ -12,18 +12,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, create_model
 from starlette.exceptions import HTTPException
 
-from soundlora.contract.fields import Number
 from soundlora.contract.modes import MODES, ModeName
 from soundlora.contract.training import TrainingRequest
 from soundlora.errors import InputError, about
-from soundlora.pipeline.options import SETTINGS, default_of, endpoint_words
+from soundlora.pipeline.inputs import TRAINING_INPUTS
+from soundlora.pipeline.options import endpoint_words
 from soundlora.server.http.answers import JSONResponse
 from soundlora.server.http.depends import Asks, caller, service_of
 from soundlora.server.http.state import Service
@@ -41,15 +41,13 @@ router = APIRouter(prefix="/v1", tags=["page"])
 _places = asyncio.Semaphore(_AT_A_TIME)
 
 
-class _InspectionRequest(TrainingRequest):
-    """A training request, with fields of our own: what is learnt, which its endpoint says, and how clips are made."""
+def _inspection_request() -> type[TrainingRequest]:
+    """Return a training request with our own fields, and one for what a training's endpoint says: what is learnt."""
+    mode = Field("t2a", description="What the training learns, which decides what each clip needs.")
+    return create_model("InspectionRequest", __base__=TRAINING_INPUTS["t2a"], mode=(ModeName, mode))
 
-    mode: ModeName = Field("t2a", description="What the training learns, which decides what each clip needs.")
-    shorter_durations: list[Number] = Field([], description=SETTINGS["shorter_durations"].help)
-    short: Literal["skip", "pad"] = Field("skip", description=SETTINGS["short"].help)
-    windows: Literal["first", "all"] = Field(default_of("windows"), description=SETTINGS["windows"].help)
-    captions_from: Literal["files", "all"] = Field("files", description=SETTINGS["captions_from"].help)
-    caption_template: str = Field("", description=SETTINGS["caption_template"].help)
+
+_REQUEST = _inspection_request()
 
 
 @router.post("/datasets/inspect")
@@ -62,7 +60,7 @@ async def inspect(request: Request) -> Response:
     await caller(request)
     payload = await read_body(request)
     try:
-        wanted = _InspectionRequest.model_validate(payload)
+        wanted = _REQUEST.model_validate(payload)
     except ValidationError as error:
         outcome = outcome_of(error, payload)
         return JSONResponse(outcome.response, outcome.status_code)
@@ -86,7 +84,7 @@ async def machine(request: Request, asker: Asks) -> dict[str, Any]:
     return findings | {"base": service.settings.base, "allowed_bases": list(service.settings.allowed_bases)}
 
 
-async def _inspect(service: Service, wanted: _InspectionRequest) -> tuple[int, Any]:
+async def _inspect(service: Service, wanted: TrainingRequest) -> tuple[int, Any]:
     with tempfile.TemporaryDirectory(prefix="soundlora-") as folder:
         target = Path(folder, "training_data.zip")
         url = wanted.training_data_url
