@@ -214,7 +214,7 @@ def test_an_interrupted_run_leaves_no_half_clip_and_goes_on(
     assert 1 < len(left) < 10
     assert not any(name.endswith(".partial") for name in left)
     assert all(soundfile.info(out / name).frames == 5 * RATE for name in left - {"prepared.json"})
-    (out / "rain_009.wav.1234.partial").write_bytes(b"of a run that was killed")
+    (out / "rain_009.wav.0123abcd.partial").write_bytes(b"of a run that was killed")
 
     done = prepare_recordings(card, out)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from soundlora.errors import MachineError
-from soundlora.system.whole_files import machine_error, partial, temporary_folder, whole, write_whole
+from soundlora.system.whole_files import clear_left, machine_error, partial, temporary_folder, whole, write_whole
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "ü" * 127, "a" * 240 + ".wav", "音" * 85], ids=["a", "ü", "wav", "音"])
@@ -58,3 +58,13 @@ def test_without_a_folder_for_temporary_files_a_sentence_names_the_variable(monk
         temporary_folder(),
     ):
         pass
+
+
+def test_what_a_kill_left_half_written_is_deleted_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "deeper").mkdir()
+    left = [partial(tmp_path / "a.json", "0a1b2c3d"), partial(tmp_path / "deeper" / ("é" * 127), "ffffffff")]
+    others = [tmp_path / "a.json", partial(tmp_path / "base.safetensors"), tmp_path / "deeper" / "mine.takes.partial"]
+    for path in [*left, *others]:
+        path.write_bytes(b"half")
+    clear_left(tmp_path)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(others)

@@ -153,7 +153,7 @@ def test_the_latest_checkpoint_is_that_of_most_steps(folder: RunFolder) -> None:
     adapter, optimizer = fresh(seed=1)
     for step in (500, 20_000, 1000):
         folder.save_checkpoint(step, adapter, optimizer, {})
-    (folder.checkpoints / "step_030000.pt.partial").write_bytes(b"half")
+    (folder.checkpoints / "step_030000.pt.0a1b2c3d.partial").write_bytes(b"half")
     latest = folder.latest_checkpoint()
     assert latest is not None
     assert latest.name == "step_020000.pt"

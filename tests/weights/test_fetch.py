@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from support import FIXTURES, TINY_CHECKPOINT, TINY_ENCODER, BaseNames, Metadata, Tensors, rewrite, sparse_checkpoint
 
 from soundlora.errors import InputError, Interrupted, MachineError
+from soundlora.system.whole_files import partial
 from soundlora.weights import ranges
 from soundlora.weights.base import open_base
 from soundlora.weights.checkpoint import Checkpoint
@@ -154,6 +155,7 @@ def test_killed_it_goes_on_from_what_was_safely_on_the_disk(
     file_server.on_drop = kill
     file_server.drops = [2_000_000]
     assert process.wait(timeout=300) == -9
+    partial(note, "0a1b2c3d").write_bytes(b"the kill may come while the note is written")
     file_server.asked.clear()
     told: list[int] = []
     assert_is_the_audio_half(fetch_base(url, lambda done, size: told.append(done)))

@@ -31,7 +31,7 @@ from soundlora.dataset.sidecars import entries
 from soundlora.dataset.source import local_source
 from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote
-from soundlora.system.whole_files import PARTIAL, temporary_folder, write_whole, writing
+from soundlora.system.whole_files import clear_left, temporary_folder, write_whole, writing
 from soundlora.wording import setting, using
 
 LEAST_SECONDS, MOST_SECONDS = 0.1, 60.0
@@ -362,11 +362,9 @@ def _begun(plan: Plan, folder: Path) -> set[str]:
                     )
                 if piece.clip in standing and _is_whole(folder / piece.clip, piece):
                     there.add(piece.clip)
-        for name in standing:
-            if name.endswith(PARTIAL) and begun:
-                with contextlib.suppress(OSError):
-                    (folder / name).unlink()
-        if not begun:
+        if begun:
+            clear_left(folder)
+        else:
             write_whole(place, text)
     return there
 

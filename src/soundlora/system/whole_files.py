@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST_NAME = 255
 """The bytes that a file's name may have on the usual file systems."""
 PARTIAL = ".partial"
+_LEFT = re.compile(rf"\.[0-9a-f]{{8}}{re.escape(PARTIAL)}\Z")
+"""The end of the names that `whole` writes under."""
 
 
 def partial(path: Path, mark: str = "") -> Path:
@@ -55,6 +58,17 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all. Raises MachineError as `whole` does."""
     with whole(path) as unfinished:
         unfinished.write_bytes(content)
+
+
+def clear_left(folder: Path) -> None:
+    """Delete what `whole` was writing in the folder, or deeper, when a kill or a power cut came.
+
+    Nobody may write there now.
+    """
+    for path in folder.rglob(f"*{PARTIAL}"):
+        if _LEFT.search(path.name):
+            with contextlib.suppress(OSError):  # another start deletes it
+                path.unlink()
 
 
 @contextlib.contextmanager

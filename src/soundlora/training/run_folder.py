@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from soundlora.errors import InputError, MachineError
 from soundlora.lora.adapter import Adapter
-from soundlora.system.whole_files import PARTIAL, whole, write_whole, writing
+from soundlora.system.whole_files import PARTIAL, clear_left, whole, write_whole, writing
 from soundlora.training.optimizer import Optimizer
 from soundlora.wording import using
 
@@ -106,9 +106,7 @@ class RunFolder:
             self._hold()
             if fresh:
                 self._check_free()
-            for folder in (self.path, self.checkpoints, self.previews):
-                for left in folder.glob(f"*{PARTIAL}"):
-                    left.unlink()
+            clear_left(self.path)
             if not self.request.exists():
                 write_json(self.request, request)
             write_json(self.report, report)

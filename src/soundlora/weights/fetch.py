@@ -24,7 +24,7 @@ from soundlora.net.hub import check_online, hub
 from soundlora.net.remote_file import AbsentError, ChangedError, DroppedError, RemoteFile, open_client, read_small
 from soundlora.system.file_names import portable_name
 from soundlora.system.operating_system import reason_of
-from soundlora.system.whole_files import machine_error, write_whole
+from soundlora.system.whole_files import clear_left, machine_error, write_whole
 from soundlora.weights.checkpoint import CHECKPOINT_ADVICE, Layout
 from soundlora.weights.components import encoder_snapshot, located, wanted_tensors
 from soundlora.weights.fetched import (
@@ -220,6 +220,7 @@ def _turn(entry: Fetched, on_bytes: OnBytes | None) -> Iterator[Fetched]:
             if entry.size:
                 _report(on_bytes, 0, entry.size)(entry.on_disk)
     try:
+        clear_left(entry.folder)
         yield fetched(entry.name, entry.kind)
     finally:
         lock.release()
