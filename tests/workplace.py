@@ -17,6 +17,7 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.requests import Request, Requests
 from soundlora.server.work.executor import SETTINGS_VARIABLE, WORKER
+from soundlora.server.work.turn import TURN_VARIABLE
 
 
 def hang_up(worker: subprocess.Popen[bytes]) -> None:
@@ -59,6 +60,20 @@ worker.main()
         environment = os.environ | {SETTINGS_VARIABLE: self.settings.to_json(), "OMP_NUM_THREADS": "1"}
         command = [*self.command, request.id, owner]
         return request, subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+
+    def stay(self, turn: Path) -> subprocess.Popen[bytes]:
+        """A worker that does one request after another."""
+        environment = os.environ | {SETTINGS_VARIABLE: self.settings.to_json(), "OMP_NUM_THREADS": "1"}
+        environment[TURN_VARIABLE] = str(turn)
+        return subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+
+    def give(self, worker: subprocess.Popen[bytes]) -> Request:
+        """Claim the next request, and hand it to a worker that stays."""
+        request, owner = claimed(self.requests)
+        assert worker.stdin is not None
+        worker.stdin.write(f"{request.id} {owner} alone\n".encode())
+        worker.stdin.flush()
+        return request
 
     def work(self) -> Request:
         """One worker from start to end."""

@@ -13,8 +13,10 @@ from support import BaseNames
 from soundlora.audio.wav import read_wav
 from soundlora.errors import InputError
 from soundlora.lora.adapter import Adapter
-from soundlora.pipeline.generate import Generator, generate
+from soundlora.pipeline.generate import Generator, check_room, generate
 from soundlora.progress import Progress
+from soundlora.training.memory_plan import of_generation
+from soundlora.weights.base import open_base
 
 SHORT: dict[str, Any] = {"duration": 0.4, "seed": 3}
 
@@ -118,6 +120,47 @@ def test_loras_add_up(quick_base: BaseNames, tmp_path: Path) -> None:
         sounds.append(both("rain", **SHORT).waveform)
     torch.testing.assert_close(sounds[0], sounds[1], atol=1e-4, rtol=1e-3)
     assert not torch.allclose(sounds[0], sounds[2], atol=1e-3)
+
+
+def test_loras_are_exchanged_while_the_base_stays_loaded(quick_base: BaseNames, tmp_path: Path) -> None:
+    one = lora(tmp_path / "one.safetensors", {"trigger_phrase": "one"})
+    other = lora(tmp_path / "other.safetensors", {"trigger_phrase": "other"}, seed=2)
+    generator = Generator(quick_base.checkpoint, [(one, 0.5), (other, 1.0)], text_encoder=quick_base.encoder)
+    model = generator.model
+    generator("rain", **SHORT)
+    for loras in ([(other, 0.7)], [], [(other, 1.0), (one, 0.5)]):
+        generator.exchange(loras)
+        fresh = Generator(quick_base.checkpoint, loras, text_encoder=quick_base.encoder)
+        assert torch.equal(generator("rain", **SHORT).waveform, fresh("rain", **SHORT).waveform)
+        assert generator.trigger_phrases == fresh.trigger_phrases
+        assert generator.warnings == fresh.warnings
+    with pytest.raises(InputError, match="nowhere"):
+        generator.exchange([(tmp_path / "nowhere.safetensors", 1.0)])
+    assert torch.equal(generator("rain", **SHORT).waveform, fresh("rain", **SHORT).waveform)
+    assert generator.model is model
+
+
+def test_a_generator_forgets_prompts_before_they_fill_the_memory(
+    quick_base: BaseNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("soundlora.pipeline.generate._MOST_CONTEXTS", 3)
+    generator = Generator(quick_base.checkpoint, text_encoder=quick_base.encoder)
+    first = generator("rain", **SHORT)
+    for prompt in ("wind", "snow", "hail"):
+        generator(prompt, **SHORT)
+    assert len(generator._contexts) <= 4
+    assert torch.equal(generator("rain", **SHORT).waveform, first.waveform)
+
+
+def test_room_is_asked_of_a_gpu_alone(quick_base: BaseNames, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = quick_base.checkpoint, str(quick_base.encoder)
+    assert check_room(*where, "cpu", 5.0)
+    needed = of_generation(open_base(where[0], Path(where[1])).config, 5.0, cuda=False)
+    for free, fits in ((2 * needed, True), (needed // 2, False)):
+        monkeypatch.setattr("soundlora.pipeline.generate.is_measured", lambda device: True)
+        monkeypatch.setattr("soundlora.pipeline.generate.available", lambda device, free=free: (free, 2 * free))
+        assert check_room(*where, "cpu", 5.0) is fits
+    assert needed < of_generation(open_base(where[0], Path(where[1])).config, 20.0, cuda=False)
 
 
 def test_a_lora_of_another_base_is_used_with_a_warning(quick_base: BaseNames, tmp_path: Path) -> None:

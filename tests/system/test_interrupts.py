@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from soundlora.system.interrupts import held_back, ignore_interrupts, termination_interrupts, unbroken
+from soundlora.system.interrupts import heeded_again, held_back, ignore_interrupts, termination_interrupts, unbroken
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process there")
 NUMBERS = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
@@ -64,3 +64,11 @@ def test_what_is_ignored_for_the_last_words_stays_ignored_after_the_block() -> N
     for number in NUMBERS:
         receive(number)
         assert signal.getsignal(number) is signal.SIG_IGN
+
+
+def test_a_process_that_goes_on_after_its_last_words_heeds_signals_again() -> None:
+    with heeded_again(), termination_interrupts():
+        ignore_interrupts()
+        receive(NUMBERS[0])
+    with termination_interrupts(), pytest.raises(KeyboardInterrupt):
+        receive(NUMBERS[0])

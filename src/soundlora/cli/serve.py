@@ -44,7 +44,7 @@ def serve(
     allow_anonymous: Annotated[
         bool, typer.Option("--allow-anonymous", help="Let everybody in as long as there is no key.")
     ] = False,
-    slots: Annotated[int | None, typer.Option(min=0, help="Runs at a time. [default: one a GPU]")] = None,
+    slots: Annotated[int | None, typer.Option(min=0, help="Trainings at a time. [default: one a GPU]")] = None,
     price_per_step: Annotated[
         float | None, typer.Option(min=0, help="US dollars, of every training. [default: as hosted]")
     ] = None,
@@ -109,7 +109,7 @@ def serve(
         print(f"  database  {_without_password(settings.database)}")
         print(f"  files     {settings.storage}")
         print(f"  base      {settings.base}{missing}")
-        print(f"  runs      {service.executor.slots} at a time")
+        print(f"  runs      {service.executor.slots} at a time; sounds are made between their steps")
         if settings.fetch_proxy:
             print(f"  fetches   through {public_name(settings.fetch_proxy)}")
         print(f"  keys      {door}", flush=True)

@@ -14,7 +14,7 @@ from soundlora.audio.wav import write_wav
 from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT
 from soundlora.errors import InputError, about
 from soundlora.lora.adapter import Adapter
-from soundlora.lora.file import read_lora
+from soundlora.lora.file import Lora, read_lora
 from soundlora.lora.merge import check_fits, check_generation
 from soundlora.model.condition import Given
 from soundlora.pipeline.cache import Cache, cached_contexts
@@ -23,13 +23,15 @@ from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
 from soundlora.system.cache_root import default_root, expanded
 from soundlora.system.devices import device_of
-from soundlora.system.gpu_memory import shortage_told
+from soundlora.system.gpu_memory import available, is_measured, shortage_told
+from soundlora.training.memory_plan import SHARE, of_generation
 from soundlora.weights.base import open_base
 from soundlora.wording import setting
 
 _SECONDS = 5.0  # where nobody gives a length and the base predicts none
 _LEAST_SECONDS = 0.1
 _TRAINED_SECONDS = 20.0  # the base has heard nothing longer
+_MOST_CONTEXTS = 64  # that a generator remembers; one of LTX takes 8 MB
 
 
 @dataclass(frozen=True)
@@ -79,31 +81,48 @@ class Generator:
     ) -> None:
         self.device = device_of(device)
         # The small files first: what is wrong with them is found before a base is fetched or loaded.
-        read = []
-        for number, (path, strength) in enumerate(loras):
-            with about(f"loras.{number}.path"):
-                read.append((read_lora(expanded(path)), strength))
+        read = _read_loras(loras)
         on_bytes = None if on_progress is None else fetch_news(on_progress)
         with about("base"):
             self.base = open_base(base, Path(text_encoder) if text_encoder else None, on_bytes)
+        self._check_loras(read, force)
+        with about("base"):
+            self.model = self.base.transformer(self.device)
+        self._attach(read)
+        with about("base"):
+            self._codec = self.base.codec(self.device, decoder=True)
+        self._contexts: dict[str, Tensor] = {}
+        self._store = Cache(default_root())
+
+    @shortage_told("Fewer LoRAs, or smaller ones, take less.")
+    def exchange(self, loras: Sequence[tuple[str | os.PathLike[str], float]], *, force: bool = False) -> None:
+        """Take these LoRAs in the place of those that it has; the base stays loaded.
+
+        Raises InputError as the constructor does, and then keeps those that it has.
+        """
+        read = _read_loras(loras)
+        self._check_loras(read, force)
+        for adapter in reversed(self._adapters):
+            adapter.detach()
+        self._attach(read)
+
+    def _check_loras(self, read: Sequence[tuple[Lora, float]], force: bool) -> None:
         for number, (lora, _) in enumerate(read):
             with about(f"loras.{number}.path"):
                 if not force:
                     check_generation(self.base.checkpoint, lora, "force")
                 check_fits(self.base.checkpoint, lora)
+
+    def _attach(self, read: Sequence[tuple[Lora, float]]) -> None:
         self.warnings: list[str] = []
         self.trigger_phrases: list[str] = []
-        with about("base"):
-            self.model = self.base.transformer(self.device)
+        self._adapters: list[Adapter] = []
         for lora, strength in read:
             adapter = Adapter.attach(self.model, lora.pairs, scale=strength)
+            self._adapters.append(adapter)
             self.warnings += lora.doubts(self.base.hash) + adapter.doubts()
             if lora.metadata.get("trigger_phrase"):
                 self.trigger_phrases.append(lora.metadata["trigger_phrase"])
-        with about("base"):
-            self._codec = self.base.codec(self.device, decoder=True)
-        self._contexts: dict[str, Tensor] = {}
-        self._store = Cache(default_root())
 
     @shortage_told("A shorter sound takes less.")
     def __call__(
@@ -177,6 +196,8 @@ class Generator:
         return None if seconds is None else round(min(max(seconds, _LEAST_SECONDS), MAX_SECONDS), 2)
 
     def _learn_contexts(self, *texts: str) -> None:
+        if len(self._contexts) >= _MOST_CONTEXTS:
+            self._contexts = {}
         missing = [text for text in texts if text not in self._contexts]
         with about("text_encoder"):
             self._contexts |= cached_contexts(self.base, self._store, missing, self.device)
@@ -231,6 +252,27 @@ def generate(
         source=source,
         on_progress=on_progress,
     )
+
+
+def check_room(base: str, text_encoder: str | None, device: str | None, seconds: float) -> bool:
+    """Say whether the device has the memory for a sound, beside what other programs hold of it.
+
+    The memory of a CPU is not asked about. Raises as `open_base` does.
+    """
+    used = device_of(device)
+    if not is_measured(used):
+        return True
+    opened = open_base(base, Path(text_encoder) if text_encoder else None)
+    needed = of_generation(opened.config, seconds, opened.encoder_config, cuda=used.type == "cuda")
+    return needed <= SHARE * available(used)[0]
+
+
+def _read_loras(loras: Sequence[tuple[str | os.PathLike[str], float]]) -> list[tuple[Lora, float]]:
+    read = []
+    for number, (path, strength) in enumerate(loras):
+        with about(f"loras.{number}.path"):
+            read.append((read_lora(expanded(path)), strength))
+    return read
 
 
 def check_sampling(*, duration: float | None, steps: int | None, cfg: float | None, stg: float | None) -> None:

@@ -33,7 +33,8 @@ class Settings:
     allowed_bases: other bases than `base` that a request may name, as for `soundlora train`; each finds its own text
         encoder.
     price_per_step: the price of every training in US dollars; None is the hosted one, 0 is "free on this machine".
-    slots: the number of runs at a time; 0 is one a GPU, or one on the CPU.
+    slots: the number of trainings at a time; 0 is one a GPU, or one on the CPU. Generations take turns with them.
+    warm_seconds: the time that a base stays loaded after a generation, for the next one.
     max_run_seconds: the time after which a run is stopped with a checkpoint.
     max_queue, max_queue_per_key: the number of requests that may wait; 0 is without limit.
     lease_seconds: the silence of a worker after which its run is given to another one.
@@ -57,6 +58,7 @@ class Settings:
     allowed_bases: tuple[str, ...] = ()
     price_per_step: float | None = None
     slots: int = 0
+    warm_seconds: float = 600
     max_run_seconds: float = 24 * 3600
     max_queue: int = 0
     max_queue_per_key: int = 0

@@ -57,6 +57,17 @@ def ignore_interrupts() -> None:
 
 
 @contextlib.contextmanager
+def heeded_again() -> Iterator[None]:
+    """Give the stop signals the handlers back that they had before the block, also if it has ignored them."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS} if _in_main_thread() else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], None], instead_of: tuple[object, ...]) -> Iterator[None]:
     """Give the stop signals this handler within the block, those that have one of `instead_of`.
 

@@ -140,6 +140,14 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     )
 
 
+def of_generation(config: ModelConfig, seconds: float, encoder: GemmaConfig | None = None, *, cuda: bool = True) -> int:
+    """Return the bytes that a generation takes at its fullest moment, with the base loaded as a `Generator` has it."""
+    s = Settings(seconds=seconds)
+    held = _transformer_weights(config.transformer, s.dtype, None) + 4 * _decoder_numbers(config)
+    work = max(_previews(config, s), _preparation(config, s, encoder))
+    return held + work + (CUDA_RUNTIME if cuda else 0)
+
+
 def fitting(
     config: ModelConfig,
     settings: Settings,

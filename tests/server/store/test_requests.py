@@ -66,6 +66,11 @@ def test_a_worker_may_take_some_endpoints_only(requests: Requests) -> None:
     assert found is not None
     assert found.id == other.id
     assert requests.claim(["generate"]) is None
+    requests.submit("generate", {})
+    rest = requests.claim(but=["generate"])
+    assert rest is not None
+    assert rest.endpoint == "train"
+    assert requests.claim(but=["generate"]) is None
 
 
 def test_counts_are_by_endpoint_and_by_key(requests: Requests) -> None:

@@ -11,6 +11,7 @@ import pytest
 from rows import found
 from waiting import wait_until
 
+from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA
 from soundlora.server.settings import Settings
 from soundlora.server.store.requests import MAX_ATTEMPTS, Requests
 from soundlora.server.work.executor import LocalExecutor
@@ -20,9 +21,35 @@ import json, os, signal, sys, time
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.requests import Requests
+from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA
 from soundlora.server.settings import Settings
 request_id, owner = sys.argv[1:]
 requests = Requests(Database(Settings.from_json(os.environ["SOUNDLORA_WORKER"]).database))
+"""
+STAYING = """
+import json, os, sys, time
+from soundlora.server.store.database import Database
+from soundlora.server.store.finish import Outcome
+from soundlora.server.store.requests import Requests
+from soundlora.server.settings import Settings
+requests = Requests(Database(Settings.from_json(os.environ["SOUNDLORA_WORKER"]).database))
+asked = 0
+if sys.argv[1:]:
+    requests.beat(*sys.argv[1:], lines=[(1, 'INFO', 'hanging')])
+    time.sleep(600)
+for line in sys.stdin:
+    request_id, owner, shared = line.split()
+    wanted = requests.find(request_id).input
+    if wanted == "die":
+        sys.exit("it died")
+    if wanted == "full" and shared == "shared":
+        requests.release(request_id, owner, lost=False, reason="no room")
+        print("full", flush=True)
+        continue
+    asked += 1
+    said = {"process": os.getpid(), "asked": asked, "shared": shared, "turn": os.environ["SOUNDLORA_TURN"]}
+    requests.finish(request_id, owner, Outcome(200, said | {"threads": os.environ.get("OMP_NUM_THREADS")}))
+    print("done", flush=True)
 """
 LEASE = 6.0
 """Seconds. A worker has to start in them, also on a busy machine where its branches are counted."""
@@ -203,3 +230,93 @@ def test_slots_bound_what_runs_at_once(requests: Requests, start: Start) -> None
     for worker in list(executor._workers):
         worker.process.kill()
     wait_until(lambda: all(found(requests, request_id).error_type == "client_cancelled" for request_id in ids))
+
+
+def ended(requests: Requests, payload: object = None, endpoint: str = GENERATION) -> dict[str, Any]:
+    """Submit a generation and return its result."""
+    request_id = requests.submit(endpoint, payload).id
+    wait_until(lambda: found(requests, request_id).state == "completed")
+    response: dict[str, Any] = found(requests, request_id).response
+    return response
+
+
+def test_generations_have_one_process_that_stays(requests: Requests, start: Start) -> None:
+    start(STAYING)
+    first, second = ended(requests), ended(requests, endpoint=GENERATION_WITH_LORA)
+    assert first["process"] == second["process"]
+    assert (first["asked"], second["asked"]) == (1, 2)
+
+
+def test_a_generation_does_not_wait_for_the_end_of_a_training(requests: Requests, start: Start) -> None:
+    training = requests.submit("train", {}).id
+    executor = start(STAYING)
+    wait_until(lambda: said(requests, training) == ["hanging"])
+    first, second = ended(requests), ended(requests)
+    assert first["process"] == second["process"]
+    assert (first["shared"], second["shared"]) == ("shared", "shared")
+    assert found(requests, training).state == "running"
+    end_all(executor, requests, training)
+
+
+def end_all(executor: LocalExecutor, requests: Requests, *request_ids: str) -> None:
+    for request_id in request_ids:
+        requests.cancel(request_id)
+    for worker in list(executor._workers):
+        worker.process.kill()
+    wait_until(lambda: all(found(requests, request_id).state == "completed" for request_id in request_ids))
+
+
+def test_a_base_is_let_go_after_a_while(requests: Requests, start: Start) -> None:
+    executor = start(STAYING, warm_seconds=0)
+    first = ended(requests)
+    wait_until(lambda: not executor._workers)
+    assert ended(requests)["process"] != first["process"]
+
+
+def test_a_process_that_dies_at_a_generation_is_followed_by_another(requests: Requests, start: Start) -> None:
+    start(STAYING)
+    ended(requests)
+    request_id = requests.submit(GENERATION, "die").id
+    wait_until(lambda: found(requests, request_id).state == "completed")
+    assert found(requests, request_id).attempts == MAX_ATTEMPTS
+    assert said(requests, request_id)[-1].endswith("exit code 1): it died")
+    assert ended(requests)["asked"] == 1
+
+
+def test_a_generation_for_which_there_is_no_room_waits_for_the_training(requests: Requests, start: Start) -> None:
+    training = requests.submit("train", {}).id
+    executor = start(STAYING)
+    wait_until(lambda: said(requests, training) == ["hanging"])
+    waiting = requests.submit(GENERATION, "full").id
+    wait_until(lambda: said(requests, waiting) == ["no room"])
+    time.sleep(1)
+    assert (found(requests, waiting).state, found(requests, waiting).attempts) == ("queued", 0)
+    assert said(requests, waiting) == ["no room"], "it is not tried again and again"
+    end_all(executor, requests, training)
+    wait_until(lambda: found(requests, waiting).state == "completed")
+    assert found(requests, waiting).response["shared"] == "alone"
+
+
+def test_a_training_on_a_gpu_gets_its_memory(requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 1)
+    executor = start(STAYING)
+    ended(requests)
+    (kept,) = executor._workers
+    training = requests.submit("train", {}).id
+    wait_until(lambda: said(requests, training) == ["hanging"])
+    wait_until(lambda: kept.process.poll() == 0)
+    assert ended(requests)["shared"] == "shared"
+    end_all(executor, requests, training)
+
+
+def test_what_shares_a_device_shares_its_turn(
+    requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 2)
+    executor = start(STAYING)
+    training = [requests.submit("train", {}).id for _ in range(2)]
+    wait_until(lambda: len(executor._workers) == 2)
+    assert sorted(worker.device for worker in executor._workers) == [0, 1]
+    turns = {ended(requests)["turn"] for _ in range(3)}
+    assert len(turns) == 1, "the base stays where it is loaded"
+    end_all(executor, requests, *training)

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from example_zip import CLIPS, some_clips, zip_uri
+from filelock import FileLock, Timeout
 from rows import claimed
 from support import BaseNames
+from waiting import wait_until
 from workplace import Place, hang_up
 
 from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING, endpoints
@@ -219,3 +221,37 @@ def test_a_worker_without_the_lease_touches_nothing(place: Place) -> None:
     process = subprocess.run([*WORKER, row.id, "another"], env=environment, capture_output=True, text=True)
     assert "belongs to another worker" in process.stderr
     assert place.find(request.id).owner == owner
+
+
+def test_a_worker_that_stays_does_one_generation_after_another(place: Place, tmp_path: Path) -> None:
+    """A wrong LoRA and a cancelled sound are no reason to end, and a training waits while it has the turn."""
+    worker = place.stay(tmp_path / "turn")
+    assert worker.stdout is not None
+    sound = {"prompt": "rain", "num_frames": 25, "seed": 3}
+
+    def done(request: Request) -> Request:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"done\n"
+        return place.find(request.id)
+
+    place.requests.submit(GENERATION, sound)
+    first = done(place.give(worker))
+    assert first.status_code == 200, first.error
+    wrong = "data:application/octet-stream;base64,bm8gTG9SQQ=="
+    place.requests.submit(GENERATION_WITH_LORA, sound | {"loras": [{"path": wrong}]})
+    assert done(place.give(worker)).status_code == 422
+    minute = {"num_inference_steps": 30, "num_frames": 480, "frames_per_second": 8}
+    long = place.requests.submit(GENERATION, sound | minute)
+    place.give(worker)
+    wait_until(lambda: (place.requests.progress(long.id) or {}).get("stage") == "sampling")
+    with pytest.raises(Timeout):
+        FileLock(tmp_path / "turn", timeout=0).acquire()
+    place.requests.cancel(long.id)
+    assert done(long).error_type == "client_cancelled"
+    place.requests.submit(GENERATION, sound)
+    again = done(place.give(worker))
+    rows = [place.files.of_request(request.id)[0] for request in (first, again)]
+    assert len({b"".join(place.files.storage.stream(row.key)) for row in rows}) == 1
+    hang_up(worker)
+    assert worker.wait(60) == 0
+    worker.stdout.close()

@@ -221,11 +221,16 @@ class Requests:
     # ------------------------------------------------------------------------------------------------------------------
     # what workers do
 
-    def claim(self, endpoints: Sequence[str] | None = None) -> Request | None:
-        """Take the next request, None when nothing waits. Its `owner` is the token for everything that follows."""
+    def claim(self, endpoints: Sequence[str] | None = None, *, but: Sequence[str] = ()) -> Request | None:
+        """Take the next request, None when nothing waits. Its `owner` is the token for everything that follows.
+
+        endpoints: those whose requests count; None is all `but` these.
+        """
         waiting = sa.select(requests.c.id).where(requests.c.state == "queued")
         if endpoints is not None:
             waiting = waiting.where(requests.c.endpoint.in_(endpoints))
+        if but:
+            waiting = waiting.where(requests.c.endpoint.not_in(but))
         waiting = waiting.order_by(requests.c.priority, requests.c.number).limit(1)
         owner = str(uuid.uuid4())
         while True:

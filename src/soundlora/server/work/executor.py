@@ -1,4 +1,4 @@
-"""The executor takes requests from the queue and gives each a process of its own on this machine."""
+"""The executor takes requests from the queue and gives them to processes on this machine."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from soundlora.server.endpoints import endpoints
 from soundlora.server.settings import Settings
 from soundlora.server.store.requests import Request, Requests
-from soundlora.system.operating_system import ask_to_end, end_at_once, gpu_count, own_group, usable_cores
+from soundlora.server.work.process import FULL, WorkerProcess
+from soundlora.server.work.turn import TURN_VARIABLE
+from soundlora.system.operating_system import ask_to_end, end_at_once, gpu_count, usable_cores
 
 TICK_SECONDS = 0.5
 STOP_SECONDS = 30.0
@@ -27,28 +30,27 @@ WORKER = (sys.executable, "-m", "soundlora.server.work.worker")
 SETTINGS_VARIABLE = "SOUNDLORA_WORKER"
 
 
-@dataclass
-class _Worker:
-    request: Request
-    process: subprocess.Popen[bytes]
-    slot: int
-    log: Path
-
-
 class LocalExecutor:
-    """A thread that keeps `settings.slots` workers busy.
+    """A thread that keeps `settings.slots` trainings going, and generates on each device between their steps.
+
+    A training has a process of its own. Generations have one a device, which keeps its base loaded for
+    `settings.warm_seconds` after the last one.
 
     A worker here that dies loses its request at once. A worker elsewhere is taken for dead when its beat stands still
     for the lease's length. This machine's monotonic clock measures that, so clocks may be wrong and may jump.
     """
 
     def __init__(self, settings: Settings, requests: Requests, command: Sequence[str] = WORKER) -> None:
-        """`command` is started for each request, with its id and the owner's token as arguments."""
+        """`command` is started with a request's id and the owner's token as arguments, or for several requests."""
         self.settings, self.requests, self.command = settings, requests, command
         # A run that is given one device by its number, or one of another maker, has the choice among none.
         self._gpus = gpu_count() if settings.device in ("", "cuda") else 0
-        self.slots = settings.slots or max(1, self._gpus)
-        self._workers: list[_Worker] = []
+        self._devices = range(max(1, self._gpus))
+        self.slots = settings.slots or len(self._devices)
+        self._generations = [name for name, endpoint in endpoints(settings).items() if endpoint.work == "generation"]
+        self._workers: list[WorkerProcess] = []
+        self._full: set[int] = set()  # devices that have no memory for a generation beside their training
+        self._turns = tempfile.TemporaryDirectory(prefix="soundlora-turns-", ignore_cleanup_errors=True)
         self._beats: dict[tuple[str, str], tuple[int, float]] = {}  # the last beat, and its age in seconds
         self._looked_at = time.monotonic()
         self._deadlines: dict[str, float] = {}
@@ -77,26 +79,25 @@ class LocalExecutor:
             except subprocess.TimeoutExpired:
                 end_at_once(worker.process)
                 worker.process.wait()
-            self._close(worker, lost=False)
+            worker.end()
+            self._give_back(worker, lost=False)
         self._workers.clear()
+        self._turns.cleanup()
 
     def _run(self) -> None:
         due = 0.0
         while not self._stopping:
-            # Every submit wakes the loop. It then looks for a free slot only, and for dead workers once a tick.
+            # Every submit wakes the loop. It then looks for free devices only, and for dead workers once a tick.
             ticks = time.monotonic() >= due
             if ticks:
                 due = time.monotonic() + TICK_SECONDS
             try:
-                self._reap()
+                self._settle()
                 if ticks:
                     self._give_up_the_silent()
                     self._end_overdue()
-                while len(self._workers) < self.slots and not self._stopping:
-                    request = self.requests.claim()
-                    if request is None:
-                        break
-                    self._start(request)
+                self._claim_trainings()
+                self._claim_generations()
             except sa.exc.SQLAlchemyError as error:
                 # The queue waits in the database until it can be reached again.
                 print(f"soundlora: the database can't be reached: {error}", file=sys.stderr, flush=True)
@@ -105,44 +106,100 @@ class LocalExecutor:
             self._awake.wait(max(0.0, due - time.monotonic()))
             self._awake.clear()
 
-    def _start(self, request: Request) -> None:
+    def _settle(self) -> None:
+        """Take note of workers that have ended, have done their request, or have been idle for long enough."""
+        for worker in list(self._workers):
+            if worker.process.poll() is not None:
+                worker.end()
+                self._give_back(worker, lost=True)
+                self._workers.remove(worker)
+            elif answer := worker.answer():
+                self._give_back(worker, lost=False)
+                worker.rest()
+                if answer == FULL:
+                    self._full.add(worker.device)
+                    worker.end()
+            idle = worker.stays and worker.request is None
+            if idle and not worker.ending and time.monotonic() - worker.idle_since >= self.settings.warm_seconds:
+                worker.end()
+        self._full &= {worker.device for worker in self._workers if not worker.stays}
+
+    def _claim_trainings(self) -> None:
+        while not self._stopping and len(self._trainings()) < self.slots:
+            trained_on = [worker.device for worker in self._trainings()]
+            device = min(self._devices, key=lambda device: (trained_on.count(device), device))
+            generating = [worker for worker in self._workers if worker.stays and worker.device == device]
+            # A training plans by the memory that it finds. On a GPU it waits for a generation, and no base stays there.
+            if self._gpus and any(worker.request is not None or worker.ending for worker in generating):
+                return
+            request = self.requests.claim(but=self._generations)
+            if request is None:
+                return
+            if self._gpus:
+                for worker in generating:
+                    worker.end()
+            self._start(request, device)
+
+    def _claim_generations(self) -> None:
+        generating = {worker.device: worker for worker in self._workers if worker.stays}
+        trained_on = [worker.device for worker in self._trainings()]
+        # A device whose base is loaded comes first, then one without a training.
+        for device in sorted(self._devices, key=lambda device: (device not in generating, trained_on.count(device))):
+            worker = generating.get(device)
+            busy = worker is not None and (worker.request is not None or worker.ending)
+            if self._stopping or busy or device in self._full:
+                continue
+            request = self.requests.claim(self._generations)
+            if request is None:
+                return
+            if worker is None:
+                self._start(request, device, generates=True)
+            else:
+                worker.give(request, self._folder(request), shared=device in trained_on)
+
+    def _trainings(self) -> list[WorkerProcess]:
+        return [worker for worker in self._workers if not worker.stays]
+
+    def _folder(self, request: Request) -> Path:
+        return self.settings.runs / request.id
+
+    def _start(self, request: Request, device: int, *, generates: bool = False) -> None:
         assert request.owner is not None
-        folder = self.settings.runs / request.id
-        log = folder / "worker.log"
-        slot = min(set(range(self.slots)) - {worker.slot for worker in self._workers})
-        environment = os.environ | {SETTINGS_VARIABLE: self.settings.to_json()}
-        if self._gpus > 1:
-            environment["CUDA_VISIBLE_DEVICES"] = str(slot % self._gpus)
-        if not self._gpus:
-            # torch's threads wait for their slowest. One that shares a core with the server would hold up all others.
-            environment.setdefault("OMP_NUM_THREADS", str(max(1, (usable_cores() - 1) // self.slots)))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with log.open("ab") as output:
-                process = subprocess.Popen(
-                    [*self.command, request.id, request.owner],
-                    stdin=subprocess.PIPE,  # A worker ends when this pipe closes, as it does with the server.
-                    stdout=output,
-                    stderr=output,
-                    env=environment,
-                    **own_group(),  # Ctrl-C reaches the server only, which stops its workers itself.
-                )
+            worker = WorkerProcess(
+                self.command,
+                request,
+                self._folder(request),
+                self._environment(device, generates),
+                device=device,
+                shared=any(worker.device == device for worker in self._trainings()),
+                on_answer=self.wake if generates else None,
+            )
         except OSError as error:
             self.requests.release(request.id, request.owner, lost=True, reason=f"No worker could be started: {error}")
             return
-        self._workers.append(_Worker(request, process, slot, log))
+        self._workers.append(worker)
 
-    def _reap(self) -> None:
-        for worker in [worker for worker in self._workers if worker.process.poll() is not None]:
-            self._close(worker, lost=True)
-            self._workers.remove(worker)
+    def _environment(self, device: int, generates: bool) -> dict[str, str]:
+        environment = os.environ | {
+            SETTINGS_VARIABLE: self.settings.to_json(),
+            TURN_VARIABLE: str(Path(self._turns.name) / str(device)),
+        }
+        if self._gpus > 1:
+            environment["CUDA_VISIBLE_DEVICES"] = str(device)
+        if not self._gpus:
+            # torch's threads wait for their slowest. One that shares a core with the server would hold up all others.
+            # Trainings compute at the same time as each other, while a generation has the turn alone.
+            shares = 1 if generates else self.slots
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (usable_cores() - 1) // shares)))
+        return environment
 
-    def _close(self, worker: _Worker, *, lost: bool) -> None:
-        """Give the request back, unless the worker has already finished or released it."""
-        if worker.process.stdin is not None:
-            worker.process.stdin.close()
-        code = worker.process.returncode
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    def _give_back(self, worker: WorkerProcess, *, lost: bool) -> None:
+        """Give a worker's request back, unless the worker has already finished or released it."""
+        if worker.request is None:
+            return
+        code = worker.process.poll()
+        how = "it answered" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
         reason = f"The worker ended ({how}){_last_words(worker.log) if lost else ''}"
         assert worker.request.owner is not None
         self.requests.release(worker.request.id, worker.request.owner, lost=lost, reason=reason)
@@ -162,7 +219,7 @@ class LocalExecutor:
                 self._beats[request_id, owner] = (beat, 0.0)  # The release may fail; the count then starts again.
                 self.requests.release(request_id, owner, lost=True, reason="The worker has fallen silent")
                 for worker in self._workers:
-                    if worker.request.owner == owner:
+                    if worker.request is not None and worker.request.owner == owner:
                         end_at_once(worker.process)
 
     def _end_overdue(self) -> None:

@@ -32,27 +32,34 @@ class GenerationJob:
         loras = [(self._lora(entry.path, number), entry.scale) for number, entry in enumerate(request.loras)]
         named = request.model_fields_set
         seed = request.seed if request.seed is not None else random.SystemRandom().randrange(2**31)
-        from soundlora.pipeline.generate import Generator
-
-        base, text_encoder = base_of(job.settings, job.input)
-        generator = Generator(base, loras, text_encoder=text_encoder, device=job.settings.device or None)
         seconds: float | None = request.num_frames / request.frames_per_second
-        if source is not None and "num_frames" not in named:
-            seconds = None  # the sound itself has a length
-        for note in generator.warnings + generator.advice(request.prompt, seconds):
-            job.pulse.log(note, "WARN")
-        # The base's own value holds for a field that was not sent: a small base samples best with other settings.
-        sound = generator(
-            request.prompt,
-            duration=seconds,
-            seed=seed,
-            steps=request.num_inference_steps if "num_inference_steps" in named else None,
-            cfg=request.guidance_scale if "guidance_scale" in named else None,
-            stg=request.stg_scale if "stg_scale" in named else None,
-            negative_prompt=request.negative_prompt if "negative_prompt" in named else None,
-            source=source,
-            on_progress=self._show,
-        )
+        base, text_encoder = base_of(job.settings, job.input)
+        import soundlora.pipeline.generate  # noqa: F401  # takes seconds, for which a training need not wait
+
+        with job.machine.turn.taken():
+            generator = job.machine.keeper.generator(
+                base,
+                text_encoder,
+                loras,
+                job.settings.device or None,
+                beside=seconds if job.machine.shared else None,
+            )
+            if source is not None and "num_frames" not in named:
+                seconds = None  # the sound itself has a length
+            for note in generator.warnings + generator.advice(request.prompt, seconds):
+                job.pulse.log(note, "WARN")
+            # The base's own value holds for a field that was not sent: a small base samples best with other settings.
+            sound = generator(
+                request.prompt,
+                duration=seconds,
+                seed=seed,
+                steps=request.num_inference_steps if "num_inference_steps" in named else None,
+                cfg=request.guidance_scale if "guidance_scale" in named else None,
+                stg=request.stg_scale if "stg_scale" in named else None,
+                negative_prompt=request.negative_prompt if "negative_prompt" in named else None,
+                source=source,
+                on_progress=self._show,
+            )
         path = job.folder / "audio.wav"
         file = job.patiently(lambda: job.publish(sound.save(path), "audio", "audio/wav"))
         if request.sync_mode:

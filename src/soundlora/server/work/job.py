@@ -18,6 +18,7 @@ from soundlora.server.store.files import Files
 from soundlora.server.store.finish import Outcome, is_error
 from soundlora.server.store.requests import Request
 from soundlora.server.work.inputs import fetch
+from soundlora.server.work.machine import Machine
 
 if TYPE_CHECKING:
     from soundlora.server.work.pulse import Pulse
@@ -52,8 +53,9 @@ class Job:
 
     pulse: Pulse
 
-    def __init__(self, request: Request, settings: Settings, files: Files) -> None:
+    def __init__(self, request: Request, settings: Settings, files: Files, machine: Machine | None = None) -> None:
         self.request, self.settings, self.files = request, settings, files
+        self.machine = machine or Machine()
         self.input: Any = request.input
         self.folder = settings.runs / request.id
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -140,6 +140,7 @@ class TrainingJob:
         elif now - self._last_line >= _LINE_SECONDS or progress.step == progress.steps:
             self._last_line = now
             self.job.pulse.log(training_line(progress))
+        self.job.machine.turn.give_way()
 
     def _say(self, progress: Progress) -> None:
         message = self.job.public(progress.message)

@@ -1,15 +1,18 @@
-"""A worker takes one request from its claim to its result: `python -m soundlora.server.work.worker REQUEST OWNER`.
+"""A worker takes requests from their claim to their result: `python -m soundlora.server.work.worker REQUEST OWNER`.
 
-An executor starts it.
+An executor starts it. Without arguments it does one request after another: each is a line on its standard input, of
+REQUEST, OWNER and `shared` or `alone`, and each is answered by a line on its standard output.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -25,10 +28,13 @@ from soundlora.server.store.requests import LostLeaseError, Requests
 from soundlora.server.work.executor import SETTINGS_VARIABLE
 from soundlora.server.work.generation import GenerationJob
 from soundlora.server.work.job import Job, NotStoredError, Work
+from soundlora.server.work.machine import Keeper, Machine, NoRoomError
 from soundlora.server.work.outcomes import machine_fault, outcome_of, timed_out
+from soundlora.server.work.process import DONE, FULL
 from soundlora.server.work.pulse import Pulse
 from soundlora.server.work.training import TrainingJob
-from soundlora.system.interrupts import ignore_interrupts, termination_interrupts
+from soundlora.server.work.turn import Turn
+from soundlora.system.interrupts import heeded_again, ignore_interrupts, termination_interrupts
 from soundlora.wording import wording
 
 _WORK: dict[str, Callable[[Job], Work]] = {"training": TrainingJob, "generation": GenerationJob}
@@ -41,18 +47,57 @@ _FULL_SECONDS = 60.0
 
 
 def main() -> None:
-    request_id, owner = sys.argv[1:]
     settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
+    if sys.argv[1:]:
+        request_id, owner = sys.argv[1:]
+        _do(request_id, owner, settings, Machine(Turn.of_environment()))
+    else:
+        _serve(settings)
+
+
+def _serve(settings: Settings) -> None:
+    """Do the requests that come on the standard input, until it ends.
+
+    The process ends, too, after a failure that no client can mend: one that starts anew may fare better.
+    """
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
+        keeper, turn = Keeper(), Turn.of_environment()
+        for line in sys.stdin:
+            request_id, owner, shared = line.split()
+            _log_to(settings.runs / request_id)
+            machine = Machine(turn, keeper, shared=shared == "shared")
+            with heeded_again():
+                answer = _do(request_id, owner, settings, machine)
+            print(answer or DONE, file=answers, flush=True)
+            if not answer:
+                return
+
+
+def _log_to(folder: Path) -> None:
+    """Let what this process prints go to the log in the folder."""
+    with contextlib.suppress(OSError):  # The disk may be full. What is printed then goes where it went before.
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "worker.log").open("ab") as log:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+                os.dup2(log.fileno(), stream.fileno())
+
+
+def _do(request_id: str, owner: str, settings: Settings, machine: Machine) -> str:
+    """Do the request. Return DONE, FULL, or "" when this process had better end."""
     try:
         # A terminated worker stops like an interrupted one, between two steps and with a checkpoint.
         with termination_interrupts(), wording(endpoint_words):
-            work(request_id, owner, settings, attached=True)
+            return work(request_id, owner, settings, machine, attached=True)
     except LostLeaseError as error:
         print(error, file=sys.stderr)
+        return ""
 
 
-def work(request_id: str, owner: str, settings: Settings, *, attached: bool = False) -> None:
-    """Run the request and write its result, or give it back.
+def work(
+    request_id: str, owner: str, settings: Settings, machine: Machine | None = None, *, attached: bool = False
+) -> str:
+    """Run the request and write its result, or give it back. Return DONE, FULL, or "" after a failure.
 
     With `attached` the worker ends when its standard input does, because whoever started it has gone then. Raises
     LostLeaseError when the request belongs to another worker or has ended.
@@ -63,8 +108,8 @@ def work(request_id: str, owner: str, settings: Settings, *, attached: bool = Fa
     if request is None or request.owner != owner:
         raise LostLeaseError(f"Request {request_id} belongs to another worker now, or it has ended.")
     files = Files(database, Storage(settings.storage))
-    job = Job(request, settings, files)
-    interrupted = False
+    job = Job(request, settings, files, machine)
+    interrupted = full = False
     outcome: Outcome | None = None
     reason, lost = "The worker was stopped; the run goes on from its last checkpoint", False
     pulse = Pulse(requests, request_id, owner, max_seconds=settings.max_run_seconds, watch=job.watch, attached=attached)
@@ -74,6 +119,8 @@ def work(request_id: str, owner: str, settings: Settings, *, attached: bool = Fa
             outcome = job.run(work_of)
         except (KeyboardInterrupt, Interrupted):
             interrupted = True
+        except NoRoomError as error:
+            reason, full = str(error), True
         except NotStoredError as error:
             reason = f"The results are finished but could not be stored; another worker will do it ({error})"
         except Exception as error:
@@ -103,6 +150,9 @@ def work(request_id: str, owner: str, settings: Settings, *, attached: bool = Fa
     elif pulse.reason != "lost":
         _until_written(lambda: requests.release(request_id, owner, lost=lost, reason=reason))
     database.close()
+    if full:
+        return FULL
+    return DONE if pulse.reason in (None, "cancelled") and outcome is not None and outcome.status_code < 500 else ""
 
 
 def work_of(job: Job) -> Work:
