@@ -317,6 +317,9 @@ def test_what_shares_a_device_shares_its_turn(
     training = [requests.submit("train", {}).id for _ in range(2)]
     wait_until(lambda: len(executor._workers) == 2)
     assert sorted(worker.device for worker in executor._workers) == [0, 1]
-    turns = {ended(requests)["turn"] for _ in range(3)}
-    assert len(turns) == 1, "the base stays where it is loaded"
+    turns = set()
+    for _ in range(3):
+        turns.add(ended(requests)["turn"])
+        wait_until(lambda: all(worker.request is None for worker in executor._workers if worker.stays))
+    assert len(turns) == 1, "the next one comes to where the base is loaded"
     end_all(executor, requests, *training)

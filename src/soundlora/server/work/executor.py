@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,7 @@ class LocalExecutor:
         self._generations = [name for name, endpoint in endpoints(settings).items() if endpoint.work == "generation"]
         self._workers: list[WorkerProcess] = []
         self._full: set[int] = set()  # devices that have no memory for a generation beside their training
-        self._turns = tempfile.TemporaryDirectory(prefix="soundlora-turns-", ignore_cleanup_errors=True)
+        self._turns = Path()  # the folder of the files by which processes on one device take turns
         self._beats: dict[tuple[str, str], tuple[int, float]] = {}  # the last beat, and its age in seconds
         self._looked_at = time.monotonic()
         self._deadlines: dict[str, float] = {}
@@ -59,6 +60,7 @@ class LocalExecutor:
         self._thread = threading.Thread(target=self._run, name="executor", daemon=True)
 
     def start(self) -> None:
+        self._turns = Path(tempfile.mkdtemp(prefix="soundlora-turns-"))
         self._thread.start()
 
     def wake(self) -> None:
@@ -82,7 +84,7 @@ class LocalExecutor:
             worker.end()
             self._give_back(worker, lost=False)
         self._workers.clear()
-        self._turns.cleanup()
+        shutil.rmtree(self._turns, ignore_errors=True)
 
     def _run(self) -> None:
         due = 0.0
@@ -183,7 +185,7 @@ class LocalExecutor:
     def _environment(self, device: int, generates: bool) -> dict[str, str]:
         environment = os.environ | {
             SETTINGS_VARIABLE: self.settings.to_json(),
-            TURN_VARIABLE: str(Path(self._turns.name) / str(device)),
+            TURN_VARIABLE: str(self._turns / str(device)),
         }
         if self._gpus > 1:
             environment["CUDA_VISIBLE_DEVICES"] = str(device)
