@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from soundlora.training.evaluation import (
     compare,
     default_hold_out,
     fit_report,
-    judge,
     measure_level,
     split,
     switched_off,
@@ -27,18 +24,11 @@ from soundlora.training.evaluation import (
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example, Trainer
-from soundlora.wording import command_line_words, wording
+from soundlora.training.verdict import Facts
 
 AUDIO = checkpoint().config.audio
 WIDTH = checkpoint().config.transformer.context_dim
 CHANNELS = checkpoint().config.transformer.in_channels
-
-
-@pytest.fixture(autouse=True)
-def _on_the_command_line() -> Iterator[None]:
-    """Whose words the sentences are in."""
-    with wording(command_line_words):
-        yield
 
 
 @pytest.mark.parametrize(("clips", "kept_out"), [(1, 0), (9, 0), (10, 1), (19, 1), (20, 2), (200, 20)])
@@ -91,24 +81,6 @@ def test_the_held_out_loss_falls_when_the_clip_itself_is_trained_on() -> None:
     assert held_out.loss() == after
 
 
-def test_a_falling_loss_is_learnt() -> None:
-    fit = judge([(0, 1.0), (50, 0.7), (100, 0.6)], None, None, None)
-    assert fit.verdict == "learnt"
-    assert fit.sentences == ("Learnt: the loss on clips kept out fell by 40%, from 1.000 to 0.600.",)
-    assert (fit.base_loss, fit.final_loss, fit.best_step) == (1.0, 0.6, 100)
-
-
-def test_a_loss_that_turns_is_overfitting_and_names_the_best_file() -> None:
-    losses = [(0, 1.0), (25, 0.75), (40, 0.6), (50, 0.61), (75, 0.7), (100, 0.8)]
-    files = {step: f"checkpoints/{step}" for step in (25, 49, 50, 75, 100)}
-    fit = judge(losses, None, None, None, files)
-    assert fit.verdict == "overfitting"
-    assert "lowest at step 40 (0.600) and rose to 0.800" in fit.sentences[0]
-    assert "; checkpoints/50, with 0.610, is the best LoRA of this run." in fit.sentences[0]
-    (sentence,) = judge(losses, None, None, None, {100: "checkpoints/100"}).sentences
-    assert sentence.endswith("; with checkpoints more often, there would be a LoRA from there.")
-
-
 def test_the_report_of_a_run_names_a_file_that_is_there(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.create({}, {})
@@ -119,58 +91,11 @@ def test_the_report_of_a_run_names_a_file_that_is_there(tmp_path: Path) -> None:
         if step:
             folder.save_checkpoint(step, adapter, optimizer, {})
     nothing: Any = None
-    fit = fit_report(folder, adapter, [], nothing, nothing, previews=[])
-    assert fit.verdict == "overfitting"
-    (name,) = re.findall(r"; (\S+), with 0\.500, is the best LoRA of this run", fit.sentences[0])
-    assert len(read_lora(folder.path / name).pairs) == len(adapter.layers)
-
-
-def test_a_lora_to_begin_with_is_told_apart_from_the_base() -> None:
-    fit = judge([(0, 1.0), (0, 0.7), (50, 0.65), (100, 0.6)], None, None, None)
-    assert (fit.verdict, fit.base_loss, fit.start_loss, fit.final_loss) == ("learnt", 1.0, 0.7, 0.6)
-    assert fit.sentences == (
-        "Learnt: the loss on clips kept out fell by 40%, from 1.000 to 0.600.",
-        "The LoRA it began with had 0.700.",
-    )
-    worse = judge([(0, 1.0), (0, 0.5), (50, 0.7), (100, 0.8)], None, None, None, {50: "checkpoints/50"})
-    assert worse.verdict == "overfitting"
-    assert "lowest at step 0 (0.500) and rose to 0.800 since; the LoRA it began with is better" in worse.sentences[0]
-    assert judge([(0, 1.0), (9, 0.5)], None, None, None).start_loss is None
-
-
-def test_a_ripple_at_the_end_is_not_overfitting() -> None:
-    assert judge([(0, 1.0), (90, 0.6), (100, 0.61)], None, None, None).verdict == "learnt"
-
-
-def test_a_loss_that_hardly_moves_is_barely_learnt() -> None:
-    fit = judge([(0, 1.0), (100, 0.97)], None, None, None)
-    assert fit.verdict == "barely learnt"
-    assert "fell by 3% only" in fit.sentences[0]
-
-
-def test_a_loss_that_never_fell_below_the_base_says_so() -> None:
-    fit = judge([(0, 1.0), (50, 1.2), (100, 1.1)], None, None, None, {50: "a", 100: "b"})
-    assert fit.verdict == "barely learnt"
-    assert "never fell below the base's 1.000" in fit.sentences[0]
-
-
-def test_without_a_clip_kept_out_nothing_is_claimed() -> None:
-    fit = judge([], None, None, None)
-    assert fit.verdict == "unknown"
-    assert "10 clips or --hold-out" in fit.sentences[0]
-    assert fit.to_json()["base_loss"] is None
-
-
-def test_a_copy_and_silence_are_told() -> None:
-    fit = judge([(0, 1.0), (9, 0.5)], (0.2, 0.9), ("clip3.wav", 0.97), (-75.0, 0.95))
-    text = " ".join(fit.sentences)
-    assert "0.20 from the clips" in text
-    assert "the base's lies 0.90" in text
-    assert "repeats clip3.wav" in text
-    assert "almost silent" in text
-    quiet = " ".join(judge([(0, 1.0), (9, 0.5)], (0.2, 0.9), ("clip3.wav", 0.5), (-20.0, 0.1)).sentences)
-    assert "repeats" not in quiet
-    assert "silent" not in quiet
+    fit = fit_report(folder, adapter, [], nothing, nothing, [], Facts())
+    assert (fit.verdict, fit.best_step) == ("overfitting", 10)
+    assert fit.best_file is not None
+    assert f"Use {fit.best_file}." in fit.advice
+    assert len(read_lora(folder.path / fit.best_file).pairs) == len(adapter.layers)
 
 
 def test_comparing_finds_the_clip_that_is_repeated_later_and_softer() -> None:
@@ -187,6 +112,29 @@ def test_comparing_finds_the_clip_that_is_repeated_later_and_softer() -> None:
     assert closeness > 0.9
     assert ours < 0.6 < theirs
     assert {layer.scale for layer in adapter.layers.values()} == {1.0}
+
+
+def test_sound_is_compared_with_that_of_the_lora_it_began_with(tmp_path: Path) -> None:
+    clips = examples(4)
+    adapter = Adapter.create(fresh_transformer(), 4, seed=1)
+    with torch.no_grad():
+        for layer in adapter.layers.values():
+            layer.lora_B.fill_(0.5)
+    adapter.save(tmp_path / "first.safetensors", {})
+    with torch.no_grad():
+        for layer in adapter.layers.values():
+            layer.lora_B.fill_(0.75)
+    seen: list[float] = []
+
+    def sample(example: Example) -> torch.Tensor:
+        values = {layer.lora_B.mean().item() * layer.scale for layer in adapter.layers.values()}
+        seen.extend(values)
+        return clips[1].latents
+
+    compare(adapter, clips, sample, read_lora(tmp_path / "first.safetensors"), prompts=1)
+    compare(adapter, clips, sample, prompts=1)
+    assert seen == [0.75, 0.5, 0.75, 0.0]
+    assert {layer.lora_B.mean().item() for layer in adapter.layers.values()} == {0.75}
 
 
 def test_every_different_caption_is_asked_for_once_and_two_at_most() -> None:

@@ -123,7 +123,7 @@ class TrainingConsole(Display):
                 self.note(f"{clip.name}: {warning}")
         for warning in result.report.warnings:
             self.note(warning)
-        for sentence in result.fit.sentences:
+        for sentence in (*result.fit.sentences, *result.fit.advice):
             self.console.print(escape(sentence))
         # A table would cut long paths at the edge of the terminal, so these are plain lines.
         lines = [("LoRA", str(result.lora)), ("config", str(result.config))]

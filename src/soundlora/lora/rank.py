@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -87,6 +88,20 @@ def load_into_adapter(adapter: Adapter, lora: Lora) -> list[str]:
             "begins without those."
         )
     return notes
+
+
+@contextmanager
+def begun_with(adapter: Adapter, lora: Lora) -> Iterator[None]:
+    """Let the adapter be as `load_into_adapter` made it within the block."""
+    now = {name: tensor.clone() for name, tensor in adapter.state_dict().items()}
+    with torch.no_grad():
+        for layer in adapter.layers.values():
+            layer.lora_B.zero_()
+    load_into_adapter(adapter, lora)
+    try:
+        yield
+    finally:
+        adapter.load_state_dict(now)
 
 
 def percent(share: float) -> str:

@@ -31,6 +31,7 @@ from soundlora.pipeline.encode import EncodedClip, Fitting, encode_clips
 from soundlora.pipeline.ending import diverged, keep_quietly, stopped
 from soundlora.pipeline.first_look import look_at_request, look_at_room, look_at_settings
 from soundlora.pipeline.first_use import check_first_use
+from soundlora.pipeline.judging import judged
 from soundlora.pipeline.lora_config import identity, lora_metadata, run_config
 from soundlora.pipeline.options import TrainingOptions, check_same, takes_options
 from soundlora.pipeline.placement import placed, planned
@@ -40,13 +41,14 @@ from soundlora.system.cache_root import default_root
 from soundlora.system.devices import described, device_of
 from soundlora.system.gpu_memory import one_shortage, shortage_told
 from soundlora.system.interrupts import termination_interrupts, unbroken
-from soundlora.training.evaluation import Fit, HeldOut, default_hold_out, fit_report, split
+from soundlora.training.evaluation import HeldOut, default_hold_out, split
 from soundlora.training.memory_choice import out_of_memory
 from soundlora.training.memory_plan import Plan
 from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.recorder import RunRecorder
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import Example, Trainer
+from soundlora.training.verdict import Fit
 from soundlora.training.workers import Workers
 from soundlora.weights.base import Base, open_base
 
@@ -393,7 +395,7 @@ def finish(run: Run, training: Training) -> TrainingResult:
     final_previews = _preview(run, training, options.steps)
     tell(Progress("saving", options.steps, options.steps, message="comparing with the clips"))
     with training.trainer.optimizer.averaged():
-        fit = fit_report(folder, training.adapter, training.examples, run.base, training.previews, final_previews)
+        fit = judged(run, training, final_previews)
         tell(Progress("saving", options.steps, options.steps, message="writing the LoRA"))
         run.recorder.lora(training.adapter)
     write_json(folder.report, run.report.to_json() | {"fit": fit.to_json()})

@@ -1,13 +1,11 @@
-"""The judgement of a run: its loss on clips kept out of the training, and at the end an answer in plain words."""
+"""What a run is judged by: its loss on clips kept out of the training, and its sound beside the clips."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,21 +13,20 @@ from torch import Tensor
 from soundlora.audio.decibels import decibels
 from soundlora.audio.wav import read_wav
 from soundlora.lora.adapter import Adapter
+from soundlora.lora.file import Lora
+from soundlora.lora.rank import begun_with
 from soundlora.model.condition import Condition, Given
 from soundlora.model.config import AudioConfig
 from soundlora.training.flow import HELD_OUT_SIGMAS, either, loss_per_sample, noisy, step_generator
 from soundlora.training.preview import PreviewSettings, sample
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example
+from soundlora.training.verdict import Facts, Figures, Fit, judge
 from soundlora.weights.base import Base
-from soundlora.wording import using
 
 FEWEST_CLIPS = 10  # of fewer, every clip is needed for training
 _SHARE = 10  # one clip in ten is kept out
 _SEED = 20_25_01  # of the held-out noise, which is the same in every run, so that runs compare
-_BARELY = 0.05  # share of the base's held-out loss; a run that lowers it by less has hardly learnt
-_TURNED = 0.03  # share above the lowest held-out loss; a run that ends higher is past its best
-_COPY = 0.9  # correlation with one clip at which a sound counts as a copy of it
 _LAG = 25  # latents, 1 s: how far a copy may be shifted
 _SILENCE_DBFS = -60.0
 _WINDOW_SECONDS = 0.05
@@ -108,115 +105,6 @@ def switched_off(adapter: Adapter) -> Iterator[None]:
             layer.scale = scales[name]
 
 
-@dataclass(frozen=True)
-class Fit:
-    """The outcome of a run. Losses and distances are None where no clip was kept out or nothing was generated."""
-
-    verdict: str  # "learnt", "barely learnt", "overfitting" or "unknown"
-    sentences: tuple[str, ...]
-    base_loss: float | None
-    start_loss: float | None  # of the LoRA that the run began with
-    final_loss: float | None
-    best_loss: float | None
-    best_step: int | None
-    distance: float | None  # generated to training audio, in deviations of a latent channel
-    base_distance: float | None
-    closest_clip: str | None
-    closeness: float | None  # correlation with it, 1 is a copy
-    level_dbfs: float | None  # RMS of the previews
-    silence: float | None  # share of the previews that is silent
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"sentences": list(self.sentences)}
-
-
-def judge(
-    held_out: Sequence[tuple[int, float]],
-    distances: tuple[float, float] | None,
-    closest: tuple[str, float] | None,
-    level: tuple[float, float] | None,
-    checkpoints: Mapping[int, str] | None = None,
-) -> Fit:
-    """Judge a run by its figures.
-
-    held_out: (step, loss). The first is the base's; a second one of step 0 is that of the LoRA the run began with.
-    distances: of the generated sound and of the base's sound from the clips.
-    closest: the clip nearest to a generated sound, and their correlation.
-    level: (dBFS, share of silence) of the previews.
-    checkpoints: names of LoRA files by step.
-    """
-    verdict, sentences = "unknown", []
-    base = start = final = best = None
-    best_step = None
-    if len(held_out) > 1:
-        base, final = held_out[0][1], held_out[-1][1]
-        best_step, best = min(held_out, key=lambda line: line[1])
-        start = held_out[1][1] if held_out[1][0] == 0 else None
-        gain = 1 - final / base
-        if best >= base:
-            verdict = "barely learnt"
-            sentences.append(
-                f"Not learnt: the loss on clips kept out never fell below the base's {base:.3f}; at the end it was "
-                f"{final:.3f}. Look at the captions: what is in the clips, but not in them, can't be told apart."
-            )
-        elif best < final * (1 - _TURNED):
-            verdict = "overfitting"
-            advice = _best_kept(held_out, checkpoints or {}) if best_step else "the LoRA it began with is better"
-            sentences.append(
-                f"Overfitting: the loss on clips kept out was lowest at step {best_step} ({best:.3f}) and rose to "
-                f"{final:.3f} since; {advice}."
-            )
-        elif gain < _BARELY:
-            verdict = "barely learnt"
-            sentences.append(
-                f"Barely learnt: the loss on clips kept out fell by {max(gain, 0):.0%} only, from {base:.3f} to "
-                f"{final:.3f}. Try more steps, a higher learning rate, or captions that say what the clips share."
-            )
-        else:
-            verdict = "learnt"
-            sentences.append(f"Learnt: the loss on clips kept out fell by {gain:.0%}, from {base:.3f} to {final:.3f}.")
-    else:
-        sentences.append(
-            "No clip was kept out, so there is no telling whether it learnt the sound or the clips: "
-            f"that takes {FEWEST_CLIPS} clips or {using('hold_out')}."
-        )
-    if start is not None:
-        sentences.append(f"The LoRA it began with had {start:.3f}.")
-    if distances is not None:
-        sentences.append(
-            f"Generated sound lies {distances[0]:.2f} from the clips in latent statistics; the base's lies "
-            f"{distances[1]:.2f} from them."
-        )
-    if closest is not None and closest[1] >= _COPY:
-        sentences.append(f"It repeats {closest[0]} almost note for note ({closest[1]:.2f} of 1).")
-    if level is not None and level[1] > 0.9:
-        sentences.append("The previews are almost silent.")
-    return Fit(
-        verdict=verdict,
-        sentences=tuple(sentences),
-        base_loss=base,
-        start_loss=start,
-        final_loss=final,
-        best_loss=best,
-        best_step=best_step,
-        distance=distances and distances[0],
-        base_distance=distances and distances[1],
-        closest_clip=closest and closest[0],
-        closeness=closest and closest[1],
-        level_dbfs=level and level[0],
-        silence=level and level[1],
-    )
-
-
-def _best_kept(held_out: Sequence[tuple[int, float]], checkpoints: Mapping[int, str]) -> str:
-    """Say what to use instead of the last LoRA."""
-    losses = {step: loss for step, loss in held_out if step in checkpoints}
-    best = min(losses, key=losses.__getitem__, default=None)
-    if best is None or losses[best] >= held_out[-1][1]:
-        return "with checkpoints more often, there would be a LoRA from there"
-    return f"{checkpoints[best]}, with {losses[best]:.3f}, is the best LoRA of this run"
-
-
 def fit_report(
     folder: RunFolder,
     adapter: Adapter,
@@ -224,35 +112,45 @@ def fit_report(
     base: Base,
     settings: PreviewSettings,
     previews: Sequence[Path],
+    facts: Facts,
+    first_lora: Lora | None = None,
 ) -> Fit:
-    """Judge a run at its end. A run without previews generates nothing for its report either."""
+    """Judge a run at its end. A run without previews generates nothing for its report either.
+
+    first_lora: the LoRA that the run began with; None is a run that began with the base.
+    """
     held_out = folder.read_held_out()
     checkpoints = {
         step: folder.checkpoint_lora(step).relative_to(folder.path).as_posix() for step in folder.checkpoint_steps()
     }
     if not previews:
-        return judge(held_out, None, None, None, checkpoints)
+        return judge(Figures(held_out, checkpoints=checkpoints), facts)
     distances, closest = compare(
         adapter,
         examples,
         lambda example: sample(base, adapter.model, example.context, settings, given_of(example)),
+        first_lora,
     )
-    return judge(held_out, distances, closest, measure_level(previews), checkpoints)
+    return judge(Figures(held_out, distances, closest, measure_level(previews), checkpoints), facts)
 
 
 def compare(
-    adapter: Adapter, examples: Sequence[Example], sample: Callable[[Example], Tensor], prompts: int = 2
+    adapter: Adapter,
+    examples: Sequence[Example],
+    sample: Callable[[Example], Tensor],
+    first_lora: Lora | None = None,
+    prompts: int = 2,
 ) -> tuple[tuple[float, float], tuple[str, float]]:
     """Compare sound generated for the clips' own captions with the clips.
 
     sample: makes latents (T, C) for an example's caption and condition, by the model as it is. Return the distances
-    (with the adapter, without), and the clip that a generated sound is closest to with their correlation.
+    (now, and at the start of the run), and the clip that a generated sound is closest to with their correlation.
     """
     chosen = _different(examples, prompts)
     clips = [example.sound for example in examples]
     centre = torch.stack([_statistics(clip) for clip in clips]).mean(dim=0)
     generated = [sample(example).cpu() for example in chosen]
-    with switched_off(adapter):
+    with switched_off(adapter) if first_lora is None else begun_with(adapter, first_lora):
         original = [sample(example).cpu() for example in chosen]
     ours, theirs = (
         math.sqrt((torch.stack([_statistics(x) for x in sounds]).mean(dim=0) - centre).square().mean())

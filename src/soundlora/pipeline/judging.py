@@ -1,0 +1,42 @@
+"""The judgement of a finished run, with what its advice goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from soundlora.training.evaluation import fit_report
+from soundlora.training.verdict import Facts, Fit
+
+if TYPE_CHECKING:
+    from soundlora.pipeline.train import Run, Training
+
+
+def judged(run: Run, training: Training, previews: Sequence[Path]) -> Fit:
+    """Judge a run by its losses and its sound. previews: those of its end."""
+    return fit_report(
+        run.folder,
+        training.adapter,
+        training.examples,
+        run.base,
+        training.previews,
+        previews,
+        _facts(run),
+        run.first_lora,
+    )
+
+
+def _facts(run: Run) -> Facts:
+    options, report = run.options, run.report
+    trigger = options.trigger_phrase or ""
+    of_sources = report.source_seconds
+    return Facts(
+        clips=len(report.kept),
+        steps=options.steps,
+        learning_rate=options.learning_rate,
+        captions=tuple(clip.caption.removeprefix(trigger).lstrip(" ,") for clip in report.kept),
+        trigger_phrase=trigger,
+        prompts=tuple(options.validation_prompts or ()),
+        used=report.total_seconds / of_sources if of_sources else 1.0,
+    )
