@@ -229,7 +229,8 @@ def test_the_base_is_measured_without_the_lora_that_a_run_begins_with(quick_trai
     assert start != base
     assert [step for step, _ in rest] == [1, 2, 3, 4, 5, 6]
     assert (result.fit.base_loss, result.fit.start_loss) == (base, start)
-    assert f"The LoRA it began with had {start:.3f}." in result.fit.sentences
+    assert f"{start:.3f}" in result.fit.sentences[0], "it is compared with that LoRA and not with the base"
+    assert f"{base:.3f}" not in result.fit.sentences[0]
     assert cold.fit.start_loss is None
 
 

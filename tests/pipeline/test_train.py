@@ -381,7 +381,7 @@ def test_clips_kept_out_are_followed_along_the_run_and_judged(quick_train: Train
     assert report["fit"] == result.fit.to_json()
     assert result.fit.base_loss == lines[0]["loss"]
     assert result.fit.final_loss == lines[-1]["loss"]
-    assert result.fit.verdict in ("learnt", "barely learnt", "overfitting")
+    assert result.fit.verdict in ("learnt", "learnt in part", "barely learnt", "overfitting")
     assert result.fit.distance is not None
     assert result.fit.level_dbfs is not None
     trained = {json.loads(line)["clip"] for line in (result.folder / "metrics.jsonl").read_text().splitlines()}
