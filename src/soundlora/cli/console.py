@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -27,6 +29,7 @@ from soundlora.weights.fetched import gigabytes
 
 if TYPE_CHECKING:
     from soundlora.dataset import ClipReport, DatasetReport
+    from soundlora.pipeline.options import TrainingOptions
     from soundlora.pipeline.train import TrainingResult
 
 _PLAIN_SECONDS = 5.0  # between plain lines of training
@@ -112,10 +115,11 @@ class Display:
 class TrainingConsole(Display):
     def __enter__(self) -> TrainingConsole:
         super().__enter__()
+        self._began = time.monotonic()
         return self
 
-    def summary(self, result: TrainingResult) -> None:
-        """Print where the results are, what was skipped, and what to try next."""
+    def summary(self, result: TrainingResult, options: TrainingOptions) -> None:
+        """Print where the results are, what was skipped, how long it took, and what to type next."""
         for clip in result.report.skipped:
             self.note(f"{clip.name} was skipped: {clip.reason}")
         for clip in result.report.kept:
@@ -126,14 +130,50 @@ class TrainingConsole(Display):
         for sentence in result.fit.sentences:
             self.console.print(escape(sentence))
         # A table would cut long paths at the edge of the terminal, so these are plain lines.
-        lines = [("LoRA", str(result.lora)), ("config", str(result.config))]
+        lines = [
+            ("LoRA", str(result.lora)),
+            ("", f"the same file: {result.folder / 'lora.safetensors'}"),
+            ("card", str(result.card)),
+            ("config", str(result.config)),
+        ]
         if result.preview is not None:
             lines.append(("preview", str(result.preview)))
             lines.append(("", f"{result.folder / 'previews'}: step 0 is before the training"))
         if result.debug_dataset is not None:
             lines.append(("debug", str(result.debug_dataset)))
+        lines.append(("took", duration_words(time.monotonic() - self._began)))
         for title, text in lines:
             self.console.print(f"{title:<8}{escape(text)}")
+        self._next(result, options)
+
+    def _next(self, result: TrainingResult, options: TrainingOptions) -> None:
+        """Print what to do with the LoRA, which depends on its base."""
+        from soundlora.pipeline.model_card import where_it_loads
+
+        config = json.loads(result.config.read_text(encoding="utf-8"))
+        words = [
+            "soundlora",
+            "generate",
+            "--prompt",
+            options.trigger_phrase or "your sound",
+            "--lora",
+            str(result.lora),
+        ]
+        for flag, value in (("--base", options.base), ("--text-encoder", options.text_encoder)):
+            words += [flag, str(value)] if value not in (None, "nano") else []
+        words += ["--out", f"{result.lora.stem}.wav"]
+        self.console.print()
+        self.console.print(f"Listen to it:\n  {escape(shlex.join(words))}")
+        self.console.print(escape(where_it_loads(config)))
+
+
+def duration_words(seconds: float) -> str:
+    """Return a length of time as people say it: `8 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class FetchDisplay:

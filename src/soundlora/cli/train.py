@@ -29,7 +29,7 @@ _REQUEST_HELP = "The endpoint's JSON instead of flags."
 
 
 def train(**flags: Any) -> None:
-    """Train a LoRA on clips; writes lora.safetensors, config.json and previews to the run folder."""
+    """Train a LoRA on clips; writes the LoRA, its model card, config.json and previews to the run folder."""
     given = {name: value for name, value in flags.items() if value is not None}
     device = given.get("device")
     options = _options(given)
@@ -39,9 +39,10 @@ def train(**flags: Any) -> None:
 
     # torchrun starts several processes. Only the first one prints.
     with TrainingConsole() if Workers.from_environment(device).first else nullcontext() as console:
-        result = run_training(options(console))
+        made = options(console)
+        result = run_training(made)
     if console is not None:
-        console.summary(result)
+        console.summary(result, made)
 
 
 def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:

@@ -53,6 +53,14 @@ class TrainingOptions:
     ]
     out: Annotated[str | os.PathLike[str], Setting("Folder for the run; it must not hold one yet.", kept=False)]
     _: KW_ONLY
+    name: Annotated[
+        str,
+        Setting(
+            "What the LoRA's file is called, before the number of steps: kit makes kit-2000.safetensors.",
+            unset="the trigger phrase, else the data's name",
+            extra=True,
+        ),
+    ] = ""
     base: Annotated[
         str, Setting("nano, the path of an LTX checkpoint or its folder, owner/name on the hub, or a URL.")
     ] = "nano"
@@ -379,5 +387,6 @@ def takes_options(options: Callable[P, TrainingOptions]) -> Callable[[Callable[[
 def _described() -> str:
     """Return the settings for a docstring, one a line."""
     return "\n".join(
-        f"{name}: {known.help}" + (f" None: {known.unset}." if known.unset else "") for name, known in SETTINGS.items()
+        f"{name}: {known.help}" + (f" {default_of(name)!r}: {known.unset}." if known.unset else "")
+        for name, known in SETTINGS.items()
     )
