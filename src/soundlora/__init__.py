@@ -10,8 +10,7 @@ from soundlora.progress import Progress
 from soundlora.version import __version__
 
 if TYPE_CHECKING:
-    from soundlora.dataset import inspect_dataset
-    from soundlora.dataset.recordings import prepare_recordings
+    from soundlora.pipeline.arguments import inspect_dataset, prepare_recordings
     from soundlora.pipeline.generate import Generation, Generator, generate
     from soundlora.pipeline.given_sound import Source
     from soundlora.pipeline.train import TrainingResult, train, train_request
@@ -23,8 +22,8 @@ _HOMES = {
     "Source": "soundlora.pipeline.given_sound",
     "TrainingResult": "soundlora.pipeline.train",
     "generate": "soundlora.pipeline.generate",
-    "inspect_dataset": "soundlora.dataset",
-    "prepare_recordings": "soundlora.dataset.recordings",
+    "inspect_dataset": "soundlora.pipeline.arguments",
+    "prepare_recordings": "soundlora.pipeline.arguments",
     "train": "soundlora.pipeline.train",
     "train_request": "soundlora.pipeline.train",
 }

@@ -24,7 +24,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 from soundlora.cli.output import printing
-from soundlora.progress import Progress
+from soundlora.progress import TITLES, Progress, figures, news_line
 from soundlora.weights.fetched import gigabytes
 
 if TYPE_CHECKING:
@@ -34,16 +34,6 @@ if TYPE_CHECKING:
 
 _PLAIN_SECONDS = 5.0  # between plain lines of training
 _FETCH_SECONDS = 10.0  # between plain lines of a fetch
-_TITLES = {
-    "base": "Base",
-    "clips": "Clips",
-    "contexts": "Captions",
-    "training": "Training",
-    "previews": "Previews",
-    "saving": "Saving",
-    "sampling": "Sampling",
-    "done": "Done",
-}
 
 
 class _Console(Console):
@@ -57,7 +47,7 @@ class Display:
     """Shows `Progress` news. It is a context manager, and is itself the callback."""
 
     def __init__(self) -> None:
-        self.console = _Console(highlight=False, soft_wrap=True)
+        self.console = _Console(highlight=False, soft_wrap=True, emoji=False)
         self._bar: Bar | None = None
         self._last_line, self._last_time = "", 0.0
 
@@ -88,7 +78,7 @@ class Display:
         if news.note:
             self.note(news.message)
             return
-        title, text = _TITLES[news.stage], _figures(news)
+        title, text = TITLES[news.stage], figures(news)
         if self._bar is not None:
             # Each stage with a message leaves a line, and the bar moves below these lines.
             if news.stage in ("clips", "previews", "done") and news.step == news.steps and news.message:
@@ -101,11 +91,15 @@ class Display:
         often = news.stage in ("training", "sampling") or (news.stage == "base" and news.steps > 0)
         if often and not last and time.monotonic() - self._last_time < _PLAIN_SECONDS:
             return
-        count = f" {news.step}/{news.steps}" if news.steps else ""
-        line = f"{title}{count}  {text}".rstrip()
+        line = news_line(news)
         if line != self._last_line and (news.stage != "clips" or last or not news.step):
             self._last_line, self._last_time = line, time.monotonic()
             print(line, flush=True)
+
+    def line(self, text: str) -> None:
+        """Print a plain line that stays on the screen."""
+        with printing():
+            self.console.print(text, markup=False)
 
     def note(self, text: str) -> None:
         """Print a note that stays on the screen."""
@@ -218,7 +212,7 @@ def spinner(text: str) -> Iterator[Display]:
 
 def print_report(report: DatasetReport) -> None:
     """Print a table of every clip's measurements. Below each clip stands its caption, or why it is skipped."""
-    console = _Console(highlight=False, soft_wrap=True)
+    console = _Console(highlight=False, soft_wrap=True, emoji=False)
     rows = [_measurements(clip) for clip in report.clips]
     header = ("", "file", "length", "format", "peak", "loudness", "noise", "silence")
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
@@ -286,10 +280,3 @@ def _measurements(clip: ClipReport) -> tuple[str, ...]:
         "" if clip.noise_floor_dbfs is None else f"{clip.noise_floor_dbfs:.0f} dBFS",
         "" if start is None or end is None else f"{start:.1f} + {end:.1f} s",
     )
-
-
-def _figures(news: Progress) -> str:
-    if news.stage != "training" or news.loss is None:
-        return news.message
-    left = int(news.seconds_left or 0)
-    return f"loss {news.loss:.3f}  {news.steps_per_second or 0:.1f} steps/s  {left // 60}:{left % 60:02d} left"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,11 @@ from soundlora.pipeline.first_use import check_first_use
 from soundlora.pipeline.lora_config import identity, lora_metadata, run_config
 from soundlora.pipeline.model_card import model_card
 from soundlora.pipeline.naming import lora_title
-from soundlora.pipeline.options import TrainingOptions, check_same, takes_options
+from soundlora.pipeline.notebook import notebook_progress
+from soundlora.pipeline.options import SETTINGS, TrainingOptions, check_same, takes_options
 from soundlora.pipeline.placement import placed, planned
 from soundlora.pipeline.run import Run, Training
+from soundlora.pipeline.settings import check_names
 from soundlora.progress import Pace, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings
 from soundlora.system.cache_root import default_root
@@ -74,7 +76,10 @@ def train(options: TrainingOptions) -> TrainingResult:
 
     Raises InputError for anything the caller can mend, MachineError where the machine falls short, DivergedError when
     the loss is no number any more, Interrupted after Ctrl-C or SIGTERM. Whatever ends a run, its state is kept.
+    Without `on_progress`, a notebook shows how far it is.
     """
+    if options.on_progress is None:
+        options = replace(options, on_progress=notebook_progress())
     return run_training(options)
 
 
@@ -99,6 +104,7 @@ def train_request(request: TrainingRequest, out: str | os.PathLike[str], **optio
 
     Fields that the request does not name take the base's own values. options: those the endpoint has no field for.
     """
+    check_names("train_request", options, SETTINGS)
     return run_training(TrainingOptions.from_endpoint(request, out, **options))
 
 
