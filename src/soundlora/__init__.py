@@ -11,13 +11,14 @@ from soundlora.version import __version__
 
 if TYPE_CHECKING:
     from soundlora.pipeline.arguments import inspect_dataset, prepare_recordings
-    from soundlora.pipeline.generate import Generation, Generator, generate
+    from soundlora.pipeline.generate import Generator, generate
+    from soundlora.pipeline.generation import Generation
     from soundlora.pipeline.given_sound import Source
     from soundlora.pipeline.train import TrainingResult, train, train_request
 
 # These are imported at first use, so that the command line answers --help before torch is loaded.
 _HOMES = {
-    "Generation": "soundlora.pipeline.generate",
+    "Generation": "soundlora.pipeline.generation",
     "Generator": "soundlora.pipeline.generate",
     "Source": "soundlora.pipeline.given_sound",
     "TrainingResult": "soundlora.pipeline.train",

@@ -8,8 +8,9 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -24,11 +25,13 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 from soundlora.cli.output import printing
+from soundlora.cli.report import about_clips, clip_notes, grouped, paragraph
+from soundlora.cli.report import print_report as report_lines
 from soundlora.progress import TITLES, Progress, figures, news_line
 from soundlora.weights.fetched import gigabytes
 
 if TYPE_CHECKING:
-    from soundlora.dataset import ClipReport, DatasetReport
+    from soundlora.dataset import DatasetReport
     from soundlora.pipeline.options import TrainingOptions
     from soundlora.pipeline.train import TrainingResult
 
@@ -49,6 +52,7 @@ class Display:
     def __init__(self) -> None:
         self.console = _Console(highlight=False, soft_wrap=True, emoji=False)
         self._bar: Bar | None = None
+        self._notes: set[str] = set()
         self._last_line, self._last_time = "", 0.0
 
     def __enter__(self) -> Display:
@@ -103,26 +107,39 @@ class Display:
 
     def note(self, text: str) -> None:
         """Print a note that stays on the screen."""
-        self.console.print(f"[yellow]Note:[/] {escape(text)}")
+        if text not in self._notes:  # what the clips say is said by several stages
+            self._notes.add(text)
+            paragraph(self.console, text, start="Note:")
 
 
 class TrainingConsole(Display):
+    """Shows a training, whose run folder is `folder`. Before its first step it says what became of the clips."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._report: Path | None = folder / "report.json"
+
+    def _show(self, news: Progress) -> None:
+        if news.stage in ("previews", "training") and self._report is not None and self._report.exists():
+            self._tell_clips(json.loads(self._report.read_text(encoding="utf-8")))
+            self._report = None
+        super()._show(news)
+
+    def _tell_clips(self, report: dict[str, Any]) -> None:
+        clips = sorted(report["clips"], key=lambda clip: clip["status"] == "kept")
+        notes = clip_notes((clip["name"], clip["reason"], clip["warnings"]) for clip in clips)
+        for sentence in [*report["warnings"], *(about_clips(text, names) for text, names in grouped(notes))]:
+            self.note(sentence)
+
     def __enter__(self) -> TrainingConsole:
         super().__enter__()
         self._began = time.monotonic()
         return self
 
     def summary(self, result: TrainingResult, options: TrainingOptions) -> None:
-        """Print where the results are, what was skipped, how long it took, and what to type next."""
-        for clip in result.report.skipped:
-            self.note(f"{clip.name} was skipped: {clip.reason}")
-        for clip in result.report.kept:
-            for warning in clip.warnings:
-                self.note(f"{clip.name}: {warning}")
-        for warning in result.report.warnings:
-            self.note(warning)
+        """Print what was learnt, where the results are, how long it took, and what to type next."""
         for sentence in result.fit.sentences:
-            self.console.print(escape(sentence))
+            paragraph(self.console, sentence)
         # A table would cut long paths at the edge of the terminal, so these are plain lines.
         lines = [
             ("LoRA", str(result.lora)),
@@ -158,7 +175,7 @@ class TrainingConsole(Display):
         words += ["--out", f"{result.lora.stem}.wav"]
         self.console.print()
         self.console.print(f"Listen to it:\n  {escape(shlex.join(words))}")
-        self.console.print(escape(where_it_loads(config)))
+        paragraph(self.console, where_it_loads(config))
 
 
 def duration_words(seconds: float) -> str:
@@ -211,72 +228,5 @@ def spinner(text: str) -> Iterator[Display]:
 
 
 def print_report(report: DatasetReport) -> None:
-    """Print a table of every clip's measurements. Below each clip stands its caption, or why it is skipped."""
-    console = _Console(highlight=False, soft_wrap=True, emoji=False)
-    rows = [_measurements(clip) for clip in report.clips]
-    header = ("", "file", "length", "format", "peak", "loudness", "noise", "silence")
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    console.print(_row(header, widths), style="bold")
-    for clip, row in zip(report.clips, rows, strict=True):
-        kept = clip.status == "kept"
-        console.print(escape(_row(row, widths)), style="green" if kept else "red")
-        below = _caption(clip) if kept else clip.reason or ""
-        console.print(f"         {escape(below)}", style="dim" if kept else None)
-        for warning in clip.warnings:
-            console.print(f"         [yellow]Note:[/] {escape(warning)}")
-    for caption in report.orphan_captions:
-        console.print(f"[yellow]Note:[/] {escape(caption)} belongs to no clip.")
-    for warning in report.warnings:
-        console.print(f"[yellow]Note:[/] {escape(warning)}")
-    hidden = sum("hidden" in file.reason for file in report.ignored)
-    if hidden:
-        console.print(f"{hidden} hidden or system {'file' if hidden == 1 else 'files'} passed over.", style="dim")
-    console.print()
-    best = [bucket.duration for bucket in report.suggestions]
-    suggested = [("most clips", best[0]), ("most sound", best[-1])] if best else []
-    for bucket in report.buckets:
-        marks = ["this one"] if bucket.duration == report.duration else []
-        marks += [what for what, chosen in suggested if chosen == bucket.duration]
-        mark = f"  {', '.join(marks)}" if marks else ""
-        clips = f"{bucket.clips} {'clip ' if bucket.clips == 1 else 'clips'}"
-        console.print(f"bucket {bucket.duration:5.1f} s  {clips:>10}  {_minutes(bucket.seconds)}{mark}")
-    console.print(
-        f"{len(report.kept)} kept, {len(report.skipped)} skipped; {_minutes(report.total_seconds).strip()} "
-        f"at {report.duration:g} s a clip."
-    )
-
-
-def _caption(clip: ClipReport) -> str:
-    """Return the caption, and where it comes from unless that is a text file of the clip's name."""
-    source = clip.caption_source or ""
-    return (
-        f"{clip.caption}  (caption from {source})" if source and not source.lower().endswith(".txt") else clip.caption
-    )
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds // 60):3d} min {seconds % 60:4.1f} s"
-
-
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    # Names and formats are aligned to the left, figures to the right.
-    aligned = [
-        cell.ljust(width) if number in (0, 1, 3) else cell.rjust(width)
-        for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "  ".join(aligned).rstrip()
-
-
-def _measurements(clip: ClipReport) -> tuple[str, ...]:
-    channels = {1: "mono", 2: "stereo"}.get(clip.channels or 0, f"{clip.channels} channels")
-    start, end = clip.silence_start_seconds, clip.silence_end_seconds
-    return (
-        clip.status,
-        clip.name,
-        "" if clip.seconds is None else f"{clip.seconds:.2f} s",
-        "" if clip.sample_rate is None else f"{clip.sample_rate} Hz {channels} {clip.codec}",
-        "" if clip.peak_dbfs is None else f"{clip.peak_dbfs:.1f} dBFS",
-        "" if clip.loudness_lufs is None else f"{clip.loudness_lufs:.1f} LUFS",
-        "" if clip.noise_floor_dbfs is None else f"{clip.noise_floor_dbfs:.0f} dBFS",
-        "" if start is None or end is None else f"{start:.1f} + {end:.1f} s",
-    )
+    """Print what is known of a data set."""
+    report_lines(report, _Console(highlight=False, soft_wrap=True, emoji=False))

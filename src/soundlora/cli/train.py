@@ -52,13 +52,15 @@ def train(**flags: Any) -> None:
     """Train a LoRA on clips, with a model card and previews beside it."""
     given = {name: value for name, value in flags.items() if value is not None}
     device = given.get("device")
+    given_out = Path(given.get("out", ""))
     options = _options(given)
     from soundlora.cli.console import TrainingConsole
     from soundlora.pipeline.train import run_training
     from soundlora.training.workers import Workers
 
     # torchrun starts several processes. Only the first one prints.
-    with TrainingConsole() if Workers.from_environment(device).first else nullcontext() as console:
+    first = Workers.from_environment(device).first
+    with TrainingConsole(given_out) if first else nullcontext() as console:
         made = options(console)
         result = run_training(made)
     if console is not None:
