@@ -140,7 +140,7 @@ def rehearse(folder: Path, generation: str, layers: int, record: str | None) -> 
     kept.clear()
     losses.append(stages("training step 3, resumed", lambda: second.step(2).loss))
     assert all(loss == loss and loss < 1e6 for loss in losses)
-    run.save_lora(second.adapter, {})
+    run.save_lora(second.adapter, {}, "full-3.safetensors")
     pairs = read_lora(run.lora).pairs
     assert len(pairs) == 10 * c.layers == len(second.adapter.layers)
 

@@ -49,7 +49,7 @@ ABOVE = {
     ],
     "__main__": ["cli"],
     "client": ["errors"],
-    "": ["errors", "version", "progress", "dataset", "pipeline"],
+    "": ["errors", "version", "progress", "pipeline"],
 }  # fmt: skip
 """Each room, and the ones it may import from. Rooms stand in the order of the ladder: the arrows lead upwards only."""
 

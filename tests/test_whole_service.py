@@ -70,6 +70,10 @@ def test_python_trains_hears_previews_and_generates(app: FastAPI, connected: str
     result = fal_client.subscribe(TRAINING, fields, with_logs=True, on_queue_update=told.append)
     assert any(line["message"].startswith("Step 100 of 100") for line in told[-1].logs)
     assert len(load(fetched(result["lora_file"]["url"]))) == 2 * 10 * 4
+    assert result["lora_file"]["file_name"] == "zapgun-100.safetensors"
+    with urllib.request.urlopen(result["lora_file"]["url"]) as answer:
+        assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''zapgun-100.safetensors"
+    assert b'instance_prompt: "zapgun"' in fetched(result["card"]["url"])
     config = json.loads(fetched(result["config_file"]["url"]))
     assert config["trigger_phrase"] == "zapgun"
     assert [preview["file_name"] for preview in result["previews"]] == [

@@ -10,21 +10,21 @@ from soundlora.progress import Progress
 from soundlora.version import __version__
 
 if TYPE_CHECKING:
-    from soundlora.dataset import inspect_dataset
-    from soundlora.dataset.recordings import prepare_recordings
-    from soundlora.pipeline.generate import Generation, Generator, generate
+    from soundlora.pipeline.arguments import inspect_dataset, prepare_recordings
+    from soundlora.pipeline.generate import Generator, generate
+    from soundlora.pipeline.generation import Generation
     from soundlora.pipeline.given_sound import Source
     from soundlora.pipeline.train import TrainingResult, train, train_request
 
 # These are imported at first use, so that the command line answers --help before torch is loaded.
 _HOMES = {
-    "Generation": "soundlora.pipeline.generate",
+    "Generation": "soundlora.pipeline.generation",
     "Generator": "soundlora.pipeline.generate",
     "Source": "soundlora.pipeline.given_sound",
     "TrainingResult": "soundlora.pipeline.train",
     "generate": "soundlora.pipeline.generate",
-    "inspect_dataset": "soundlora.dataset",
-    "prepare_recordings": "soundlora.dataset.recordings",
+    "inspect_dataset": "soundlora.pipeline.arguments",
+    "prepare_recordings": "soundlora.pipeline.arguments",
     "train": "soundlora.pipeline.train",
     "train_request": "soundlora.pipeline.train",
 }

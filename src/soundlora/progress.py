@@ -26,6 +26,32 @@ class Progress:
 
 OnProgress = Callable[[Progress], None]
 
+TITLES: dict[StageName, str] = {
+    "base": "Base",
+    "clips": "Clips",
+    "contexts": "Captions",
+    "training": "Training",
+    "previews": "Previews",
+    "saving": "Saving",
+    "sampling": "Sampling",
+    "done": "Done",
+}
+"""The stages as people read them."""
+
+
+def news_line(news: Progress) -> str:
+    """Return a piece of news as a line of text: `Training 120/2000  loss 0.612  18.8 steps/s  1:40 left`."""
+    count = f" {news.step}/{news.steps}" if news.steps else ""
+    return f"{TITLES[news.stage]}{count}  {figures(news)}".rstrip()
+
+
+def figures(news: Progress) -> str:
+    """Return the figures of a training step, or the message of anything else."""
+    if news.stage != "training" or news.loss is None:
+        return news.message
+    left = int(news.seconds_left or 0)
+    return f"loss {news.loss:.3f}  {news.steps_per_second or 0:.1f} steps/s  {left // 60}:{left % 60:02d} left"
+
 
 def fetch_news(tell: OnProgress) -> Callable[[int, int], None]:
     """Return a callback that takes (bytes done, bytes in all) and calls `tell` once for each MiB."""

@@ -44,7 +44,7 @@ def test_of_processes_that_share_a_run_only_the_first_speaks(
 
 
 def test_train_makes_a_lora_and_tells_of_it_in_plain_lines(
-    soundlora: Cli, train_flags: list[str], clips_zip: Path, tmp_path: Path
+    soundlora: Cli, train_flags: list[str], quick_base: BaseNames, clips_zip: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     outcome = soundlora("train", clips_zip, "--out", out, "--trigger-phrase", "TRG", *train_flags)
@@ -65,6 +65,14 @@ def test_train_makes_a_lora_and_tells_of_it_in_plain_lines(
     for name in ("lora.safetensors", "config.json", "preview.wav"):
         assert (out / name).is_file()
         assert any(line.endswith(f" {out / name}") for line in lines), "whole, so that it can be copied"
+    lora = out / "TRG-100.safetensors"
+    assert f"LoRA    {lora}" in lines
+    assert f"card    {out / 'TRG-100.md'}" in lines
+    assert any(re.fullmatch(r"took    (\d+ min )?\d+ s", line) for line in lines)
+    base, encoder = quick_base.flags[1::2]
+    next_ = f"  soundlora generate --prompt TRG --lora {lora} --base {base} --text-encoder {encoder} --out TRG-100.wav"
+    assert next_ in lines, "what to type next, with the run's own base"
+    assert lines[-1].startswith("In ComfyUI, put the file into models/loras and load it behind LTX 2.3")
 
 
 def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clips: Path, tmp_path: Path) -> None:
@@ -78,11 +86,12 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "--batch-size", "2", "--targets", "self-ff", "--init-lora", lora, "--keep-checkpoints", "1", "--log", "csv",
         "--quantize", "bf16", "--optimizer", "adamw8bit", "--no-average", "--checkpoint-activations",
         "--caption-dropout", "0.25", "--captions-from", "all", "--short", "pad", "--caption-template", "{caption}",
-        "--windows", "all",
+        "--windows", "all", "--name", "My kit",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     request = json.loads((out / "request.json").read_text())
     assert {key: request[key] for key in request if key not in ("training_data_url", "base", "base_hash", "clips")} == {
+        "name": "My kit",
         "mode": "t2a",
         "conditioning_seconds": None,
         "condition_probability": 1.0,
@@ -117,6 +126,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "optimizer": "adamw8bit",
         "average": False,
     }
+    assert (out / "My-kit-100.safetensors").samefile(out / "lora.safetensors")
     assert (out / "debug_dataset.zip").is_file()
     kept = sorted(path.name for path in (out / "checkpoints").iterdir())
     assert kept == ["step_000100.pt", "step_000100.safetensors"]

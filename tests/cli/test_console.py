@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from soundlora.cli.console import Display
+from soundlora.cli.console import Display, duration_words
 from soundlora.progress import Progress, fetch_news
 
 
@@ -82,3 +82,11 @@ def test_in_a_terminal_there_is_one_live_line_and_names_are_shown_as_they_are(
     assert "10/10" in out
     assert "[bold]it is very quiet" in out
     assert out.count("\n") < 20
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
+)
+def test_a_length_of_time_is_said_as_people_say_it(seconds: float, words: str) -> None:
+    assert duration_words(seconds) == words

@@ -69,11 +69,24 @@ def test_info_tells_what_is_in_a_file(soundlora_lora: Cli, file: Path, with_vide
     assert "  trigger_phrase: rusty gate\n" in outcome.out
     assert re.search(r"^update    norm \d\S+, \d+\.\d\d % of the base's weights$", outcome.out, re.MULTILINE)
     assert "Note" not in outcome.out
+    assert "title" not in outcome.out, "a file that doesn't say it has none"
 
     outcome = soundlora_lora("info", with_video)
     assert re.search(r"^update    norm \d\S+$", outcome.out, re.MULTILINE)
     assert "Note: " in outcome.out
     assert "transformer_blocks.0.attn1.to_q" in outcome.out
+
+
+def test_info_says_title_trigger_and_licence_first(soundlora_lora: Cli, file: Path, tmp_path: Path) -> None:
+    said = {"title": "Rusty gate", "trigger_phrase": "rusty gate", "license": "Apache-2.0"}
+    other = tmp_path / "other.safetensors"
+    save_file(load_file(file), other, {f"modelspec.{key}": value for key, value in said.items()})
+    assert soundlora_lora("info", other).out.splitlines()[1:5] == [
+        "title     Rusty gate",
+        "trigger   rusty gate",
+        "licence   Apache-2.0",
+        "names     official",
+    ]
 
 
 def test_info_in_json_has_the_same_facts(soundlora_lora: Cli, file: Path) -> None:

@@ -38,6 +38,7 @@ NOT_TOLD = {
     "use_prompt_adaln_single: off where it is on, by the file",
     "damage: two blocks exchanged",
     "damage: a VAE decoder's convolution of noise",
+    "damage: the second generator of noise",
 }
 """Faults that change too little of nano to be found. docs/bases.md says so, too."""
 

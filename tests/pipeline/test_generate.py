@@ -163,6 +163,19 @@ def test_room_is_asked_of_a_gpu_alone(quick_base: BaseNames, monkeypatch: pytest
     assert needed < of_generation(open_base(where[0], Path(where[1])).config, 20.0, cuda=False)
 
 
+def test_a_lora_alone_is_as_strong_as_it_is_told_and_one_and_several_go_by_both_names(
+    quick_base: BaseNames, tmp_path: Path
+) -> None:
+    path = lora(tmp_path / "lora.safetensors", {})
+    arguments: dict[str, Any] = {"base": quick_base.checkpoint, "text_encoder": quick_base.encoder}
+    half = generate("rain", lora=path, strength=0.5, **arguments, **SHORT).waveform
+    for named in ({"loras": [(path, 0.5)]}, {"loras": [str(path)], "strength": 0.5}, {"loras": [[path, 0.5]]}):
+        assert torch.equal(generate("rain", **named, **arguments, **SHORT).waveform, half), named
+        assert torch.equal(Generator(**named, **arguments)("rain", **SHORT).waveform, half), named
+    assert torch.equal(Generator(lora=path, strength=0.5, **arguments)("rain", **SHORT).waveform, half)
+    assert not torch.equal(Generator(loras=[path], **arguments)("rain", **SHORT).waveform, half)
+
+
 def test_a_lora_of_another_base_is_used_with_a_warning(quick_base: BaseNames, tmp_path: Path) -> None:
     own = lora(tmp_path / "own.safetensors", {"base": "quick", "base_hash": quick_base.open().hash})
     other = lora(tmp_path / "other.safetensors", {"base": "mega", "base_hash": "0" * 64})

@@ -15,7 +15,8 @@ from torch import Tensor
 from soundlora.audio.wav import read_wav, write_wav
 from soundlora.errors import InputError
 from soundlora.model.condition import Given
-from soundlora.pipeline.generate import Generation, Generator
+from soundlora.pipeline.generate import Generator
+from soundlora.pipeline.generation import Generation
 from soundlora.pipeline.given_sound import Source, _Editor, check_source, joined
 
 RATE = 44_100

@@ -17,6 +17,7 @@ def test_the_config_says_what_was_trained_and_the_metadata_are_strings(
     quick_base: BaseNames, clips: Path, targets: str
 ) -> None:
     request: dict[str, Any] = {
+        "name": "Gate",
         "trigger_phrase": "TRG",
         "base": "far/away",
         "base_hash": "0123",
@@ -38,7 +39,8 @@ def test_the_config_says_what_was_trained_and_the_metadata_are_strings(
     config = run_config(request, quick_base.open(), report)
     same = request.keys() & config.keys()
     assert {key: config[key] for key in same} == {key: request[key] for key in same}
-    assert len(same) == 11
+    assert len(same) == 12
+    assert config["lora_file"] == "Gate-500.safetensors"
     assert config["target_modules"] == list(PRESETS[targets])
     assert (config["alpha"], config["clips"]) == (16, 3)
     assert config["sampling"]["stg"] == 0.5
@@ -46,5 +48,6 @@ def test_the_config_says_what_was_trained_and_the_metadata_are_strings(
     metadata = lora_metadata(config)
     assert all(isinstance(value, str) for value in metadata.values())
     assert json.loads(metadata["target_modules"]) == config["target_modules"]
+    assert metadata["modelspec.description"].startswith("A LoRA for sound on far/away, trained on 3 clips of 0.5 s")
     assert metadata["generation"] == config["generation"] == "2.3"
     assert (metadata["base_hash"], metadata["rank"], metadata["learning_rate"]) == ("0123", "16", "0.001")

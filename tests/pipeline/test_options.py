@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import soundlora
 from soundlora.contract.conditioned import ExtensionRequest
@@ -33,7 +34,7 @@ FILLED: dict[str, Any] = {"negative_prompt": "hum", "stg_scale": 0.4, "hold_out"
 
 
 def options(**given: Any) -> TrainingOptions:
-    return TrainingOptions("clips.zip", "run", **given)
+    return TrainingOptions(**{"data": "clips.zip", "out": "run"} | given)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -54,7 +55,10 @@ def options(**given: Any) -> TrainingOptions:
         ({"caption_dropout": 1.5}, "caption_dropout is 1.5, but it must be from 0 to 1."),
         ({"rank": 0.5}, "rank is 0.5, but it must be a whole number."),
         ({"hold_out": -1}, "hold_out is -1, but it must be at least 0."),
-        ({"validation_prompts": "rain"}, "validation_prompts is 'rain', but it must be a list of texts."),
+        ({"validation_prompts": 7}, "validation_prompts is 7, but it must be a list of texts."),
+        ({"data": 7}, "data is 7, but it must be a path."),
+        ({"device": 7}, "device is 7, but it must be text."),
+        ({"on_progress": "show"}, "on_progress is 'show', but it must be a function."),
         ({"validation_prompts": [1]}, "validation_prompts is [1], but it must be a list of texts."),
         ({"targets": "ff"}, "targets is 'ff', but it must be one of all, attention, self-ff."),
         ({"log": ["csv", "paper"]}, "log is 'paper', but it must be one of csv, tensorboard, wandb."),
@@ -79,6 +83,15 @@ def test_each_surface_names_a_setting_in_its_own_words() -> None:
 def test_numbers_may_come_as_text_and_lists_in_any_kind_of_sequence() -> None:
     found = options(learning_rate="2e-4", rank="8", validation_prompts=["a", "b"])
     assert (found.learning_rate, found.rank, found.validation_prompts) == (2e-4, 8, ("a", "b"))
+
+
+def test_one_text_is_a_list_of_one_and_not_of_its_letters() -> None:
+    found = options(validation_prompts="rain", log="csv")
+    assert (found.validation_prompts, found.log) == (("rain",), ("csv",))
+
+
+def test_a_device_may_be_torchs_own() -> None:
+    assert options(device=torch.device("cpu")).device == torch.device("cpu")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from soundlora.audio.wav import read_wav
 from soundlora.contract.training import parse_request
 from soundlora.dataset import ClipsTooShortError, NoAudioError
 from soundlora.errors import DivergedError, InputError, Interrupted, MachineError
+from soundlora.lora.file import read_lora
 from soundlora.pipeline.train import TrainingResult, train, train_request
 from soundlora.progress import Progress
 from soundlora.training.optimizer import Optimizer
@@ -112,6 +113,8 @@ def test_the_run_folder_holds_every_documented_file_and_no_other(finished: Run) 
         "report.json",
         "metrics.jsonl",
         "lora.safetensors",
+        "SNDX-12.safetensors",
+        "SNDX-12.md",
         "config.json",
         "preview.wav",
         "debug_dataset.zip",
@@ -122,7 +125,9 @@ def test_the_run_folder_holds_every_documented_file_and_no_other(finished: Run) 
 
 def test_the_result_names_the_files(finished: Run) -> None:
     result, folder = finished.result, finished.folder
-    assert result.lora == folder / "lora.safetensors"
+    assert result.lora == folder / "SNDX-12.safetensors"
+    assert result.lora.samefile(folder / "lora.safetensors"), "a second name, and no second file"
+    assert result.card == folder / "SNDX-12.md"
     assert result.config == folder / "config.json"
     assert result.preview == folder / "preview.wav"
     assert result.debug_dataset == folder / "debug_dataset.zip"
@@ -150,6 +155,8 @@ def test_the_combined_preview_is_the_last_ones_in_order(finished: Run) -> None:
 def test_the_config_says_what_the_lora_needs_to_be_used(finished: Run, quick_base: BaseNames) -> None:
     config = finished.json("config.json")
     assert config == {
+        "name": "SNDX",
+        "lora_file": "SNDX-12.safetensors",
         "training_type": "t2a",
         "trigger_phrase": "SNDX",
         "base": quick_base.checkpoint,
@@ -191,6 +198,15 @@ def test_the_lora_is_a_file_that_explains_itself(finished: Run, quick_base: Base
         "learning_rate": "0.01",
         "target_modules": metadata["target_modules"],
         "soundlora_version": soundlora.__version__,
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": "ltx-2.3-audio/lora",
+        "modelspec.implementation": "soundlora",
+        "modelspec.title": "SNDX",
+        "modelspec.description": "A LoRA for sound on quick.safetensors, trained on 3 clips of 0.5 s for 12 steps.",
+        "modelspec.trigger_phrase": "SNDX",
+        "modelspec.usage_hint": "Write SNDX into the prompt.",
+        "modelspec.license": "LTX-2 Community License Agreement",
+        "modelspec.tags": "audio, text-to-audio, lora",
     }
     assert len(json.loads(metadata["target_modules"])) == 10
 
@@ -402,6 +418,64 @@ def test_keeping_out_every_clip_is_refused(quick_train: Train, tmp_path: Path, c
     with pytest.raises(InputError, match=f"hold_out is {count}, but {must}"):
         quick_train(hold_out=count)
     assert not (tmp_path / "run").exists()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# what the LoRA is called
+
+
+def test_a_lora_is_called_by_the_name_that_is_given_before_its_trigger(quick_train: Train) -> None:
+    result = quick_train(name="Rusty gate, v2.safetensors", trigger_phrase="SNDX")
+    assert result.lora.name == "Rusty-gate-v2-12.safetensors"
+    assert read_lora(result.lora).metadata["modelspec.title"] == "Rusty gate, v2"
+
+
+def test_a_name_of_which_nothing_is_left_is_refused_before_anything_is_written(
+    quick_train: Train, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"name is '\?!', but it must have a letter or a digit") as raised:
+        quick_train(name="?!")
+    assert raised.value.field == "name"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_run_keeps_its_name_wherever_its_data_lies_and_takes_no_other(
+    quick_train: Train, defaults: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(Interrupted):
+        quick_train(on_progress=stop_at(5, KeyboardInterrupt()))
+    moved = tmp_path / "elsewhere.zip"
+    moved.write_bytes(Path(defaults["data"]).read_bytes())
+    with pytest.raises(InputError, match="was started with name = 'clips', not 'other'"):
+        quick_train(name="other", data=moved, resume=True)
+    assert quick_train(data=moved, resume=True).lora.name == "clips-12.safetensors"
+
+
+def test_a_run_that_an_older_version_began_without_a_name_goes_on(quick_train: Train, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        quick_train(on_progress=stop_at(5, KeyboardInterrupt()))
+    path = tmp_path / "run" / "request.json"
+    stored = json.loads(path.read_text())
+    del stored["name"]
+    path.write_text(json.dumps(stored))
+    assert quick_train(name="gate", resume=True).lora.name == "gate-12.safetensors"
+
+
+def test_a_run_killed_between_the_two_names_writes_both_again(
+    quick_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*paths: Path) -> None:
+        raise SystemError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("soundlora.training.run_folder.second_name", killed)
+        with pytest.raises(SystemError):
+            quick_train()
+    folder = tmp_path / "run"
+    assert [path.name for path in folder.glob("*.safetensors")] == ["lora.safetensors"]
+    result = quick_train(resume=True)
+    assert result.lora.samefile(folder / "lora.safetensors")
+    assert [path.name for path in folder.glob("*.partial")] == []
 
 
 # ----------------------------------------------------------------------------------------------------------------------

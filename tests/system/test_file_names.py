@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from soundlora.system.file_names import portable_name
+from soundlora.system.file_names import portable_name, short_stem
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,27 @@ from soundlora.system.file_names import portable_name
 def test_every_system_takes_the_name(name: str, portable: str) -> None:
     assert portable_name(name) == portable
     assert portable_name(portable) == portable
+
+
+@pytest.mark.parametrize(
+    ("words", "stem"),
+    [
+        ("pearlkit", "pearlkit"),
+        ("Rusty  gate!", "Rusty-gate"),
+        ("größe 音", "größe-音"),
+        ("हिन्दी", "हिन्दी"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("a$(rm -rf) `b` 'c' \"d\"", "a-rm--rf-b-c-d".replace("--", "-")),
+        ("-o.txt.", "o.txt"),
+        ("v1.5_x", "v1.5_x"),
+        ("con", "_con"),
+        ("left\u202eright\udcff", "left-right"),
+        ("?!", ""),
+        ("", ""),
+        ("x" * 300, "x" * 48),
+        ("音" * 300, "音" * 40),
+    ],
+)
+def test_a_stem_of_words_needs_no_quotes_anywhere(words: str, stem: str) -> None:
+    assert short_stem(words) == stem
+    assert portable_name(stem or "_") == (stem or "_")

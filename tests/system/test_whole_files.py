@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from soundlora.errors import MachineError
-from soundlora.system.whole_files import clear_left, machine_error, partial, temporary_folder, whole, write_whole
+from soundlora.system.whole_files import (
+    clear_left,
+    machine_error,
+    partial,
+    second_name,
+    temporary_folder,
+    whole,
+    write_whole,
+)
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "ü" * 127, "a" * 240 + ".wav", "音" * 85], ids=["a", "ü", "wav", "音"])
@@ -68,3 +76,23 @@ def test_what_a_kill_left_half_written_is_deleted_and_nothing_else(tmp_path: Pat
         path.write_bytes(b"half")
     clear_left(tmp_path)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(others)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_second_name_is_a_link_or_a_copy_and_takes_the_place_of_an_older_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refuse(*paths: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr("soundlora.system.whole_files.os.link", refuse)
+    path, other = tmp_path / "lora", tmp_path / "gate"
+    other.write_bytes(b"older")
+    path.write_bytes(b"content")
+    for _ in range(2):  # the second time the names are the same file already
+        second_name(path, other)
+        assert (other.read_bytes(), other.samefile(path)) == (b"content", links)
+        assert sorted(tmp_path.iterdir()) == [other, path]
+    write_whole(path, b"newer")
+    assert other.read_bytes() == b"content"

@@ -197,7 +197,7 @@ def test_a_request_that_was_damaged_is_refused_in_a_sentence(folder: RunFolder, 
 def test_a_file_whose_writing_fails_is_not_there(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.create(REQUEST, {})
     adapter, optimizer = fresh(seed=1)
-    folder.save_lora(adapter, {"rank": "4"})
+    assert folder.save_lora(adapter, {"rank": "4"}, "gate-2.safetensors") == folder.path / "gate-2.safetensors"
     whole = folder.lora.read_bytes()
 
     def broken(*args: object, **kwargs: object) -> None:
@@ -209,8 +209,8 @@ def test_a_file_whose_writing_fails_is_not_there(folder: RunFolder, monkeypatch:
     assert folder.latest_checkpoint() is None
     monkeypatch.setattr(adapter, "save", broken)
     with pytest.raises(OSError, match="no space"):
-        folder.save_lora(adapter, {})
-    assert folder.lora.read_bytes() == whole
+        folder.save_lora(adapter, {}, "gate-2.safetensors")
+    assert folder.lora.read_bytes() == (folder.path / "gate-2.safetensors").read_bytes() == whole
     assert read_lora(folder.lora).metadata == {"rank": "4"}
 
 

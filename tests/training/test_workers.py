@@ -89,7 +89,7 @@ def test_two_processes_train_what_one_does_with_the_same_batch(
     assert two.codes == [0, 0], two.said
     (*news, left), (*silence, left_there) = (printed.splitlines() for printed in two.printed)
     assert (left, left_there) == ("0", "0")
-    assert news[-1] == silence[0] == str(folder / "lora.safetensors")
+    assert news[-1] == silence[0] == str(folder / "clips-6.safetensors")
     assert "training" in news
     assert len(silence) == 1
     one = train(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +13,7 @@ from typer.core import TyperGroup
 from soundlora.cli.base import app as base_commands
 from soundlora.cli.caption import caption
 from soundlora.cli.durations import SEVERAL, durations_of
-from soundlora.cli.given import source_of
+from soundlora.cli.generate import DeviceOption, generate
 from soundlora.cli.keys import app as keys_commands
 from soundlora.cli.lora import app as lora_commands
 from soundlora.cli.output import (
@@ -27,6 +26,7 @@ from soundlora.cli.output import (
 )
 from soundlora.cli.prepare import prepare
 from soundlora.cli.serve import serve
+from soundlora.cli.topics import TopicCommand
 from soundlora.cli.train import DATA_HELP, train
 from soundlora.contract.modes import MODES
 from soundlora.errors import DivergedError, InputError, Interrupted, MachineError
@@ -68,16 +68,17 @@ app = typer.Typer(
     name="soundlora",
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 app.add_typer(base_commands, name="base")
 app.add_typer(lora_commands, name="lora")
 app.add_typer(keys_commands, name="keys")
-app.command()(train)
+app.command(cls=TopicCommand)(train)
 app.command()(prepare)
 app.command()(caption)
+app.command(cls=TopicCommand)(generate)
 app.command()(serve)
 
 
@@ -92,90 +93,6 @@ def soundlora(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
 ) -> None:
     """Train text-to-audio LoRAs for LTX 2.3 and 2.5, and generate with them."""
-
-
-BaseOption = Annotated[str, typer.Option(help=SETTINGS["base"].help)]
-EncoderOption = Annotated[
-    Path | None, typer.Option(help=f"{SETTINGS['text_encoder'].help} [default: {SETTINGS['text_encoder'].unset}]")
-]
-DeviceOption = Annotated[
-    str | None, typer.Option(help=f"{SETTINGS['device'].help} [default: {SETTINGS['device'].unset}]")
-]
-
-
-@app.command()
-def generate(
-    prompt: Annotated[str, typer.Option(help="The sound in words.")],
-    lora: Annotated[Path | None, typer.Option(help="A LoRA file.")] = None,
-    strength: Annotated[float, typer.Option(help="Of the LoRA.")] = 1.0,
-    duration: Annotated[
-        float | None, typer.Option(help="Seconds. [default: what the base predicts from the prompt, or 5]")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same sound.")] = 42,
-    steps: Annotated[int | None, typer.Option(help="Sampling steps. [default: the base's]")] = None,
-    cfg: Annotated[float | None, typer.Option(help="Classifier-free guidance. [default: the base's]")] = None,
-    stg: Annotated[float | None, typer.Option(help="Spatio-temporal guidance. [default: the base's]")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What to move away from.")] = None,
-    out: Annotated[Path, typer.Option(help="WAV file to write.")] = Path("sound.wav"),
-    continue_: Annotated[Path | None, typer.Option("--continue", help="Go on from the end of this sound.")] = None,
-    lead_into: Annotated[Path | None, typer.Option(help="Lead into the start of this sound.")] = None,
-    mend: Annotated[Path | None, typer.Option(help="Make --spans of this sound anew.")] = None,
-    from_: Annotated[Path | None, typer.Option("--from", help="Make another sound of this one.")] = None,
-    spans: Annotated[str | None, typer.Option(help="Seconds to make anew, such as 1.0-2.0,3.5-4.")] = None,
-    conditioning_seconds: Annotated[
-        float | None, typer.Option(help="Seconds of the sound that are heard, to go on or to lead in. [default: 1]")
-    ] = None,
-    added: Annotated[
-        float | None, typer.Option("--for", help="Seconds to add in all, window after window. [default: one window]")
-    ] = None,
-    decoded: Annotated[
-        bool, typer.Option("--decoded", help="Kept parts come back as the model holds them, not as they were.")
-    ] = False,
-    base: BaseOption = "nano",
-    text_encoder: EncoderOption = None,
-    device: DeviceOption = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Take a LoRA of another generation of LTX all the same.")
-    ] = False,
-) -> None:
-    """Generate sound from a prompt, with or without a LoRA."""
-    if not out.parent.is_dir():
-        raise InputError(f"{out} can't be written: there is no folder {out.parent}.")
-    if out.is_dir():
-        raise InputError(f"{out} is a folder; give the name of a file in it with --out.")
-    from soundlora.cli.console import spinner
-    from soundlora.pipeline.first_look import look_at_place
-    from soundlora.pipeline.generate import Generator, check_sampling
-    from soundlora.pipeline.given_sound import check_source
-
-    sounds = {"continue": continue_, "lead_into": lead_into, "mend": mend, "from": from_}
-    source = source_of(sounds, spans, conditioning_seconds, added, decoded)
-    if source is not None:
-        check_source(source, duration)
-    look_at_place(out)
-    check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
-    with spinner("loading") as show:
-        loras = [(lora, strength)] if lora else []
-        generator = Generator(base, loras, text_encoder=text_encoder, force=force, device=device, on_progress=show)
-        for note in generator.warnings + generator.advice(prompt, duration):
-            show.note(note)
-        sound = generator(
-            prompt,
-            duration=duration,
-            seed=seed,
-            steps=steps,
-            cfg=cfg,
-            stg=stg,
-            negative_prompt=negative_prompt,
-            source=source,
-            on_progress=show,
-        )
-    sound.save(out)
-    length = f"{sound.waveform.shape[1] / sound.sample_rate:.2f} s"
-    if sound.predicted:
-        length += " (predicted by the base's duration head)"
-    channels = "stereo" if len(sound.waveform) == 2 else "mono"
-    print(f"{out}: {length}, {sound.sample_rate} Hz {channels}, seed {seed}")
 
 
 @app.command()

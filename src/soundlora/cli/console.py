@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
+import shlex
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,25 +25,18 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 from soundlora.cli.output import printing
-from soundlora.progress import Progress
+from soundlora.cli.report import about_clips, clip_notes, grouped, paragraph
+from soundlora.cli.report import print_report as report_lines
+from soundlora.progress import TITLES, Progress, figures, news_line
 from soundlora.weights.fetched import gigabytes
 
 if TYPE_CHECKING:
-    from soundlora.dataset import ClipReport, DatasetReport
+    from soundlora.dataset import DatasetReport
+    from soundlora.pipeline.options import TrainingOptions
     from soundlora.pipeline.train import TrainingResult
 
 _PLAIN_SECONDS = 5.0  # between plain lines of training
 _FETCH_SECONDS = 10.0  # between plain lines of a fetch
-_TITLES = {
-    "base": "Base",
-    "clips": "Clips",
-    "contexts": "Captions",
-    "training": "Training",
-    "previews": "Previews",
-    "saving": "Saving",
-    "sampling": "Sampling",
-    "done": "Done",
-}
 
 
 class _Console(Console):
@@ -54,8 +50,9 @@ class Display:
     """Shows `Progress` news. It is a context manager, and is itself the callback."""
 
     def __init__(self) -> None:
-        self.console = _Console(highlight=False, soft_wrap=True)
+        self.console = _Console(highlight=False, soft_wrap=True, emoji=False)
         self._bar: Bar | None = None
+        self._notes: set[str] = set()
         self._last_line, self._last_time = "", 0.0
 
     def __enter__(self) -> Display:
@@ -85,7 +82,7 @@ class Display:
         if news.note:
             self.note(news.message)
             return
-        title, text = _TITLES[news.stage], _figures(news)
+        title, text = TITLES[news.stage], figures(news)
         if self._bar is not None:
             # Each stage with a message leaves a line, and the bar moves below these lines.
             if news.stage in ("clips", "previews", "done") and news.step == news.steps and news.message:
@@ -98,42 +95,96 @@ class Display:
         often = news.stage in ("training", "sampling") or (news.stage == "base" and news.steps > 0)
         if often and not last and time.monotonic() - self._last_time < _PLAIN_SECONDS:
             return
-        count = f" {news.step}/{news.steps}" if news.steps else ""
-        line = f"{title}{count}  {text}".rstrip()
+        line = news_line(news)
         if line != self._last_line and (news.stage != "clips" or last or not news.step):
             self._last_line, self._last_time = line, time.monotonic()
             print(line, flush=True)
 
+    def line(self, text: str) -> None:
+        """Print a plain line that stays on the screen."""
+        with printing():
+            self.console.print(text, markup=False)
+
     def note(self, text: str) -> None:
         """Print a note that stays on the screen."""
-        self.console.print(f"[yellow]Note:[/] {escape(text)}")
+        if text not in self._notes:  # what the clips say is said by several stages
+            self._notes.add(text)
+            paragraph(self.console, text, start="Note:")
 
 
 class TrainingConsole(Display):
+    """Shows a training, whose run folder is `folder`. Before its first step it says what became of the clips."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._report: Path | None = folder / "report.json"
+
+    def _show(self, news: Progress) -> None:
+        if news.stage in ("previews", "training") and self._report is not None and self._report.exists():
+            self._tell_clips(json.loads(self._report.read_text(encoding="utf-8")))
+            self._report = None
+        super()._show(news)
+
+    def _tell_clips(self, report: dict[str, Any]) -> None:
+        clips = sorted(report["clips"], key=lambda clip: clip["status"] == "kept")
+        notes = clip_notes((clip["name"], clip["reason"], clip["warnings"]) for clip in clips)
+        for sentence in [*report["warnings"], *(about_clips(text, names) for text, names in grouped(notes))]:
+            self.note(sentence)
+
     def __enter__(self) -> TrainingConsole:
         super().__enter__()
+        self._began = time.monotonic()
         return self
 
-    def summary(self, result: TrainingResult) -> None:
-        """Print where the results are, what was skipped, and what to try next."""
-        for clip in result.report.skipped:
-            self.note(f"{clip.name} was skipped: {clip.reason}")
-        for clip in result.report.kept:
-            for warning in clip.warnings:
-                self.note(f"{clip.name}: {warning}")
-        for warning in result.report.warnings:
-            self.note(warning)
+    def summary(self, result: TrainingResult, options: TrainingOptions) -> None:
+        """Print what was learnt, where the results are, how long it took, and what to type next."""
         for sentence in (*result.fit.sentences, *result.fit.advice):
-            self.console.print(escape(sentence))
+            paragraph(self.console, sentence)
         # A table would cut long paths at the edge of the terminal, so these are plain lines.
-        lines = [("LoRA", str(result.lora)), ("config", str(result.config))]
+        lines = [
+            ("LoRA", str(result.lora)),
+            ("", f"the same file: {result.folder / 'lora.safetensors'}"),
+            ("card", str(result.card)),
+            ("config", str(result.config)),
+        ]
         if result.preview is not None:
             lines.append(("preview", str(result.preview)))
             lines.append(("", f"{result.folder / 'previews'}: step 0 is before the training"))
         if result.debug_dataset is not None:
             lines.append(("debug", str(result.debug_dataset)))
+        lines.append(("took", duration_words(time.monotonic() - self._began)))
         for title, text in lines:
             self.console.print(f"{title:<8}{escape(text)}")
+        self._next(result, options)
+
+    def _next(self, result: TrainingResult, options: TrainingOptions) -> None:
+        """Print what to do with the LoRA, which depends on its base."""
+        from soundlora.pipeline.model_card import where_it_loads
+
+        config = json.loads(result.config.read_text(encoding="utf-8"))
+        words = [
+            "soundlora",
+            "generate",
+            "--prompt",
+            options.trigger_phrase or "your sound",
+            "--lora",
+            str(result.lora),
+        ]
+        for flag, value in (("--base", options.base), ("--text-encoder", options.text_encoder)):
+            words += [flag, str(value)] if value not in (None, "nano") else []
+        words += ["--out", f"{result.lora.stem}.wav"]
+        self.console.print()
+        self.console.print(f"Listen to it:\n  {escape(shlex.join(words))}")
+        paragraph(self.console, where_it_loads(config))
+
+
+def duration_words(seconds: float) -> str:
+    """Return a length of time as people say it: `8 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class FetchDisplay:
@@ -177,79 +228,5 @@ def spinner(text: str) -> Iterator[Display]:
 
 
 def print_report(report: DatasetReport) -> None:
-    """Print a table of every clip's measurements. Below each clip stands its caption, or why it is skipped."""
-    console = _Console(highlight=False, soft_wrap=True)
-    rows = [_measurements(clip) for clip in report.clips]
-    header = ("", "file", "length", "format", "peak", "loudness", "noise", "silence")
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    console.print(_row(header, widths), style="bold")
-    for clip, row in zip(report.clips, rows, strict=True):
-        kept = clip.status == "kept"
-        console.print(escape(_row(row, widths)), style="green" if kept else "red")
-        below = _caption(clip) if kept else clip.reason or ""
-        console.print(f"         {escape(below)}", style="dim" if kept else None)
-        for warning in clip.warnings:
-            console.print(f"         [yellow]Note:[/] {escape(warning)}")
-    for caption in report.orphan_captions:
-        console.print(f"[yellow]Note:[/] {escape(caption)} belongs to no clip.")
-    for warning in report.warnings:
-        console.print(f"[yellow]Note:[/] {escape(warning)}")
-    hidden = sum("hidden" in file.reason for file in report.ignored)
-    if hidden:
-        console.print(f"{hidden} hidden or system {'file' if hidden == 1 else 'files'} passed over.", style="dim")
-    console.print()
-    best = [bucket.duration for bucket in report.suggestions]
-    suggested = [("most clips", best[0]), ("most sound", best[-1])] if best else []
-    for bucket in report.buckets:
-        marks = ["this one"] if bucket.duration == report.duration else []
-        marks += [what for what, chosen in suggested if chosen == bucket.duration]
-        mark = f"  {', '.join(marks)}" if marks else ""
-        clips = f"{bucket.clips} {'clip ' if bucket.clips == 1 else 'clips'}"
-        console.print(f"bucket {bucket.duration:5.1f} s  {clips:>10}  {_minutes(bucket.seconds)}{mark}")
-    console.print(
-        f"{len(report.kept)} kept, {len(report.skipped)} skipped; {_minutes(report.total_seconds).strip()} "
-        f"at {report.duration:g} s a clip."
-    )
-
-
-def _caption(clip: ClipReport) -> str:
-    """Return the caption, and where it comes from unless that is a text file of the clip's name."""
-    source = clip.caption_source or ""
-    return (
-        f"{clip.caption}  (caption from {source})" if source and not source.lower().endswith(".txt") else clip.caption
-    )
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds // 60):3d} min {seconds % 60:4.1f} s"
-
-
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    # Names and formats are aligned to the left, figures to the right.
-    aligned = [
-        cell.ljust(width) if number in (0, 1, 3) else cell.rjust(width)
-        for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "  ".join(aligned).rstrip()
-
-
-def _measurements(clip: ClipReport) -> tuple[str, ...]:
-    channels = {1: "mono", 2: "stereo"}.get(clip.channels or 0, f"{clip.channels} channels")
-    start, end = clip.silence_start_seconds, clip.silence_end_seconds
-    return (
-        clip.status,
-        clip.name,
-        "" if clip.seconds is None else f"{clip.seconds:.2f} s",
-        "" if clip.sample_rate is None else f"{clip.sample_rate} Hz {channels} {clip.codec}",
-        "" if clip.peak_dbfs is None else f"{clip.peak_dbfs:.1f} dBFS",
-        "" if clip.loudness_lufs is None else f"{clip.loudness_lufs:.1f} LUFS",
-        "" if clip.noise_floor_dbfs is None else f"{clip.noise_floor_dbfs:.0f} dBFS",
-        "" if start is None or end is None else f"{start:.1f} + {end:.1f} s",
-    )
-
-
-def _figures(news: Progress) -> str:
-    if news.stage != "training" or news.loss is None:
-        return news.message
-    left = int(news.seconds_left or 0)
-    return f"loss {news.loss:.3f}  {news.steps_per_second or 0:.1f} steps/s  {left // 60}:{left % 60:02d} left"
+    """Print what is known of a data set."""
+    report_lines(report, _Console(highlight=False, soft_wrap=True, emoji=False))

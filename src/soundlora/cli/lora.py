@@ -21,6 +21,9 @@ app = typer.Typer(
     help="Look into LoRA files, convert, resize and merge them.", no_args_is_help=True, rich_markup_mode=None
 )
 
+_SAID = (("title", "title"), ("trigger", "trigger_phrase"), ("licence", "license"))
+"""What is said of a LoRA before its figures, by the names of the ModelSpec standard."""
+
 FileArgument = Annotated[Path, typer.Argument(help="A LoRA, under the names of any program.")]
 OutArgument = Annotated[Path, typer.Argument(help="File to write.")]
 
@@ -42,6 +45,9 @@ def info(
     relative = facts["relative_norm"]
     beside = "" if relative is None else f", {100 * relative:.2f} % of the base's weights"
     print(f"{file}: {_megabytes(file)}, {facts['dtype']}")
+    for label, key in _SAID:
+        if text := lora.metadata.get(f"modelspec.{key}"):
+            print(f"{label:<10}{text}")
     print(f"names     {lora.naming}")
     print(f"pairs     {facts['pairs']} in {facts['blocks']} blocks, rank {_ranks(lora)}")
     print(f"base      {_trained_on(lora)}")

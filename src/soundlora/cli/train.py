@@ -25,23 +25,46 @@ from soundlora.wording import command_line_words, setting
 DATA_HELP = SETTINGS["data"].help
 # Of a preview the flags say on their own what is given, and nothing of it means a part of the first clips.
 _PREVIEW = {"audio_url": "clip", "reference_audio_url": "clip", "spans": [[0, 1]]}
+_TOPICS = {
+    "The run": ("out", "name", "request", "resume", "seed"),
+    "The base": ("base", "text_encoder", "device", "check"),
+    "Clips and captions": (
+        "duration", "short", "windows", "trigger_phrase", "captions_from", "caption_template", "normalize",
+        "preserve_pitch", "hold_out", "debug_dataset",
+    ),
+    "What is learnt, and how": (
+        "mode", "conditioning_seconds", "condition_probability", "rank", "targets", "init_lora", "steps",
+        "learning_rate", "batch_size", "caption_dropout", "average",
+    ),
+    "Previews": (
+        "validation_prompts", "validation_audio", "validation_spans", "negative_prompt", "frame_rate", "stg_scale",
+        "preview_every",
+    ),
+    "Memory and speed": ("quantize", "optimizer", "checkpoint_activations", "offload"),
+    "Checkpoints and logs": ("checkpoint_every", "keep_checkpoints", "log"),
+}  # fmt: skip
+"""What --help says below each heading."""
+_TOPIC_OF = {name: topic for topic, names in _TOPICS.items() for name in names}
 _REQUEST_HELP = "The endpoint's JSON instead of flags."
 
 
 def train(**flags: Any) -> None:
-    """Train a LoRA on clips; writes lora.safetensors, config.json and previews to the run folder."""
+    """Train a LoRA on clips, with a model card and previews beside it."""
     given = {name: value for name, value in flags.items() if value is not None}
     device = given.get("device")
+    given_out = Path(given.get("out", ""))
     options = _options(given)
     from soundlora.cli.console import TrainingConsole
     from soundlora.pipeline.train import run_training
     from soundlora.training.workers import Workers
 
     # torchrun starts several processes. Only the first one prints.
-    with TrainingConsole() if Workers.from_environment(device).first else nullcontext() as console:
-        result = run_training(options(console))
+    first = Workers.from_environment(device).first
+    with TrainingConsole(given_out) if first else nullcontext() as console:
+        made = options(console)
+        result = run_training(made)
     if console is not None:
-        console.summary(result)
+        console.summary(result, made)
 
 
 def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:
@@ -113,19 +136,22 @@ def parameter(name: str) -> inspect.Parameter:
     help = f"{known.help} [default: {words}]" if words else known.help
     if name == "data":
         return _parameter(name, str | None, typer.Argument(help=help))
+    topic: Any = {"rich_help_panel": _TOPIC_OF[name]}
     if name == "duration":
-        return _parameter(name, str | None, typer.Option("--duration", help=f"{help} {SEVERAL}"))
+        return _parameter(
+            name, str | None, typer.Option("--duration", metavar="SECONDS", help=f"{help} {SEVERAL}", **topic)
+        )
     flag = command_line_words(name, None)
     if kind is bool:
         # A setting that is on by default, or that the machine decides, can be switched off.
         off = "" if default is False else f"/--no-{flag.removeprefix('--')}"
-        return _parameter(name, bool | None, typer.Option(f"{flag}{off}", help=help))
+        return _parameter(name, bool | None, typer.Option(f"{flag}{off}", help=help, **topic))
     if get_origin(kind) is Sequence:
-        return _parameter(name, list[str] | None, typer.Option(flag, help=help))
+        return _parameter(name, list[str] | None, typer.Option(flag, metavar="TEXT", help=help, **topic))
     if kind in (int, float):
-        return _parameter(name, kind | None, typer.Option(flag, min=known.least, max=known.most, help=help))
+        return _parameter(name, kind | None, typer.Option(flag, min=known.least, max=known.most, help=help, **topic))
     is_path = os.PathLike[str] in get_args(kind)
-    return _parameter(name, (Path if is_path else str) | None, typer.Option(flag, help=help))
+    return _parameter(name, (Path if is_path else str) | None, typer.Option(flag, help=help, **topic))
 
 
 def _short(value: object) -> str:
@@ -138,8 +164,12 @@ def _parameter(name: str, kind: Any, info: Any) -> inspect.Parameter:
 
 
 def _signature() -> inspect.Signature:
-    parameters = [parameter(name) for name, known in SETTINGS.items() if known.flag]
-    parameters.insert(2, _parameter("request", Path | None, typer.Option("--request", help=_REQUEST_HELP)))
+    request = typer.Option("--request", help=_REQUEST_HELP, rich_help_panel=_TOPIC_OF["request"])
+    flags = {name: parameter(name) for name, known in SETTINGS.items() if known.flag}
+    flags["request"] = _parameter("request", Path | None, request)
+    # Help stands in the order of the topics, and of the flags in each.
+    parameters = [flags[name] for name in ("data", *_TOPIC_OF)]
+    assert len(parameters) == len(flags), "every flag has a topic"
     return inspect.Signature(parameters)
 
 

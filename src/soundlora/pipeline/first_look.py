@@ -15,6 +15,7 @@ from soundlora.errors import InputError, MachineError, about
 from soundlora.lora.file import Lora, read_lora
 from soundlora.net.addresses import is_remote
 from soundlora.pipeline.conditions import check_mode, read_sound
+from soundlora.pipeline.naming import check_name
 from soundlora.pipeline.options import TrainingOptions
 from soundlora.system.cache_root import expanded
 from soundlora.system.whole_files import machine_error
@@ -30,6 +31,7 @@ def look_at_settings(options: TrainingOptions, processes: int, device: torch.dev
     """Raise InputError for anything that can be known to be wrong before a file is opened."""
     check_logs(options.log)
     check_mode(options)
+    check_name(options.name)
     for shorter in options.shorter_durations:
         if shorter >= options.duration:
             raise InputError(

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from soundlora.audio.wav import write_wav
 from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT
 from soundlora.errors import InputError, about
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import Lora, read_lora
 from soundlora.lora.merge import check_fits, check_generation
 from soundlora.model.condition import Given
+from soundlora.pipeline.arguments import checked_arguments
 from soundlora.pipeline.cache import Cache, cached_contexts
+from soundlora.pipeline.generation import USUAL_SECONDS, Generation
 from soundlora.pipeline.given_sound import MAX_SECONDS, Source, check_source, generated
 from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
@@ -26,40 +27,23 @@ from soundlora.system.devices import device_of
 from soundlora.system.gpu_memory import available, is_measured, shortage_told
 from soundlora.training.memory_plan import SHARE, of_generation
 from soundlora.weights.base import open_base
-from soundlora.wording import setting
+from soundlora.wording import setting, using
 
-_SECONDS = 5.0  # where nobody gives a length and the base predicts none
 _LEAST_SECONDS = 0.1
 _TRAINED_SECONDS = 20.0  # the base has heard nothing longer
 _MOST_CONTEXTS = 64  # that a generator remembers; one of LTX takes 8 MB
 
 
-@dataclass(frozen=True)
-class Generation:
-    """Sound (channels, samples) in [−1, 1] at `sample_rate` Hz, and what it came from.
-
-    It is stereo at the base's rate, or as the sound that it was made of. duration: the seconds that were asked for.
-    predicted: the base's duration head chose them.
-    """
-
-    waveform: Tensor
-    sample_rate: int
-    prompt: str
-    seed: int
-    duration: float = _SECONDS
-    predicted: bool = False
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write a 16-bit WAV, and return its path."""
-        target = Path(path)
-        write_wav(target, self.waveform, self.sample_rate)
-        return target
+LoraFile = str | os.PathLike[str] | tuple[str | os.PathLike[str], float]
+"""A LoRA's file, or the file with its strength."""
 
 
 class Generator:
     """A base with its LoRAs, loaded once for many prompts.
 
-    loras: (file, strength) pairs; they stay unmerged and add up.
+    lora, strength: one LoRA file, and how strongly it works.
+    loras: several, instead of `lora`; they stay unmerged and add up. Each is a file, or a file with a strength of its
+        own, as in `[("gate.safetensors", 0.7), "rain.safetensors"]`.
     force: take LoRAs of another generation of LTX, too.
     warnings: sentences about LoRAs that may not fit, or of which something had to be left out.
     device: "cuda", "cuda:1", "xpu", "mps" or "cpu"; None takes the first that is there.
@@ -68,12 +52,15 @@ class Generator:
     early.
     """
 
+    @checked_arguments
     @shortage_told("The base's weights alone need more.")
     def __init__(
         self,
         base: str = "nano",
-        loras: Sequence[tuple[str | os.PathLike[str], float]] = (),
+        loras: Sequence[LoraFile] = (),
         *,
+        lora: str | os.PathLike[str] | None = None,
+        strength: float = 1.0,
         text_encoder: str | os.PathLike[str] | None = None,
         device: torch.device | str | None = None,
         force: bool = False,
@@ -81,7 +68,7 @@ class Generator:
     ) -> None:
         self.device = device_of(device)
         # The small files first: what is wrong with them is found before a base is fetched or loaded.
-        read = _read_loras(loras)
+        read = _read_loras(chosen_loras(lora, strength, loras))
         on_bytes = None if on_progress is None else fetch_news(on_progress)
         with about("base"):
             self.base = open_base(base, Path(text_encoder) if text_encoder else None, on_bytes)
@@ -95,12 +82,12 @@ class Generator:
         self._store = Cache(default_root())
 
     @shortage_told("Fewer LoRAs, or smaller ones, take less.")
-    def exchange(self, loras: Sequence[tuple[str | os.PathLike[str], float]], *, force: bool = False) -> None:
+    def exchange(self, loras: Sequence[LoraFile], *, force: bool = False) -> None:
         """Take these LoRAs in the place of those that it has; the base stays loaded.
 
         Raises InputError as the constructor does, and then keeps those that it has.
         """
-        read = _read_loras(loras)
+        read = _read_loras(chosen_loras(None, 1.0, loras))
         self._check_loras(read, force)
         for adapter in reversed(self._adapters):
             adapter.detach()
@@ -124,6 +111,7 @@ class Generator:
             if lora.metadata.get("trigger_phrase"):
                 self.trigger_phrases.append(lora.metadata["trigger_phrase"])
 
+    @checked_arguments
     @shortage_told("A shorter sound takes less.")
     def __call__(
         self,
@@ -146,7 +134,7 @@ class Generator:
             then that of a window, and the result has the file's rate and channels.
         Raises InputError for values out of range, and for a source that can't be used.
         """
-        check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
+        check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg, seed=seed)
         if source is not None:
             check_source(source, duration)
         tell = on_progress or (lambda progress: None)
@@ -181,7 +169,7 @@ class Generator:
             )
             return Generation(waveform, rate, prompt, seed, waveform.shape[1] / rate)
         predicted = None if duration is not None else self.predicted_seconds(prompt)
-        seconds = duration or predicted or _SECONDS
+        seconds = duration or predicted or USUAL_SECONDS
         waveform = sample(seconds, seed)
         return Generation(waveform, self._codec.sample_rate, prompt, seed, seconds, predicted is not None)
 
@@ -214,11 +202,13 @@ class Generator:
         return notes
 
 
+@checked_arguments
 def generate(
     prompt: str,
     *,
     lora: str | os.PathLike[str] | None = None,
     strength: float = 1.0,
+    loras: Sequence[LoraFile] = (),
     base: str = "nano",
     text_encoder: str | os.PathLike[str] | None = None,
     device: torch.device | str | None = None,
@@ -236,11 +226,11 @@ def generate(
 
     Raises as `Generator` and its call do.
     """
-    check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
+    check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg, seed=seed)
     if source is not None:
         check_source(source, duration)
-    loras = [(lora, strength)] if lora is not None else []
-    generator = Generator(base, loras, text_encoder=text_encoder, force=force, device=device, on_progress=on_progress)
+    chosen = chosen_loras(lora, strength, loras)
+    generator = Generator(base, chosen, text_encoder=text_encoder, force=force, device=device, on_progress=on_progress)
     return generator(
         prompt,
         duration=duration,
@@ -275,12 +265,52 @@ def _read_loras(loras: Sequence[tuple[str | os.PathLike[str], float]]) -> list[t
     return read
 
 
-def check_sampling(*, duration: float | None, steps: int | None, cfg: float | None, stg: float | None) -> None:
+def chosen_loras(
+    lora: str | os.PathLike[str] | None, strength: float, loras: Sequence[LoraFile]
+) -> list[tuple[str | os.PathLike[str], float]]:
+    """Return (file, strength) of all LoRAs. strength: of those that have none of their own.
+
+    Raises InputError when `lora` and `loras` are both given, and for anything else than files and strengths.
+    """
+    if isinstance(loras, str | os.PathLike):
+        loras = (loras,)
+    if lora is not None and loras:
+        raise InputError(
+            f"{using('lora')} and {using('loras')} are both given; name one LoRA by the first, or all by the second.",
+            field="loras",
+        )
+    if lora is not None:
+        return [(lora, _finite("strength", strength))]
+    if not isinstance(loras, Sequence):
+        raise InputError(f"{setting('loras')} is {loras!r}, but it must be a list of files.", field="loras")
+    chosen = []
+    for each in loras:
+        path, own = each if isinstance(each, tuple | list) and len(each) == 2 else (each, strength)
+        if not isinstance(path, str | os.PathLike) or isinstance(own, bool) or not isinstance(own, int | float):
+            raise InputError(
+                f"{setting('loras')} has {each!r}, but each must be a file, or a file with its strength as in "
+                "('gate.safetensors', 0.7).",
+                field="loras",
+            )
+        chosen.append((path, _finite("strength", own)))
+    return chosen
+
+
+def _finite(name: str, value: float) -> float:
+    if not math.isfinite(value):
+        raise InputError(f"{setting(name)} is {value}, but it must be a number.", field=name)
+    return value
+
+
+def check_sampling(
+    *, duration: float | None, steps: int | None, cfg: float | None, stg: float | None, seed: int = 0
+) -> None:
     """Raises InputError for values out of range; nothing has to be loaded for that."""
     _check_range("duration", duration, _LEAST_SECONDS, MAX_SECONDS)
     _check_range("steps", steps, 1, 1000)
     _check_range("cfg", cfg, 0, 100)
     _check_range("stg", stg, 0, 100)
+    _check_range("seed", seed, 0, 2**63 - 1)
 
 
 def _check_range(name: str, value: float | None, low: float, high: float) -> None:

@@ -10,7 +10,7 @@ from soundlora.training.evaluation import fit_report
 from soundlora.training.verdict import Facts, Fit
 
 if TYPE_CHECKING:
-    from soundlora.pipeline.train import Run, Training
+    from soundlora.pipeline.run import Run, Training
 
 
 def judged(run: Run, training: Training, previews: Sequence[Path]) -> Fit:

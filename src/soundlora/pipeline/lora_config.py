@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,12 @@ from soundlora.contract.modes import MODES
 from soundlora.dataset import DatasetReport
 from soundlora.lora.file import Lora
 from soundlora.lora.targets import PRESETS
+from soundlora.pipeline.naming import lora_file_name
 from soundlora.version import __version__
 from soundlora.weights.base import Base
+from soundlora.weights.fetched import is_hub_name
+
+NANO = "nano"
 
 
 def identity(lora: Lora) -> dict[str, str]:
@@ -24,6 +29,8 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
     """Return the config.json of a run. request: it is as the folder keeps it, with every default filled in."""
     sampling = base.config.sampling
     return {
+        "name": request["name"],
+        "lora_file": lora_file_name(request["name"], request["number_of_steps"]),
         "training_type": MODES[request["mode"]].endpoints[0],
         "trigger_phrase": request["trigger_phrase"],
         "base": request["base"],
@@ -69,4 +76,38 @@ def lora_metadata(config: Mapping[str, Any]) -> dict[str, str]:
         **{name: str(config[name]) for name in names},
         "target_modules": json.dumps(config["target_modules"]),
         "soundlora_version": config["soundlora_version"],
+        **_model_spec(config),
     }
+
+
+def _model_spec(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields of the ModelSpec standard, which other programs show beside a LoRA.
+
+    Its date is left out, as two runs of the same settings make the same file to the bit. An author is not known.
+    """
+    base = public_base(config)
+    seconds, trigger = config["audio_duration_seconds"], config["trigger_phrase"]
+    fields = {
+        "sai_model_spec": "1.0.1",
+        "architecture": f"{'nano' if base == NANO else 'ltx-' + config['generation']}-audio/lora",
+        "implementation": "soundlora",
+        "title": config["name"],
+        "description": f"A LoRA for sound on {base}, trained on {config['clips']} clips of {seconds:g} s for "
+        f"{config['number_of_steps']} steps.",
+        "trigger_phrase": trigger,
+        "usage_hint": f"Write {trigger} into the prompt." if trigger else "",
+        "license": licence_of(config),
+        "tags": "audio, text-to-audio, lora",
+    }
+    return {f"modelspec.{name}": value for name, value in fields.items() if value}
+
+
+def public_base(config: Mapping[str, Any]) -> str:
+    """Return the base's name without the folders of a path, which are nobody's business."""
+    name = str(config["base"])
+    return name if is_hub_name(name) else re.split(r"[/\\]", name)[-1]
+
+
+def licence_of(config: Mapping[str, Any]) -> str:
+    """Return what a LoRA on this base is under: it is a derivative of the base's weights."""
+    return "Apache-2.0" if config["base"] == NANO else "LTX-2 Community License Agreement"

@@ -30,7 +30,7 @@ from soundlora.contract.modes import MODES, ModeName
 from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT, TrainingRequest
 from soundlora.errors import InputError
 from soundlora.net.addresses import shown
-from soundlora.pipeline.settings import Setting, checked, without_none
+from soundlora.pipeline.settings import Setting, check_names, checked, without_none
 from soundlora.pipeline.spans import spans_text
 from soundlora.progress import OnProgress
 from soundlora.wording import setting
@@ -53,6 +53,14 @@ class TrainingOptions:
     ]
     out: Annotated[str | os.PathLike[str], Setting("Folder for the run; it must not hold one yet.", kept=False)]
     _: KW_ONLY
+    name: Annotated[
+        str,
+        Setting(
+            "What the LoRA's file is called, before the number of steps: kit makes kit-2000.safetensors.",
+            unset="the trigger phrase, else the data's name",
+            extra=True,
+        ),
+    ] = ""
     base: Annotated[
         str, Setting("nano, the path of an LTX checkpoint or its folder, owner/name on the hub, or a URL.")
     ] = "nano"
@@ -306,8 +314,14 @@ class TrainingOptions:
         return cls(**(values | given))
 
 
-# torch takes a second to import, and nothing here computes.
-_HINTS = get_type_hints(TrainingOptions, localns={"torch": SimpleNamespace(device=object)}, include_extras=True)
+class _TorchDevice(type):
+    def __instancecheck__(cls, value: object) -> bool:
+        return (type(value).__module__, type(value).__name__) == ("torch", "device")
+
+
+# torch takes a second to import, and nothing here computes. This stands for its class, by name and for isinstance.
+_TORCH = SimpleNamespace(device=_TorchDevice("device", (), {"__module__": "torch"}))
+_HINTS = get_type_hints(TrainingOptions, localns={"torch": _TORCH}, include_extras=True)
 SETTINGS: dict[str, Setting] = {
     name: hint.__metadata__[0] for name, hint in _HINTS.items() if get_origin(hint) is Annotated
 }
@@ -362,13 +376,14 @@ def takes_options(options: Callable[P, TrainingOptions]) -> Callable[[Callable[[
     def decorate(function: Callable[[TrainingOptions], R]) -> Callable[P, R]:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            check_names(function.__name__, kwargs, SETTINGS)
             return function(options(*args, **kwargs))
 
         parameters = [
             parameter.replace(annotation=_HINTS[parameter.name].__origin__)
             for parameter in inspect.signature(options).parameters.values()
         ]
-        returns = inspect.signature(function).return_annotation
+        returns = get_type_hints(function)["return"]
         call.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]
         call.__doc__ = f"{inspect.getdoc(function)}\n\n{_described()}"
         return call
@@ -379,5 +394,6 @@ def takes_options(options: Callable[P, TrainingOptions]) -> Callable[[Callable[[
 def _described() -> str:
     """Return the settings for a docstring, one a line."""
     return "\n".join(
-        f"{name}: {known.help}" + (f" None: {known.unset}." if known.unset else "") for name, known in SETTINGS.items()
+        f"{name}: {known.help}" + (f" {default_of(name)!r}: {known.unset}." if known.unset else "")
+        for name, known in SETTINGS.items()
     )

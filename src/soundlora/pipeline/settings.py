@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import or_
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -36,17 +39,37 @@ class Setting:
     flag: bool = True
 
 
-def checked(name: str, value: Any, known: Setting, kind: Any, optional: bool) -> Any:
+class ArgumentError(InputError, TypeError):
+    """An argument that a function doesn't take. Python's own error for that is a TypeError, which this is too."""
+
+
+def check_names(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise ArgumentError for a name in `given` that is not `known`; it proposes the nearest one."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            advice = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}."
+            raise ArgumentError(f"{function} takes no argument {name!r}; {advice}", field=name)
+
+
+def checked(name: str, value: Any, known: Setting | None, kind: Any, optional: bool) -> Any:
     """Return the value in the setting's own type. Raises InputError when it has no such type or is out of range.
 
+    known: None where the function that is called knows the range.
     kind, optional: the type without None, and whether None is allowed; see `without_none`.
     """
     if value is None and optional:
         return None
     if (choices := _choices(kind)) and (not isinstance(value, str) or value not in choices):
-        raise InputError(f"{setting(name)} is {value!r}, but it must be one of {', '.join(choices)}.", field=name)
-    if kind in (int, float) and isinstance(value, int | float) and not _within(value, known):
-        raise InputError(f"{setting(name)} is {value}, but it must be {_range(known)}.", field=name)
+        raise InputError(f"{setting(name)} is {value!r}, but it must be one of {_listed(choices)}.", field=name)
+    if kind in (int, float) and isinstance(value, int | float):
+        if known is not None and not _within(value, known):
+            raise InputError(f"{setting(name)} is {value}, but it must be {_range(known)}.", field=name)
+        if known is None and kind is float and not isinstance(value, bool):
+            return value
+    if known is None and kind is str and isinstance(value, str):
+        return value
     if kind in _WORDS:
         try:
             value = _ADAPTERS[kind].validate_python(value)
@@ -54,28 +77,50 @@ def checked(name: str, value: Any, known: Setting, kind: Any, optional: bool) ->
             must = f"must be {_WORDS[kind]}"
             raise InputError(f"{setting(name)} is {_short(value)}, but it {must}.", field=name) from None
     if get_origin(kind) is Sequence:
-        if get_args(kind)[0] is float:
+        one = get_args(kind)[0]
+        if one is float:
             return _checked_numbers(name, value, known)
-        return _checked_list(name, value, _choices(get_args(kind)[0]))
+        return _checked_list(name, value, _choices(one)) if one is str or _choices(one) else value
+    if kind not in _WORDS and not choices:
+        _check_instance(name, value, kind)
     return value
 
 
+def _check_instance(name: str, value: Any, kind: Any) -> None:
+    """Raise InputError unless the value is of a class, of one of several, or a function where a function is wanted."""
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    classes = tuple(get_origin(member) or member for member in members)
+    if Callable in classes:
+        fits, must = callable(value), "a function"
+    else:
+        fits = isinstance(value, classes)
+        must = "a path" if os.PathLike in classes else "text" if str in classes else f"a {classes[0].__name__}"
+    if not fits:
+        raise InputError(f"{setting(name)} is {_short(value)}, but it must be {must}.", field=name)
+
+
 def _checked_list(name: str, value: Any, choices: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
+    if isinstance(value, str):
+        value = (value,)  # one text is a list of one, and not of its letters
+    if not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
         raise InputError(f"{setting(name)} is {_short(value)}, but it must be a list of texts.", field=name)
     for one in value:
         if choices and one not in choices:
-            raise InputError(f"{setting(name)} is {one!r}, but it must be one of {', '.join(choices)}.", field=name)
+            raise InputError(f"{setting(name)} is {one!r}, but it must be one of {_listed(choices)}.", field=name)
     return tuple(value)
 
 
-def _checked_numbers(name: str, value: Any, known: Setting) -> tuple[float, ...]:
+def _listed(choices: Sequence[str]) -> str:
+    return ", ".join(choice or '""' for choice in choices)
+
+
+def _checked_numbers(name: str, value: Any, known: Setting | None) -> tuple[float, ...]:
     try:
         numbers = _NUMBERS.validate_python(value)
     except ValidationError:
         raise InputError(f"{setting(name)} is {_short(value)}, but it must be a list of numbers.", field=name) from None
     for number in numbers:
-        if not _within(number, known):
+        if known is not None and not _within(number, known):
             raise InputError(f"{setting(name)} has {number:g}, but each must be {_range(known)}.", field=name)
     return tuple(numbers)
 

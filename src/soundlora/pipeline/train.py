@@ -7,50 +7,51 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from soundlora.contract.modes import MODES
 from soundlora.contract.training import TrainingRequest, preview_seconds
 from soundlora.dataset import DatasetReport
 from soundlora.errors import DivergedError, Interrupted, MachineError, about
 from soundlora.lora.adapter import Adapter
-from soundlora.lora.file import Lora
 from soundlora.lora.merge import check_generation
 from soundlora.lora.rank import load_into_adapter
-from soundlora.model.condition import Given
 from soundlora.net.addresses import public_name
 from soundlora.pipeline.cache import Cache, cached_contexts, lasting_contexts
 from soundlora.pipeline.conditions import example_of, previews_given
-from soundlora.pipeline.encode import EncodedClip, Fitting, encode_clips
+from soundlora.pipeline.encode import Fitting, encode_clips
 from soundlora.pipeline.ending import diverged, keep_quietly, stopped
 from soundlora.pipeline.first_look import look_at_request, look_at_room, look_at_settings
 from soundlora.pipeline.first_use import check_first_use
 from soundlora.pipeline.judging import judged
 from soundlora.pipeline.lora_config import identity, lora_metadata, run_config
-from soundlora.pipeline.options import TrainingOptions, check_same, takes_options
+from soundlora.pipeline.model_card import model_card
+from soundlora.pipeline.naming import lora_title
+from soundlora.pipeline.notebook import notebook_progress
+from soundlora.pipeline.options import SETTINGS, TrainingOptions, check_same, takes_options
 from soundlora.pipeline.placement import placed, planned
+from soundlora.pipeline.run import Run, Training
+from soundlora.pipeline.settings import check_names
 from soundlora.progress import Pace, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings
 from soundlora.system.cache_root import default_root
 from soundlora.system.devices import described, device_of
 from soundlora.system.gpu_memory import one_shortage, shortage_told
 from soundlora.system.interrupts import termination_interrupts, unbroken
+from soundlora.system.whole_files import write_whole
 from soundlora.training.evaluation import HeldOut, default_hold_out, split
 from soundlora.training.memory_choice import out_of_memory
-from soundlora.training.memory_plan import Plan
 from soundlora.training.preview import PreviewSettings, combine, write_previews
 from soundlora.training.recorder import RunRecorder
 from soundlora.training.run_folder import RunFolder, write_json
-from soundlora.training.trainer import Example, Trainer
+from soundlora.training.trainer import Trainer
 from soundlora.training.verdict import Fit
 from soundlora.training.workers import Workers
-from soundlora.weights.base import Base, open_base
+from soundlora.weights.base import open_base
 
 _EVALUATIONS = 20  # times a run that the held-out loss is computed
 
@@ -60,7 +61,8 @@ class TrainingResult:
     """The files and figures of a finished run. A file that it did not make is None."""
 
     folder: Path
-    lora: Path
+    lora: Path  # under its own name; lora.safetensors beside it is the same file
+    card: Path
     config: Path
     preview: Path | None
     debug_dataset: Path | None
@@ -76,7 +78,10 @@ def train(options: TrainingOptions) -> TrainingResult:
 
     Raises InputError for anything the caller can mend, MachineError where the machine falls short, DivergedError when
     the loss is no number any more, Interrupted after Ctrl-C or SIGTERM. Whatever ends a run, its state is kept.
+    Without `on_progress`, a notebook shows how far it is.
     """
+    if options.on_progress is None:
+        options = replace(options, on_progress=notebook_progress())
     return run_training(options)
 
 
@@ -101,33 +106,12 @@ def train_request(request: TrainingRequest, out: str | os.PathLike[str], **optio
 
     Fields that the request does not name take the base's own values. options: those the endpoint has no field for.
     """
+    check_names("train_request", options, SETTINGS)
     return run_training(TrainingOptions.from_endpoint(request, out, **options))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 # 1. Prepare: the base, the clips and the contexts of the run
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run whose clips and captions are encoded. `options` has a value for every setting; nothing is written yet."""
-
-    options: TrainingOptions
-    workers: Workers
-    device: torch.device
-    recorder: RunRecorder
-    base: Base
-    first_lora: Lora | None
-    fitting: Fitting
-    clips: list[EncodedClip]
-    report: DatasetReport
-    request: Mapping[str, Any]  # as the folder keeps it
-    contexts: Mapping[str, Tensor]  # (S, D) of every caption and prompt
-    given: tuple[Given, ...]  # of each preview, empty where nothing is
-
-    @property
-    def folder(self) -> RunFolder:
-        return self.recorder.folder
 
 
 def prepare(options: TrainingOptions) -> Run:
@@ -178,14 +162,18 @@ def prepare(options: TrainingOptions) -> Run:
         stg_scale=base.config.sampling.stg,
         hold_out=default_hold_out(len(clips)),
     )
+    stored = recorder.folder.read_request() if options.resume else {}
+    # A run goes on under its name, wherever its data lies now.
+    name = options.name or stored.get("name") or ""
     request = options.to_request(
+        name=lora_title(name, options.trigger_phrase, options.data),
         base=base.name,
         base_hash=base.hash,
         init_lora=None if first_lora is None else identity(first_lora),
         clips={clip.name: clip.sha256 for clip in clips} | dict(clip.partner for clip in clips if clip.partner),
     )
     if options.resume:
-        check_same(recorder.folder.path, recorder.folder.read_request(), request)
+        check_same(recorder.folder.path, {"name": request["name"]} | stored, request)
 
     # The text encoder is read once, for every text of the run, and its memory is then free.
     texts = [*captions, *(options.validation_prompts or ()), options.negative_prompt or ""]
@@ -208,21 +196,6 @@ def prepare(options: TrainingOptions) -> Run:
 
 # ----------------------------------------------------------------------------------------------------------------------
 # 2. Build: the transformer with its adapter, the trainer, and the state of an interrupted run
-
-
-@dataclass(frozen=True)
-class Training:
-    """The parts of a run that compute. `done` steps are done already."""
-
-    plan: Plan
-    adapter: Adapter
-    trainer: Trainer
-    held_out: HeldOut
-    previews: PreviewSettings
-    examples: list[Example]  # those that are trained on
-    config: Mapping[str, Any]
-    warnings: tuple[str, ...]
-    done: int
 
 
 def build(run: Run) -> Training:
@@ -397,18 +370,21 @@ def finish(run: Run, training: Training) -> TrainingResult:
     with training.trainer.optimizer.averaged():
         fit = judged(run, training, final_previews)
         tell(Progress("saving", options.steps, options.steps, message="writing the LoRA"))
-        run.recorder.lora(training.adapter)
+        lora = run.recorder.lora(training.adapter, training.config["lora_file"])
     write_json(folder.report, run.report.to_json() | {"fit": fit.to_json()})
     if final_previews:
         combine(final_previews, folder.preview)
     if options.keep_checkpoints is not None:
         folder.keep_checkpoints(options.keep_checkpoints)
+    card = lora.with_suffix(".md")
+    write_whole(card, model_card(training.config, run.report, fit, run.options).encode())
     write_json(folder.config, training.config)
     losses = [line["loss"] for line in folder.read_metrics()][-max(1, options.steps // 10) :]
-    tell(Progress("done", options.steps, options.steps, message=f"the LoRA is {folder.lora}"))
+    tell(Progress("done", options.steps, options.steps, message=f"the LoRA is {lora}"))
     result = TrainingResult(
         folder=folder.path,
-        lora=folder.lora,
+        lora=lora,
+        card=card,
         config=folder.config,
         preview=folder.preview if final_previews else None,
         debug_dataset=folder.debug_dataset if options.debug_dataset else None,

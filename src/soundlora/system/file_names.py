@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+_LONGEST_STEM, _MOST_BYTES = 48, 120
+"""The characters of a stem, and its bytes in UTF-8, which a letter of some alphabets takes three of."""
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\..*)?", re.I | re.S)
 
 
@@ -15,3 +18,17 @@ def portable_name(name: str) -> str:
     """
     name = _FORBIDDEN.sub("_", name).rstrip(". ") or "_"
     return f"_{name}" if _DEVICES.fullmatch(name) else name
+
+
+def short_stem(words: str) -> str:
+    """Return a file's name without its ending, made of people's words: `Rusty gate!` → `Rusty-gate`.
+
+    Letters, marks and digits of every alphabet stay; what a shell or an address would have to quote becomes a dash. It
+    is "" where nothing is left.
+    """
+    kept = (
+        c if c in "._-" or unicodedata.category(c)[0] in "LMN" else "-" for c in unicodedata.normalize("NFC", words)
+    )
+    stem = re.sub(r"-{2,}", "-", "".join(kept)).strip("._-")[:_LONGEST_STEM]
+    stem = stem.encode()[:_MOST_BYTES].decode(errors="ignore").rstrip("._-")
+    return portable_name(stem) if stem else ""

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,19 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all. Raises MachineError as `whole` does."""
     with whole(path) as unfinished:
         unfinished.write_bytes(content)
+
+
+def second_name(path: Path, other: Path) -> None:
+    """Give the file `path` a second name in its folder: a hard link, or a copy where the file system has no links.
+
+    A link takes no room, stays when the first name is deleted, and is a plain file for every program, which a symbolic
+    link is not on Windows and in archives. Raises MachineError as `whole` does.
+    """
+    with whole(other) as unfinished:
+        try:
+            os.link(path, unfinished)
+        except (OSError, NotImplementedError):
+            shutil.copyfile(path, unfinished)
 
 
 def clear_left(folder: Path) -> None:

@@ -69,10 +69,9 @@ class RunRecorder:
         """Keep the state after `step` steps. Return its path, or None where this process keeps nothing."""
         return self.folder.save_checkpoint(step, adapter, optimizer, self._metadata) if self.awake else None
 
-    def lora(self, adapter: Adapter) -> None:
-        """Write the LoRA as the adapter is."""
-        if self.awake:
-            self.folder.save_lora(adapter, self._metadata)
+    def lora(self, adapter: Adapter, name: str) -> Path:
+        """Write the LoRA as the adapter is, and return its path. name: the file's, beside lora.safetensors."""
+        return self.folder.save_lora(adapter, self._metadata, name)
 
     def close(self) -> None:
         """Close other programs' logs, which then write what they have held back."""

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from soundlora.errors import InputError, MachineError
 from soundlora.lora.adapter import Adapter
-from soundlora.system.whole_files import PARTIAL, clear_left, whole, write_whole, writing
+from soundlora.system.whole_files import PARTIAL, clear_left, second_name, whole, write_whole, writing
 from soundlora.training.optimizer import Optimizer
 from soundlora.wording import using
 
@@ -244,9 +244,14 @@ class RunFolder:
         optimizer.load_state_dict(state["optimizer"])
         return int(state["step"])
 
-    def save_lora(self, adapter: Adapter, metadata: Mapping[str, str]) -> None:
-        """Write the adapter as it is."""
+    def save_lora(self, adapter: Adapter, metadata: Mapping[str, str], name: str) -> Path:
+        """Write the adapter as it is, as lora.safetensors and as the file `name` beside it. Return the latter's path.
+
+        A kill in between leaves a run without config.json, which is not finished: resumed, it writes both again.
+        """
         adapter.save(self.lora, metadata)
+        second_name(self.lora, self.path / name)
+        return self.path / name
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -43,7 +43,7 @@ def data(folder: Path, mode: str) -> str:
     [
         ("audio-extend-prefix", {"conditioning_seconds": 0.4}, {"audio_url": uri(SOUND)}),
         ("audio-inpaint", {}, {"audio_url": uri(SOUND), "spans": [[0.2, 0.4]]}),
-        ("ic-lora/a2a", {"condition_probability": 0.5}, {"reference_audio_url": uri(SOUND)}),
+        ("ic-lora/a2a", {"condition_probability": 0.5, "name": "My bells"}, {"reference_audio_url": uri(SOUND)}),
     ],
 )
 def test_each_endpoint_trains_its_mode(
@@ -65,6 +65,14 @@ def test_each_endpoint_trains_its_mode(
     config = json.loads((place.settings.data_dir.absolute() / "files" / rows["config"].key).read_bytes())
     assert config["training_type"] == name.removeprefix("ic-lora/")
     assert config["clips"] == 2
+    title = fields.get("name", "lora")  # nothing else names data that came in the request itself
+    stem = f"{title.replace(' ', '-')}-100"
+    assert config["lora_file"] == found.response["lora_file"]["file_name"] == f"{stem}.safetensors"
+    assert found.response["lora_file"]["url"].endswith(f"/{stem}.safetensors")
+    assert found.response["card"]["file_name"] == f"{stem}.md"
+    card = (place.settings.data_dir.absolute() / "files" / rows["card"].key).read_text()
+    assert f"# {title}\n" in card
+    assert str(tmp_path) not in card
 
 
 @pytest.mark.parametrize(

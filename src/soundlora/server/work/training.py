@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import PurePath
 from typing import Any
 
 from soundlora.contract.conditioned import AUDIO_FIELDS
@@ -24,6 +25,7 @@ _LINE_SECONDS = 5.0
 
 JSON = "application/json"
 WAV = "audio/wav"
+MARKDOWN = "text/markdown; charset=utf-8"
 SAFETENSORS = "application/octet-stream"
 
 
@@ -48,6 +50,7 @@ class TrainingJob:
         local = job.input | {"training_data_url": str(data), "validation": self._previews()}
         request = parse_request(local, model=TRAINING_INPUTS[mode])
         if not (self.folder / "config.json").exists() or not (self.folder / "lora.safetensors").exists():
+            from soundlora.pipeline.naming import lora_title
             from soundlora.pipeline.train import train_request
 
             base, text_encoder = base_of(job.settings, job.input)
@@ -57,6 +60,8 @@ class TrainingJob:
             train_request(
                 request,
                 self.folder,
+                # The copy of the data here has a name of the server's own.
+                name=lora_title(getattr(request, "name", ""), request.trigger_phrase, url),
                 mode=mode,
                 base=base,
                 text_encoder=text_encoder,
@@ -103,15 +108,17 @@ class TrainingJob:
             path = folder / name
             return job.publish(path, role, content_type) if path.exists() else None
 
+        lora = str(json.loads((folder / "config.json").read_text()).get("lora_file", "lora.safetensors"))
         previews = [job.publish(path, "preview", WAV) for path in sorted((folder / "previews").glob("*.wav"))]
         checkpoints = sorted((folder / "checkpoints").glob("*.safetensors"))
         return {
-            "lora_file": published("lora.safetensors", "lora", SAFETENSORS),
+            "lora_file": published(lora, "lora", SAFETENSORS),
             "config_file": published("config.json", "config", JSON),
             "audio": published("preview.wav", "audio", WAV),
             "video": None,
             "debug_dataset": published("debug_dataset.zip", "debug_dataset", "application/zip"),
             # The hosted endpoint does not give the following. Clients pass it on.
+            "card": published(PurePath(lora).with_suffix(".md").name, "card", MARKDOWN),
             "report": published("report.json", "report", JSON),
             "previews": previews,
             "checkpoints": [job.publish(path, "checkpoint", SAFETENSORS) for path in checkpoints],

@@ -1,0 +1,226 @@
+"""soundlora generate: one sound or several takes of it, with any number of LoRAs, in the format that the name says."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from soundlora.cli.given import source_of
+from soundlora.errors import InputError
+from soundlora.pipeline.options import SETTINGS
+
+if TYPE_CHECKING:
+    from soundlora.pipeline.generation import Generation
+
+_MOST_TAKES = 1000
+_HIGHEST_SEED = 2**63 - 1
+_RANGE = re.compile(r"(\d{1,19})-(\d{1,19})")
+_SOUND, _LORAS, _SAMPLING, _TAKES = "The sound", "LoRAs", "How it is sampled", "Takes and files"
+_GIVEN, _MODEL = "A sound that is given", "The base"
+
+BaseOption = Annotated[str, typer.Option(help=SETTINGS["base"].help, rich_help_panel=_MODEL)]
+EncoderOption = Annotated[
+    Path | None,
+    typer.Option(
+        help=f"{SETTINGS['text_encoder'].help} [default: {SETTINGS['text_encoder'].unset}]", rich_help_panel=_MODEL
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(help=f"{SETTINGS['device'].help} [default: {SETTINGS['device'].unset}]", rich_help_panel=_MODEL),
+]
+
+
+def generate(
+    prompt: Annotated[str, typer.Option(help="The sound in words.", rich_help_panel=_SOUND)],
+    duration: Annotated[
+        float | None,
+        typer.Option(help="Seconds. [default: what the base predicts from the prompt, or 5]", rich_help_panel=_SOUND),
+    ] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What to move away from.", rich_help_panel=_SOUND)] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:STRENGTH]",
+            help="A LoRA file, or FILE:0.7 with its strength. Several add up.",
+            rich_help_panel=_LORAS,
+        ),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(help="Of the LoRAs that name none themselves.", rich_help_panel=_LORAS)
+    ] = 1.0,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Take a LoRA of another generation of LTX all the same.", rich_help_panel=_LORAS),
+    ] = False,
+    seed: Annotated[
+        str,
+        typer.Option(
+            help="The same seed gives the same sound. A range such as 1-8 makes a take of each.", rich_help_panel=_TAKES
+        ),
+    ] = "42",
+    count: Annotated[
+        int | None,
+        typer.Option(help="So many takes, of the seed and those after it.", rich_help_panel=_TAKES),
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="File to write: .wav, .flac, .ogg or .mp3. Takes are called sound-1.wav and so on.",
+            rich_help_panel=_TAKES,
+        ),
+    ] = Path("sound.wav"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are there.", rich_help_panel=_TAKES)
+    ] = False,
+    steps: Annotated[
+        int | None, typer.Option(help="Sampling steps. [default: the base's]", rich_help_panel=_SAMPLING)
+    ] = None,
+    cfg: Annotated[
+        float | None, typer.Option(help="Classifier-free guidance. [default: the base's]", rich_help_panel=_SAMPLING)
+    ] = None,
+    stg: Annotated[
+        float | None, typer.Option(help="Spatio-temporal guidance. [default: the base's]", rich_help_panel=_SAMPLING)
+    ] = None,
+    continue_: Annotated[
+        Path | None, typer.Option("--continue", help="Go on from the end of this sound.", rich_help_panel=_GIVEN)
+    ] = None,
+    lead_into: Annotated[
+        Path | None, typer.Option(help="Lead into the start of this sound.", rich_help_panel=_GIVEN)
+    ] = None,
+    mend: Annotated[Path | None, typer.Option(help="Make --spans of this sound anew.", rich_help_panel=_GIVEN)] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="Make another sound of this one.", rich_help_panel=_GIVEN)
+    ] = None,
+    spans: Annotated[
+        str | None, typer.Option(help="Seconds to make anew, such as 1.0-2.0,3.5-4.", rich_help_panel=_GIVEN)
+    ] = None,
+    conditioning_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds of the sound that are heard, to go on or to lead in. [default: 1]", rich_help_panel=_GIVEN
+        ),
+    ] = None,
+    added: Annotated[
+        float | None,
+        typer.Option(
+            "--for", help="Seconds to add in all, window after window. [default: one window]", rich_help_panel=_GIVEN
+        ),
+    ] = None,
+    decoded: Annotated[
+        bool,
+        typer.Option(
+            "--decoded", help="Kept parts come back as the model holds them, not as they were.", rich_help_panel=_GIVEN
+        ),
+    ] = False,
+    base: BaseOption = "nano",
+    text_encoder: EncoderOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Generate sound from a prompt, with or without LoRAs."""
+    seeds = seeds_of(seed, count)
+    paths = paths_of(out, len(seeds), several=count is not None or _RANGE.fullmatch(seed) is not None)
+    from soundlora.cli.console import duration_words, spinner
+    from soundlora.pipeline.first_look import look_at_place
+    from soundlora.pipeline.generate import Generator, check_sampling
+    from soundlora.pipeline.generation import check_ending
+    from soundlora.pipeline.given_sound import check_source
+
+    check_ending(out)
+    _check_free(paths, overwrite)
+    loras = [lora_of(each, strength) for each in lora or ()]
+    sounds = {"continue": continue_, "lead_into": lead_into, "mend": mend, "from": from_}
+    source = source_of(sounds, spans, conditioning_seconds, added, decoded)
+    if source is not None:
+        check_source(source, duration)
+    for path in paths:
+        look_at_place(path)
+    check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
+    began = time.monotonic()
+    with spinner("loading") as show:
+        generator = Generator(base, loras, text_encoder=text_encoder, force=force, device=device, on_progress=show)
+        for note in generator.warnings + generator.advice(prompt, duration):
+            show.note(note)
+        for path, each in zip(paths, seeds, strict=True):
+            sound = generator(
+                prompt,
+                duration=duration,
+                seed=each,
+                steps=steps,
+                cfg=cfg,
+                stg=stg,
+                negative_prompt=negative_prompt,
+                source=source,
+                on_progress=show,
+            )
+            sound.save(path)
+            show.line(_said(path, sound))
+    if len(paths) > 1:
+        print(f"{len(paths)} takes in {duration_words(time.monotonic() - began)}")
+
+
+def seeds_of(seed: str, count: int | None) -> list[int]:
+    """Return the seed of each take: those of a range such as 1-8, or `count` from one on. Raises InputError."""
+    match = _RANGE.fullmatch(seed)
+    if match is None and re.fullmatch(r"\d{1,19}", seed) is None:
+        raise InputError(f"--seed is {seed!r}, but it must be a whole number, or a range such as 1-8.")
+    first, last = (int(match[1]), int(match[2])) if match else (int(seed), int(seed) + (count or 1) - 1)
+    if match and count is not None:
+        raise InputError(f"--seed {seed} says already how many takes are made; leave out --count.")
+    if count is not None and count < 1:
+        raise InputError(f"--count is {count}, but it must be 1 or more.")
+    if not first <= last <= _HIGHEST_SEED:
+        raise InputError(f"--seed is {seed}, but seeds must rise, and be {_HIGHEST_SEED} at most.")
+    if last - first >= _MOST_TAKES:
+        raise InputError(f"{last - first + 1} takes are asked for, but {_MOST_TAKES} at most are made at a time.")
+    return list(range(first, last + 1))
+
+
+def paths_of(out: Path, count: int, *, several: bool) -> list[Path]:
+    """Return the file of each take: `rain-1.wav`, `rain-2.wav`, or `rain.wav` itself where one sound was asked for.
+
+    Raises InputError where `out` can't be a file.
+    """
+    if not out.parent.is_dir():
+        raise InputError(f"{out} can't be written: there is no folder {out.parent}.")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give the name of a file in it with --out.")
+    return [out.with_name(f"{out.stem}-{take + 1}{out.suffix}") for take in range(count)] if several else [out]
+
+
+def _check_free(paths: list[Path], overwrite: bool) -> None:
+    there = [path for path in paths if path.exists() or path.is_symlink()]
+    if there and not overwrite:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        are = "exist" if more else "exists"
+        raise InputError(
+            f"{there[0]}{more} {are} already; replace what is there with --overwrite, or give another name with --out."
+        )
+
+
+def lora_of(given: str, strength: float) -> tuple[str, float]:
+    """Return the file and the strength that `FILE:0.7` names; FILE alone has the given strength.
+
+    A file whose own name ends so is taken as it is. Raises InputError for a strength that is no number.
+    """
+    file, colon, text = given.rpartition(":")
+    if colon and file and not Path(given).exists():
+        with contextlib.suppress(ValueError):  # such as C:\lora.safetensors
+            strength, given = float(text), file
+    if not math.isfinite(strength):
+        raise InputError(f"The strength of {given} is {strength}, but it must be a number.")
+    return given, strength
+
+
+def _said(path: Path, sound: Generation) -> str:
+    length = f"{sound.seconds:.2f} s"
+    if sound.predicted:
+        length += " (predicted by the base's duration head)"
+    channels = "stereo" if len(sound.waveform) == 2 else "mono"
+    return f"{path}: {length}, {sound.sample_rate} Hz {channels}, seed {sound.seed}"
