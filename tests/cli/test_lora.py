@@ -89,6 +89,20 @@ def test_info_says_title_trigger_and_licence_first(soundlora_lora: Cli, file: Pa
     ]
 
 
+@pytest.mark.parametrize("base", ["nano", "tiny"])
+def test_of_a_lora_on_nano_alone_it_is_said_that_no_other_program_can_use_it(
+    soundlora_lora: Cli, file: Path, tmp_path: Path, base: str
+) -> None:
+    other = tmp_path / "other.safetensors"
+    save_file(load_file(file), other, METADATA | {"base": base})
+    for outcome in (
+        soundlora_lora("info", other),
+        soundlora_lora("convert", other, tmp_path / "out.safetensors", "--to", "comfyui"),
+    ):
+        assert outcome.code == 0
+        assert ("Note: This file belongs to nano" in outcome.out) is (base == "nano")
+
+
 def test_info_in_json_has_the_same_facts(soundlora_lora: Cli, file: Path) -> None:
     outcome = soundlora_lora("info", file, "--json", "--base", TINY_CHECKPOINT)
     facts = json.loads(outcome.out)

@@ -28,6 +28,7 @@ def sections(text: str) -> dict[str, str]:
         ("train", "The run", ["--out", "--name", "--request", "--resume", "--seed"]),
         ("train", "Memory and speed", ["--quantize", "--optimizer", "--checkpoint-activations", "--offload"]),
         ("train", "Other", ["--help"]),
+        ("serve", "What it keeps", ["--data-dir", "--database", "--storage"]),
         ("generate", "LoRAs", ["--lora", "--strength", "--force"]),
         ("generate", "Takes and files", ["--seed", "--count", "--out", "--overwrite"]),
         ("generate", "Other", ["--help"]),
@@ -39,18 +40,20 @@ def test_help_groups_flags_by_topic(soundlora: Cli, command: str, heading: str, 
     assert list(found)[-1] == "Other"
 
 
-@pytest.mark.parametrize("command", ["train", "generate"])
+@pytest.mark.parametrize("command", ["train", "generate", "serve"])
 def test_no_flag_is_left_out_of_the_help(soundlora: Cli, command: str) -> None:
     commands: Any = typer.main.get_command(app)
     every = {flag for each in commands.commands[command].params for flag in each.opts if flag.startswith("--")}
-    assert every <= set(re.findall(r"--[\w-]+", soundlora(command, "--help").out))
+    found = sections(soundlora(command, "--help").out)
+    assert every <= set(re.findall(r"--[\w-]+", "".join(found.values())))
+    assert re.findall(r"--[\w-]+", found["Other"]) == ["--help"], "every other flag has its topic"
 
 
-@pytest.mark.parametrize("command", ["train", "generate"])
+@pytest.mark.parametrize("command", ["train", "generate", "serve"])
 def test_help_fits_into_80_columns_and_breaks_no_word(soundlora: Cli, command: str) -> None:
     text = soundlora(command, "--help").out
     assert max(map(len, text.splitlines())) <= 80
-    assert "uninterrupted run's" in " ".join(text.split()) or command == "generate"
+    assert "uninterrupted run's" in " ".join(text.split()) or command != "train"
 
 
 @pytest.mark.parametrize(

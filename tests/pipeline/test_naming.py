@@ -14,6 +14,7 @@ from soundlora.pipeline.naming import check_name, lora_file_name, lora_title
         ("gate", "rusty", "clips.zip", "gate"),
         ("gate.safetensors", "rusty", "clips.zip", "gate"),
         ("", "rusty  gate", "clips.zip", "rusty gate"),
+        ("", "a\x1b[31m red\n\tgate\udcff", "clips.zip", "a[31m red gate"),
         ("", "", "/home/me/Kit.zip", "Kit"),
         ("", "?!", "Kit.zip", "Kit"),
         ("", "", "https://user:word@host/a/my%20kit.zip?signature=1", "my kit"),

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from soundlora.cli.base import app as base_commands
 from soundlora.cli.caption import caption
 from soundlora.cli.durations import SEVERAL, durations_of
+from soundlora.cli.generate import TOPICS as GENERATE_TOPICS
 from soundlora.cli.generate import DeviceOption, generate
 from soundlora.cli.keys import app as keys_commands
 from soundlora.cli.lora import app as lora_commands
@@ -25,9 +26,11 @@ from soundlora.cli.output import (
     say_error,
 )
 from soundlora.cli.prepare import prepare
+from soundlora.cli.serve import TOPICS as SERVE_TOPICS
 from soundlora.cli.serve import serve
-from soundlora.cli.topics import TopicCommand
+from soundlora.cli.topics import by_topic
 from soundlora.cli.train import DATA_HELP, train
+from soundlora.cli.train import TOPICS as TRAIN_TOPICS
 from soundlora.contract.modes import MODES
 from soundlora.errors import DivergedError, InputError, Interrupted, MachineError
 from soundlora.pipeline.options import SETTINGS
@@ -75,11 +78,11 @@ app = typer.Typer(
 app.add_typer(base_commands, name="base")
 app.add_typer(lora_commands, name="lora")
 app.add_typer(keys_commands, name="keys")
-app.command(cls=TopicCommand)(train)
+app.command(cls=by_topic(TRAIN_TOPICS))(train)
 app.command()(prepare)
 app.command()(caption)
-app.command(cls=TopicCommand)(generate)
-app.command()(serve)
+app.command(cls=by_topic(GENERATE_TOPICS))(generate)
+app.command(cls=by_topic(SERVE_TOPICS))(serve)
 
 
 def _print_version(asked: bool) -> None:

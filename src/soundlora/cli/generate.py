@@ -21,103 +21,77 @@ if TYPE_CHECKING:
 _MOST_TAKES = 1000
 _HIGHEST_SEED = 2**63 - 1
 _RANGE = re.compile(r"(\d{1,19})-(\d{1,19})")
-_SOUND, _LORAS, _SAMPLING, _TAKES = "The sound", "LoRAs", "How it is sampled", "Takes and files"
-_GIVEN, _MODEL = "A sound that is given", "The base"
+TOPICS = {
+    "The sound": ("prompt", "duration", "negative_prompt"),
+    "LoRAs": ("lora", "strength", "force"),
+    "Takes and files": ("seed", "count", "out", "overwrite"),
+    "How it is sampled": ("steps", "cfg", "stg"),
+    "A sound that is given": (
+        "continue_", "lead_into", "mend", "from_", "spans", "conditioning_seconds", "added", "decoded",
+    ),
+    "The base": ("base", "text_encoder", "device"),
+}  # fmt: skip
+"""What --help says below each heading."""
 
-BaseOption = Annotated[str, typer.Option(help=SETTINGS["base"].help, rich_help_panel=_MODEL)]
+BaseOption = Annotated[str, typer.Option(help=SETTINGS["base"].help)]
 EncoderOption = Annotated[
     Path | None,
-    typer.Option(
-        help=f"{SETTINGS['text_encoder'].help} [default: {SETTINGS['text_encoder'].unset}]", rich_help_panel=_MODEL
-    ),
+    typer.Option(help=f"{SETTINGS['text_encoder'].help} [default: {SETTINGS['text_encoder'].unset}]"),
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option(help=f"{SETTINGS['device'].help} [default: {SETTINGS['device'].unset}]", rich_help_panel=_MODEL),
+    typer.Option(help=f"{SETTINGS['device'].help} [default: {SETTINGS['device'].unset}]"),
 ]
 
 
 def generate(
-    prompt: Annotated[str, typer.Option(help="The sound in words.", rich_help_panel=_SOUND)],
+    prompt: Annotated[str, typer.Option(help="The sound in words.")],
     duration: Annotated[
         float | None,
-        typer.Option(help="Seconds. [default: what the base predicts from the prompt, or 5]", rich_help_panel=_SOUND),
+        typer.Option(help="Seconds. [default: what the base predicts from the prompt, or 5]"),
     ] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What to move away from.", rich_help_panel=_SOUND)] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What to move away from.")] = None,
     lora: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="FILE[:STRENGTH]",
-            help="A LoRA file, or FILE:0.7 with its strength. Several add up.",
-            rich_help_panel=_LORAS,
-        ),
+        typer.Option(metavar="FILE[:STRENGTH]", help="A LoRA file, or FILE:0.7 with its strength. Several add up."),
     ] = None,
-    strength: Annotated[
-        float, typer.Option(help="Of the LoRAs that name none themselves.", rich_help_panel=_LORAS)
-    ] = 1.0,
+    strength: Annotated[float, typer.Option(help="Of the LoRAs that name none themselves.")] = 1.0,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Take a LoRA of another generation of LTX all the same.", rich_help_panel=_LORAS),
+        typer.Option("--force", help="Take a LoRA of another generation of LTX all the same."),
     ] = False,
     seed: Annotated[
         str,
-        typer.Option(
-            help="The same seed gives the same sound. A range such as 1-8 makes a take of each.", rich_help_panel=_TAKES
-        ),
+        typer.Option(help="The same seed gives the same sound. A range such as 1-8 makes a take of each."),
     ] = "42",
     count: Annotated[
         int | None,
-        typer.Option(help="So many takes, of the seed and those after it.", rich_help_panel=_TAKES),
+        typer.Option(help="So many takes, of the seed and those after it."),
     ] = None,
     out: Annotated[
         Path,
-        typer.Option(
-            help="File to write: .wav, .flac, .ogg or .mp3. Takes are called sound-1.wav and so on.",
-            rich_help_panel=_TAKES,
-        ),
+        typer.Option(help="File to write: .wav, .flac, .ogg or .mp3. Takes are called sound-1.wav and so on."),
     ] = Path("sound.wav"),
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that are there.", rich_help_panel=_TAKES)
-    ] = False,
-    steps: Annotated[
-        int | None, typer.Option(help="Sampling steps. [default: the base's]", rich_help_panel=_SAMPLING)
-    ] = None,
-    cfg: Annotated[
-        float | None, typer.Option(help="Classifier-free guidance. [default: the base's]", rich_help_panel=_SAMPLING)
-    ] = None,
-    stg: Annotated[
-        float | None, typer.Option(help="Spatio-temporal guidance. [default: the base's]", rich_help_panel=_SAMPLING)
-    ] = None,
-    continue_: Annotated[
-        Path | None, typer.Option("--continue", help="Go on from the end of this sound.", rich_help_panel=_GIVEN)
-    ] = None,
-    lead_into: Annotated[
-        Path | None, typer.Option(help="Lead into the start of this sound.", rich_help_panel=_GIVEN)
-    ] = None,
-    mend: Annotated[Path | None, typer.Option(help="Make --spans of this sound anew.", rich_help_panel=_GIVEN)] = None,
-    from_: Annotated[
-        Path | None, typer.Option("--from", help="Make another sound of this one.", rich_help_panel=_GIVEN)
-    ] = None,
-    spans: Annotated[
-        str | None, typer.Option(help="Seconds to make anew, such as 1.0-2.0,3.5-4.", rich_help_panel=_GIVEN)
-    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps. [default: the base's]")] = None,
+    cfg: Annotated[float | None, typer.Option(help="Classifier-free guidance. [default: the base's]")] = None,
+    stg: Annotated[float | None, typer.Option(help="Spatio-temporal guidance. [default: the base's]")] = None,
+    continue_: Annotated[Path | None, typer.Option("--continue", help="Go on from the end of this sound.")] = None,
+    lead_into: Annotated[Path | None, typer.Option(help="Lead into the start of this sound.")] = None,
+    mend: Annotated[Path | None, typer.Option(help="Make --spans of this sound anew.")] = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="Make another sound of this one.")] = None,
+    spans: Annotated[str | None, typer.Option(help="Seconds to make anew, such as 1.0-2.0,3.5-4.")] = None,
     conditioning_seconds: Annotated[
         float | None,
-        typer.Option(
-            help="Seconds of the sound that are heard, to go on or to lead in. [default: 1]", rich_help_panel=_GIVEN
-        ),
+        typer.Option(help="Seconds of the sound that are heard, to go on or to lead in. [default: 1]"),
     ] = None,
     added: Annotated[
         float | None,
-        typer.Option(
-            "--for", help="Seconds to add in all, window after window. [default: one window]", rich_help_panel=_GIVEN
-        ),
+        typer.Option("--for", help="Seconds to add in all, window after window. [default: one window]"),
     ] = None,
     decoded: Annotated[
         bool,
-        typer.Option(
-            "--decoded", help="Kept parts come back as the model holds them, not as they were.", rich_help_panel=_GIVEN
-        ),
+        typer.Option("--decoded", help="Kept parts come back as the model holds them, not as they were."),
     ] = False,
     base: BaseOption = "nano",
     text_encoder: EncoderOption = None,

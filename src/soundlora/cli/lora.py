@@ -55,6 +55,7 @@ def info(
     for key, value in sorted(lora.metadata.items()):
         print(f"  {key}: {value}")
     _note(lora)
+    _say_where_it_loads(lora)
 
 
 @app.command()
@@ -78,6 +79,7 @@ def convert(
         write_lora(out, lora.pairs, lora.metadata, naming=naming, dtype=lora.dtype)
     print(f"{out}: {len(lora.pairs)} pairs, {lora.naming} → {naming}, {_megabytes(out)}")
     _note(lora)
+    _say_where_it_loads(lora)
 
 
 @app.command()
@@ -175,6 +177,14 @@ def _writing(out: Path, *sources: Path) -> Iterator[None]:
 def _note(lora: Lora) -> None:
     for warning in lora.warnings:
         print(f"Note: {warning}")
+
+
+def _say_where_it_loads(lora: Lora) -> None:
+    """Say of a LoRA on nano that no other program can use it, whatever names it has."""
+    if lora.metadata.get("base") == "nano":
+        from soundlora.pipeline.model_card import where_it_loads
+
+        print(f"Note: {where_it_loads(lora.metadata)}")
 
 
 def _trained_on(lora: Lora) -> str:

@@ -27,6 +27,15 @@ DatabaseOption = Annotated[
 ]
 
 
+TOPICS = {
+    "Where it is": ("host", "port", "public_url", "trusted_proxy"),
+    "What it keeps": ("data_dir", "database", "storage"),
+    "Runs": ("base", "text_encoder", "device", "slots", "max_queue", "price_per_step"),
+    "Who may do what": ("allow_anonymous", "private_host", "fetch_proxy"),
+}
+"""What --help says below each heading."""
+
+
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one. [default: 8420]")] = None,

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from typer.core import TyperCommand, TyperOption
-
-_OTHERS = "Other"
+from typer.core import TyperCommand
 
 
-class TopicCommand(TyperCommand):
-    """A command whose flags name their topic as typer's `rich_help_panel`. Topics stand in the order of their flags."""
+def by_topic(topics: Mapping[str, Sequence[str]]) -> type[TyperCommand]:
+    """Return the class of a command whose help has headings. What has no topic stands below "Other".
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        topics: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                topic = parameter.rich_help_panel if isinstance(parameter, TyperOption) else "Arguments"
-                topics.setdefault(topic or _OTHERS, []).append(record)
-        if _OTHERS in topics:
-            topics[_OTHERS] = topics.pop(_OTHERS)  # at the end
-        for topic, records in topics.items():
-            with formatter.section(topic):
-                formatter.write_dl(records)
+    topics: the headings, each with the names of the parameters below it.
+    """
+
+    class TopicCommand(TyperCommand):
+        def format_options(self, ctx: Any, formatter: Any) -> None:
+            parameters = {each.name: each for each in self.get_params(ctx)}
+            arguments = [name for name, each in parameters.items() if each.param_type_name == "argument"]
+            placed = {name for names in topics.values() for name in names}.union(arguments)
+            others = [name for name in parameters if name not in placed]
+            for topic, names in {"Arguments": arguments, **topics, "Other": others}.items():
+                rows = [row for name in names if (row := parameters[name].get_help_record(ctx)) is not None]
+                if rows:
+                    with formatter.section(topic):
+                        formatter.write_dl(rows)
+
+    return TopicCommand

@@ -25,7 +25,7 @@ from soundlora.wording import command_line_words, setting
 DATA_HELP = SETTINGS["data"].help
 # Of a preview the flags say on their own what is given, and nothing of it means a part of the first clips.
 _PREVIEW = {"audio_url": "clip", "reference_audio_url": "clip", "spans": [[0, 1]]}
-_TOPICS = {
+TOPICS = {
     "The run": ("out", "name", "request", "resume", "seed"),
     "The base": ("base", "text_encoder", "device", "check"),
     "Clips and captions": (
@@ -44,7 +44,6 @@ _TOPICS = {
     "Checkpoints and logs": ("checkpoint_every", "keep_checkpoints", "log"),
 }  # fmt: skip
 """What --help says below each heading."""
-_TOPIC_OF = {name: topic for topic, names in _TOPICS.items() for name in names}
 _REQUEST_HELP = "The endpoint's JSON instead of flags."
 
 
@@ -136,22 +135,19 @@ def parameter(name: str) -> inspect.Parameter:
     help = f"{known.help} [default: {words}]" if words else known.help
     if name == "data":
         return _parameter(name, str | None, typer.Argument(help=help))
-    topic: Any = {"rich_help_panel": _TOPIC_OF[name]}
     if name == "duration":
-        return _parameter(
-            name, str | None, typer.Option("--duration", metavar="SECONDS", help=f"{help} {SEVERAL}", **topic)
-        )
+        return _parameter(name, str | None, typer.Option("--duration", metavar="SECONDS", help=f"{help} {SEVERAL}"))
     flag = command_line_words(name, None)
     if kind is bool:
         # A setting that is on by default, or that the machine decides, can be switched off.
         off = "" if default is False else f"/--no-{flag.removeprefix('--')}"
-        return _parameter(name, bool | None, typer.Option(f"{flag}{off}", help=help, **topic))
+        return _parameter(name, bool | None, typer.Option(f"{flag}{off}", help=help))
     if get_origin(kind) is Sequence:
-        return _parameter(name, list[str] | None, typer.Option(flag, metavar="TEXT", help=help, **topic))
+        return _parameter(name, list[str] | None, typer.Option(flag, metavar="TEXT", help=help))
     if kind in (int, float):
-        return _parameter(name, kind | None, typer.Option(flag, min=known.least, max=known.most, help=help, **topic))
+        return _parameter(name, kind | None, typer.Option(flag, min=known.least, max=known.most, help=help))
     is_path = os.PathLike[str] in get_args(kind)
-    return _parameter(name, (Path if is_path else str) | None, typer.Option(flag, help=help, **topic))
+    return _parameter(name, (Path if is_path else str) | None, typer.Option(flag, help=help))
 
 
 def _short(value: object) -> str:
@@ -164,12 +160,8 @@ def _parameter(name: str, kind: Any, info: Any) -> inspect.Parameter:
 
 
 def _signature() -> inspect.Signature:
-    request = typer.Option("--request", help=_REQUEST_HELP, rich_help_panel=_TOPIC_OF["request"])
-    flags = {name: parameter(name) for name, known in SETTINGS.items() if known.flag}
-    flags["request"] = _parameter("request", Path | None, request)
-    # Help stands in the order of the topics, and of the flags in each.
-    parameters = [flags[name] for name in ("data", *_TOPIC_OF)]
-    assert len(parameters) == len(flags), "every flag has a topic"
+    parameters = [parameter(name) for name, known in SETTINGS.items() if known.flag]
+    parameters.insert(2, _parameter("request", Path | None, typer.Option("--request", help=_REQUEST_HELP)))
     return inspect.Signature(parameters)
 
 

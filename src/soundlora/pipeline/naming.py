@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -26,14 +27,17 @@ def check_name(name: str) -> None:
 def lora_title(name: str, trigger_phrase: str, data: str | os.PathLike[str]) -> str:
     """Return what people call the LoRA: by its name, else by its trigger phrase, else by its data, a path or a URL."""
     given = (name.removesuffix(_ENDING), trigger_phrase, _data_name(os.fspath(data)))
-    # A path may hold bytes that are no text, which a file's metadata can't.
-    words = (" ".join(each.encode(errors="ignore").decode().split()) for each in given)
-    return next((each for each in words if short_stem(each)), "lora")
+    return next((words for each in given if short_stem(words := _shown(each))), "lora")
 
 
 def lora_file_name(title: str, steps: int) -> str:
     """Return the name of the LoRA's file, on every system and in every shell: `rusty-gate-2000.safetensors`."""
     return f"{short_stem(title)}-{steps}{_ENDING}"
+
+
+def _shown(text: str) -> str:
+    """Return the text in one line, without what a terminal would obey, and without bytes that are no text."""
+    return "".join(c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cs"))
 
 
 def _data_name(data: str) -> str:
