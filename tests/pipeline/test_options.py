@@ -110,11 +110,20 @@ def test_the_logs_it_knows_are_those_that_there_are() -> None:
 # what base and clips decide
 
 
+@pytest.mark.parametrize("steps", [100, 101, 102, 103, 150, 2000])
+def test_four_previews_are_spread_evenly(steps: int) -> None:
+    every = options(steps=steps).filled(captions=["rain", "wind"], **FILLED).preview_every
+    assert every is not None
+    made = [*range(every, steps, every), steps]
+    assert len(made) == 4
+    assert min(b - a for a, b in zip([0, *made], made, strict=False)) >= every - 3
+
+
 def test_everything_open_is_filled_in() -> None:
     found = options(steps=10).filled(captions=["rain", "wind"], **FILLED)
     assert found.validation_prompts == ("rain",)
     assert (found.negative_prompt, found.stg_scale, found.hold_out) == ("hum", 0.4, 1)
-    assert (found.preview_every, found.checkpoint_every, found.keep_checkpoints) == (2, 2, None)
+    assert (found.preview_every, found.checkpoint_every, found.keep_checkpoints) == (3, 3, None)
     assert options().filled(captions=["a", "b"], **FILLED | {"negative_prompt": None}).negative_prompt == (
         DEFAULT_NEGATIVE_PROMPT
     )

@@ -251,7 +251,7 @@ class TrainingOptions:
                 f"{setting('hold_out')} is {count}, but of {len(captions)} clips at least one has to be trained on.",
                 field="hold_out",
             )
-        quarter = max(1, self.steps // 4)
+        quarter = -(-self.steps // 4)  # rounded up, so that the last one of four is that of the end
         if self.negative_prompt is not None:
             negative_prompt = self.negative_prompt
         return replace(
