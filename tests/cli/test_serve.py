@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support import Cli
+from waiting import wait_until
 
 
 def test_keys_are_made_listed_and_revoked(soundlora: Cli, tmp_path: Path) -> None:
@@ -59,6 +61,25 @@ def test_a_server_says_where_it_is_and_ends_in_good_order(tmp_path: Path, number
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the browser is a shell script")
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_the_page_is_opened_where_that_is_wished(tmp_path: Path, host: str) -> None:
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}.new && mv {opened}.new {opened}\n')
+    browser.chmod(0o755)
+    command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "serve", "--port", "0", "--open"]
+    command += ["--host", host, "--allow-anonymous", "--data-dir", str(tmp_path / "data")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"BROWSER": f"{browser} %s"}
+    ) as process:
+        assert process.stdout is not None
+        found = re.search(r":(\d+);", process.stdout.readline())
+        wait_until(opened.exists)
+        process.terminate()
+    assert found is not None
+    assert opened.read_text() == f"http://127.0.0.1:{found[1]}\n"
 
 
 def test_the_server_needs_no_torch(tmp_path: Path) -> None:

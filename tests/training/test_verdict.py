@@ -36,6 +36,7 @@ def verdict(held_out: Any, facts: Facts = PLAIN, **measured: Any) -> Fit:
         (SETTLED, None, "learnt"),
         (SETTLED, (0.2, 0.7), "learnt"),
         (SETTLED, (0.62, 0.68), "learnt in part"),
+        (SETTLED, (0.45, 0.7), "learnt in part"),
         (FLAT, (0.2, 0.7), "learnt in part"),
         (FLAT, (0.62, 0.68), "barely learnt"),
         (FLAT, None, "barely learnt"),
@@ -55,6 +56,8 @@ def test_the_reasons_are_figures() -> None:
         "nearer to the clips.",
         "Generated sound lies 0.62 from the clips in latent statistics; that of the base lies 0.68 off.",
     )
+    partly = verdict(SETTLED, distances=(0.45, 0.7))
+    assert partly.sentences[0].endswith("from 1.000 to 0.600, but generated sound is nearer to the clips by only 36%.")
     assert (fit.base_loss, fit.final_loss, fit.best_step) == (1.0, 0.6, 100)
     assert (fit.distance, fit.start_distance) == (0.62, 0.68)
 

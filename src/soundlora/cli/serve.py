@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import webbrowser
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +30,7 @@ DatabaseOption = Annotated[
 
 
 TOPICS = {
-    "Where it is": ("host", "port", "public_url", "trusted_proxy"),
+    "Where it is": ("host", "port", "open_page", "public_url", "trusted_proxy"),
     "What it keeps": ("data_dir", "database", "storage"),
     "Runs": ("base", "text_encoder", "device", "slots", "max_queue", "price_per_step"),
     "Who may do what": ("allow_anonymous", "private_host", "fetch_proxy"),
@@ -39,6 +41,9 @@ TOPICS = {
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one. [default: 8420]")] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Show the page in the browser when the server is ready.")
+    ] = False,
     data_dir: DataDirOption = None,
     database: DatabaseOption = None,
     storage: Annotated[
@@ -71,7 +76,10 @@ def serve(
         typer.Option(help="Address or network of a reverse proxy whose X-Forwarded-Host and -Proto count."),
     ] = None,
 ) -> None:
-    """Answer the hosted endpoint's queue protocol. Every option is an environment variable too: SOUNDLORA_PORT."""
+    """Train and listen on a page in the browser, and answer the hosted endpoint's queue protocol.
+
+    Every option is an environment variable too: SOUNDLORA_PORT.
+    """
     need_server()
     settings = settings_of(
         host=host,
@@ -109,6 +117,9 @@ def serve(
     def say_ready() -> None:
         with contextlib.suppress(OSError):  # a server serves, whoever reads what it says
             say()
+        if open_page:
+            # Some browsers are waited for until they end.
+            threading.Thread(target=webbrowser.open, args=(_seen_from_here(address),), daemon=True).start()
 
     def say() -> None:
         print(f"soundlora serves {address}; Ctrl-C ends it")
@@ -126,6 +137,11 @@ def serve(
             print(f"  page      {page.MISSING}", flush=True)
 
     serve_app(app, opened, say_ready)
+
+
+def _seen_from_here(address: str) -> str:
+    """Return the address for a browser on this machine, which can't go to "all addresses"."""
+    return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def need_server() -> None:

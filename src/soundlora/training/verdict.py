@@ -15,7 +15,8 @@ from typing import Any
 from soundlora.wording import using
 
 BARELY = 0.05  # share of the loss at the start; a run that lowers it by less has hardly learnt
-NEARER = 0.15  # share of the distance at the start; sound that came nearer by less is hardly nearer
+NEARER = 0.4  # share of the distance at the start; sound that came nearer by less is not what was to be learnt
+_HARDLY = 0.15  # and of this by less it is hardly nearer
 TURNED = 0.03  # share above the lowest loss; a run that ends higher is past its best
 COPY = 0.9  # correlation with one clip at which a sound counts as a copy of it
 _FALLING = 0.15  # share of the whole fall; a loss that falls by more in the last quarter has not settled
@@ -179,7 +180,9 @@ def _verdict(figures: Figures) -> tuple[str, list[str]]:
     if learnt and near:
         return "learnt", [f"Learnt: {fell}.", *sound]
     if learnt:
-        return "learnt in part", [f"Learnt in part: {fell}, but generated sound is hardly nearer to the clips.", *sound]
+        nearer = figures.nearer or 0.0
+        much = "hardly nearer to the clips" if nearer < _HARDLY else f"nearer to the clips by only {nearer:.0%}"
+        return "learnt in part", [f"Learnt in part: {fell}, but generated sound is {much}.", *sound]
     if near and figures.nearer is not None:
         return "learnt in part", [f"Learnt in part: generated sound is nearer to the clips, but {fell}.", *sound]
     return "barely learnt", [f"Barely learnt: {fell}.", *sound]
