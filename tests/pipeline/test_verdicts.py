@@ -47,7 +47,12 @@ def trained(folder: Path, data: Clips, **options: Any) -> TrainingResult:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_wav(path, torch.from_numpy(np.ascontiguousarray(sound, np.float32)), RATE)
         path.with_suffix(".txt").write_text(caption)
-    usual = {"duration": 3.0, "steps": 300, "validation_prompts": [data[0][1] or "sounds"], "preview_every": 100_000}
+    usual: dict[str, Any] = {
+        "duration": 3.0,
+        "steps": 300,
+        "validation_prompts": [data[0][1] or "sounds"],
+        "preview_every": 100_000,
+    }
     return train(folder / "data", folder / "run", **(usual | options))
 
 
