@@ -72,6 +72,7 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
 
     assert list(found["properties"]) == [
         *TrainingRequest.model_fields,
+        "name",
         "caption_dropout",
         "shorter_durations",
         "short",
