@@ -59,9 +59,11 @@ def _chunks(path: Path) -> dict[bytes, bytes]:
             return {}
         at = 12
         for _ in range(_MOST_CHUNKS):
+            if at >= size:  # no file system seeks to any number that a file may claim
+                break
             file.seek(at)
             header = file.read(8)
-            if len(header) < 8 or at >= size:
+            if len(header) < 8:
                 break
             name, length = header[:4], struct.unpack("<I", header[4:])[0]
             if name == b"data" and length == _UNKNOWN and len(found.get(b"ds64", b"")) >= 16:
