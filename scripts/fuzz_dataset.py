@@ -1,280 +1,43 @@
-"""This script sends mutated zips and media files through `inspect_dataset`, in a separate process.
+"""This script sends mutated zips and media files through `inspect_dataset` and `prepare_recordings`.
+
+They run in a process apart:
 
     scripts/fuzz [--inputs 10000] [--seconds S] [--seed 0] [--first 0] [--keep DIR]
 
 Every input is a function of the seed and its number, so a finding can be repeated: --seed S --first N --inputs 1.
-These are findings: a crash, an error that is not a sentence, a report that is not JSON, more than 30 s, more than
-300 MB of memory, and a file that is opened for writing or left behind outside of the input's own folder. The script
-exits with 1 when there is one.
+These are findings: a crash, an error that is not a sentence, a report that is not JSON, a plan that does not hold every
+sample once, a clip that is not what its plan says, a second run that does anything, more than 30 s, more than 300 MB of
+memory, and a file that is opened for writing or left behind outside of the input's own folder. The script exits with 1
+when there is one.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import lzma
 import os
 import random
 import resource
 import selectors
-import struct
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from fuzz_inputs import TEMPLATES, damage_plan, make_input, make_media, make_sound
+
+if TYPE_CHECKING:
+    from soundlora.dataset.recordings import Prepared
 
 MAX_SECONDS = 30.0
 MAX_RESIDENT = 300 * 1000**2
 MAX_ADDRESSES = 4 * 1000**3  # bytes; malloc fails beyond this, before the machine suffers
-
-FORMATS: dict[str, tuple[str, str, int, int, dict[str, str]]] = {
-    "s16.wav": ("wav", "pcm_s16le", 16_000, 1, {}),
-    "s24.wav": ("wav", "pcm_s24le", 48_000, 6, {}),
-    "f32.wav": ("wav", "pcm_f32le", 44_100, 2, {}),
-    "mulaw.wav": ("wav", "pcm_mulaw", 8_000, 1, {}),
-    "ms.wav": ("wav", "adpcm_ms", 22_050, 2, {}),
-    "ima.wav": ("wav", "adpcm_ima_wav", 22_050, 1, {}),
-    "tagged.mp3": ("mp3", "libmp3lame", 44_100, 2, {}),
-    "raw.mp3": ("mp3", "libmp3lame", 22_050, 1, {"write_xing": "0", "id3v2_version": "0"}),
-    "a.flac": ("flac", "flac", 44_100, 2, {}),
-    "eight.flac": ("flac", "flac", 48_000, 8, {}),
-    "vorbis.ogg": ("ogg", "vorbis", 44_100, 2, {}),
-    "opus.ogg": ("ogg", "libopus", 48_000, 1, {}),
-    "surround.opus": ("ogg", "libopus", 48_000, 8, {}),
-    "raw.aac": ("adts", "aac", 44_100, 2, {}),
-    "aac.m4a": ("ipod", "aac", 44_100, 2, {}),
-    "fast.m4a": ("ipod", "aac", 48_000, 6, {"movflags": "faststart"}),
-    "alac.m4a": ("ipod", "alac", 44_100, 2, {}),
-    "fragments.m4a": ("mp4", "aac", 44_100, 1, {"movflags": "frag_keyframe+empty_moov"}),
-    "other.wav": ("matroska", "flac", 44_100, 1, {}),
-    "caf.wav": ("caf", "pcm_s16be", 44_100, 2, {}),
-    "aiff.wav": ("aiff", "pcm_s16be", 44_100, 2, {}),
-}
-CAPTIONS = (
-    b"a dog",
-    "été\r\n雨".encode(),
-    "été".encode("utf-16"),
-    "été".encode("utf-32"),
-    "дождь по крыше".encode("cp1251"),
-    "雨の音が屋根に落ちる".encode("cp932"),
-    b"\xff\xfe\x00",
-    b"x" * 70_000,
-    b"",
-    b"\xe9t\xe9",
-    b"{\\rtf1 rain}",
-    b'{"caption": "rain"}',
-    b"<p>rain &amp; wind</p>",
-    b"rain\x1b[31m\x07",
-    b"[" * 50_000,
-)
-TABLES = {
-    "metadata.csv": b'file_name,text,room\r\n0vorbis.ogg,rain,hall\r\n0said.wav,"wind, ""cold""",\r\nlost.wav,x,y\r\n',
-    "metadata.jsonl": b'{"file_name": "0said.wav", "caption": "rain", "tags": ["a", 1, null, {}]}\n{"file_name": 3}\n',
-    "captions.json": b'{"0said": "rain", "1said.wav": {"text": "wind", "room": [[1]]}, "2": null}',
-    "0said.lab": b"rain",
-    "0said.wav.txt": b"wind",
-}
-TEMPLATES = ("", "", "{trigger} {caption}, {genre}", "{caption} {room}", "{file}: {folder} {", "{caption} {title}")
-NAMES = (
-    "{}",
-    "sub/{}",
-    "__MACOSX/._{}",
-    "../{}",
-    "/{}",
-    "a/b/c/{}",
-    "C:\\{}",
-    "\x00{}",
-    "{}\u202e",
-    "é/{}",
-    ".{}",
-    "{}/",
-)
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-DEFLATE64, ZSTANDARD, XZ = 9, 93, 95  # zipfile does not pack by these
-UTF8_FLAG = 0x800
-ENCODINGS = ("cp437", "cp932", "gb18030", "cp866", "latin-1")
-NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-
-
-def make_media(folder: Path) -> dict[str, bytes]:
-    """Return a short file of every format, made in `folder`."""
-    import av
-    import numpy as np
-
-    made = {}
-    for name, (container, codec, rate, channels, options) in FORMATS.items():
-        noise = np.random.default_rng(0).uniform(-0.5, 0.5, (rate * 3 // 5, channels)).astype(np.float32)
-        layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[channels]
-        # One of the muxers opens its output again, so the output is a file.
-        target = folder / "media"
-        with av.open(str(target), "w", format=container, options=options) as file:
-            stream = file.add_stream(codec, rate=rate, layout=layout, options={"strict": "experimental"})
-            assert isinstance(stream, av.AudioStream)
-            frame = av.AudioFrame.from_ndarray(noise.reshape(1, -1), format="flt", layout=layout)
-            frame.sample_rate, frame.pts = rate, 0
-            converter = av.AudioResampler(stream.format, layout, rate, frame_size=stream.frame_size or None)
-            for converted in [*converter.resample(frame), *converter.resample(None)]:
-                file.mux(stream.encode(converted))
-            file.mux(stream.encode(None))
-        made[name] = target.read_bytes()
-        target.unlink()
-    samples = np.random.default_rng(0).integers(-(2**22), 2**22, 14_400, np.int32)
-    floats = struct.pack("<HHIIHH", 3, 1, 24_000, 96_000, 4, 32)
-    made["scale.wav"] = riff(floats, (samples / 2**7).astype("<f4").tobytes())
-    for bits in (16, 20, 24):
-        wide = struct.pack("<HHIIHHHHIH14x", 0xFFFE, 1, 24_000, 96_000, 4, 32, 22, bits, 4, 1)
-        made[f"wide{bits}.wav"] = riff(wide, (samples << 8).astype("<i4").tobytes())
-    big = struct.pack(">HHIIHH", 1, 1, 24_000, 96_000, 4, 32)
-    made["big.wav"] = riff(big, samples.astype(">i4").tobytes(), b"RIFX", ">")
-    made["said.wav"] = riff(struct.pack("<HHIIHH", 1, 1, 24_000, 48_000, 2, 16), (samples >> 8).astype("<i2").tobytes())
-    made["said.wav"] += chunk(b"bext", b"sTAKE=01\r\nsNOTE=rain \xe9t\xe9".ljust(602, b"\0"))
-    made["said.wav"] += chunk(
-        b"iXML", b"<BWFXML><NOTE>wind</NOTE><USER><DESCRIPTION>rain &amp; wind</DESCRIPTION></USER>"
-    )
-    made["said.wav"] += chunk(b"LIST", b"INFO" + chunk(b"INAM", b"rain\0\0") + chunk(b"IKEY", b"roof, tin\0"))
-    made["follows.ogg"] = made["vorbis.ogg"] + bytes(70_000)
-    made["chained.ogg"] = made["opus.ogg"] + made["vorbis.ogg"]
-    return made
-
-
-def chunk(name: bytes, content: bytes) -> bytes:
-    """Return a chunk of RIFF."""
-    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
-
-
-def riff(header: bytes, samples: bytes, magic: bytes = b"RIFF", order: str = "<") -> bytes:
-    """Return a wav with this header of its format and these samples."""
-    chunks = b"fmt " + struct.pack(f"{order}I", len(header)) + header
-    chunks += b"data" + struct.pack(f"{order}I", len(samples)) + samples
-    return magic + struct.pack(f"{order}I", len(chunks) + 4) + b"WAVE" + chunks
-
-
-def pack(bundle: zipfile.ZipFile, info: zipfile.ZipInfo, content: bytes, method: int) -> None:
-    """Write a member that is packed by a method which zipfile does not pack by.
-
-    The table of contents states the method, as it is written at the end. The header before the member does not, and
-    nobody reads it there.
-    """
-    import inflate64
-    import zstandard
-
-    if method == DEFLATE64:
-        # inflate64 never gives back the object that it is handed, so all pieces are one object.
-        packer, packed, same = inflate64.Deflater(), b"", bytearray(1024)
-        for at in range(0, len(content) - 1023, 1024):
-            same[:] = content[at : at + 1024]
-            packed += packer.deflate(same)
-        packed += packer.deflate(content[len(content) // 1024 * 1024 :]) + packer.flush()
-    else:
-        packed = zstandard.compress(content) if method == ZSTANDARD else lzma.compress(content)
-    info.compress_type = zipfile.ZIP_STORED
-    bundle.writestr(info, packed)
-    info.compress_type, info.file_size, info.CRC = method, len(content), zlib.crc32(content)
-
-
-def mutate(content: bytes, choose: random.Random, start: int = 0) -> bytes:
-    """Change, cut, repeat or fill some pieces of `content` from `start` on."""
-    changed = bytearray(content)
-    for _ in range(choose.choice((1, 1, 2, 4, 16))):
-        if len(changed) <= start + 8:
-            break
-        # The headers at the start decide most, so most changes fall there.
-        reach = len(changed) if choose.random() < 0.5 else min(len(changed), start + 256)
-        at = choose.randrange(start, reach)
-        length = choose.choice((1, 2, 4, 8, 64, 1024))
-        kind = choose.randrange(7)
-        if kind == 0:
-            changed[at] ^= 1 << choose.randrange(8)
-        elif kind == 1:
-            changed[at : at + length] = choose.randbytes(length)
-        elif kind == 2:
-            width = choose.choice((2, 4, 8))
-            number = choose.choice(NUMBERS) % (1 << 8 * width)
-            changed[at : at + width] = number.to_bytes(width, choose.choice(("little", "big")))
-        elif kind == 3:
-            del changed[at : at + length]
-        elif kind == 4:
-            changed[at:at] = changed[at : at + length] * choose.choice((1, 2, 50))
-        elif kind == 5:
-            del changed[at:]
-        else:
-            source = choose.randrange(len(changed))
-            changed[at : at + length] = changed[source : source + length]
-    return bytes(changed)
-
-
-def make_input(number: int, seed: int, media: dict[str, bytes]) -> bytes:
-    """Return the zip of this number: damaged files in a good zip, or good files in a damaged one."""
-    choose = random.Random(f"{seed}:{number}")
-    damage_zip = choose.random() < 0.4
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w") as bundle:
-        for place in range(choose.choice((1, 1, 2, 3))):
-            kind, content = choose.choice(list(media.items()))
-            if not damage_zip:
-                content = mutate(content, choose)
-                if choose.random() < 0.1:
-                    content += choose.choice(list(media.values()))
-            # Content and extension need not agree.
-            extension = choose.choice(list(media)) if choose.random() < 0.2 else kind
-            name = f"{place}{extension}"
-            shape = choose.choice(NAMES) if choose.random() < 0.15 else "{}"
-            info = zipfile.ZipInfo(shape.format(name))
-            method = choose.choice((*METHODS, DEFLATE64, ZSTANDARD, XZ))
-            if method in METHODS:
-                info.compress_type = method
-                bundle.writestr(info, content)
-            else:
-                pack(bundle, info, content, method)
-            if choose.random() < 0.5:
-                bundle.writestr(f"{name.rpartition('.')[0]}.txt", choose.choice(CAPTIONS))
-        for name, content in TABLES.items():
-            if choose.random() < 0.1:
-                bundle.writestr(name, content if choose.random() < 0.3 else mutate(content, choose))
-    content = target.getvalue()
-    if choose.random() < 0.1:
-        content = rename(content, choose)
-    if choose.random() < 0.1:
-        content = nest(content, choose)
-    if damage_zip:
-        # Half of these inputs change only in the table of contents at the end.
-        table = content.rfind(b"PK\1\2") if choose.random() < 0.5 else 0
-        content = mutate(content, choose, max(0, table))
-    return content
-
-
-def rename(content: bytes, choose: random.Random) -> bytes:
-    """Give the members names in an encoding of before Unicode, with or without the flag of UTF-8."""
-    letters = choose.choice(("éü", "雨の", "雨声", "дож", "\u00fc")).encode(choose.choice(ENCODINGS), "replace")
-    renamed = bytearray(content)
-    for magic, flags, name in ((b"PK\3\4", 6, 30), (b"PK\1\2", 8, 46)):
-        at = renamed.find(magic)
-        while at >= 0 and at + name + len(letters) < len(renamed):
-            renamed[at + name : at + name + len(letters)] = letters
-            if choose.random() < 0.5:
-                renamed[at + flags + 1] ^= UTF8_FLAG >> 8
-            at = renamed.find(magic, at + 1)
-    return bytes(renamed)
-
-
-def nest(content: bytes, choose: random.Random) -> bytes:
-    """Put the zip into a zip, once or several times."""
-    for _ in range(choose.choice((1, 1, 2, 3))):
-        target = io.BytesIO()
-        with zipfile.ZipFile(target, "w", choose.choice(METHODS)) as bundle:
-            bundle.writestr("in.zip", content)
-            if choose.random() < 0.3:
-                bundle.writestr("other.zip", content[: choose.randrange(len(content))])
-        content = target.getvalue()
-    return content
 
 
 def watch_writes(folder: Path, seen: list[str]) -> None:
@@ -302,10 +65,75 @@ def watch_writes(folder: Path, seen: list[str]) -> None:
     sys.addaudithook(hook)
 
 
-def work(seed: int, first: int, last: int, folder: Path) -> None:
-    """Inspect inputs and print a line of JSON for each. The parent reports what kills this process."""
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESSES, MAX_ADDRESSES))
+def inspected(path: Path, out: Path, choose: random.Random) -> str:
+    """Inspect an input and return what came of it. Raises InputError as `inspect_dataset` does."""
     from soundlora.dataset import inspect_dataset, refusal
+
+    duration = choose.choice((0.1, 0.5, 0.5, 5.0, 60.0))
+    settings: dict[str, Any] = {"captions_from": choose.choice(("files", "all", "all"))}
+    settings["caption_template"] = choose.choice(TEMPLATES)
+    report = inspect_dataset(path, duration=duration, trigger_phrase="zvk", **settings)
+    json.dumps(report.to_json(), allow_nan=False).encode()
+    if (error := refusal(report)) is not None:
+        check_sentence(str(error))
+        return "refused"
+    return "kept"
+
+
+def cut(path: Path, out: Path, choose: random.Random) -> str:
+    """Plan an input, write its clips to `out` and do so again, as it was and by a damaged plan. Return what came of it.
+
+    Raises InputError as `prepare_recordings` does.
+    """
+    from soundlora.dataset.cut_plan import PLAN_NAME
+    from soundlora.dataset.recordings import prepare_recordings
+
+    settings: dict[str, Any] = {"format": choose.choice(("wav", "flac")), "fade": choose.choice((0, 0.005, 0.1))}
+    settings |= choose.choice(({"duration": 0.1}, {"duration": 0.5}, {"shortest": 0.1, "longest": 0.3}))
+    settings |= choose.choice(({}, {"silence": -120, "quietest": -120, "keep_clipped": True, "keep_duplicates": True}))
+    settings["silence"] = choose.choice((-60, -60, -60, -120, -20, 0))
+    dry = prepare_recordings(path, None, **settings)
+    json.dumps(dry.plan.to_json(), allow_nan=False).encode()
+    for recording in dry.plan.recordings:
+        places = [0, *(piece.end for piece in recording.pieces)]
+        if places[:-1] != [piece.start for piece in recording.pieces] or places[-1] != recording.samples:
+            raise AssertionError(f"the pieces of {recording.source} leave gaps or overlap")
+    done = prepare_recordings(path, out / "clips", **settings)
+    check_clips(done, out / "clips")
+    if done.plan != dry.plan or done.written != dry.plan.clips:
+        raise AssertionError(f"planned {dry.plan.clips} clips, wrote {done.written}")
+    again = prepare_recordings(path, out / "clips", **settings)
+    if (again.written, again.there) != (0, done.written):
+        raise AssertionError(f"of {done.written} clips {again.written} were written again")
+    plan = out / "plan.json"
+    plan.write_bytes(damage_plan((out / "clips" / PLAN_NAME).read_text(encoding="utf-8"), choose))
+    check_clips(prepare_recordings(path, out / "by_plan", plan=plan), out / "by_plan")
+    return "cut"
+
+
+def check_clips(done: Prepared, folder: Path) -> None:
+    """Raise AssertionError where the folder does not hold the plan's clips, as long as they should be, and texts."""
+    import soundfile
+
+    wanted = {piece.clip: piece.end - piece.start for recording in done.plan.recordings for piece in recording.clips}
+    found = {path.name for path in folder.iterdir()}
+    if lost := wanted.keys() - found:
+        raise AssertionError(f"clips are not there: {sorted(lost)[:3]}")
+    if other := {name for name in found - wanted.keys() if not name.endswith((".txt", "prepared.json"))}:
+        raise AssertionError(f"other files are there: {sorted(other)[:3]}")
+    for name, length in wanted.items():
+        if soundfile.info(folder / name).frames != length:
+            raise AssertionError(f"{name} has not {length} samples")
+
+
+def check_sentence(sentence: str) -> None:
+    if not sentence.endswith(".") or "\n" in sentence:
+        raise AssertionError(f"not a sentence: {sentence!r}")
+
+
+def work(seed: int, first: int, last: int, folder: Path) -> None:
+    """Inspect and cut inputs, and print a line of JSON for each. The parent reports what kills this process."""
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESSES, MAX_ADDRESSES))
     from soundlora.errors import InputError
 
     media = make_media(folder)
@@ -313,27 +141,28 @@ def work(seed: int, first: int, last: int, folder: Path) -> None:
     written: list[str] = []
     tempfile.tempdir = str(folder)
     watch_writes(folder, written)
-    path = folder / "input.zip"
+    path, sounds, out = folder / "input.zip", folder / "sounds", folder / "out"
     for number in range(first, last):
-        content = make_input(number, seed, media)
-        path.write_bytes(content)
+        path.write_bytes(make_input(number, seed, media))
+        sounds.mkdir()
+        name, content = make_sound(number, seed, media)
+        (sounds / name).write_bytes(content)
         print(json.dumps({"begun": number}), flush=True)
-        finding = None
+        finding, outcomes = None, []
         choose = random.Random(number)
-        duration = choose.choice((0.1, 0.5, 0.5, 5.0, 60.0))
-        settings: dict[str, Any] = {"captions_from": choose.choice(("files", "all", "all"))}
-        settings["caption_template"] = choose.choice(TEMPLATES)
-        try:
-            report = inspect_dataset(path, duration=duration, trigger_phrase="zvk", **settings)
-            json.dumps(report.to_json(), allow_nan=False).encode()
-            outcome = "refused" if (error := refusal(report)) else "kept"
-            sentence = str(error or "A sentence.")
-        except InputError as error:
-            outcome, sentence = type(error).__name__, str(error)
-        except BaseException:
-            outcome, sentence, finding = "failed", "", traceback.format_exc()
-        if sentence and (not sentence.endswith(".") or "\n" in sentence):
-            finding = f"not a sentence: {sentence!r}"
+        out.mkdir()
+        for act, data in ((inspected, path), (cut, choose.choice((path, sounds, sounds / name)))):
+            try:
+                outcomes.append(act(data, out, choose))
+            except InputError as error:
+                outcomes.append(type(error).__name__)
+                if not str(error).endswith(".") or "\n" in str(error):
+                    finding = f"not a sentence: {str(error)!r}"
+            except BaseException:
+                outcomes.append("failed")
+                finding = traceback.format_exc()
+        shutil.rmtree(out)
+        shutil.rmtree(sounds)
         left = [entry.name for entry in folder.iterdir() if entry != path]
         if left or written:
             finding = f"left behind {left}, written outside {written}"
@@ -341,7 +170,8 @@ def work(seed: int, first: int, last: int, folder: Path) -> None:
         resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if resident > MAX_RESIDENT:
             finding = finding or f"{resident / 1000**2:.0f} MB of memory"
-        print(json.dumps({"done": number, "outcome": outcome, "finding": finding, "resident": resident}), flush=True)
+        news = {"done": number, "outcome": ", ".join(outcomes), "finding": finding, "resident": resident}
+        print(json.dumps(news), flush=True)
         if resident > MAX_RESIDENT:
             return
 
@@ -419,6 +249,8 @@ def main() -> None:
         if arguments.keep is not None:
             arguments.keep.mkdir(parents=True, exist_ok=True)
             (arguments.keep / f"{arguments.seed}_{number}.zip").write_bytes(make_input(number, arguments.seed, media))
+            name, content = make_sound(number, arguments.seed, media)
+            (arguments.keep / f"{arguments.seed}_{number}_{name}").write_bytes(content)
 
     began = time.monotonic()
     outcomes, most, longest = run(arguments, tell)

@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
+from support import RATE, Cli, write_clip
 from workplace import Place, hang_up
 
 from soundlora.server.endpoints import GENERATION
@@ -20,6 +22,7 @@ from soundlora.server.settings import Settings
 from soundlora.server.store.tables import files as table
 
 MEBIBYTE = 1024**2
+PAGE = 4096
 
 
 @pytest.fixture
@@ -131,3 +134,43 @@ def test_an_upload_without_room_is_refused_and_leaves_nothing(disk: Path, tmp_pa
             assert connection.execute(sa.select(table).where(table.c.size.is_not(None))).all() == []
         assert send(os.urandom(MEBIBYTE)) == 200
         assert [path.stat().st_size for path in objects(disk)] == [MEBIBYTE]
+
+
+def leave(disk: Path, pages: int) -> Path:
+    """Leave so many pages of room; returns the file to delete for more."""
+    ballast = fill(disk)
+    with ballast.open("r+b") as file:
+        file.truncate(ballast.stat().st_size - pages * PAGE)
+    return ballast
+
+
+@pytest.mark.parametrize("format", ["wav", "flac"])
+@pytest.mark.parametrize("lacking", ["all", "its start", "its end", "half of the second"])
+def test_cutting_recordings_stops_at_a_clip_and_goes_on_once_there_is_room(
+    disk: Path, tmp_path: Path, soundlora: Cli, format: str, lacking: str
+) -> None:
+    """libsndfile says nothing when the last block of a FLAC is refused, and no more than "System error" of others."""
+    samples = np.random.default_rng(0).normal(0, 0.1, 12 * RATE).clip(-0.8, 0.8)
+    (tmp_path / "card").mkdir()
+    write_clip(tmp_path / "card" / "rain.wav", samples, "heavy rain")
+    command = ("prepare", str(tmp_path / "card"), "--format", format, "--out")
+    assert soundlora(*command, str(tmp_path / "whole")).code == 0
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    clip = -(-len(whole[f"rain_001.{format}"]) // PAGE)
+    plan = -(-len(whole["prepared.json"]) // PAGE)
+    room = {"all": 0, "its start": plan, "its end": plan + clip - 1, "half of the second": plan + clip + clip // 2}
+    ballast = leave(disk, room[lacking])
+
+    stopped = soundlora(*command, str(disk / "out"))
+
+    name = {"all": "prepared.json", "half of the second": f"rain_002.{format}"}.get(lacking, f"rain_001.{format}")
+    written: dict[str, set[str]] = {"all": set(), "half of the second": {"prepared.json", f"rain_001.{format}"}}
+    sentence = f"{disk / 'out' / name} can't be written (No space left on device); make room on its disk."
+    assert (stopped.code, stopped.err) == (1, f"soundlora: {sentence}\n")
+    there = {path.name: path.read_bytes() for path in objects(disk)}
+    assert there.keys() == written.get(lacking, {"prepared.json"})
+    assert there.items() <= whole.items()
+    ballast.unlink()
+    again = soundlora(*command, str(disk / "out"))
+    assert again.code == 0, again.err
+    assert {path.name: path.read_bytes() for path in objects(disk)} == whole

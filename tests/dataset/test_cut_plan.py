@@ -36,6 +36,15 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert json.loads(plan().to_text()) == plan().to_json()
 
 
+def test_it_is_read_as_editors_save_it(tmp_path: Path) -> None:
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "prepared.json").write_text(plan().to_text().replace("\n", "\r\n"), encoding=encoding, newline="")
+        assert read_plan(tmp_path / "prepared.json") == plan()
+    (tmp_path / "prepared.json").write_text(plan().to_text(), encoding="utf-16")
+    with pytest.raises(InputError, match="is not UTF-8; save it as that"):
+        read_plan(tmp_path / "prepared.json")
+
+
 def test_a_piece_is_a_line() -> None:
     lines = plan().to_text().splitlines()
 
@@ -58,6 +67,7 @@ def test_clips_are_named_after_their_recordings() -> None:
         (["con.wav"], ["_con.wav"]),
         ([".hidden.wav"], ["hidden.wav"]),
         (["ü" * 300 + ".wav"], ["ü" * 100 + ".wav"]),
+        (["雨" * 83 + ".wav"], ["雨" * 66 + ".wav"]),  # 249 bytes, to which a number would be too much
     ],
 )
 def test_names_are_told_apart_and_portable(sources: list[str], names: list[str]) -> None:
@@ -131,6 +141,13 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "a number": (lambda value: first(value).update(caption=5), 'its "caption" must be text'),
     "a name twice": (lambda value: first(value).update(clip="KICK.wav"), "two clips are named"),
     "a source twice": (lambda value: value["recordings"].append(value["recordings"][0]), "stands in it twice"),
+    "no number": (lambda value: first(value).update(offset=float("nan")), "NaN is no number"),
+    "no number either": (lambda value: value["settings"].update(silence=float("-inf")), "-Infinity is no number"),
+    "too far": (lambda value: first(value).update(offset=10**400), "must be a number of seconds"),
+    "too many": (lambda value: value["recordings"][0].update(samples=10**400), "must be a whole number above 0"),
+    "an endless fade": (lambda value: value.update(fade=1e308), 'its "fade" is 1e+308'),
+    "half a character": (lambda value: first(value).update(why="\ud800"), "half a character in it"),
+    "a long name": (lambda value: first(value).update(clip="雨" * 80 + ".wav"), "is no name for a clip"),
     "no fade": (lambda value: value.pop("fade"), 'its "fade" is None'),
 }
 

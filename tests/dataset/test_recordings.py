@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -224,6 +227,56 @@ def test_an_interrupted_run_leaves_no_half_clip_and_goes_on(
     assert whole.folder is not None
     for path in whole.folder.iterdir():
         assert path.read_bytes() == (out / path.name).read_bytes()
+
+
+KILLED = """
+import os, signal, sys
+from soundlora.dataset import clip_files
+from soundlora.dataset.recordings import prepare_recordings
+take, taken = clip_files._Clip.take, 0
+def stop(self, block, done):
+    global taken
+    taken += 1
+    if taken == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return take(self, block, done)
+clip_files._Clip.take = stop
+prepare_recordings(sys.argv[1], sys.argv[2], format=sys.argv[4])
+"""
+
+
+@pytest.mark.parametrize("format", ["wav", "flac"])
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(
+    card: Path, tmp_path: Path, format: Any
+) -> None:
+    out, halves = tmp_path / "out", 0
+    for moment in (1, 7, 8, 13):
+        command = [sys.executable, "-c", KILLED, str(card), str(out), str(moment), format]
+        assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+        halves += len(list(out.glob("*.partial")))
+    assert halves == 4
+    there = {path.name for path in out.glob(f"*.{format}")}
+    assert 1 < len(there) < 10
+
+    done = prepare_recordings(card, out, format=format)
+
+    assert (done.written, done.there) == (10 - len(there), len(there))
+    whole = prepare_recordings(card, tmp_path / "whole", format=format).folder
+    assert whole is not None
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+        path.name: path.read_bytes() for path in whole.iterdir()
+    }
+
+
+def test_a_clip_whose_end_is_missing_is_written_again(card: Path, tmp_path: Path) -> None:
+    prepare_recordings(card, tmp_path / "out", format="flac")
+    cut = tmp_path / "out" / "rain_004.flac"
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[:-3000])
+    assert soundfile.info(cut).frames == 5 * RATE
+
+    assert prepare_recordings(card, tmp_path / "out", format="flac").written == 1
+    assert cut.read_bytes() == whole
 
 
 def test_a_caption_that_was_edited_stays(card: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from support import MakeTone, MakeWav, WriteAudio
+from support import FIXTURES, MakeTone, MakeWav, WriteAudio
 
 from soundlora.dataset.decode import decode
 from soundlora.dataset.riff import read_chunks
@@ -153,6 +153,118 @@ def test_tags_that_libsndfile_writes_are_read(name: str, missing: set[str], tmp_
             setattr(file, key, text)
         file.write(tone(0.5, 44_100)[0])
     assert read_tags(tmp_path / name) == {key: text for key, text in said.items() if key not in missing}
+
+
+RAIN = {"title": "Rain on a roof", "comment": "heavy, steady", "genre": "Ambience"}
+OTHERS: dict[str, tuple[dict[str, str], str | None, str]] = {
+    # What is read, what is the caption, and where it stands.
+    "sox.flac": (RAIN, "Rain on a roof", "title tag"),
+    "sox.ogg": (RAIN, "Rain on a roof", "title tag"),
+    "sox.mp3": (RAIN, "Rain on a roof", "title tag"),
+    "sox.aiff": (RAIN, "Rain on a roof", "title tag"),
+    "sox_comment.aiff": ({"comment": "heavy rain on tin"}, "heavy rain on tin", "comment tag"),
+    "sox_default.flac": ({"comment": "Processed by SoX"}, None, ""),
+    "sndfile_bext.wav": (
+        {"BWF description": "heavy rain on a tin roof", "title": "Take 3", "comment": "wind after 2 s"},
+        "heavy rain on a tin roof",
+        "BWF description",
+    ),
+    "sndfile_lines.wav": ({"BWF description": "gravel steps"}, "gravel steps", "BWF description"),
+    # 256 bytes are 85 characters and a third of one.
+    "sndfile_full.wav": ({"BWF description": "雨" * 85}, "雨" * 85, "BWF description"),
+    "sndfile_info.wav": ({"title": "Rain on a roof", "comment": "heavy"}, "Rain on a roof", "title tag"),
+    "flac.flac": (
+        {
+            "title": "Rain on a roof",
+            "description": "heavy rain on a tin roof",
+            "comment": "close",
+            "keywords": "rain, roof",
+        },
+        "heavy rain on a tin roof",
+        "description tag",
+    ),
+    "metaflac.flac": ({"description": "été 雨"}, "été 雨", "description tag"),
+    "vorbiscomment.ogg": (
+        {"description": "heavy rain on a tin roof", "genre": "Ambience"},
+        "heavy rain on a tin roof",
+        "description tag",
+    ),
+    "opusenc.opus": (
+        {"title": "Rain on a roof", "description": "heavy rain", "comment": "close"},
+        "heavy rain",
+        "description tag",
+    ),
+    "lame.mp3": (RAIN, "Rain on a roof", "title tag"),
+    "lame_v1.mp3": (RAIN | {"genre": "Ambient"}, "Rain on a roof", "title tag"),
+    "lame_utf16.mp3": ({"title": "雨の音"}, "雨の音", "title tag"),
+    "id3v2.mp3": ({"comment": "heavy rain"}, "heavy rain", "comment tag"),
+    "wavpack.wv": (RAIN, "Rain on a roof", "title tag"),
+    "kid3.wav": (RAIN, "Rain on a roof", "title tag"),
+    "kid3_info.wav": ({"title": "Rain on a roof", "comment": "heavy, steady"}, "Rain on a roof", "title tag"),
+    "kid3.aiff": (RAIN, "Rain on a roof", "title tag"),
+    "kid3.mp3": ({"description": "heavy rain"}, "heavy rain", "description tag"),
+    "atomicparsley.m4a": (RAIN | {"description": "heavy rain"}, "heavy rain", "description tag"),
+    "exiftool.m4a": (
+        {"title": "Rain on a roof", "description": "heavy rain on a tin roof", "comment": "close"},
+        "heavy rain on a tin roof",
+        "description tag",
+    ),
+    "exiftool_keys.m4a": (
+        {"title": "Rain on a roof", "description": "heavy rain on a tin roof", "keywords": "rain, roof"},
+        "heavy rain on a tin roof",
+        "description tag",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_other_programs_wrote_is_read(name: str) -> None:
+    said, caption, source = OTHERS[name]
+
+    tags = read_tags(FIXTURES / "metadata" / name)
+
+    assert tags == said
+    assert caption_of_tags(tags) == (None if caption is None else (caption, source))
+
+
+def test_every_sound_of_other_programs_is_read_and_its_command_written_down() -> None:
+    readme = (FIXTURES / "metadata" / "README.md").read_text(encoding="utf-8")
+    found = {path.name for path in (FIXTURES / "metadata").iterdir()}
+
+    assert found == {*OTHERS, "README.md"}
+    assert all(f" {name}" in readme for name in OTHERS)
+
+
+def test_a_comment_in_small_letters_is_no_description(tmp_path: Path) -> None:
+    """FFmpeg names DESCRIPTION so, but a program may do that, too."""
+    raw = (FIXTURES / "metadata" / "sox_default.flac").read_bytes()
+    assert raw.count(b"Comment=Processed by SoX") == 1
+    (tmp_path / "a.flac").write_bytes(raw.replace(b"Comment=Processed by SoX", b"comment=rain on metal 12"))
+    assert read_tags(tmp_path / "a.flac") == {"comment": "rain on metal 12"}
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"\0\1" + bytes(6) + b"\0\4rain", {"comment": "rain"}),
+        (b"\0\1" + bytes(6) + b"\xff\xffrain", {"comment": "rain"}),
+        (b"\0\1" + bytes(6) + b"\0\4r\xe9ve", {"comment": "réve"}),
+        (b"\0\1" + bytes(6) + b"\0\x1aTITLE=rain\nARRANGER=nobody", {"title": "rain"}),
+        (b"\0\1" + bytes(6) + b"\0\0", {}),
+        (b"\0\1\0", {}),
+        (b"", {}),
+    ],
+    ids=["whole", "cut", "of before Unicode", "tags", "empty", "short", "nothing"],
+)
+def test_the_comment_of_an_aiff(tmp_path: Path, content: bytes, found: dict[str, str]) -> None:
+    plain = (FIXTURES / "metadata" / "sox_comment.aiff").read_bytes()
+    at = plain.index(b"COMM")
+    chunk = b"COMT" + struct.pack(">I", len(content)) + content + bytes(len(content) % 2)
+    body = b"AIFF" + chunk + plain[at:]
+    (tmp_path / "a.aiff").write_bytes(b"FORM" + struct.pack(">I", len(body)) + body)
+
+    assert read_tags(tmp_path / "a.aiff") == found
+    assert decode(tmp_path / "a.aiff").seconds == pytest.approx(0.1)
 
 
 def test_riffs_own_fields_and_an_encoding_from_before_unicode(sound: Path) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import soundfile
@@ -16,7 +16,7 @@ from soundlora.dataset import names
 from soundlora.dataset.cut_plan import Keeps, PlannedPiece, PlannedRecording
 from soundlora.dataset.stream import Form, blocks
 from soundlora.errors import InputError, MachineError
-from soundlora.system.whole_files import whole, writing
+from soundlora.system.whole_files import machine_error, whole, writing
 
 _SUBTYPES: dict[Keeps, str] = {
     "16 bits": "PCM_16",
@@ -25,7 +25,7 @@ _SUBTYPES: dict[Keeps, str] = {
     "float": "FLOAT",
     "double": "DOUBLE",
 }
-_NEARLY_FULL = 1024**2
+_PROBE_BYTES = 1024**2
 
 
 @dataclass(frozen=True)
@@ -81,20 +81,27 @@ class _Clip:
         self._fall = 0 if self._piece.end == recording.samples else fade
         self._keeps = recording.keeps
         self._stack = contextlib.ExitStack()
+        self._unfinished = self._stack.enter_context(whole(self.path))
         try:
-            unfinished = self._stack.enter_context(whole(self.path))
+            with writing(self.path):
+                target = self._stack.enter_context(self._unfinished.open("x+b"))
+            self._stack.push(self._check)
             self._file = self._stack.enter_context(
                 soundfile.SoundFile(
-                    unfinished,
+                    target.fileno(),
                     "w",
                     form.sample_rate,
                     form.channels,
                     _SUBTYPES[recording.keeps],
                     format=names.suffix(self.path.name)[1:].upper(),
+                    closefd=False,
                 )
             )
         except BaseException as error:
+            refused = self._refused() if isinstance(error, soundfile.SoundFileError | ValueError) else None
             self.abandon()
+            if refused is not None:
+                raise refused from error
             if isinstance(error, soundfile.SoundFileError | ValueError):
                 raise InputError(f"{self.path.name} can't be written ({error}); use another format.") from error
             raise
@@ -111,10 +118,8 @@ class _Clip:
         return last == end
 
     def close(self) -> None:
-        try:
-            self._stack.close()
-        except soundfile.SoundFileError as error:
-            raise self._unwritten(error) from error
+        """Give the clip its name. Raises MachineError where the system has not taken all of it."""
+        self._stack.close()
 
     def abandon(self) -> None:
         """Leave nothing of it behind."""
@@ -146,11 +151,43 @@ class _Clip:
             return np.asarray(np.minimum((samples.astype(np.int64) + 128) >> 8, 2**23 - 1) << 8, np.int32)
         return samples
 
+    def _check(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Raise MachineError for a closed file that is not whole: libsndfile says nothing of a FLAC's last block."""
+        if kind is None and not is_whole(self._unfinished, self._piece):
+            raise self._unwritten(soundfile.SoundFileError("its end is missing"))
+        if isinstance(error, soundfile.SoundFileError):
+            raise self._unwritten(error) from error
+
     def _unwritten(self, error: BaseException) -> MachineError:
-        with writing(self.path):
-            if shutil.disk_usage(self.path.parent).free < _NEARLY_FULL:
-                return MachineError(f"{self.path} can't be written; make room on its disk.", "disk")
-        return MachineError(f"{self.path} can't be written ({error}); mend that, or name another folder.", "files")
+        return self._refused() or MachineError(
+            f"{self.path} can't be written ({error}); mend that, or name another folder.", "files"
+        )
+
+    def _refused(self) -> MachineError | None:
+        """Return what the system answers to more bytes in the file, None where it takes them.
+
+        libsndfile keeps to itself whether the disk is full, a quota is used up or the file may grow no larger.
+        """
+        try:
+            with self._unfinished.open("ab", buffering=0) as file:
+                left = _PROBE_BYTES
+                while left > 0:
+                    left -= file.write(bytes(left))
+        except OSError as error:
+            return machine_error(error, self.path)
+        return None
+
+
+def is_whole(path: Path, piece: PlannedPiece) -> bool:
+    """Return whether the sound file at `path` has all samples of the piece, as its header and its end say."""
+    try:
+        with soundfile.SoundFile(path) as file:
+            if file.frames != piece.end - piece.start:
+                return False
+            file.seek(file.frames - 1)
+            return len(file.read(1, dtype="int32", always_2d=True)) == 1
+    except (soundfile.SoundFileError, OSError):
+        return False
 
 
 def _curve(place: np.ndarray) -> np.ndarray:

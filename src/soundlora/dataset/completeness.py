@@ -111,6 +111,8 @@ def _missing_caf_bytes(path: Path) -> int:
     with path.open("rb") as file:
         at = 8
         for _ in range(_MOST_CHUNKS):
+            if at >= size:  # no file system seeks to any number that a file may claim
+                return 0
             file.seek(at)
             head = file.read(12)
             length = int.from_bytes(head[4:], "big", signed=True)
@@ -118,7 +120,7 @@ def _missing_caf_bytes(path: Path) -> int:
                 return 0
             at += 12 + length
             if head[:4] == b"data":
-                return max(0, at - size)
+                return max(0, at - size) if at < _ABSURD else 0
     return 0
 
 
@@ -151,6 +153,8 @@ def _missing_asf_bytes(path: Path) -> int:
     size, at = path.stat().st_size, 0
     with path.open("rb") as file:
         for _ in range(2):
+            if at >= size:
+                break
             file.seek(at)
             at += int.from_bytes(file.read(24)[16:], "little")
     return max(0, at - size) if at < _ABSURD else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,10 @@ Keeps = Literal["16 bits", "24 bits", "32 bits", "float", "double"]
 
 _VERSION = 1
 _MOST_BYTES = 256 * 1024**2
-_LONGEST_STEM = 100
+_LONGEST_STEM, _MOST_STEM_BYTES = 100, 200
+_LONGEST_NAME = 240
+"""The bytes of a clip's name, with which that of its half is a file's name on the usual file systems."""
+_MOST_SECONDS, _MOST_SAMPLES = 1e9, 2**53
 
 
 @dataclass(frozen=True)
@@ -141,15 +143,25 @@ def read_plan(path: Path) -> Plan:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise InputError(f"{path} is larger than any plan; name a prepared.json.", field="plan")
-        value = json.loads(path.read_text(encoding="utf-8"))
+        # Some editors begin UTF-8 with a mark of it.
+        value = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_no_number)
     except OSError as error:
         raise InputError(f"The plan {path} can't be read ({error.strerror}).", field="plan") from None
+    except UnicodeDecodeError:
+        raise InputError(f"The plan {path} is not UTF-8; save it as that.", field="plan") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"The plan {path} is not JSON: {error}.", field="plan") from None
     try:
+        json.dumps(value, ensure_ascii=False).encode()
         return _plan_of(value)
+    except UnicodeEncodeError:
+        raise InputError(f"{path} has half a character in it, such as \\ud800; take it out.", field="plan") from None
     except _WrongPlanError as wrong:
         raise InputError(f"{path}: {wrong}.", field="plan") from None
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
 
 
 class _WrongPlanError(Exception):
@@ -221,7 +233,8 @@ def _piece_of(value: Any, rate: int, samples: int, where: str) -> PlannedPiece:
     clip, left_out = _text(value, "clip", where) or "", _text(value, "left_out", where) or ""
     if clip and left_out:
         raise _WrongPlanError(f'{where} has a "clip" and is "left_out"; take one of them out')
-    if clip and (portable_name(clip) != clip or names.suffix(clip)[1:] not in FORMATS or clip.startswith(".")):
+    is_odd = portable_name(clip) != clip or clip.startswith(".") or len(clip.encode()) > _LONGEST_NAME
+    if clip and (is_odd or names.suffix(clip)[1:] not in FORMATS):
         raise _WrongPlanError(f"{where}: {clip!r} is no name for a clip; write one such as rain_001.wav")
     return PlannedPiece(
         start, min(end, samples), clip, left_out, _text(value, "why", where) or "", _text(value, "caption", where)
@@ -250,7 +263,7 @@ def named(plan: Plan, format: str) -> Plan:
     taken = {names.base_name(piece.clip) for each in plan.recordings for piece in each.clips if piece.clip}
     recordings = []
     for recording in plan.recordings:
-        stem = portable_name(Path(recording.source).stem).lstrip(".")[:_LONGEST_STEM] or "recording"
+        stem = _shortened(portable_name(Path(recording.source).stem).lstrip(".")) or "recording"
         suffix = format if recording.keeps in ("16 bits", "24 bits") else "wav"
         clips = recording.clips
         alone = len(clips) == 1 and (clips[0].start, clips[0].end) == (0, recording.samples)
@@ -263,6 +276,11 @@ def named(plan: Plan, format: str) -> Plan:
             pieces.append(piece)
         recordings.append(replace(recording, pieces=tuple(pieces)))
     return replace(plan, recordings=tuple(recordings))
+
+
+def _shortened(stem: str) -> str:
+    """Return the start of a name that leaves room for a number and an ending. A file system counts bytes."""
+    return stem[:_LONGEST_STEM].encode()[:_MOST_STEM_BYTES].decode("utf-8", "ignore")
 
 
 def _free(stem: str, number: int, taken: set[str]) -> str:
@@ -304,14 +322,14 @@ def _piece_to_json(piece: PlannedPiece, rate: int) -> dict[str, Any]:
 
 def _number(value: Mapping[str, Any], key: str, where: str) -> float:
     number = value.get(key)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number) or number < 0:
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= _MOST_SECONDS:
         raise _WrongPlanError(f'{where}: its "{key}" is {number!r}, but it must be a number of seconds')
     return float(number)
 
 
 def _whole(value: Mapping[str, Any], key: str, where: str) -> int:
     number = value.get(key)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _MOST_SAMPLES:
         raise _WrongPlanError(f'{where}: its "{key}" is {number!r}, but it must be a whole number above 0')
     return number
 

@@ -14,12 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import soundfile
-
 from soundlora.dataset import names
 from soundlora.dataset.archive import Archive, open_archive
 from soundlora.dataset.caption_source import CaptionRule
-from soundlora.dataset.clip_files import write_clips
+from soundlora.dataset.clip_files import is_whole, write_clips
 from soundlora.dataset.cut_plan import PLAN_NAME, Keeps, Plan, PlannedPiece, PlannedRecording, named, read_plan
 from soundlora.dataset.cuts import Cutting, Piece, cut
 from soundlora.dataset.frames import PRINT_FRAMES, Frames, measured
@@ -360,17 +358,10 @@ def _begun(plan: Plan, folder: Path) -> set[str]:
                     raise InputError(
                         f"{min(others)} stands in {folder} already; name a new folder with {using('out')}.", field="out"
                     )
-                if piece.clip in standing and _is_whole(folder / piece.clip, piece):
+                if piece.clip in standing and is_whole(folder / piece.clip, piece):
                     there.add(piece.clip)
         if begun:
             clear_left(folder)
         else:
             write_whole(place, text)
     return there
-
-
-def _is_whole(path: Path, piece: PlannedPiece) -> bool:
-    try:
-        return bool(soundfile.info(path).frames == piece.end - piece.start)
-    except (soundfile.SoundFileError, OSError):
-        return False

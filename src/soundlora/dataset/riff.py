@@ -1,18 +1,25 @@
-"""This module reads what a WAV file says of itself in chunks that FFmpeg passes over: BWF `bext` and iXML."""
+"""This module reads what a WAV or AIFF says of itself in chunks that FFmpeg passes over: BWF `bext`, iXML and COMT."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 from soundlora.dataset.captions import decode_text
 
-_LIMITS = {b"bext": 602, b"iXML": 256 * 1024, b"ds64": 28}
+_LIMITS = {b"bext": 602, b"iXML": 256 * 1024, b"ds64": 28, b"COMT": 64 * 1024}
 """The chunks that are read, and how many bytes of each. A file may claim any size."""
+_ORDERS: dict[tuple[bytes, bytes], Literal["little", "big"]] = {
+    **dict.fromkeys(((kind, b"WAVE") for kind in (b"RIFF", b"RF64", b"BW64")), "little"),
+    **dict.fromkeys(((b"FORM", kind) for kind in (b"AIFF", b"AIFC")), "big"),
+}
+_COMMENTS = ("title", "description", "comment", "keywords", "genre", "artist", "album")
 _MOST_CHUNKS = 1000
-_DESCRIPTION_BYTES = 256
+_DESCRIPTION_BYTES, _LONGEST_CHARACTER = 256, 4
 _UNKNOWN = 0xFFFFFFFF
 # With a document type come entities, which can grow without end. No recorder writes one.
 _DOCUMENT_TYPE = re.compile(r"<!\s*(?:DOCTYPE|ENTITY)", re.I)
@@ -37,33 +44,46 @@ _IXML_FIELDS = {
 
 def read_chunks(path: Path) -> dict[str, str]:
     """Return the texts of the chunks `bext` and `iXML` by what they are. Other files and damaged ones have none."""
-    try:
-        found = _chunks(path)
-    except (OSError, struct.error):
-        return {}
+    found = _chunks(path)
     texts = {}
     if b"bext" in found:
         raw = found[b"bext"][:_DESCRIPTION_BYTES].split(b"\0", 1)[0]
-        texts["BWF description"] = without_recorder_lines(decode_text(raw)[0])
+        # A description that fills its field may end within a character.
+        cut = len(raw) > _DESCRIPTION_BYTES - _LONGEST_CHARACTER
+        texts["BWF description"] = without_recorder_lines(decode_text(raw, cut=cut)[0])
     if b"iXML" in found:
         texts |= _ixml(decode_text(found[b"iXML"], cut=True)[0].strip("\0 \t\r\n\ufeff"))
     return {name: text for name, text in texts.items() if text}
 
 
+def read_comments(path: Path) -> dict[str, str]:
+    """Return the first comment of an AIFF, or the tags in it: programs put those of a FLAC there, KEY=text a line."""
+    content = _chunks(path).get(b"COMT", b"")
+    # How many there are, the time and the marker of the first one, and its length stand before it.
+    length = int.from_bytes(content[8:10], "big")
+    text = decode_text(content[10 : 10 + length].strip(b"\0"))[0]
+    pairs = [line.partition("=") for line in text.splitlines()]
+    if pairs and all(name.isalpha() and sign for name, sign, _ in pairs):
+        return {name.lower(): value for name, _, value in pairs if name.lower() in _COMMENTS}
+    return {"comment": text} if text else {}
+
+
 def _chunks(path: Path) -> dict[bytes, bytes]:
+    """Return the contents of the known chunks of a WAV or AIFF, nothing where it is another file."""
     found: dict[bytes, bytes] = {}
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        size = path.stat().st_size
         head = file.read(12)
-        if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:] != b"WAVE":
-            return {}
+        order = _ORDERS.get((head[:4], head[8:]))
         at = 12
         for _ in range(_MOST_CHUNKS):
+            if order is None or at >= size:  # no file system seeks to any number that a file may claim
+                break
             file.seek(at)
             header = file.read(8)
-            if len(header) < 8 or at >= size:
+            if len(header) < 8:
                 break
-            name, length = header[:4], struct.unpack("<I", header[4:])[0]
+            name, length = header[:4], int.from_bytes(header[4:], order)
             if name == b"data" and length == _UNKNOWN and len(found.get(b"ds64", b"")) >= 16:
                 length = struct.unpack("<Q", found[b"ds64"][8:16])[0]
             if name in _LIMITS and name not in found:

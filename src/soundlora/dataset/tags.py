@@ -1,7 +1,8 @@
-"""This module reads what a sound file says of itself: BWF and iXML, and tags of RIFF, ID3, Vorbis, MP4 and others."""
+"""This module reads what a sound file says of itself: BWF, iXML, tags of RIFF, AIFF, ID3, Vorbis, MP4 and others."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, decode_text, read
 from soundlora.dataset.decode import open_sound
 from soundlora.dataset.file_words import is_meaningless
 from soundlora.dataset.problems import DecodeError
-from soundlora.dataset.riff import read_chunks, without_recorder_lines
+from soundlora.dataset.riff import read_chunks, read_comments, without_recorder_lines
 
 TAG_FIELDS = ("title", "description", "subject", "comment", "keywords", "genre", "category", "artist", "album")
 """What a template may ask of every file."""
@@ -27,7 +28,17 @@ _NAMES = {
     "author": "artist",
     "inam": "title",
     "ignr": "genre",
+    "tit3": "description",
+    "id3v1 comment": "comment",
+    "[169]des": "description",
 }
+_QUICKTIME = "com.apple.quicktime."
+# FFmpeg calls DESCRIPTION a comment, in small letters; COMMENT keeps its own.
+_VORBIS = ("flac", "ogg")
+_VORBIS_DESCRIPTION = re.compile(rb"description=", re.I)
+_VORBIS_BYTES = 256 * 1024
+# A text that fills its field, such as the 256 bytes of a BWF description, may end within a character.
+_FULL_BYTES = 253
 _CAPTIONS = (
     "BWF description",
     "iXML description",
@@ -53,7 +64,8 @@ def read_tags(path: Path, encoding: str | None = None) -> dict[str, str]:
     chunks = read_chunks(path)
     # FFmpeg has the BWF description as a comment, too.
     others = {name: without_recorder_lines(text) for name, text in _of_ffmpeg(path, encoding).items()}
-    found = {name: text for name, text in others.items() if text not in chunks.values()} | chunks
+    others = {name: text for name, text in others.items() if text not in chunks.values()}
+    found = read_comments(path) | others | chunks
     lines = {name: read_caption(text[:_MOST_CHARACTERS].encode("utf-8", "replace")) for name, text in found.items()}
     return {name: line for name, line in lines.items() if line}
 
@@ -72,12 +84,19 @@ def _of_ffmpeg(path: Path, encoding: str | None) -> dict[str, str]:
             # Ogg has its tags in the stream.
             places = [file.metadata, *(stream.metadata for stream in file.streams.audio)]
             pairs = [pair for place in places for pair in place.items()]
+            described = file.format.name in _VORBIS and _has_vorbis_description(path)
     except (DecodeError, av.error.FFmpegError, ValueError, OSError):
         return {}
     found: dict[str, str] = {}
     for key, value in pairs:
-        name = _NAMES.get(key.lower(), key.lower())
+        name = key.lower().removeprefix(_QUICKTIME)
+        name = "description" if described and key == "comment" else _NAMES.get(name, name)
         if name in TAG_FIELDS:
             raw = value[:_MOST_CHARACTERS].encode("utf-8", "surrogateescape")
-            found.setdefault(name, decode_text(raw, encoding=encoding)[0])
+            found.setdefault(name, decode_text(raw, cut=len(raw) >= _FULL_BYTES, encoding=encoding)[0])
     return found
+
+
+def _has_vorbis_description(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _VORBIS_DESCRIPTION.search(file.read(_VORBIS_BYTES)) is not None
