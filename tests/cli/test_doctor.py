@@ -49,6 +49,7 @@ def test_a_base_is_measured_not_guessed(found: dict[str, Any], quick_base: BaseN
     assert base["bytes"] == Path(quick_base.checkpoint).stat().st_size
     assert 10_000 < base["parameters"] < 1_000_000
     assert 0 < base["milliseconds_per_step"] < 60_000
+    assert 0 < base["milliseconds_per_preview"] < 600_000
 
 
 def test_people_are_told_what_would_run_and_how_fast(found: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,6 +57,7 @@ def test_people_are_told_what_would_run_and_how_fast(found: dict[str, Any], caps
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("GPU   none") for line in lines)
     assert any("ms a training step" in line and "2,000 steps in" in line for line in lines)
+    assert any(line.endswith("s") and ", a preview of 5 s in " in line for line in lines)
     assert lines[-1] == "full  LTX 2.3 would need a GPU with about 11 GiB, or 7 GiB with --quantize int8; none is here."
 
 

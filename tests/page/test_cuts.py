@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import re
 import wave
@@ -13,6 +14,11 @@ import numpy as np
 from browsing import Visit
 from playwright.sync_api import expect
 
+from soundlora.dataset.clip_files import write_clips
+from soundlora.dataset.cut_plan import PlannedPiece, PlannedRecording
+from soundlora.dataset.recordings import prepare_recordings
+
+FADE = inspect.signature(prepare_recordings).parameters["fade"].default
 RATE = 44_100
 PARTS = ((7, 0.3), (3, 0), (6, 0.2), (0.2, 0.02), (7, 0.3), (2, 0), (1, 0.3))
 """Seconds and amplitude."""
@@ -27,6 +33,15 @@ def recording(path: Path) -> Any:
         file.setparams((2, 2, RATE, 0, "NONE", ""))
         file.writeframes(frames.tobytes())
     return frames
+
+
+def prepared(path: Path, start: int, end: int) -> Any:
+    """The frames of a clip that `soundlora prepare` writes of the recording."""
+    with wave.open(str(path)) as file:
+        recording = PlannedRecording(path.name, RATE, 2, file.getnframes())
+    write_clips(path, recording, [PlannedPiece(start, end, "clip.wav")], path.parent, FADE, lambda name: None)
+    with wave.open(str(path.parent / "clip.wav")) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
 
 
 def test_a_long_recording_becomes_clips_with_one_click(visit: Visit, tmp_path: Path) -> None:
@@ -81,8 +96,19 @@ def test_a_long_recording_becomes_clips_with_one_click(visit: Visit, tmp_path: P
         with wave.open(archive.open("field_001.wav")) as file:
             assert file.getparams()[:3] == (2, 2, RATE)
             cut = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+        with wave.open(archive.open("field_002.wav")) as file:
+            middle = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
     assert abs(len(cut) / RATE - length) < 0.02
-    np.testing.assert_array_equal(cut, frames[: len(cut)])
+    fade = round(FADE * RATE)
+    np.testing.assert_array_equal(cut[:-fade], frames[: len(cut) - fade])
+    # Cuts are faded as `soundlora prepare` does.
+    np.testing.assert_array_equal(cut, prepared(tmp_path / "field.wav", 0, len(cut)))
+    half = len(middle) // 2
+    same = (frames[:-1] == middle[half]).all(axis=1) & (frames[1:] == middle[half + 1]).all(axis=1)
+    (place,) = np.flatnonzero(same)
+    first = place - half
+    np.testing.assert_array_equal(middle, prepared(tmp_path / "field.wav", first, first + len(middle)))
+    assert not np.array_equal(middle, frames[first : first + len(middle)])
     # The pieces are the draft now.
     page.reload()
     expect(page.get_by_text("3 of 3 clips will be trained on")).to_be_visible()

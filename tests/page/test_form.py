@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import wave
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 from browsing import Visit
 from playwright.sync_api import Route, expect
@@ -20,6 +23,8 @@ def test_a_bad_zip_is_told_in_words(visit: Visit, tmp_path: Path) -> None:
     expect(alert).to_contain_text("These data can’t be used yet")
     expect(alert).to_contain_text("Make the zip again")
     expect(visit.button("Try again")).to_be_visible()
+    # It is called as it was dropped, not as the server calls its copy.
+    expect(alert).not_to_contain_text("training_data")
     assert visit.violations() == []
 
 
@@ -95,6 +100,69 @@ def test_a_changed_caption_is_what_is_uploaded(visit: Visit) -> None:
     page.wait_for_url("**/#/run/*")
     visit.button("Cancel").click()
     expect(page.get_by_text("This run was cancelled")).to_be_visible()
+
+
+def test_what_the_base_decides_is_neither_shown_as_set_nor_sent(visit: Visit) -> None:
+    page = visit.page
+    visit.go()
+    page.get_by_text("Additional settings").click()
+    scale = page.get_by_label("STG scale")
+    for field in (scale, page.get_by_label("Negative prompt for previews")):
+        expect(field).to_have_value("")
+        expect(field).to_have_attribute("placeholder", "the base’s own")
+    page.get_by_role("button", name="JSON").click()
+    assert (
+        not {"stg_scale", "validation_negative_prompt"}
+        & json.loads(page.get_by_label("Request as JSON").input_value()).keys()
+    )
+    # What is the schema's default is sent where somebody wants it.
+    page.get_by_role("button", name="Form").click()
+    page.get_by_text("Additional settings").click()
+    scale.fill("1")
+    page.get_by_role("button", name="JSON").click()
+    assert json.loads(page.get_by_label("Request as JSON").input_value())["stg_scale"] == 1
+
+
+def test_price_and_time_are_those_of_this_machine(visit: Visit) -> None:
+    page = visit.page
+    nano = {"name": "nano", "milliseconds_per_step": 30, "milliseconds_per_preview": 2000}
+    page.route("**/v1/machine", lambda route: route.fulfill(body=json.dumps({"base": "nano", "bases": [nano]})))
+    visit.go()
+    start = page.get_by_label("Start", exact=True)
+    for words in ("Free on your machine", "hosted: 0.0022 × steps; with 2,000 steps: $4.40"):
+        expect(start).to_contain_text(words)
+    # 8 s until the first step, 60 s of steps; 10 s a prompt.
+    expect(start).to_contain_text("about 1:08 min")
+    page.get_by_label("Preview prompts 1").fill("a dog")
+    expect(start).to_contain_text("about 1:18 min")
+    page.get_by_role("button", name="JSON").click()
+    box = page.get_by_label("Request as JSON")
+    request = json.loads(box.input_value())
+    for seconds, words in ((0.5, "about 1:18 min"), (10, "about 2:28 min")):
+        box.fill(json.dumps(request | {"audio_duration_seconds": seconds}))
+        expect(start).to_contain_text(words)
+
+
+def test_windows_of_a_long_recording_say_where_they_begin(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 17 * 8000)
+    with wave.open(str(tmp_path / "rain.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes((noise * 32767).astype("<i2").tobytes())
+    visit.go()
+    visit.drop(tmp_path / "rain.wav")
+    status, advice = page.get_by_text(re.compile("clips? will be trained on ·")), page.get_by_label("Advice")
+    expect(status).to_have_text("1 of 1 clip will be trained on · 5 s of 17 s of sound")
+    expect(advice).to_contain_text("windows all takes all that fits")
+    expect(advice).not_to_contain_text("--")
+    page.get_by_text("Additional settings").click()
+    page.get_by_role("group", name="Windows").get_by_text("all", exact=True).click()
+    expect(status).to_have_text("3 of 3 clips will be trained on · 15 s of 17 s of sound")
+    for words in ("From 5 s on, of the recording above", "From 10 s on, of the recording above"):
+        expect(page.get_by_text(words)).to_be_visible()
+    expect(page.get_by_text("1 of 1 clip long enough")).to_be_visible()
+    expect(page.get_by_role("button", name="Cut rain.wav")).to_have_count(0)
+    visit.check_looks()
 
 
 @pytest.mark.parametrize("look", ["light", "dark"])

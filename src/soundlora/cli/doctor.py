@@ -75,7 +75,8 @@ def print_findings(findings: dict[str, Any]) -> None:
             print(
                 f"base  {base['name']}: {base['parameters'] / 1e6:.1f} M parameters on {f['device']} in {f['dtype']}; "
                 f"about {base['milliseconds_per_step']:.0f} ms a training step, "
-                f"2,000 steps in {base['milliseconds_per_step'] * 2:.0f} s"
+                f"2,000 steps in {base['milliseconds_per_step'] * 2:.0f} s, "
+                f"a preview of 5 s in {base['milliseconds_per_preview'] / 1000:.1f} s"
             )
     for present in f["generations"]:
         here = sum(path is not None for path in present["files"].values())
@@ -139,6 +140,7 @@ def _nano(device: torch.device) -> dict[str, Any]:
         "bytes": size,
         "parameters": parameters,
         "milliseconds_per_step": _step_milliseconds(base, device),
+        "milliseconds_per_preview": _preview_milliseconds(base, device),
     }
 
 
@@ -162,6 +164,20 @@ def _step_milliseconds(base: Any, device: torch.device, tries: int = 8) -> float
         times.append(time.perf_counter() - began)
     settled = sorted(times[tries // 2 :])  # A GPU has recorded the step by then.
     return settled[len(settled) // 2] * 1000
+
+
+def _preview_milliseconds(base: Any, device: torch.device) -> float:
+    """Return the time in milliseconds of one preview of 5 s, sampled and decoded as a training does it."""
+    from soundlora.sampling.generate import SamplingSettings
+    from soundlora.training.preview import PreviewSettings, sample
+
+    config = base.config
+    context = torch.randn(config.text.context_length, config.transformer.context_dim)
+    settings = PreviewSettings(("noise",), (context,), context, 5.0, 0, SamplingSettings())
+    model, codec = base.transformer(device), base.codec(device, decoder=True)
+    began = time.perf_counter()
+    codec.decode(sample(base, model, context, settings))
+    return (time.perf_counter() - began) * 1000
 
 
 def _cpu_features() -> list[str]:

@@ -28,7 +28,7 @@ from soundlora.server.http.answers import JSONResponse
 from soundlora.server.http.depends import Asks, caller, service_of
 from soundlora.server.http.state import Service
 from soundlora.server.http.submission import read_body
-from soundlora.server.work.inputs import fetch
+from soundlora.server.work.inputs import fetch, name_of
 from soundlora.server.work.outcomes import outcome_of
 from soundlora.wording import wording
 
@@ -86,8 +86,10 @@ async def machine(request: Request, asker: Asks) -> dict[str, Any]:
 
 async def _inspect(service: Service, wanted: TrainingRequest) -> tuple[int, Any]:
     with tempfile.TemporaryDirectory(prefix="soundlora-") as folder:
-        target = Path(folder, "training_data.zip")
         url = wanted.training_data_url
+        # Sentences name the data as the asker does.
+        name = name_of(url)
+        target = Path(folder, name if name.lower().endswith(".zip") else "training_data.zip")
         try:
             with about("data"):
                 await asyncio.to_thread(fetch, url, target, settings=service.settings, files=service.files)

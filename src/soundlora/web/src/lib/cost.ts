@@ -12,7 +12,19 @@ export function costLine(pricePerStep: number | null, steps: number): string {
   return `${trimmed(pricePerStep, 6)} × steps; with ${count(billed)} steps: ${money(pricePerStep * billed)}`
 }
 
-/** Seconds of training, from a measured step of 5 s of sound. Preparing and previews come on top. */
-export function estimate(millisecondsPerStep: number, steps: number, bucket: number): number {
-  return (millisecondsPerStep / 1000) * steps * Math.max(0.4, bucket / 5)
+/** What the hosted endpoints take for a step, which a server shows unless it was given a price of its own. */
+export function isHosted(pricePerStep: number | null): boolean {
+  return [0.0022, 0.0023].some((price) => Math.abs(price - (pricePerStep ?? 0)) < 1e-6)
+}
+
+/** Before the first step, after each quarter, and so at the end. */
+const ROUNDS = 5
+/** Seconds until a process has begun, with the base loaded and the clips encoded. */
+const BEGINNING = 8
+
+/** Seconds of a training with its previews, from a measured step and a measured preview of 5 s of sound. */
+export function estimate(pace: { milliseconds_per_step: number; milliseconds_per_preview?: number }, steps: number, prompts: number, bucket: number): number {
+  // Below 5 s a step is nearly as long as at 5 s.
+  const share = Math.max(1, bucket / 5) / 1000
+  return BEGINNING + share * (pace.milliseconds_per_step * steps + (pace.milliseconds_per_preview ?? 0) * prompts * ROUNDS)
 }

@@ -1,6 +1,6 @@
 // The training that is being prepared: it outlives a visit to another screen.
 
-import { inspect, openApi, pricePerStep, machine, submit, upload } from './api'
+import { inspect, local, openApi, pricePerStep, machine, submit, upload } from './api'
 import { changesOf, entriesOf, lacksOf, pairUp, type LocalClip, type LocalData } from './clips'
 import { plural, trimmed } from './format'
 import { modeNamed, modeOf, type ModeName } from './modes'
@@ -15,6 +15,11 @@ export const USUAL = ['trigger_phrase', 'validation', 'conditioning_seconds', 'n
 export const DATA = 'training_data_url'
 export const BUCKET = 'audio_duration_seconds'
 const GIVEN = 'conditioning_seconds'
+/** What the report depends on. */
+export const REPORTED = [
+  BUCKET, 'trigger_phrase', 'audio_normalize', 'audio_preserve_pitch', 'validation', 'shorter_durations', 'short', 'windows',
+  'captions_from', 'caption_template',
+]
 
 export const draft = $state({
   mode: 't2a' as ModeName,
@@ -109,7 +114,30 @@ export async function clone(request: Values, on: string): Promise<void> {
   draft.extras = extras
   const url = String(values[DATA] ?? '')
   draft.name = decodeURIComponent(url.split('/').pop() ?? url).slice(0, 80)
-  if (url) await check()
+  if (!url) return
+  stop = new AbortController()
+  const { signal } = stop
+  draft.step = 'reading'
+  await takeBack(url, signal)
+  if (!signal.aborted) await check()
+}
+
+/** Get the clips of a run from the server that keeps them, so that their captions can be edited. */
+async function takeBack(url: string, signal: AbortSignal): Promise<void> {
+  // Other machines don't give their files to this page.
+  if (!/^data:|\/files\/[0-9a-f]{32}(\/|$)/.test(url)) return
+  try {
+    const response = await fetch(local(url), { signal })
+    if (!response.ok) throw new Error()
+    const files = [{ name: 'clips.zip', blob: await response.blob() }]
+    const data = await localData(files)
+    if (signal.aborted) return
+    draft.data = data
+    dropped.files = files
+    draft.edits += 1
+  } catch {
+    if (!signal.aborted) draft.notice = 'The clips of that run are not kept here any more. To edit captions, choose “Use other data” and drop the clips again.'
+  }
 }
 
 export function clear(): void {
@@ -269,9 +297,9 @@ export async function check(): Promise<boolean> {
   draft.step = 'checking'
   draft.problem = null
   try {
-    const names = [DATA, BUCKET, 'trigger_phrase', 'audio_normalize', 'audio_preserve_pitch', 'validation']
-    const { fields, values } = draft
-    const wanted = toRequest(fields.filter((f) => names.includes(f.name) && !problemOf(f, values[f.name])), values)
+    const { fields, values, extras } = draft
+    const besides = Object.fromEntries(REPORTED.flatMap((name) => (name in extras ? [[name, extras[name]]] : [])))
+    const wanted = toRequest(fields.filter((f) => REPORTED.includes(f.name) && !problemOf(f, values[f.name])), values, besides)
     draft.report = await inspect({ [DATA]: values[DATA], ...wanted, mode: draft.mode }, signal)
     draft.step = 'ready'
     return true

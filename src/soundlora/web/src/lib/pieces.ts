@@ -1,6 +1,10 @@
 // Pieces of a recording as WAV: of a WAV by its own bytes, so that rate, bits and channels stay; else as it is decoded.
+// Where a piece is cut it is faded, as `soundlora prepare` does; between its fades it is its source to the bit.
 
-export type Piece = (start: number, end: number) => Blob
+export type Piece = (start: number, end: number) => Promise<Blob>
+
+/** Seconds of a fade. */
+const FADE = 0.005
 
 /** A function that cuts pieces out of a sound, times in seconds. */
 export async function cutter(sound: Blob): Promise<Piece> {
@@ -34,8 +38,50 @@ export async function fromWav(sound: Blob): Promise<Piece | null> {
 
 function slices(sound: Blob, format: DataView, first: number, size: number): Piece {
   const [rate, block] = [format.getUint32(4, true), format.getUint16(12, true)]
-  const byte = (seconds: number) => Math.min(Math.floor(size / block), Math.max(0, Math.round(seconds * rate))) * block
-  return (start, end) => wav(format, sound.slice(first + byte(start), first + byte(end)))
+  const whole = Math.floor(size / block)
+  const frame = (seconds: number) => Math.min(whole, Math.max(0, Math.round(seconds * rate)))
+  return async (start, end) => {
+    const [from, to] = [frame(start), Math.max(frame(start), frame(end))]
+    const fade = Math.min(even(FADE * rate), (to - from) >> 1)
+    const [rise, fall] = [from && fade, to < whole ? fade : 0]
+    const bytes = (a: number, b: number) => sound.slice(first + a * block, first + b * block)
+    const faded = async (a: number, b: number, place: (n: number) => number) => {
+      const view = new DataView(await bytes(a, b).arrayBuffer())
+      for (let n = 0; n < b - a; n += 1) scale(view, format, n * block, block, 0.5 - 0.5 * Math.cos(Math.PI * place(n)))
+      return view
+    }
+    return wav(format, [
+      await faded(from, from + rise, (n) => (n + 0.5) / rise),
+      bytes(from + rise, to - fall),
+      await faded(to - fall, to, (n) => (fall - n - 0.5) / fall),
+    ])
+  }
+}
+
+/** A half goes to the even number, as Python rounds. */
+function even(value: number): number {
+  const near = Math.round(value)
+  return near - value === 0.5 && near % 2 ? near - 1 : near
+}
+
+/** Bring the samples of one frame to a share. */
+function scale(view: DataView, format: DataView, at: number, block: number, share: number): void {
+  const wide = block / format.getUint16(2, true)
+  // The extensible format tells its kind further behind.
+  const kind = format.getUint16(format.getUint16(0, true) === 0xfffe && format.byteLength >= 26 ? 24 : 0, true)
+  for (let here = at; here < at + block; here += wide) {
+    if (kind === 3 && wide === 4) view.setFloat32(here, view.getFloat32(here, true) * share, true)
+    else if (kind === 3) view.setFloat64(here, view.getFloat64(here, true) * share, true)
+    // Of 8 bits silence is 128.
+    else if (wide === 1) view.setUint8(here, 128 + even((view.getUint8(here) - 128) * share))
+    else if (wide === 2) view.setInt16(here, even(view.getInt16(here, true) * share), true)
+    else if (wide === 4) view.setInt32(here, even(view.getInt32(here, true) * share), true)
+    else if (wide === 3) {
+      const sample = even(((view.getInt8(here + 2) << 16) | view.getUint16(here, true)) * share)
+      view.setUint16(here, sample & 0xffff, true)
+      view.setInt8(here + 2, sample >> 16)
+    }
+  }
 }
 
 function fromSamples(buffer: AudioBuffer): Piece {
@@ -47,19 +93,21 @@ function fromSamples(buffer: AudioBuffer): Piece {
   format.setUint32(8, rate * number * 4, true)
   format.setUint16(12, number * 4, true)
   format.setUint16(14, 32, true)
-  return (start, end) => {
-    const from = Math.max(0, Math.round(start * rate))
-    const frames = Math.max(0, Math.min(buffer.length, Math.round(end * rate)) - from)
-    const samples = new Float32Array(frames * number)
-    for (let channel = 0; channel < number; channel += 1) {
-      const one = buffer.getChannelData(channel)
-      for (let i = 0; i < frames; i += 1) samples[i * number + channel] = one[from + i]!
-    }
-    return wav(format, new Blob([samples]))
+  const channels = Array.from({ length: number }, (_, n) => buffer.getChannelData(n))
+  const parts: Blob[] = []
+  // A browser may put blobs on the disk, an hour of sound in one array not.
+  for (let from = 0; from < buffer.length; from += 1 << 20) {
+    const samples = new Float32Array(Math.min(1 << 20, buffer.length - from) * number)
+    channels.forEach((one, n) => {
+      for (let at = n, i = from; at < samples.length; at += number, i += 1) samples[at] = one[i]!
+    })
+    parts.push(new Blob([samples]))
   }
+  return slices(new Blob(parts), format, 0, buffer.length * number * 4)
 }
 
-function wav(format: DataView, samples: Blob): Blob {
+function wav(format: DataView, parts: BlobPart[]): Blob {
+  const samples = new Blob(parts)
   const [long, odd] = [format.byteLength, samples.size & 1]
   const head = new Uint8Array(28 + long)
   const view = new DataView(head.buffer)

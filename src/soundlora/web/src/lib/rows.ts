@@ -34,7 +34,8 @@ export function rowsOf(clips: LocalClip[], report: DatasetReport | null, bucket:
     const local = whole.get(told.name) ?? short.get(base(told.name)) ?? null
     const { seconds, problem } = told
     const missing = seconds !== null && seconds + TOLERANCE < bucket
-    const byLength = report.duration !== bucket && seconds !== null && (problem === null || problem === 'too_short' || /short/i.test(problem))
+    // Where later windows begin depends on the length too, which the server tells.
+    const byLength = report.duration !== bucket && !told.offset && seconds !== null && (problem === null || problem === 'too_short' || /short/i.test(problem))
     const kept = byLength ? !missing : told.status === 'kept'
     const reason = byLength && missing ? `${trimmed(seconds, 2)} s long, shorter than ${trimmed(bucket, 2)} s` : (told.reason ?? '')
     return { name: told.name, local, start: starts.get(local?.name) ?? null, lack: '', told, kept, reason: kept ? '' : reason }

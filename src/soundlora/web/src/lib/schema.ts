@@ -81,7 +81,7 @@ export function fieldsOf(document: OpenApi): Field[] {
       title: words(name),
       description: schema.description ?? '',
       required: body.required?.includes(name) ?? false,
-      default: schema.default ?? (kind === 'prompts' ? [] : kind === 'text' ? '' : null),
+      default: (BASES_OWN.includes(name) ? null : schema.default) ?? (kind === 'prompts' ? [] : kind === 'text' ? '' : null),
       min: schema.minimum,
       max: schema.maximum,
       above: schema.exclusiveMinimum,
@@ -99,6 +99,9 @@ function kindOf(schema: Schema, resolve: (schema: Schema) => Schema): Kind | nul
   if (schema.type === 'array' && schema.items && resolve(schema.items).properties?.prompt) return 'prompts'
   return null
 }
+
+/** Where these are not sent, the base decides, and the default of the schema is not what happens. */
+export const BASES_OWN = ['stg_scale', 'validation_negative_prompt']
 
 const WORDS: Record<string, string> = {
   stg_scale: 'STG scale',

@@ -16,6 +16,11 @@ export function setKey(key: string): void {
   else localStorage.removeItem(KEY)
 }
 
+/** Whether the server is on the machine of the person who looks, and asks for no key: nobody is billed then. */
+export function ownMachine(): boolean {
+  return !session.key && /^(localhost$|127\.|\[::1\])/.test(location.hostname)
+}
+
 export const place = $state({ parts: read(), query: query() })
 
 function read(): string[] {

@@ -70,7 +70,10 @@ export interface ClipReport {
   caption: string
   reason: string | null
   problem: string | null
+  /** Of the file that it comes from. */
   seconds: number | null
+  /** From which second of that file on: more than 0 only for later windows of a long recording. */
+  offset: number
   warnings: string[]
 }
 
@@ -80,6 +83,10 @@ export interface DatasetReport {
   kept: number
   skipped: number
   total_seconds: number
+  /** Of all files, of which `total_seconds` are trained on. */
+  source_seconds: number
+  /** Whether a long recording is one clip or as many as fit. */
+  windows: 'first' | 'all'
   warnings: string[]
   ignored: { name: string; reason: string }[]
   clips: ClipReport[]
@@ -98,7 +105,7 @@ export interface Machine {
   disk_free: number
   device: string
   dtype: string
-  bases: { name: string; parameters?: number; milliseconds_per_step?: number; error?: string }[]
+  bases: { name: string; parameters?: number; milliseconds_per_step?: number; milliseconds_per_preview?: number; error?: string }[]
   base: string
 }
 

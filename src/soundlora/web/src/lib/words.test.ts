@@ -23,7 +23,7 @@ test('the cost line is the formula, or says that it is free', () => {
   expect(costLine(0.0022, 2000)).toBe('0.0022 × steps; with 2,000 steps: $4.40')
   expect(costLine(0.0022, 10)).toContain('with 100 steps: $0.22')
   expect(costLine(0, 2000)).toBe('Free on this machine')
-  expect(estimate(50, 2000, 5)).toBe(100)
+  expect(estimate({ milliseconds_per_step: 50 }, 2000, 0, 5)).toBe(108)
 })
 
 test('a constant curve stays where it is, from its first point on', () => {
