@@ -112,4 +112,6 @@ export interface Machine {
 export interface Fit {
   verdict: string
   sentences: string[]
+  advice?: string[]
+  best_file?: string | null
 }
