@@ -45,6 +45,9 @@ def test_from_a_zip_to_a_lora_that_is_tried(visit: Visit, clips: Path, tmp_path:
     expect(verdict.get_by_text("show what it learns")).to_be_visible()
     expect(verdict.get_by_role("link")).to_have_count(0)
 
+    page.get_by_text("ComfyUI, diffusers").click()
+    expect(page.get_by_text("This LoRA belongs to nano")).to_be_visible()
+
     with page.expect_download() as download:
         page.get_by_role("link", name=re.compile("download LoRA")).click()
     saved = tmp_path / "lora.safetensors"
