@@ -112,7 +112,7 @@ def test_a_long_recording_becomes_clips_with_one_click(visit: Visit, tmp_path: P
     half = len(middle) // 2
     same = (frames[:-1] == middle[half]).all(axis=1) & (frames[1:] == middle[half + 1]).all(axis=1)
     (place,) = np.flatnonzero(same)
-    first = place - half
+    first = int(place) - half
     np.testing.assert_array_equal(middle, prepared(tmp_path / "field.wav", first, first + len(middle)))
     assert not np.array_equal(middle, frames[first : first + len(middle)])
     # The pieces are the draft now.
