@@ -126,8 +126,6 @@ def a_run_of_another_mode(browser: Browser, url: str) -> None:
     page.get_by_role("button", name="Upload and check").click()
     expect(page.get_by_text("10 of 10 clips will be trained on")).to_be_visible()
     page.locator("#field-number_of_steps").fill(MODE_STEPS)
-    for number in (2, 1):
-        page.get_by_label(f"Preview prompts {number}").fill("")
     page.get_by_role("button", name="Start training").click()
     expect(page.get_by_role("heading", name="Files")).to_be_visible()
     page.close()

@@ -32,7 +32,7 @@ class PreviewSettings:
     negative_context: Tensor
     seconds: float
     seed: int
-    sampling: SamplingSettings
+    sampling: SamplingSettings = SamplingSettings()
     given: tuple[Given, ...] = ()
 
 
