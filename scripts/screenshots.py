@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import shutil
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import soundfile
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -20,6 +23,8 @@ LOOKS: tuple[Look, ...] = ("light", "dark")
 WIDTH, HEIGHT = 1200, 860
 COLOURS = 128
 STEPS = "240"
+MODE_STEPS = "100"
+CLIPS = Path(__file__).parents[1] / "examples" / "clips"
 
 
 def main(url: str, folder: Path) -> None:
@@ -28,6 +33,9 @@ def main(url: str, folder: Path) -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for look in LOOKS:
+            before_training(browser, url, folder, look)
+        a_run_of_another_mode(browser, url)
         pages = {look: tab(browser, url, look) for look in LOOKS}
         for look, page in pages.items():
             prepare(page)
@@ -51,11 +59,76 @@ def main(url: str, folder: Path) -> None:
             picture(each, folder / f"page_try_{look}.png")
             each.goto(f"{url}/#/history")
             each.wait_for_timeout(3000)
-            picture(each, folder / f"page_history_{look}.png", height=480)
+            picture(each, folder / f"page_history_{look}.png", height=620)
             each.goto(f"{url}/#/settings")
             expect(each.get_by_text("Processor", exact=True)).to_be_visible()
             picture(each, folder / f"page_settings_{look}.png")
         browser.close()
+
+
+def before_training(browser: Browser, url: str, folder: Path, look: Look, width: int = WIDTH) -> None:
+    """Picture what is done with clips before they are trained on: cut, captioned, marked."""
+    page = tab(browser, url, look)
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "zaps_in_one_take.wav")
+        recording(path)
+        page.get_by_label("Zip or audio files").set_input_files(path)
+        page.get_by_role("button", name=f"Cut {path.name}").click()
+        page.get_by_role("button", name="Clip 2,").click()
+        picture(page, folder / f"page_cuts_{look}.png", height=520, width=width)
+    page.close()
+
+    page = tab(browser, url, look)
+    page.get_by_role("button", name="Start with example sounds").click()
+    expect(page.get_by_text("10 of 10 clips will be trained on")).to_be_visible()
+    page.get_by_text("Captions of many clips").first.click()
+    page.get_by_label("Find in captions").fill("laser")
+    page.get_by_label("Replace with").fill("ray gun")
+    page.set_viewport_size({"width": width, "height": 800})
+    page.get_by_label("Caption of zap_02.wav").focus()
+    page.get_by_role("list", name="Clips").locator("..").evaluate("box => box.scrollIntoView({block: 'center'})")
+    picture(page, folder / f"page_captions_{look}.png", height=800, width=width)
+    page.close()
+
+    page = tab(browser, url, look)
+    marked(page)
+    page.get_by_role("list", name="Clips").locator("..").evaluate("box => box.scrollTop = 0")
+    page.evaluate("scrollTo(0, 0)")
+    picture(page, folder / f"page_modes_{look}.png", height=1180, width=width)
+    page.close()
+
+
+def recording(path: Path) -> None:
+    """Write the example sounds as one recording, with silence between them."""
+    parts: list[np.ndarray] = []
+    for clip in 3 * sorted(CLIPS.glob("*.wav")):
+        samples, rate = soundfile.read(clip, always_2d=True)
+        parts += [samples.mean(axis=1), np.zeros(round(1.5 * rate))]
+    soundfile.write(path, np.concatenate(parts), rate)
+
+
+def marked(page: Page) -> None:
+    """Choose to mend spans, and mark one on each example clip."""
+    page.get_by_role("group", name="What should it learn").get_by_text("Mend spans", exact=True).click()
+    page.get_by_role("button", name="Start with example sounds").click()
+    for number in range(1, 11):
+        name = f"zap_{number:02}.wav"
+        page.get_by_role("button", name=f"Add a span to {name}").click()
+        page.get_by_label(f"End of span 1 of {name}").fill(f"{2.5 + number / 5:g}")
+        page.get_by_label(f"Start of span 1 of {name}").fill(f"{1 + number / 7:.2f}")
+        page.keyboard.press("Enter")
+
+
+def a_run_of_another_mode(browser: Browser, url: str) -> None:
+    """Train to mend spans, so that the history has a run of another mode too."""
+    page = tab(browser, url, "light")
+    marked(page)
+    page.get_by_role("button", name="Upload and check").click()
+    expect(page.get_by_text("10 of 10 clips will be trained on")).to_be_visible()
+    page.locator("#field-number_of_steps").fill(MODE_STEPS)
+    page.get_by_role("button", name="Start training").click()
+    expect(page.get_by_role("heading", name="Files")).to_be_visible()
+    page.close()
 
 
 def wait_for(url: str) -> None:
@@ -84,9 +157,9 @@ def prepare(page: Page) -> None:
     page.evaluate("scrollTo(0, 0)")  # Writing into a field brings it into view.
 
 
-def picture(page: Page, path: Path, height: int = HEIGHT) -> None:
+def picture(page: Page, path: Path, height: int = HEIGHT, width: int = WIDTH) -> None:
     """Take a picture with few colours, which keep the file small."""
-    page.set_viewport_size({"width": WIDTH, "height": height})
+    page.set_viewport_size({"width": width, "height": height})
     page.mouse.move(0, 0)
     page.wait_for_timeout(1500)
     image = Image.open(io.BytesIO(page.screenshot()))

@@ -165,6 +165,33 @@ def test_windows_of_a_long_recording_say_where_they_begin(visit: Visit, tmp_path
     visit.check_looks()
 
 
+def test_a_long_and_a_very_short_clip_are_drawn_within_their_card(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    random = np.random.default_rng(0)
+    for name, seconds in (("long.wav", 720), ("hit.wav", 0.45)):
+        with wave.open(str(tmp_path / name), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes((random.uniform(-0.3, 0.3, round(seconds * 8000)) * 32767).astype("<i2").tobytes())
+    visit.go()
+    page.get_by_label("Zip or audio files").set_input_files([tmp_path / "long.wav", tmp_path / "hit.wav"])
+    expect(page.get_by_text("1 of 2 clips will be trained on")).to_be_visible()
+    expect(page.get_by_text("hit.wav · 0.45 s")).to_be_visible()
+    for name in ("long.wav", "hit.wav"):
+        wide = page.get_by_role("listitem").filter(has_text=name).locator("canvas").first
+        wide.scroll_into_view_if_needed()
+        drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
+        expect(page.get_by_role("slider", name=f"Position in {name}")).not_to_have_attribute("aria-valuemax", "0")
+        page.wait_for_timeout(300)
+        assert wide.evaluate(drawn), name
+    card = page.get_by_role("region", name="Data set").bounding_box()
+    assert card is not None
+    for bar in page.get_by_role("slider", name="Clip length").locator("xpath=..").locator("span").all():
+        box = bar.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= card["x"] + card["width"]
+    visit.check_looks()
+
+
 @pytest.mark.parametrize("look", ["light", "dark"])
 def test_every_screen_is_accessible_and_fits_a_phone(visit: Visit, look: Literal["light", "dark"]) -> None:
     visit.page.emulate_media(color_scheme=look)

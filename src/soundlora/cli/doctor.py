@@ -168,12 +168,11 @@ def _step_milliseconds(base: Any, device: torch.device, tries: int = 8) -> float
 
 def _preview_milliseconds(base: Any, device: torch.device) -> float:
     """Return the time in milliseconds of one preview of 5 s, sampled and decoded as a training does it."""
-    from soundlora.sampling.generate import SamplingSettings
     from soundlora.training.preview import PreviewSettings, sample
 
     config = base.config
     context = torch.randn(config.text.context_length, config.transformer.context_dim)
-    settings = PreviewSettings(("noise",), (context,), context, 5.0, 0, SamplingSettings())
+    settings = PreviewSettings(("noise",), (context,), context, 5.0, 0)
     model, codec = base.transformer(device), base.codec(device, decoder=True)
     began = time.perf_counter()
     codec.decode(sample(base, model, context, settings))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -32,7 +32,7 @@ class PreviewSettings:
     negative_context: Tensor
     seconds: float
     seed: int
-    sampling: SamplingSettings
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
     given: tuple[Given, ...] = ()
 
 
