@@ -73,8 +73,10 @@ def test_the_best_checkpoint_is_one_click_away(visit: Visit) -> None:
     visit.button("Start with example sounds").click()
     expect(page.get_by_text("10 of 10 clips will be trained on")).to_be_visible()
     page.locator("#field-number_of_steps").fill("100")
+    page.get_by_text("Additional settings").click()
+    page.locator("#field-audio_duration_seconds").fill("1")
     visit.button("Start training").click()
-    expect(page.get_by_role("heading", name="Files")).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("heading", name="Files")).to_be_visible(timeout=240_000)
     report = page.locator('a[download="report.json"]').get_attribute("href")
     assert report is not None
     told = page.request.get(report).json()
