@@ -30,7 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fuzz_inputs import TEMPLATES, damage_plan, make_input, make_media, make_sound
+from scripts.fuzz_inputs import TEMPLATES, damage_plan, make_input, make_media, make_sound
 
 if TYPE_CHECKING:
     from soundlora.dataset.recordings import Prepared
@@ -184,7 +184,7 @@ def run(arguments: argparse.Namespace, on_finding: Callable[[int, str], None]) -
     deadline = time.monotonic() + arguments.seconds if arguments.seconds else float("inf")
     while number < last and time.monotonic() < deadline:
         with tempfile.TemporaryDirectory(prefix="soundlora-fuzz-") as folder:
-            command = [sys.executable, __file__, "--worker", folder, "--seed", str(arguments.seed)]
+            command = [sys.executable, "-m", "scripts.fuzz_dataset", "--worker", folder, "--seed", str(arguments.seed)]
             command += ["--first", str(number), "--inputs", str(last - number)]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             assert process.stdout is not None

@@ -94,6 +94,6 @@ def test_refusals_name_the_flags(
 
 
 def test_nothing_left_says_what_to_do(card: Path, soundlora: Cli) -> None:
-    soundfile.write(card / "rain.wav", np.zeros(20 * RATE), RATE)
+    soundfile.write(card / "rain.wav", np.random.default_rng(0).normal(0, 1e-4, 20 * RATE), RATE)
 
     assert_refused(soundlora("prepare", str(card), "--dry-run"), "20.0 s are silence; lower --silence -80.")

@@ -42,6 +42,8 @@ def frames_of(
         np.zeros(-(-count // 5), np.uint32),
         0,
         last,
+        0.0,
+        np.ones(2),
     )
 
 

@@ -108,3 +108,35 @@ def test_silence_is_not_heard_in_the_fingerprint(tmp_path: Path) -> None:
     assert len(prints) == 40
     assert (prints[:20] & HEARD).all()
     assert not (prints[22:] & HEARD).any()
+
+
+@pytest.mark.parametrize("offset", [0.0005, 0.01, -0.1])
+def test_a_dc_offset_is_no_sound(tmp_path: Path, offset: float) -> None:
+    sound = np.zeros((20 * RATE, 2))
+    sound[8 * RATE : 12 * RATE] = np.random.default_rng(0).normal(0, 0.05, (4 * RATE, 2))
+    soundfile.write(tmp_path / "plain.wav", sound, RATE, "FLOAT")
+    soundfile.write(tmp_path / "shifted.wav", sound + np.array([offset, 0.5 * offset]), RATE, "FLOAT")
+
+    [plain], [shifted] = (list(measured(tmp_path / name)) for name in ("plain.wav", "shifted.wav"))
+
+    assert plain.offset == 0
+    assert shifted.offset == pytest.approx(abs(offset), rel=1e-3)
+    heard = slice(801, 1199)
+    assert np.allclose(shifted.levels[heard], plain.levels[heard], atol=0.05)
+    assert shifted.levels[:799].max() < -90
+    assert np.allclose(shifted.peaks[heard], plain.peaks[heard], atol=abs(offset))
+    assert shifted.peaks[:799].max() <= abs(offset)
+
+
+def test_a_sound_that_does_not_swing_evenly_makes_no_silence_loud(tmp_path: Path) -> None:
+    """Two thirds of it stand at 0.3, as a hit that was cut badly does, and the rest is nothing."""
+    soundfile.write(tmp_path / "a.wav", np.concatenate([np.full(2 * RATE, 0.3), np.zeros(RATE)]), RATE)
+    [frames] = measured(tmp_path / "a.wav")
+    assert frames.levels[200:].max() == -120
+
+
+def test_the_power_of_each_channel(tmp_path: Path) -> None:
+    sound = np.random.default_rng(0).normal(0, [0.1, 0.001], (3 * RATE + 7, 2))
+    soundfile.write(tmp_path / "a.wav", sound, RATE, "FLOAT")
+    [frames] = measured(tmp_path / "a.wav")
+    assert np.allclose(frames.powers, [1e-2, 1e-6], rtol=0.02)

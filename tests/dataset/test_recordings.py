@@ -325,6 +325,31 @@ def test_recordings_of_any_length(tmp_path: Path, seconds: float) -> None:
         assert done.plan.seconds == pytest.approx(min(seconds, done.written * 5))
 
 
+def test_a_dc_offset_does_not_hide_silence_and_stays_in_the_clips(tmp_path: Path) -> None:
+    samples = np.zeros((30 * RATE, 2))
+    samples[12 * RATE : 18 * RATE] = rain(6)
+    source = recording(tmp_path / "card" / "rain.wav", samples + 0.02)
+
+    done = prepare_recordings(source, tmp_path / "out")
+
+    [planned] = done.plan.recordings
+    assert planned.notes == ("it has a DC offset of 2.0% of full scale, which its clips keep: a high-pass removes it",)
+    assert planned.left_out()["silence"] / RATE == pytest.approx(23.87)
+    assert soundfile.read(tmp_path / "out" / planned.clips[0].clip)[0].mean() == pytest.approx(0.02, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("gains", "note"), [((1, 0), "right"), ((0.0005, 1), "left"), ((1, 0.01), ""), ((0.5, 0.5), "")]
+)
+def test_a_silent_side_is_told(tmp_path: Path, gains: tuple[float, float], note: str) -> None:
+    source = recording(tmp_path / "card" / "rain.wav", rain(12) * gains, "PCM_24")
+
+    [planned] = prepare_recordings(source, None).plan.recordings
+
+    wanted = f"its {note} channel is silent, and so it is in its clips; save it as mono unless that is meant"
+    assert planned.notes == ((wanted,) if note else ())
+
+
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "a range that is upside down": ({"shortest": 5, "longest": 2}, "shortest is 5, above longest, which is 2"),
     "half a range": ({"shortest": 5}, "longest is missing"),
@@ -401,12 +426,15 @@ def test_a_plan_of_other_recordings_is_refused(card: Path, tmp_path: Path, tone:
 @pytest.mark.parametrize(
     ("samples", "settings", "words"),
     [
-        (np.zeros((20 * RATE, 2)), {}, "20.0 s are silence; lower silence=-80"),
+        (rain(20, level=0.0001), {}, "20.0 s are silence; lower silence=-80"),
+        (rain(20, level=0.0001), {"silence": -20}, "20.0 s are silence; lower silence=-40"),
+        (np.zeros((20 * RATE, 2)), {}, "no sample in it is above -120 dBFS; use recordings with sound"),
+        (rain(20, level=0.0001), {"silence": -120, "quietest": 0}, "are too quiet; lower quietest=-20"),
         (rain(20, level=0.0015), {}, "20.0 s are too quiet; lower quietest=-60"),
         (rain(3), {}, "3.0 s are sounds that are too short; use a shorter duration="),
         (np.clip(rain(20) * 30, -0.99, 0.99), {}, "20.0 s are clipped; keep them with keep_clipped=True"),
     ],
-    ids=["silence", "quiet", "short", "clipped"],
+    ids=["silence", "a high bar", "nothing", "no bar", "quiet", "short", "clipped"],
 )
 def test_where_nothing_is_left_it_says_why_and_what_to_do(
     tmp_path: Path, samples: np.ndarray, settings: dict[str, Any], words: str
@@ -416,6 +444,7 @@ def test_where_nothing_is_left_it_says_why_and_what_to_do(
     with pytest.raises(InputError) as refused:
         prepare_recordings(source.parent, tmp_path / "out", **settings)
 
+    assert str(refused.value).endswith(".")
     assert words in str(refused.value)
     assert not (tmp_path / "out").exists()
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from soundlora.dataset.report import ClipReport, DatasetReport, IgnoredFile, suggest
+from soundlora.dataset.report import ClipReport, DatasetReport, IgnoredFile, suggest, suggest_windows
+from soundlora.dataset.windows import windows_in
 
 KEPT = ClipReport("a.wav", "kept", "rain", seconds=8.123456, used_seconds=5.0, peak_dbfs=-6.0206)
 SKIPPED = ClipReport("b.wav", "skipped", "", reason="it is 2.00 s long", problem="too_short", seconds=2.0)
@@ -59,6 +60,48 @@ def test_the_advice_says_what_each_bucket_does() -> None:
     assert report.advice == "1 s keeps 25 of 30 clips, 25 s of sound; 2 s keeps 14 of 30 clips, 28 s of sound"
     assert report.to_json()["suggestions"][1] == {"duration": 2.0, "clips": 14, "seconds": 28.0}
     assert DatasetReport("set.zip", 5.0, []).advice == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "found"),
+    [
+        ([], []),
+        ([0.3], []),
+        ([5.0], [(5.0, 1)]),
+        ([600.0], [(20.0, 30)]),
+        ([23.2, 6.0], [(6.0, 4), (5.8, 5)]),
+        ([600.0, 3.0], [(3.0, 201), (20.0, 30)]),  # one that uses more is shorter by far, and little better
+        ([0.3, 1.9], [(1.9, 1)]),
+        ([59.0, 61.0], [(20.0, 5), (19.6, 6)]),
+    ],
+)
+def test_with_windows_buckets_are_suggested_by_windows(seconds: list[float], found: list[tuple[float, int]]) -> None:
+    buckets = suggest_windows(seconds)
+
+    assert [(bucket.duration, bucket.clips) for bucket in buckets] == found
+    for bucket in buckets:
+        assert bucket.clips == sum(windows_in(length, bucket.duration) for length in seconds)
+        assert bucket.seconds == pytest.approx(bucket.clips * bucket.duration)
+    # No bucket that is longer uses nearly as much.
+    most = max((d / 10 * sum(windows_in(length, d / 10) for length in seconds) for d in range(5, 201)), default=0)
+    for tenth in range(round(buckets[-1].duration * 10) + 1 if buckets else 201, 201):
+        assert tenth / 10 * sum(windows_in(length, tenth / 10) for length in seconds) < 0.95 * most
+
+
+def test_with_windows_the_report_suggests_and_advises_by_windows() -> None:
+    clips = [
+        ClipReport("a.wav", "skipped", "", problem="silent", seconds=23.2),
+        ClipReport("a.wav @ 5 s", "kept", "", seconds=23.2, offset=5.0),
+        ClipReport("b.wav", "kept", "", seconds=6.0),
+    ]
+    report = DatasetReport("set.zip", 5.0, clips, windows="all")
+
+    assert report.to_json()["suggestions"] == [
+        {"duration": 6.0, "clips": 4, "seconds": 24.0},
+        {"duration": 5.8, "clips": 5, "seconds": 29.0},
+    ]
+    assert {bucket.duration: bucket.clips for bucket in report.buckets}[5.8] == 5
+    assert report.advice == "6 s makes 4 clips, 24 s of sound; 5.8 s makes 5 clips, 29 s of sound"
 
 
 def test_silent_clips_do_not_suggest() -> None:

@@ -105,7 +105,8 @@ def _print_sums(report: DatasetReport, console: Console) -> None:
         style="bold",
     )
     best = [bucket.duration for bucket in report.suggestions]
-    suggested = [("most clips", best[0]), ("most sound", best[-1])] if best else []
+    first = "most files" if report.windows == "all" else "most clips"
+    suggested = [(first, best[0]), ("most sound", best[-1])] if best else []
     for bucket in report.buckets:
         marks = ["this one"] if bucket.duration == report.duration else []
         marks += [what for what, chosen in suggested if chosen == bucket.duration]

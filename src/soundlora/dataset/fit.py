@@ -32,7 +32,7 @@ PEAK_DBFS = -0.1
 SILENCE = 2.0**-16
 _MANY_DB = 40.0
 _LONELY_DB = 30.0
-_DC_SHARE = 0.01
+DC_SHARE = 0.01
 _CLIPPED_SHARE = 0.001
 _SILENT_SHARE = 0.5
 
@@ -117,7 +117,7 @@ def _warnings(levels: Levels, gain_db: float, seconds: float) -> list[str]:
     warnings = []
     if gain_db > _MANY_DB:
         warnings.append(f"it is very quiet: normalising raises it and its noise by {gain_db:.0f} dB")
-    if levels.dc_offset > _DC_SHARE:
+    if levels.dc_offset > DC_SHARE:
         warnings.append(f"it has a DC offset of {levels.dc_offset:.1%} of full scale; a high-pass filter removes it")
     if levels.clipped_share > _CLIPPED_SHARE:
         warnings.append(f"it is clipped: {levels.clipped_share:.1%} of its samples stand on a flat top")

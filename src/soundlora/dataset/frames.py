@@ -29,6 +29,9 @@ _SMOOTHED, _APART = 6, 2
 PRINT_BITS = _BANDS - 1
 HEARD = np.uint32(1 << 31)
 """The bit of a fingerprint's entry that says that something is heard there."""
+# A mean below -80 dBFS is that of any sound.
+_NO_OFFSET = 1e-4
+_CHANCE = 6
 # Floats of other programs may stand on the scale of integers.
 _FAR_TOO_LOUD = 8.0
 
@@ -37,7 +40,8 @@ _FAR_TOO_LOUD = 8.0
 class Frames:
     """A part of a recording: `samples` samples from the sample `start` on, in frames of `hop` samples.
 
-    `levels` (F,) are in dB of full scale, `peaks` (F,) amplitudes. `onsets` (F,) is how much the spectrum rises from
+    `levels` (F,) are in dB of full scale, `peaks` (F,) amplitudes, both without a DC offset. `offset` is the largest of
+    a channel. `powers` (C,) are the mean squares of the channels. `onsets` (F,) is how much the spectrum rises from
     one frame to the next, as a mean of its bands in dB. `flat` (F,) counts the samples on flat tops, of all channels.
     `prints` (F / 5,) are 32 bits each, which `Prints` compares. `used_bits` are the bits of integers that are ever set.
     """
@@ -53,6 +57,8 @@ class Frames:
     prints: np.ndarray
     used_bits: int
     last: bool
+    offset: float
+    powers: np.ndarray
 
     def frame(self, sample: int) -> int:
         """Return the frame in which a sample of the recording lies."""
@@ -97,6 +103,7 @@ class _Part:
         self._rise_from: np.ndarray | None = None
         self._used_bits = 0
         self._found: list[tuple[np.ndarray, ...]] = []
+        self._energies = np.zeros(form.channels)
         self._powers: list[np.ndarray] = []
 
     @property
@@ -116,11 +123,26 @@ class _Part:
         if len(self._rest):
             lacking = self._hop - len(self._rest)
             self._measure(np.pad(self._rest, ((0, lacking), (0, 0))))
-        levels, peaks, onsets, flat = (np.concatenate(each) for each in zip(*self._found, strict=True))
+        squares, tops, bottoms, means, onsets, flat = (np.concatenate(each) for each in zip(*self._found, strict=True))
+        offsets = _offsets(means)
+        squares, peaks = _without_offsets(offsets, squares, tops, bottoms, means)
+        levels = (10 * np.log10(np.maximum(squares, 1e-12))).astype(np.float32)
         prints = _prints(np.concatenate(self._powers))
         used_bits = self._used_bits & 0xFFFFFFFF
         return Frames(
-            self.form, self.start, self.samples, self._hop, levels, peaks, onsets, flat, prints, used_bits, last
+            self.form,
+            self.start,
+            self.samples,
+            self._hop,
+            levels,
+            peaks,
+            onsets,
+            flat,
+            prints,
+            used_bits,
+            last,
+            float(np.abs(offsets).max()),
+            self._energies / self.samples,
         )
 
     def _measure(self, sound: np.ndarray) -> None:
@@ -129,13 +151,16 @@ class _Part:
         if not count:
             return
         pieces = sound.reshape(count, -1)
-        peaks = np.maximum(pieces.max(axis=1), -pieces.min(axis=1))
+        tops, bottoms = pieces.max(axis=1), pieces.min(axis=1)
+        peaks = np.maximum(tops, -bottoms)
         # NaN fails this comparison, and would pass the opposite one.
         if not float(peaks.max()) <= _FAR_TOO_LOUD:
             raise DecodeError(
                 f"its samples run to {float(peaks.max()):,.0f}, where full scale is 1; save it on the scale of 1"
             )
         squares = np.vecdot(pieces, pieces) / pieces.shape[1]
+        means = pieces @ np.tile(np.eye(sound.shape[1], dtype=np.float32), (hop, 1)) / hop
+        self._energies += [float(np.dot(channel, channel)) for channel in sound.T]
         # This product is ten times as fast as a mean over two channels.
         mono = sound @ np.full(sound.shape[1], 1 / sound.shape[1], np.float32)
         seen = np.concatenate([self._before, mono])
@@ -148,9 +173,34 @@ class _Part:
         rises = np.diff(decibels, axis=0, prepend=before)
         self._rise_from = decibels[-1:]
         onsets = np.maximum(rises, 0).mean(axis=1)
-        levels = 10 * np.log10(np.maximum(squares, 1e-12))
-        self._found.append((levels.astype(np.float32), peaks, onsets.astype(np.float32), _flat(sound, hop, peaks)))
+        flat = _flat(sound, hop, peaks)
+        self._found.append((squares, tops, bottoms, means, onsets.astype(np.float32), flat))
         self._powers.append(powers)
+
+
+def _offsets(means: np.ndarray) -> np.ndarray:
+    """Return the DC offset (C,) of each channel, from the means (F, C) of frames; what chance explains is 0.
+
+    The median is that of silence between sounds, and of sounds that swing around it.
+    """
+    offsets = np.median(means, axis=0)
+    spread = np.median(np.abs(means - offsets), axis=0) / np.sqrt(len(means))
+    return np.where(np.abs(offsets) < np.maximum(_NO_OFFSET, _CHANCE * spread), 0, offsets)
+
+
+def _without_offsets(
+    offsets: np.ndarray, squares: np.ndarray, tops: np.ndarray, bottoms: np.ndarray, means: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean squares (F,) and the peaks (F,) of frames without DC offsets (C,), from those with them.
+
+    No frame gets louder by that: silence that was put in by hand has no offset.
+    """
+    peaks = np.maximum(tops, -bottoms)
+    if not offsets.any():
+        return squares, peaks
+    shifted = squares + (offsets**2 - 2 * means * offsets).mean(axis=1)
+    below = np.maximum(tops - offsets.min(), offsets.max() - bottoms)
+    return np.minimum(squares, shifted), np.minimum(peaks, below)
 
 
 def _flat(sound: np.ndarray, hop: int, peaks: np.ndarray) -> np.ndarray:

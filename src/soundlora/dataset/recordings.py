@@ -7,12 +7,15 @@ writes. Neither holds more than a part of it in memory.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from soundlora.dataset import names
 from soundlora.dataset.archive import Archive, open_archive
@@ -20,6 +23,7 @@ from soundlora.dataset.caption_source import CaptionRule
 from soundlora.dataset.clip_files import is_whole, write_clips
 from soundlora.dataset.cut_plan import PLAN_NAME, Keeps, Plan, PlannedPiece, PlannedRecording, named, read_plan
 from soundlora.dataset.cuts import Cutting, Piece, cut
+from soundlora.dataset.fit import DC_SHARE
 from soundlora.dataset.frames import PRINT_FRAMES, Frames, measured
 from soundlora.dataset.members import Member, on_disk
 from soundlora.dataset.partners import Entry
@@ -37,6 +41,12 @@ LEAST_SECONDS, MOST_SECONDS = 0.1, 60.0
 
 OnRecording = Callable[[int, int, str], None]
 """Called with (done, of how many, name) for each recording that is measured, and each clip that is written."""
+
+_LOWEST = -120
+"""The lowest level in dB of full scale that is told from silence."""
+_NOTHING = "it is silent from its start to its end"
+_SILENT_SIDE = 1e-6
+"""A channel whose power is below this share of the other's, -60 dB, carries what leaks into a cable at most."""
 
 _KINDS: dict[str, Keeps] = {"int16": "16 bits", "float32": "float", "float64": "double"}
 
@@ -130,9 +140,9 @@ def _check_settings(how: Cutting, fade: float, format: str) -> None:
             field="shortest",
         )
     for name, value in (("silence", how.silence), ("quietest", how.quietest)):
-        if not -120 <= value <= 0:
+        if not _LOWEST <= value <= 0:
             raise InputError(
-                f"{setting(name)} is {value:g}, but it must be from -120 to 0, in dB of full scale.", field=name
+                f"{setting(name)} is {value:g}, but it must be from {_LOWEST} to 0, in dB of full scale.", field=name
             )
     if not 0 <= fade <= 0.1:
         raise InputError(f"{setting('fade')} is {fade:g}, but it must be from 0 to 0.1, in seconds.", field="fade")
@@ -231,24 +241,36 @@ def _recording(
     path: Path, name: str, caption: str | None, how: Cutting, prints: Prints, format: str
 ) -> PlannedRecording:
     pieces: list[PlannedPiece] = []
-    samples, used_bits, peak = 0, 0, 0.0
+    samples, used_bits, peak, offset = 0, 0, 0.0, 0.0
     part: Frames | None = None
+    energies: Any = 0.0
     for part in measured(path):
         samples += part.samples
         used_bits |= part.used_bits
-        peak = max(peak, float(part.peaks.max(initial=0.0)))
+        peak = max(peak, float(part.peaks.max(initial=0.0)) + part.offset)
+        offset = max(offset, part.offset)
+        energies += part.powers * part.samples
         pieces += [_piece(piece, part, name, how, prints) for piece in cut(part, how)]
     assert part is not None  # a recording without a sample is an error before
     form = part.form
     keeps: Keeps = _KINDS.get(form.kind) or ("32 bits" if used_bits & 0xFF else "24 bits")
+    notes = _notes(offset, energies) if 20 * math.log10(max(peak, 1e-9)) > _LOWEST else (_NOTHING,)
     if format == "flac" and form.lossy and peak <= 1:
         keeps = "24 bits"  # FLAC has no floats, and no codec with losses is as fine
     elif format == "flac" and keeps not in ("16 bits", "24 bits"):
-        notes = (f"FLAC can't hold its samples ({keeps}): its clips are WAV",)
-        return PlannedRecording(
-            name, form.sample_rate, form.channels, samples, keeps, caption, "", tuple(pieces), notes
-        )
-    return PlannedRecording(name, form.sample_rate, form.channels, samples, keeps, caption, "", tuple(pieces))
+        notes = (f"FLAC can't hold its samples ({keeps}): its clips are WAV", *notes)
+    return PlannedRecording(name, form.sample_rate, form.channels, samples, keeps, caption, "", tuple(pieces), notes)
+
+
+def _notes(offset: float, energies: np.ndarray) -> tuple[str, ...]:
+    """Return clauses on a DC offset, and on a side of a stereo recording that is silent."""
+    notes = []
+    if offset > DC_SHARE:
+        notes.append(f"it has a DC offset of {offset:.1%} of full scale, which its clips keep: a high-pass removes it")
+    if len(energies) == 2 and energies.min() < _SILENT_SIDE * energies.max():
+        side = "left" if energies[0] < energies[1] else "right"
+        notes.append(f"its {side} channel is silent, and so it is in its clips; save it as mono unless that is meant")
+    return tuple(notes)
 
 
 def _piece(piece: Piece, part: Frames, name: str, how: Cutting, prints: Prints) -> PlannedPiece:
@@ -273,9 +295,12 @@ def _nothing_left(plan: Plan, how: Cutting, data: str) -> InputError:
         detail = f" ({first.source}: {first.problem})" if first else ""
         return DataError(f"No recording of {data} can be read{detail}; save them as .wav or .flac.")
     shares = ", ".join(f"{seconds:.1f} s {_AS_SHARE.get(why, why)}" for why, seconds in left_out.items())
+    others = "use recordings with sound"
+    if all(_NOTHING in recording.notes for recording in plan.recordings if not recording.problem):
+        return DataError(f"No clip is left of {data}: no sample in it is above {_LOWEST} dBFS; {others}.")
     mend = {
-        "silence": f"lower {using('silence', round(how.silence - 20))}",
-        "too quiet": f"lower {using('quietest', round(how.quietest - 20))}",
+        "silence": f"lower {using('silence', round(how.silence - 20))}" if how.silence >= _LOWEST + 20 else others,
+        "too quiet": f"lower {using('quietest', max(_LOWEST, round(how.quietest - 20)))}",
         "clipped": f"keep them with {using('keep_clipped', True)}",
         "too short": f"use a shorter {using('duration')}",
     }

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from soundlora.dataset.fit import TOLERANCE_SECONDS
 from soundlora.dataset.problems import Problem
 from soundlora.dataset.windows import Windows, windows_in
@@ -13,6 +15,7 @@ MIN_DURATION = 0.5
 MAX_TRAINED_DURATION = 20.0
 """The base was trained on clips of up to this many seconds."""
 
+_NEARLY_ALL = 0.95
 _USUAL_DURATIONS = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 45.0, 60.0)
 
 
@@ -110,8 +113,11 @@ class DatasetReport:
 
     @property
     def suggestions(self) -> list[Bucket]:
-        """The bucket that keeps most clips and that which keeps most sound, as `suggest` finds them."""
-        return suggest(self._lengths())
+        """The bucket that keeps most clips and that which keeps most sound, as `suggest` finds them.
+
+        With windows they are those of `suggest_windows`.
+        """
+        return suggest_windows(self._lengths()) if self.windows == "all" else suggest(self._lengths())
 
     @property
     def source_seconds(self) -> float:
@@ -131,9 +137,11 @@ class DatasetReport:
     @property
     def advice(self) -> str:
         """What the suggested buckets would do, as a clause; "" where no clip fills one."""
-        clips = len(self._lengths())
+        whole = len(self._lengths())
         return "; ".join(
-            f"{bucket.duration:g} s keeps {bucket.clips} of {clips} clips, {bucket.seconds:.0f} s of sound"
+            f"{bucket.duration:g} s "
+            + (f"makes {bucket.clips}" if self.windows == "all" else f"keeps {bucket.clips} of {whole}")
+            + f" clips, {bucket.seconds:.0f} s of sound"
             for bucket in self.suggestions
         )
 
@@ -185,6 +193,29 @@ def suggest(seconds: Sequence[float]) -> list[Bucket]:
     clips = max(found, key=lambda bucket: (bucket.clips, bucket.duration))
     sound = max(found, key=lambda bucket: (round(bucket.seconds, 6), bucket.clips))
     return [clips] if clips == sound else [clips, sound]
+
+
+def suggest_windows(seconds: Sequence[float]) -> list[Bucket]:
+    """Return the bucket that leaves fewest recordings out, as long as it can be, and the one that uses most sound.
+
+    The shorter a bucket, the more windows it makes and the less is left at the end of each recording. So the second one
+    is the longest of those that use at least 95 % of the most. Their clips and seconds are those of
+    windows. Else they are as those of `suggest`.
+    """
+    if not (alone := suggest(seconds)):
+        return []
+    longest = min(max(seconds) + TOLERANCE_SECONDS, MAX_TRAINED_DURATION)
+    tenths = range(round(MIN_DURATION * 10), math.floor(longest * 10) + 1)
+    found = [_windows_bucket(tenth / 10, seconds) for tenth in tenths]
+    most = max(bucket.seconds for bucket in found)
+    sound = max((bucket for bucket in found if bucket.seconds >= _NEARLY_ALL * most), key=lambda each: each.duration)
+    clips = _windows_bucket(alone[0].duration, seconds)
+    return [clips] if clips == sound else [clips, sound]
+
+
+def _windows_bucket(duration: float, seconds: Sequence[float]) -> Bucket:
+    count = int(np.floor((np.asarray(seconds) + TOLERANCE_SECONDS) / duration).sum())
+    return Bucket(duration, count, duration * count)
 
 
 def _bucket(duration: float, seconds: Sequence[float]) -> Bucket:
