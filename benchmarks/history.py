@@ -24,6 +24,7 @@ BETTER = {
     "wrong answers": LESS,
     "times the first fifth": LESS,
     "of the base's": LESS,
+    "times as long": LESS,
     "times": MORE,
     "steps/s": MORE,
     "TFLOP/s": MORE,
