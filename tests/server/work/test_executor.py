@@ -247,6 +247,14 @@ def test_generations_have_one_process_that_stays(requests: Requests, start: Star
     assert (first["asked"], second["asked"]) == (1, 2)
 
 
+def test_a_generation_has_all_cores(requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soundlora.server.work.executor.usable_cores", lambda: 9)
+    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 0)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    start(STAYING, slots=2)
+    assert ended(requests)["threads"] == "9"
+
+
 def test_a_generation_does_not_wait_for_the_end_of_a_training(requests: Requests, start: Start) -> None:
     training = requests.submit("train", {}).id
     executor = start(STAYING)

@@ -190,10 +190,10 @@ class LocalExecutor:
         if self._gpus > 1:
             environment["CUDA_VISIBLE_DEVICES"] = str(device)
         if not self._gpus:
-            # torch's threads wait for their slowest. One that shares a core with the server would hold up all others.
-            # Trainings compute at the same time as each other, while a generation has the turn alone.
-            shares = 1 if generates else self.slots
-            environment.setdefault("OMP_NUM_THREADS", str(max(1, (usable_cores() - 1) // shares)))
+            # torch's threads wait for their slowest. One that shares a core with the server would hold up all others,
+            # for hours of a training. A generation has the turn alone, and is over before that counts.
+            threads = usable_cores() if generates else (usable_cores() - 1) // self.slots
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
         return environment
 
     def _give_back(self, worker: WorkerProcess, *, lost: bool) -> None:
