@@ -46,6 +46,11 @@ for line in sys.stdin:
         requests.release(request_id, owner, lost=False, reason="no room")
         print("full", flush=True)
         continue
+    if wanted == "fail":
+        requests.finish(request_id, owner, Outcome(500, {"process": os.getpid()}))
+        print("last", flush=True)
+        time.sleep(2)
+        break
     asked += 1
     said = {"process": os.getpid(), "asked": asked, "shared": shared, "turn": os.environ["SOUNDLORA_TURN"]}
     requests.finish(request_id, owner, Outcome(200, said | {"threads": os.environ.get("OMP_NUM_THREADS")}))
@@ -289,6 +294,15 @@ def test_a_process_that_dies_at_a_generation_is_followed_by_another(requests: Re
     assert found(requests, request_id).attempts == MAX_ATTEMPTS
     assert said(requests, request_id)[-1].endswith("exit code 1): it died")
     assert ended(requests)["asked"] == 1
+
+
+def test_a_process_that_ends_after_a_failure_gets_no_other_request(requests: Requests, start: Start) -> None:
+    start(STAYING)
+    failed = ended(requests, "fail")
+    waiting = requests.submit(GENERATION, {}, no_retry=True).id
+    wait_until(lambda: found(requests, waiting).state == "completed")
+    assert found(requests, waiting).status_code == 200
+    assert found(requests, waiting).response["process"] != failed["process"]
 
 
 def test_a_generation_for_which_there_is_no_room_waits_for_the_training(requests: Requests, start: Start) -> None:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from soundlora.server.endpoints import endpoints
 from soundlora.server.settings import Settings
 from soundlora.server.store.requests import Request, Requests
-from soundlora.server.work.process import FULL, WorkerProcess
+from soundlora.server.work.process import DONE, FULL, WorkerProcess
 from soundlora.server.work.turn import TURN_VARIABLE
 from soundlora.system.operating_system import ask_to_end, end_at_once, gpu_count, usable_cores
 
@@ -120,6 +120,7 @@ class LocalExecutor:
                 worker.rest()
                 if answer == FULL:
                     self._full.add(worker.device)
+                if answer != DONE:
                     worker.end()
             idle = worker.stays and worker.request is None
             if idle and not worker.ending and time.monotonic() - worker.idle_since >= self.settings.warm_seconds:

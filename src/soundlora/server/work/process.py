@@ -12,8 +12,11 @@ from pathlib import Path
 from soundlora.server.store.requests import Request
 from soundlora.system.operating_system import own_group
 
-DONE, FULL = "done", "full"
-"""A worker that stays says one of them when it has done with a request: FULL where it found no memory for it."""
+DONE, LAST, FULL = "done", "last", "full"
+"""A worker that stays says one of them when it has done with a request.
+
+LAST says that it ends after this one, FULL that it found no memory for it.
+"""
 
 
 class WorkerProcess:

@@ -30,7 +30,7 @@ from soundlora.server.work.generation import GenerationJob
 from soundlora.server.work.job import Job, NotStoredError, Work
 from soundlora.server.work.machine import Keeper, Machine, NoRoomError
 from soundlora.server.work.outcomes import machine_fault, outcome_of, timed_out
-from soundlora.server.work.process import DONE, FULL
+from soundlora.server.work.process import DONE, FULL, LAST
 from soundlora.server.work.pulse import Pulse
 from soundlora.server.work.training import TrainingJob
 from soundlora.server.work.turn import Turn
@@ -68,8 +68,8 @@ def _serve(settings: Settings) -> None:
             machine = Machine(turn, keeper, shared=shared == "shared")
             with heeded_again():
                 answer = _do(request_id, owner, settings, machine)
-            print(answer or DONE, file=answers, flush=True)
-            if not answer:
+            print(answer, file=answers, flush=True)
+            if answer == LAST:
                 return
 
 
@@ -84,20 +84,20 @@ def _log_to(folder: Path) -> None:
 
 
 def _do(request_id: str, owner: str, settings: Settings, machine: Machine) -> str:
-    """Do the request. Return DONE, FULL, or "" when this process had better end."""
+    """Do the request. Return DONE, FULL, or LAST when this process had better end."""
     try:
         # A terminated worker stops like an interrupted one, between two steps and with a checkpoint.
         with termination_interrupts(), wording(endpoint_words):
             return work(request_id, owner, settings, machine, attached=True)
     except LostLeaseError as error:
         print(error, file=sys.stderr)
-        return ""
+        return LAST
 
 
 def work(
     request_id: str, owner: str, settings: Settings, machine: Machine | None = None, *, attached: bool = False
 ) -> str:
-    """Run the request and write its result, or give it back. Return DONE, FULL, or "" after a failure.
+    """Run the request and write its result, or give it back. Return DONE, FULL, or LAST after a failure.
 
     With `attached` the worker ends when its standard input does, because whoever started it has gone then. Raises
     LostLeaseError when the request belongs to another worker or has ended.
@@ -152,7 +152,7 @@ def work(
     database.close()
     if full:
         return FULL
-    return DONE if pulse.reason in (None, "cancelled") and outcome is not None and outcome.status_code < 500 else ""
+    return DONE if pulse.reason in (None, "cancelled") and outcome is not None and outcome.status_code < 500 else LAST
 
 
 def work_of(job: Job) -> Work:
