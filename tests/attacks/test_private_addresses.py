@@ -285,6 +285,7 @@ FETCHED = {
 TEXTS = {
     "trigger_phrase",
     "caption_template",
+    "name",
     "validation.prompt",
     "validation_negative_prompt",
     "prompt",

@@ -39,7 +39,7 @@ REPORT = DatasetReport(
         ClipReport("/home/me/short.wav", "skipped", ""),
     ],
 )
-FIT = judge(Figures([(0, 0.9), (2000, 0.6)], (0.5, 0.7), ("/home/me/0.wav", 0.95)), Facts())
+FIT = judge(Figures([(0, 0.9), (2000, 0.6)], (0.2, 0.7), ("/home/me/0.wav", 0.95)), Facts())
 
 
 def card(prompts: tuple[str, ...] = ("pearlkit a snare",), **changes: Any) -> str:

@@ -49,6 +49,14 @@ def test_a_step_is_done_before_it_is_interrupted() -> None:
     assert done == ["step"]
 
 
+def test_after_an_interrupt_that_waited_for_a_step_impatient_ones_change_nothing_either() -> None:
+    with termination_interrupts():
+        with pytest.raises(KeyboardInterrupt), unbroken():
+            receive(NUMBERS[0])
+        for impatient in NUMBERS:
+            receive(impatient)
+
+
 def test_what_is_held_back_is_counted_and_dropped() -> None:
     with termination_interrupts():
         with held_back() as received:

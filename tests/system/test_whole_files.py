@@ -86,7 +86,7 @@ def test_a_second_name_is_a_link_or_a_copy_and_takes_the_place_of_an_older_file(
         raise OSError(errno.EPERM, "Operation not permitted")
 
     if not links:
-        monkeypatch.setattr("soundlora.system.whole_files.os.link", refuse)
+        monkeypatch.setattr("soundlora.system.operating_system.os.link", refuse)
     path, other = tmp_path / "lora", tmp_path / "gate"
     other.write_bytes(b"older")
     path.write_bytes(b"content")

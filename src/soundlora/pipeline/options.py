@@ -357,8 +357,9 @@ def check_same(run: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) 
     """
     names = {known.hosted or name: name for name, known in SETTINGS.items()}
     stored, wanted = json.loads(json.dumps(stored)), json.loads(json.dumps(wanted))
-    # Settings choose the clips, so that one that differs says more than they do.
-    for key in sorted((stored.keys() | wanted.keys()) - {DATA_FIELD}, key=lambda key: (key == "clips", key)):
+    # Settings choose the clips, and steps the intervals, so that one that differs says more than they do.
+    chosen = ("preview_every", "checkpoint_every", "clips")
+    for key in sorted((stored.keys() | wanted.keys()) - {DATA_FIELD}, key=lambda key: (key in chosen, key)):
         name = names.get(key, key)
         default = json.loads(json.dumps(default_of(name))) if name in SETTINGS else None
         before, now = (default if values.get(key) is None else values[key] for values in (stored, wanted))

@@ -35,9 +35,11 @@ def termination_interrupts() -> Iterator[None]:
 @contextlib.contextmanager
 def unbroken() -> Iterator[None]:
     """Hold an interrupt back until the block has ended: a step that is half done would resume as a different one."""
+    global _last
     with held_back() as received:
         yield
     if received:
+        _last = time.monotonic()
         raise KeyboardInterrupt
 
 

@@ -119,6 +119,15 @@ def replace(source: Path, target: Path) -> None:
         time.sleep(0.05)
 
 
+def link(path: Path, other: Path) -> bool:
+    """Give the file `path` the second name `other`, and say whether the file system could."""
+    try:
+        os.link(path, other)
+    except (AttributeError, OSError, NotImplementedError):
+        return False
+    return True
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk, where a system can. Raises OSError."""
     if not hasattr(os, "fork"):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from soundlora.errors import MachineError
-from soundlora.system.operating_system import reason_of, replace
+from soundlora.system.operating_system import link, reason_of, replace
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The disk is full, this user's quota is used up, or the file may grow no larger."""
@@ -68,9 +68,7 @@ def second_name(path: Path, other: Path) -> None:
     link is not on Windows and in archives. Raises MachineError as `whole` does.
     """
     with whole(other) as unfinished:
-        try:
-            os.link(path, unfinished)
-        except (OSError, NotImplementedError):
+        if not link(path, unfinished):
             shutil.copyfile(path, unfinished)
 
 
