@@ -94,11 +94,11 @@ def load_into_adapter(adapter: Adapter, lora: Lora) -> list[str]:
 def begun_with(adapter: Adapter, lora: Lora) -> Iterator[None]:
     """Let the adapter be as `load_into_adapter` made it within the block."""
     now = {name: tensor.clone() for name, tensor in adapter.state_dict().items()}
-    with torch.no_grad():
-        for layer in adapter.layers.values():
-            layer.lora_B.zero_()
-    load_into_adapter(adapter, lora)
     try:
+        with torch.no_grad():
+            for layer in adapter.layers.values():
+                layer.lora_B.zero_()
+        load_into_adapter(adapter, lora)
         yield
     finally:
         adapter.load_state_dict(now)

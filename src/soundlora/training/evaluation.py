@@ -21,10 +21,9 @@ from soundlora.training.flow import HELD_OUT_SIGMAS, either, loss_per_sample, no
 from soundlora.training.preview import PreviewSettings, sample
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example
-from soundlora.training.verdict import Facts, Figures, Fit, judge
+from soundlora.training.verdict import FEWEST_CLIPS, Facts, Figures, Fit, judge
 from soundlora.weights.base import Base
 
-FEWEST_CLIPS = 10  # of fewer, every clip is needed for training
 _SHARE = 10  # one clip in ten is kept out
 _SEED = 20_25_01  # of the held-out noise, which is the same in every run, so that runs compare
 _LAG = 25  # latents, 1 s: how far a copy may be shifted

@@ -20,8 +20,10 @@ _HARDLY = 0.15  # and of this by less it is hardly nearer
 TURNED = 0.03  # share above the lowest loss; a run that ends higher is past its best
 COPY = 0.9  # correlation with one clip at which a sound counts as a copy of it
 _FALLING = 0.15  # share of the whole fall; a loss that falls by more in the last quarter has not settled
-_LOW_RATE, _HIGH_RATE, _USUAL_RATE = 5e-5, 1e-3, 2e-4
-_FEW_STEPS, _FEW_CLIPS, _FEW_WORDS = 500, 10, 3
+_LOW_RATE, _USUAL_RATE = 5e-5, 2e-4
+FEWEST_CLIPS = 10  # of fewer, every clip is needed for training
+_FEW_STEPS, _FEW_WORDS = 500, 3
+_SILENT = 0.9  # share of the previews
 _LONG = 2.0  # times the bucket; of longer clips most is not heard
 
 
@@ -118,6 +120,11 @@ class Figures:
         return None if self.distances is None else 1 - self.distances[0] / self.distances[1]
 
     @property
+    def silent(self) -> bool:
+        """Whether the previews are almost silent."""
+        return self.level is not None and self.level[1] > _SILENT
+
+    @property
     def falling(self) -> bool:
         """Whether the loss has not settled: its last quarter brought a good part of its fall."""
         losses = [loss for _, loss in self.held_out[1 if self.continued else 0 :]]
@@ -200,7 +207,7 @@ def _remarks(figures: Figures) -> list[str]:
     remarks = []
     if figures.closest is not None and figures.closest[1] >= COPY:
         remarks.append(f"It repeats {figures.closest[0]} almost note for note ({figures.closest[1]:.2f} of 1).")
-    if figures.level is not None and figures.level[1] > 0.9:
+    if figures.silent:
         remarks.append("The previews are almost silent.")
     return remarks
 
@@ -209,7 +216,7 @@ def _advice(verdict: str, figures: Figures, facts: Facts, better: str | None) ->
     """Return what to try next. What is likeliest to help comes first."""
     advice = []
     if not figures.measured:
-        advice.append(f"{_FEW_CLIPS} clips, or {using('hold_out')}, show what it learns.")
+        advice.append(f"{FEWEST_CLIPS} clips, or {using('hold_out')}, show what it learns.")
     if verdict == "overfitting":
         advice += _less(figures, facts, better)
     elif figures.measured and figures.best[1] >= figures.start and facts.learning_rate > _LOW_RATE:
@@ -225,7 +232,7 @@ def _advice(verdict: str, figures: Figures, facts: Facts, better: str | None) ->
             f"Put the trigger phrase {facts.trigger_phrase!r} into your prompts: no prompt of the previews has it, so "
             "they may not show what was learnt."
         )
-    if figures.level is not None and figures.level[1] > 0.9:
+    if figures.silent:
         advice.append("Listen to the clips: are they nearly silent after the cut to the bucket?")
     return advice
 
@@ -247,8 +254,8 @@ def _data(facts: Facts) -> list[str]:
             "Write longer captions: what is in the clips, but not in their captions, can't be told apart "
             f"({statistics.median(words):g} words in the middle)."
         )
-    if 0 < facts.clips < _FEW_CLIPS:
-        advice.append(f"Add clips: it had {facts.clips}, and {_FEW_CLIPS} or more are advised.")
+    if 0 < facts.clips < FEWEST_CLIPS:
+        advice.append(f"Add clips: it had {facts.clips}, and {FEWEST_CLIPS} or more are advised.")
     if facts.used * _LONG < 1:
         advice.append(
             f"Use more of each clip: {facts.used:.0%} of their length was trained on. A longer {using('duration')} or "

@@ -122,8 +122,8 @@ class LocalExecutor:
                     self._full.add(worker.device)
                 if answer != DONE:
                     worker.end()
-            idle = worker.stays and worker.request is None
-            if idle and not worker.ending and time.monotonic() - worker.idle_since >= self.settings.warm_seconds:
+            idle = worker.stays and not worker.busy
+            if idle and time.monotonic() - worker.idle_since >= self.settings.warm_seconds:
                 worker.end()
         self._full &= {worker.device for worker in self._workers if not worker.stays}
 
@@ -133,7 +133,7 @@ class LocalExecutor:
             device = min(self._devices, key=lambda device: (trained_on.count(device), device))
             generating = [worker for worker in self._workers if worker.stays and worker.device == device]
             # A training plans by the memory that it finds. On a GPU it waits for a generation, and no base stays there.
-            if self._gpus and any(worker.request is not None or worker.ending for worker in generating):
+            if self._gpus and any(worker.busy for worker in generating):
                 return
             request = self.requests.claim(but=self._generations)
             if request is None:
@@ -149,8 +149,7 @@ class LocalExecutor:
         # A device whose base is loaded comes first, then one without a training.
         for device in sorted(self._devices, key=lambda device: (device not in generating, trained_on.count(device))):
             worker = generating.get(device)
-            busy = worker is not None and (worker.request is not None or worker.ending)
-            if self._stopping or busy or device in self._full:
+            if self._stopping or (worker is not None and worker.busy) or device in self._full:
                 continue
             request = self.requests.claim(self._generations)
             if request is None:

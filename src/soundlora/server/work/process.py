@@ -71,6 +71,11 @@ class WorkerProcess:
             self.process.stdin.write(f"{request.id} {request.owner} {'shared' if shared else 'alone'}\n".encode())
             self.process.stdin.flush()
 
+    @property
+    def busy(self) -> bool:
+        """Whether it can't take a request."""
+        return self.request is not None or self.ending
+
     def answer(self) -> str:
         """Return the answer to the request, or "" while the process works on it."""
         return self._answer
