@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { costLine, estimate, isHosted } from './cost'
+import { costLine, estimate, isBilled, isHosted } from './cost'
 
 const pace = { milliseconds_per_step: 30, milliseconds_per_preview: 900 }
 
@@ -17,4 +17,12 @@ test('short clips take as long as those of 5 s, longer ones longer', () => {
 test('the price of the hosted endpoints is known from one of the server', () => {
   expect([0.0022, 0.0023, 44 / 20_000, 0.01, 0, null].map(isHosted)).toEqual([true, true, true, false, false, false])
   expect(costLine(0.0022, 50)).toBe('0.0022 × steps; with 100 steps: $0.22')
+})
+
+test('on a machine of one’s own only a price that its server names is billed', () => {
+  const training = { endpoint: 'fal-ai/ltx23-trainer-v2/t2a', cost: 0.22, units: 100 }
+  expect([isBilled(training, false), isBilled(training, true)]).toEqual([true, false])
+  expect(isBilled({ ...training, cost: 1 }, true)).toBe(true)
+  expect(isBilled({ endpoint: 'fal-ai/ltx-2.3-quality/text-to-audio', cost: 1, units: 1 }, true)).toBe(false)
+  expect(isBilled({ ...training, cost: null }, false)).toBe(false)
 })

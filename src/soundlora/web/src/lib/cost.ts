@@ -1,6 +1,8 @@
 // What a run costs, by the server's own price.
 
 import { count, money, trimmed } from './format'
+import { modeOf } from './modes'
+import type { RunSummary } from './types'
 
 export const FEWEST_BILLED = 100
 
@@ -15,6 +17,12 @@ export function costLine(pricePerStep: number | null, steps: number): string {
 /** What the hosted endpoints take for a step, which a server shows unless it was given a price of its own. */
 export function isHosted(pricePerStep: number | null): boolean {
   return [0.0022, 0.0023].some((price) => Math.abs(price - (pricePerStep ?? 0)) < 1e-6)
+}
+
+/** Whether a run has a price for who looks: nobody is billed on a machine of one's own, unless its server names a price. */
+export function isBilled(run: Pick<RunSummary, 'cost' | 'units' | 'endpoint'>, own: boolean): boolean {
+  if (!run.cost) return false
+  return !own || (!!modeOf(run.endpoint) && !isHosted(run.cost / (run.units || 1)))
 }
 
 /** Before the first step, after each quarter, and so at the end. */
