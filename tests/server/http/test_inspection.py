@@ -107,7 +107,7 @@ def test_all_who_wait_for_a_look_at_the_machine_are_told_that_it_failed(
     """Each of them used to clear the failed look away, so the second one met an error of the server."""
     request = Request({"type": "http", "app": app})
 
-    async def both() -> list[Any]:
+    async def both() -> list[BaseException | dict[str, Any]]:
         ended = asyncio.Event()
 
         async def look(*_: Any) -> None:
@@ -121,6 +121,5 @@ def test_all_who_wait_for_a_look_at_the_machine_are_told_that_it_failed(
         return await asyncio.gather(*calls, return_exceptions=True)
 
     told = asyncio.run(both())
-    assert [type(each) for each in told] == [HTTPException, HTTPException]
-    assert [each.status_code for each in told] == [503, 503]
+    assert [each.status_code for each in told if isinstance(each, HTTPException)] == [503, 503]
     assert not hasattr(app.state, "machine")
