@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
+from typing import Any
 
+import pytest
 from example_zip import CLIPS, some_clips, zip_uri
+from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
+from starlette.exceptions import HTTPException
 from support import tone, write_clip
+
+from soundlora.server.http import inspection
+from soundlora.server.http.auth import Caller
 
 URL = "/v1/datasets/inspect"
 
@@ -91,3 +99,27 @@ def test_several_buckets_and_short_clips_are_looked_at_as_in_training(client: Te
     answer = client.post(URL, json=wanted | {"short": "stretch"})
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == ["body", "short"]
+
+
+def test_all_who_wait_for_a_look_at_the_machine_are_told_that_it_failed(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them used to clear the failed look away, so the second one met an error of the server."""
+    request = Request({"type": "http", "app": app})
+
+    async def both() -> list[BaseException | dict[str, Any]]:
+        ended = asyncio.Event()
+
+        async def look(*_: Any) -> None:
+            await ended.wait()
+            raise TimeoutError
+
+        monkeypatch.setattr(inspection, "_answer", look)
+        calls = [asyncio.ensure_future(inspection.machine(request, Caller("", "", 0))) for _ in range(2)]
+        await asyncio.sleep(0)
+        ended.set()
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    told = asyncio.run(both())
+    assert [each.status_code for each in told if isinstance(each, HTTPException)] == [503, 503]
+    assert not hasattr(app.state, "machine")

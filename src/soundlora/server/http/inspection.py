@@ -76,10 +76,13 @@ async def machine(request: Request, asker: Asks) -> dict[str, Any]:
     if not hasattr(app.state, "machine"):
         command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "doctor", "--json"]
         app.state.machine = asyncio.ensure_future(_answer(service, command))
+    looking = app.state.machine
     try:
-        findings: dict[str, Any] = await asyncio.shield(app.state.machine)
+        findings: dict[str, Any] = await asyncio.shield(looking)
     except (OSError, ValueError, TimeoutError):
-        del app.state.machine
+        # Several may wait for it; the first of them clears it away, and another look may have begun since.
+        if getattr(app.state, "machine", None) is looking:
+            del app.state.machine
         raise HTTPException(503, "The machine could not be examined; soundlora doctor says why.") from None
     return findings | {"base": service.settings.base, "allowed_bases": list(service.settings.allowed_bases)}
 

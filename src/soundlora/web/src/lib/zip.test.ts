@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { readZip, writeZip } from './zip'
+import { crc32, readZip, writeZip } from './zip'
 
 const text = (blob: Blob) => blob.text()
 
@@ -17,6 +17,24 @@ test('what is packed is read back, names with accents too', async () => {
 test('the checksum is the known one of the text', async () => {
   const view = new DataView(await (await writeZip([{ name: 'x', blob: new Blob(['123456789']) }])).arrayBuffer())
   expect(view.getUint32(14, true)).toBe(0xcbf43926)
+})
+
+test('the checksum is that of the definition, however long the bytes are and wherever they are parted', () => {
+  // Bit by bit, as the standard has it.
+  const plain = (bytes: Uint8Array) => {
+    let crc = ~0
+    for (const byte of bytes) {
+      crc ^= byte
+      for (let k = 0; k < 8; k += 1) crc = crc & 1 ? 0xedb88320 ^ (crc >>> 1) : crc >>> 1
+    }
+    return ~crc >>> 0
+  }
+  const bytes = Uint8Array.from({ length: 61 }, (_, n) => (n * n * 31 + 7) & 0xff)
+  for (let length = 0; length <= bytes.length; length += 1) {
+    const some = bytes.subarray(0, length)
+    expect(crc32(some)).toBe(plain(some))
+    expect(crc32(some.subarray(length >> 1), crc32(some.subarray(0, length >> 1)))).toBe(plain(some))
+  }
 })
 
 test('packed content is unpacked', async () => {

