@@ -28,6 +28,8 @@ to run it, and [clients](../clients.md) how programs call it. A running server h
 `GET /api/openapi/queue/openapi.json?endpoint_id=ID` and `GET /openapi.json`.
 """
 _ROW = re.compile(r"^\| (`(?:GET|POST|PUT|DELETE) .*?) \| (.*) \|$", re.MULTILINE)
+# Characters of a default; a longer one stands with the meaning, where there is room.
+_LONG = 40
 # Said once above the routes.
 _EVERYWHERE = {"422", "401", "403", "503"}
 
@@ -114,6 +116,8 @@ def _fields(schema: dict[str, Any], schemas: dict[str, Any], prefix: str = "") -
     for name, field in schema.get("properties", {}).items():
         default = "required" if name in required else _default(field)
         meaning = " ".join(str(field.get("description", "")).split()).replace("|", "\\|")
+        if len(default) > _LONG:
+            default, meaning = "a text", f"{meaning} By default {default}."
         lines.append(f"| `{prefix}{name}` | {_type(field)} | {default} | {_range(field)} | {meaning} |")
         inner = schemas.get(_reference(field))
         if inner and not prefix:
