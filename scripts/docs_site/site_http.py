@@ -111,7 +111,7 @@ def _slug(text: str) -> str:
 
 def _fields(schema: dict[str, Any], schemas: dict[str, Any], prefix: str = "") -> str:
     """Return a table of an object's fields; the fields of objects in it follow as `outer.inner`."""
-    lines = [] if prefix else ["| field | type | default | range | |", "|---|---|---|---|---|"]
+    lines = [] if prefix else ["| field | type | default | range | meaning |", "|---|---|---|---|---|"]
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         default = "required" if name in required else _default(field)
@@ -215,7 +215,7 @@ def _operation(operation: dict[str, Any], described: dict[str, Any]) -> Iterator
     # What a path names has no more to be said of it.
     parameters = [each for each in operation.get("parameters", []) if each["in"] != "path"]
     if parameters:
-        yield "| parameter | type | default | range | |\n|---|---|---|---|---|"
+        yield "| parameter | type | default | range | meaning |\n|---|---|---|---|---|"
         for each in parameters:
             schema = each.get("schema", {})
             default = "required" if each.get("required") else _default(schema)

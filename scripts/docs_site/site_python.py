@@ -98,7 +98,7 @@ def _table(found: Any, arguments: dict[str, inspect.Parameter], meanings: dict[s
     with_words = any(meanings.values())
     lines = ["| field | type |" if is_dataclass(found) else "| argument | type |", "|---|---|"]
     if with_words:
-        lines = [line + each for line, each in zip(lines, (" |", "---|"), strict=True)]
+        lines = [line + each for line, each in zip(lines, (" meaning |", "---|"), strict=True)]
     for argument, each in arguments.items():
         cells = [f"`{argument}`", f"`{_type(each.annotation)}`".replace("|", "\\|")]
         lines.append("| " + " | ".join(cells + [meanings.get(argument, "")] * with_words) + " |")

@@ -151,6 +151,7 @@ def test_the_site_is_built_without_a_warning_and_has_all_pages_and_sounds(built:
     heard = re.findall(r'<audio [^>]*src="([^"]+)"', (built / "nano.html").read_text(encoding="utf-8"))
 
     assert missing == []
+    assert 'role="heading">' not in (built / "nano.html").read_text(encoding="utf-8")
     assert len(heard) == 9
     assert all((built / address).is_file() for address in heard)
 
