@@ -19,6 +19,7 @@ _CALL = re.compile(r"(?:^|(?<=[\s/]))soundlora (?!soundlora)(?=[a-z-])(.*)")
 _OF_OTHERS = {
     "tensorboard": {"--logdir"},
     "scripts/fuzz": {"--inputs", "--seconds", "--seed"},
+    "scripts/docs": {"--serve"},
     "scripts/test": {"--lowest", "--newest"},
     "benchmarks": {"--record"},
 }
