@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from soundlora.pipeline.generate import Generator, generate
     from soundlora.pipeline.generation import Generation
     from soundlora.pipeline.given_sound import Source
+    from soundlora.pipeline.lora_use import LoraUse
     from soundlora.pipeline.train import TrainingResult, train, train_request
 
 # These are imported at first use, so that the command line answers --help before torch is loaded.
 _HOMES = {
     "Generation": "soundlora.pipeline.generation",
     "Generator": "soundlora.pipeline.generate",
+    "LoraUse": "soundlora.pipeline.lora_use",
     "Source": "soundlora.pipeline.given_sound",
     "TrainingResult": "soundlora.pipeline.train",
     "generate": "soundlora.pipeline.generate",
@@ -35,6 +37,7 @@ __all__ = [
     "Generator",
     "InputError",
     "Interrupted",
+    "LoraUse",
     "MachineError",
     "Progress",
     "Source",

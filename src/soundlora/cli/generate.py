@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import re
 import time
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from soundlora.cli.given import source_of
+from soundlora.cli.lora_use import lora_of
 from soundlora.errors import InputError
 from soundlora.pipeline.options import SETTINGS
 
@@ -33,6 +32,11 @@ TOPICS = {
 }  # fmt: skip
 """What --help says below each heading."""
 
+LORA_HELP = (
+    "A LoRA file, or FILE:0.7 with its strength. FILE:0.7,text=0.5,ff=0 has shares of it for self (self-attention), "
+    "text (attention to the text) and ff (feed-forward); FILE@0-0.5 works in the first half of the sampling steps. "
+    "Several add up."
+)
 BaseOption = Annotated[str, typer.Option(help=SETTINGS["base"].help)]
 EncoderOption = Annotated[
     Path | None,
@@ -53,7 +57,7 @@ def generate(
     negative_prompt: Annotated[str | None, typer.Option(help="What to move away from.")] = None,
     lora: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE[:STRENGTH]", help="A LoRA file, or FILE:0.7 with its strength. Several add up."),
+        typer.Option(metavar="FILE[:STRENGTH]", help=LORA_HELP),
     ] = None,
     strength: Annotated[float, typer.Option(help="Of the LoRAs that name none themselves.")] = 1.0,
     force: Annotated[
@@ -108,7 +112,7 @@ def generate(
 
     check_ending(out)
     _check_free(paths, overwrite)
-    loras = [lora_of(each, strength) for each in lora or ()]
+    loras = [lora_of(each) for each in lora or ()]
     sounds = {"continue": continue_, "lead_into": lead_into, "mend": mend, "from": from_}
     source = source_of(sounds, spans, conditioning_seconds, added, decoded)
     if source is not None:
@@ -118,8 +122,16 @@ def generate(
     check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     began = time.monotonic()
     with spinner("loading") as show:
-        generator = Generator(base, loras, text_encoder=text_encoder, force=force, device=device, on_progress=show)
-        for note in generator.warnings + generator.advice(prompt, duration):
+        generator = Generator(
+            base,
+            loras,
+            strength=strength,
+            text_encoder=text_encoder,
+            force=force,
+            device=device,
+            on_progress=show,
+        )
+        for note in generator.warnings + generator.advice(prompt, duration, steps):
             show.note(note)
         for path, each in zip(paths, seeds, strict=True):
             sound = generator(
@@ -176,20 +188,6 @@ def _check_free(paths: list[Path], overwrite: bool) -> None:
         raise InputError(
             f"{there[0]}{more} {are} already; replace what is there with --overwrite, or give another name with --out."
         )
-
-
-def lora_of(given: str, strength: float) -> tuple[str, float]:
-    """Return the file and the strength that `FILE:0.7` names; FILE alone has the given strength.
-
-    A file whose own name ends so is taken as it is. Raises InputError for a strength that is no number.
-    """
-    file, colon, text = given.rpartition(":")
-    if colon and file and not Path(given).exists():
-        with contextlib.suppress(ValueError):  # such as C:\lora.safetensors
-            strength, given = float(text), file
-    if not math.isfinite(strength):
-        raise InputError(f"The strength of {given} is {strength}, but it must be a number.")
-    return given, strength
 
 
 def _said(path: Path, sound: Generation) -> str:
