@@ -21,7 +21,7 @@ h1 { font-size: 1.3rem; margin: 0 0 .25rem }
 p, dl { margin: 0 0 1rem; color: var(--muted); max-width: 60rem }
 kbd { font: inherit; border: 1px solid var(--line); border-radius: 4px; padding: 0 .3em }
 .frame { overflow: auto; max-height: calc(100vh - 2rem); width: fit-content; max-width: 100%; border-radius: 10px;
-  border: 1px solid var(--line) }
+  border: 1px solid var(--line); scroll-padding: 3rem .3rem .3rem 12rem }
 table { border-collapse: separate; border-spacing: 0 }
 th { font-size: .875rem; text-align: left; font-weight: 600; padding: .5rem .65rem; background: var(--paper);
   overflow-wrap: anywhere; position: sticky; z-index: 1 }
@@ -42,6 +42,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; ma
 dd { margin: 0; overflow-wrap: anywhere }
 @media (max-width: 30rem) {
   body { padding: .75rem }
+  .frame { scroll-padding-left: 6rem }
   tbody th { width: 5.5rem; padding: .4rem; font-size: .8125rem }
   button, .none { width: 10rem; height: 4rem }
 }
@@ -124,7 +125,7 @@ def grid_page(
         lines.append(f'<tr><th scope="row">{escape(entries[start]["labels"][0])}</th>{cells}</tr>')
     shown = {name: plan[name] for name in _SHOWN if plan.get(name) not in (None, [], {})}
     facts = "".join(
-        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_words(v))}</dd>" for name, v in shown.items()
+        f"<dt>{escape(_NAMES.get(name, name.replace('_', ' ')))}</dt><dd>{escape(_words(v))}</dd>" for name, v in shown.items()
     )
     made = sum(each["seconds"] is not None for each in entries)
     left = "" if made == len(entries) else f" {made} of {len(entries)} are made so far."
@@ -150,6 +151,7 @@ def grid_page(
 """
 
 
+_NAMES = {"uses": "LoRAs"}
 _SHOWN = ("prompt", "uses", "strength", "duration", "seed", "steps", "cfg", "stg", "negative_prompt")
 
 
