@@ -125,7 +125,8 @@ def grid_page(
         lines.append(f'<tr><th scope="row">{escape(entries[start]["labels"][0])}</th>{cells}</tr>')
     shown = {name: plan[name] for name in _SHOWN if plan.get(name) not in (None, [], {})}
     facts = "".join(
-        f"<dt>{escape(_NAMES.get(name, name.replace('_', ' ')))}</dt><dd>{escape(_words(v))}</dd>" for name, v in shown.items()
+        f"<dt>{escape(_NAMES.get(name, name.replace('_', ' ')))}</dt><dd>{escape(_words(value))}</dd>"
+        for name, value in shown.items()
     )
     made = sum(each["seconds"] is not None for each in entries)
     left = "" if made == len(entries) else f" {made} of {len(entries)} are made so far."
