@@ -97,6 +97,8 @@ def test_a_grid_is_made_and_heard_on_the_try_screen(visit: Visit) -> None:
     page = visit.page
     visit.go("try")
     page.get_by_role("slider", name="Length").fill("1")
+    page.get_by_text("More", exact=True).click()
+    page.get_by_label("Steps", exact=True).fill("8")
     visit.button("Try a grid").click()
     expect(page.get_by_role("status").filter(has_text="A prompt is needed.")).to_be_visible()
     page.get_by_label("Rows: prompts").fill("rain\na gate")
@@ -104,7 +106,7 @@ def test_a_grid_is_made_and_heard_on_the_try_screen(visit: Visit) -> None:
     visit.button("Generate 4 sounds").click()
     cells = page.get_by_role("gridcell")
     expect(cells).to_have_count(4)
-    expect(page.get_by_role("gridcell", name="a gate, 2", exact=True)).to_be_visible()
+    expect(page.get_by_role("gridcell", name="a gate, 2", exact=True)).to_be_visible(timeout=240_000)
     cells.nth(0).focus()
     heard = page.locator("td.heard")
     for key, place in [
@@ -126,6 +128,7 @@ def test_a_grid_is_made_and_heard_on_the_try_screen(visit: Visit) -> None:
     visit.go("try")
     visit.button("Try a grid").click()
     expect(page.get_by_role("gridcell", name="a gate, 2", exact=True)).to_be_visible()
+    expect(page.get_by_label("Columns: values")).to_have_value("1-2")
 
 
 def test_cells_are_one_request_each_and_the_rest_is_stopped(visit: Visit) -> None:
@@ -135,9 +138,13 @@ def test_cells_are_one_request_each_and_the_rest_is_stopped(visit: Visit) -> Non
         sent.append(route.request.post_data_json)
         route.fulfill(body=json.dumps({"request_id": f"r{len(sent)}"}))
 
+    def stop(route: Any) -> None:
+        cancelled.append(route.request.url)
+        route.fulfill(body="{}")
+
     page.route("**/fal-ai/ltx-2.3-quality/text-to-audio", answer)
     page.route("**/v1/runs/*/events?*", lambda route: None)  # nothing has happened yet
-    page.route("**/cancel", lambda route: (cancelled.append(route.request.url), route.fulfill(body="{}"))[1])
+    page.route("**/cancel", stop)
     visit.go("try")
     page.get_by_label("Prompt", exact=True).fill("rain")
     visit.button("Try a grid").click()
