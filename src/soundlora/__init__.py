@@ -14,14 +14,19 @@ if TYPE_CHECKING:
     from soundlora.pipeline.generate import Generator, generate
     from soundlora.pipeline.generation import Generation
     from soundlora.pipeline.given_sound import Source
+    from soundlora.pipeline.grid import Grid, grid
+    from soundlora.pipeline.lora_use import LoraUse
     from soundlora.pipeline.train import TrainingResult, train, train_request
 
 # These are imported at first use, so that the command line answers --help before torch is loaded.
 _HOMES = {
     "Generation": "soundlora.pipeline.generation",
+    "Grid": "soundlora.pipeline.grid",
     "Generator": "soundlora.pipeline.generate",
+    "LoraUse": "soundlora.pipeline.lora_use",
     "Source": "soundlora.pipeline.given_sound",
     "TrainingResult": "soundlora.pipeline.train",
+    "grid": "soundlora.pipeline.grid",
     "generate": "soundlora.pipeline.generate",
     "inspect_dataset": "soundlora.pipeline.arguments",
     "prepare_recordings": "soundlora.pipeline.arguments",
@@ -33,14 +38,17 @@ __all__ = [
     "DivergedError",
     "Generation",
     "Generator",
+    "Grid",
     "InputError",
     "Interrupted",
+    "LoraUse",
     "MachineError",
     "Progress",
     "Source",
     "TrainingResult",
     "__version__",
     "generate",
+    "grid",
     "inspect_dataset",
     "prepare_recordings",
     "train",

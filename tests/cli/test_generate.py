@@ -8,7 +8,7 @@ import torch
 from parity.runners import fresh_transformer
 from support import BaseNames, Cli, assert_refused
 
-from soundlora.cli.generate import lora_of, paths_of, seeds_of
+from soundlora.cli.generate import paths_of, seeds_of
 from soundlora.errors import InputError
 from soundlora.lora.adapter import Adapter
 from soundlora.pipeline.generate import Generator
@@ -23,31 +23,6 @@ def lora(path: Path, seed: int) -> Path:
             layer.lora_B.normal_(std=0.3)
     adapter.save(path, {})
     return path
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("a.safetensors", ("a.safetensors", 1.0)),
-        ("a.safetensors:0.7", ("a.safetensors", 0.7)),
-        ("a.safetensors:-1", ("a.safetensors", -1.0)),
-        ("C:\\a.safetensors", ("C:\\a.safetensors", 1.0)),
-        ("C:\\a.safetensors:.5", ("C:\\a.safetensors", 0.5)),
-        (":0.7", (":0.7", 1.0)),
-    ],
-)
-def test_a_strength_stands_behind_its_lora(given: str, expected: tuple[str, float]) -> None:
-    assert lora_of(given, 1.0) == expected
-
-
-def test_a_file_whose_own_name_ends_like_a_strength_is_taken_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("kit:2").touch()
-    assert lora_of("kit:2", 0.5) == ("kit:2", 0.5)
-    with pytest.raises(InputError, match="The strength of kit is nan, but it must be a number"):
-        lora_of("kit:nan", 1.0)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "prepare_recordings": soundlora.prepare_recordings,
     "train": soundlora.train,
     "generate": soundlora.generate,
+    "grid": soundlora.grid,
     "Generator": soundlora.Generator,
     "Generator.__call__": soundlora.Generator.__call__,
 }
@@ -29,6 +30,7 @@ HEADINGS = {
     "prepare_recordings": "Arguments of `prepare_recordings`",
     "train": "Arguments of `train`",
     "generate": "Arguments of `generate`",
+    "grid": "Arguments of `grid`",
     "Generator": "Arguments of `Generator`",
     "Generator.__call__": "Arguments of calling a `Generator`",
 }

@@ -1,4 +1,4 @@
-"""The command line: soundlora train | prepare | caption | generate | inspect | doctor | base | lora | serve | keys."""
+"""The command line: soundlora train, prepare, caption, generate, grid, inspect, doctor, base, lora, serve and keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from soundlora.cli.base import app as base_commands
 from soundlora.cli.caption import caption
 from soundlora.cli.durations import SEVERAL, durations_of
 from soundlora.cli.generate import TOPICS as GENERATE_TOPICS
-from soundlora.cli.generate import DeviceOption, generate
+from soundlora.cli.generate import generate
+from soundlora.cli.generate_flags import DeviceOption
+from soundlora.cli.grid import TOPICS as GRID_TOPICS
+from soundlora.cli.grid import grid
 from soundlora.cli.keys import app as keys_commands
 from soundlora.cli.lora import app as lora_commands
 from soundlora.cli.output import (
@@ -82,6 +85,7 @@ app.command(cls=by_topic(TRAIN_TOPICS))(train)
 app.command()(prepare)
 app.command()(caption)
 app.command(cls=by_topic(GENERATE_TOPICS))(generate)
+app.command(cls=by_topic(GRID_TOPICS))(grid)
 app.command(cls=by_topic(SERVE_TOPICS))(serve)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import re
 import time
 from pathlib import Path
@@ -11,9 +9,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from soundlora.cli.generate_flags import (
+    AddedOption,
+    BaseOption,
+    CfgOption,
+    ContinueOption,
+    DecodedOption,
+    DeviceOption,
+    DurationOption,
+    EncoderOption,
+    ForceOption,
+    FromOption,
+    HeardOption,
+    LeadIntoOption,
+    LoraOption,
+    MendOption,
+    NegativePromptOption,
+    SpansOption,
+    StepsOption,
+    StgOption,
+)
 from soundlora.cli.given import source_of
+from soundlora.cli.lora_use import lora_of
 from soundlora.errors import InputError
-from soundlora.pipeline.options import SETTINGS
 
 if TYPE_CHECKING:
     from soundlora.pipeline.generation import Generation
@@ -33,33 +51,14 @@ TOPICS = {
 }  # fmt: skip
 """What --help says below each heading."""
 
-BaseOption = Annotated[str, typer.Option(help=SETTINGS["base"].help)]
-EncoderOption = Annotated[
-    Path | None,
-    typer.Option(help=f"{SETTINGS['text_encoder'].help} [default: {SETTINGS['text_encoder'].unset}]"),
-]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option(help=f"{SETTINGS['device'].help} [default: {SETTINGS['device'].unset}]"),
-]
-
 
 def generate(
     prompt: Annotated[str, typer.Option(help="The sound in words.")],
-    duration: Annotated[
-        float | None,
-        typer.Option(help="Seconds. [default: what the base predicts from the prompt, or 5]"),
-    ] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What to move away from.")] = None,
-    lora: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE[:STRENGTH]", help="A LoRA file, or FILE:0.7 with its strength. Several add up."),
-    ] = None,
+    duration: DurationOption = None,
+    negative_prompt: NegativePromptOption = None,
+    lora: LoraOption = None,
     strength: Annotated[float, typer.Option(help="Of the LoRAs that name none themselves.")] = 1.0,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Take a LoRA of another generation of LTX all the same."),
-    ] = False,
+    force: ForceOption = False,
     seed: Annotated[
         str,
         typer.Option(help="The same seed gives the same sound. A range such as 1-8 makes a take of each."),
@@ -73,26 +72,17 @@ def generate(
         typer.Option(help="File to write: .wav, .flac, .ogg or .mp3. Takes are called sound-1.wav and so on."),
     ] = Path("sound.wav"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
-    steps: Annotated[int | None, typer.Option(help="Sampling steps. [default: the base's]")] = None,
-    cfg: Annotated[float | None, typer.Option(help="Classifier-free guidance. [default: the base's]")] = None,
-    stg: Annotated[float | None, typer.Option(help="Spatio-temporal guidance. [default: the base's]")] = None,
-    continue_: Annotated[Path | None, typer.Option("--continue", help="Go on from the end of this sound.")] = None,
-    lead_into: Annotated[Path | None, typer.Option(help="Lead into the start of this sound.")] = None,
-    mend: Annotated[Path | None, typer.Option(help="Make --spans of this sound anew.")] = None,
-    from_: Annotated[Path | None, typer.Option("--from", help="Make another sound of this one.")] = None,
-    spans: Annotated[str | None, typer.Option(help="Seconds to make anew, such as 1.0-2.0,3.5-4.")] = None,
-    conditioning_seconds: Annotated[
-        float | None,
-        typer.Option(help="Seconds of the sound that are heard, to go on or to lead in. [default: 1]"),
-    ] = None,
-    added: Annotated[
-        float | None,
-        typer.Option("--for", help="Seconds to add in all, window after window. [default: one window]"),
-    ] = None,
-    decoded: Annotated[
-        bool,
-        typer.Option("--decoded", help="Kept parts come back as the model holds them, not as they were."),
-    ] = False,
+    steps: StepsOption = None,
+    cfg: CfgOption = None,
+    stg: StgOption = None,
+    continue_: ContinueOption = None,
+    lead_into: LeadIntoOption = None,
+    mend: MendOption = None,
+    from_: FromOption = None,
+    spans: SpansOption = None,
+    conditioning_seconds: HeardOption = None,
+    added: AddedOption = None,
+    decoded: DecodedOption = False,
     base: BaseOption = "nano",
     text_encoder: EncoderOption = None,
     device: DeviceOption = None,
@@ -108,7 +98,7 @@ def generate(
 
     check_ending(out)
     _check_free(paths, overwrite)
-    loras = [lora_of(each, strength) for each in lora or ()]
+    loras = [lora_of(each) for each in lora or ()]
     sounds = {"continue": continue_, "lead_into": lead_into, "mend": mend, "from": from_}
     source = source_of(sounds, spans, conditioning_seconds, added, decoded)
     if source is not None:
@@ -118,8 +108,16 @@ def generate(
     check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg)
     began = time.monotonic()
     with spinner("loading") as show:
-        generator = Generator(base, loras, text_encoder=text_encoder, force=force, device=device, on_progress=show)
-        for note in generator.warnings + generator.advice(prompt, duration):
+        generator = Generator(
+            base,
+            loras,
+            strength=strength,
+            text_encoder=text_encoder,
+            force=force,
+            device=device,
+            on_progress=show,
+        )
+        for note in generator.warnings + generator.advice(prompt, duration, steps):
             show.note(note)
         for path, each in zip(paths, seeds, strict=True):
             sound = generator(
@@ -176,20 +174,6 @@ def _check_free(paths: list[Path], overwrite: bool) -> None:
         raise InputError(
             f"{there[0]}{more} {are} already; replace what is there with --overwrite, or give another name with --out."
         )
-
-
-def lora_of(given: str, strength: float) -> tuple[str, float]:
-    """Return the file and the strength that `FILE:0.7` names; FILE alone has the given strength.
-
-    A file whose own name ends so is taken as it is. Raises InputError for a strength that is no number.
-    """
-    file, colon, text = given.rpartition(":")
-    if colon and file and not Path(given).exists():
-        with contextlib.suppress(ValueError):  # such as C:\lora.safetensors
-            strength, given = float(text), file
-    if not math.isfinite(strength):
-        raise InputError(f"The strength of {given} is {strength}, but it must be a number.")
-    return given, strength
 
 
 def _said(path: Path, sound: Generation) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 
 from soundlora.contract.fields import MAX_SPANS, File, Number, Span, WholeNumber, at_most, without_nulls
 from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT
@@ -22,6 +23,27 @@ class LoraChoice(BaseModel):
     transformer: Literal["high", "low", "both"] = Field(
         "both", description="A setting of bases with two transformers; accepted, without effect."
     )
+
+    # What follows is our own.
+    self_scale: Number = Field(1.0, ge=-4, le=4, description="Share of the scale in self-attention.")
+    text_scale: Number = Field(1.0, ge=-4, le=4, description="Share of the scale in the attention to the text.")
+    ff_scale: Number = Field(1.0, ge=-4, le=4, description="Share of the scale in the feed-forward layers.")
+    start: Number = Field(0, ge=0, lt=1, description="Share of the sampling steps at which the LoRA begins to work.")
+    end: Number = Field(
+        1,
+        gt=0,
+        le=1,
+        validate_default=True,
+        description="Share of the sampling steps at which it ends to work. It must be above start.",
+    )
+
+    @field_validator("end")
+    @classmethod
+    def _after_the_start(cls, value: float, info: ValidationInfo) -> float:
+        start: Any = info.data.get("start")
+        if start is not None and not value > start:
+            raise PydanticKnownError("greater_than", {"gt": start})
+        return value
 
     @model_validator(mode="before")
     @classmethod

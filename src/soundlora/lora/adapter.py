@@ -18,7 +18,7 @@ from soundlora.errors import InputError
 from soundlora.lora.file import Pair, energy, read_lora, write_lora
 from soundlora.lora.joint import Aside, Joints
 from soundlora.lora.layer import LoRALinear
-from soundlora.lora.targets import GROUPS, target_names
+from soundlora.lora.targets import GROUPS, part_of, target_names
 from soundlora.model.attention import Attention
 from soundlora.model.quantize import widened
 from soundlora.model.transformer import AudioTransformer
@@ -85,6 +85,19 @@ class Adapter:
             setattr(parent, child, layer)
             layers[name] = layer
         return cls(model, layers)
+
+    def set_strength(self, strength: float, parts: Mapping[str, float]) -> bool:
+        """Let it work at this strength, and in a part of `targets.PARTS` at the strength times that part's share.
+
+        parts: a part that is not in it has the share 1. With a strength of 0 the model is the base, to the bit. Returns
+        whether that changes anything.
+        """
+        changed = False
+        for name, layer in self.layers.items():
+            scale = strength * parts.get(part_of(name) or "", 1.0)
+            changed |= layer.scale != scale
+            layer.scale = scale
+        return changed
 
     def parameters(self) -> list[nn.Parameter]:
         """Return A and B of every layer."""

@@ -44,21 +44,34 @@ class LoRALinear(nn.Module):
     def scale(self, value: float) -> None:
         self.update.scale = value
 
+    @property
+    def idle(self) -> bool:
+        """Whether it adds nothing: its layer is then as it would be without it, to the bit. Training adds always."""
+        return self.scale == 0 and not torch.is_grad_enabled()
+
     def forward(self, x: Tensor) -> Tensor:
         if self.joint is not None and torch.is_grad_enabled():
             return self.joint(x)
+        if self.idle:
+            result: Tensor = self.base(x)
+            return result
+        base = self.base
+        while isinstance(base, LoRALinear) and base.idle:
+            base = base.base
         a = self.lora_A.to(x.dtype)  # (rank, inputs)
         b = (self.lora_B if self.scale == 1 else self.lora_B * self.scale).to(x.dtype)  # (outputs, rank)
-        if isinstance(self.base, nn.Linear) and self.base.bias is not None:
-            out: Tensor = _AdaptedLinear.apply(x, self.base.weight, self.base.bias, a, b)  # type: ignore[no-untyped-call]
+        if isinstance(base, nn.Linear) and base.bias is not None:
+            out: Tensor = _AdaptedLinear.apply(x, base.weight, base.bias, a, b)  # type: ignore[no-untyped-call]
             return out
-        result: Tensor = self.base(x) + F.linear(F.linear(x, a), b)  # (..., inputs) → (..., rank) → (..., outputs)
+        result = base(x) + F.linear(F.linear(x, a), b)  # (..., inputs) → (..., rank) → (..., outputs)
         return result
 
     def on_top(self, x: Tensor, frozen: Tensor) -> Tensor:
         """Return frozen + scale · B(A(x)) for what the layers below all adapters make of x, (..., outputs)."""
         if isinstance(self.base, LoRALinear):
             frozen = self.base.on_top(x, frozen)
+        if self.idle:
+            return frozen
         a = self.lora_A.to(x.dtype)  # (rank, inputs)
         b = (self.lora_B if self.scale == 1 else self.lora_B * self.scale).to(x.dtype)  # (outputs, rank)
         low = x.reshape(-1, x.shape[-1]) @ a.T  # (N, rank)

@@ -25,6 +25,15 @@ PRESETS = {
     "self-ff": tuple(target for target in TARGETS if not target.startswith("audio_attn2")),
 }
 
+PARTS = {"self": "audio_attn1", "text": "audio_attn2", "ff": "audio_ff"}
+"""The parts of a block that can have strengths of their own: self-attention, attention to text, feed-forward."""
+
+
+def part_of(module: str) -> str | None:
+    """Return the part of `PARTS` that a module belongs to, None for what lies around the blocks."""
+    inside = module.split(".")
+    return next((part for part, name in PARTS.items() if name in inside), None)
+
 
 def target_names(model: AudioTransformer, targets: str = "all") -> list[str]:
     """Return the preset's modules of every block, in order. Raises InputError when there is no such preset."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from soundlora.pipeline.arguments import checked_arguments
 from soundlora.pipeline.cache import Cache, cached_contexts
 from soundlora.pipeline.generation import USUAL_SECONDS, Generation
 from soundlora.pipeline.given_sound import MAX_SECONDS, Source, check_source, generated
+from soundlora.pipeline.lora_use import ALL_STEPS, AttachedLora, LoraUse
 from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings, sample_waveform
 from soundlora.system.cache_root import default_root, expanded
@@ -34,8 +36,8 @@ _TRAINED_SECONDS = 20.0  # the base has heard nothing longer
 _MOST_CONTEXTS = 64  # that a generator remembers; one of LTX takes 8 MB
 
 
-LoraFile = str | os.PathLike[str] | tuple[str | os.PathLike[str], float]
-"""A LoRA's file, or the file with its strength."""
+LoraFile = str | os.PathLike[str] | tuple[str | os.PathLike[str], float] | LoraUse
+"""A LoRA's file, the file with its strength, or with all that may be said of its use."""
 
 
 class Generator:
@@ -43,7 +45,7 @@ class Generator:
 
     lora, strength: one LoRA file, and how strongly it works.
     loras: several, instead of `lora`; they stay unmerged and add up. Each is a file, or a file with a strength of its
-        own, as in `[("gate.safetensors", 0.7), "rain.safetensors"]`.
+        own, as in `[("gate.safetensors", 0.7), "rain.safetensors"]`, or a `LoraUse`.
     force: take LoRAs of another generation of LTX, too.
     warnings: sentences about LoRAs that may not fit, or of which something had to be left out.
     device: "cuda", "cuda:1", "xpu", "mps" or "cpu"; None takes the first that is there.
@@ -90,23 +92,24 @@ class Generator:
         read = _read_loras(chosen_loras(None, 1.0, loras))
         self._check_loras(read, force)
         for adapter in reversed(self._adapters):
-            adapter.detach()
+            adapter.adapter.detach()
         self._attach(read)
 
-    def _check_loras(self, read: Sequence[tuple[Lora, float]], force: bool) -> None:
+    def _check_loras(self, read: Sequence[tuple[Lora, LoraUse]], force: bool) -> None:
         for number, (lora, _) in enumerate(read):
             with about(f"loras.{number}.path"):
                 if not force:
                     check_generation(self.base.checkpoint, lora, "force")
                 check_fits(self.base.checkpoint, lora)
 
-    def _attach(self, read: Sequence[tuple[Lora, float]]) -> None:
+    def _attach(self, read: Sequence[tuple[Lora, LoraUse]]) -> None:
         self.warnings: list[str] = []
         self.trigger_phrases: list[str] = []
-        self._adapters: list[Adapter] = []
-        for lora, strength in read:
-            adapter = Adapter.attach(self.model, lora.pairs, scale=strength)
-            self._adapters.append(adapter)
+        self._adapters: list[AttachedLora] = []
+        for lora, use in read:
+            adapter = Adapter.attach(self.model, lora.pairs)
+            self._adapters.append(AttachedLora(adapter, use))
+            adapter.set_strength(1.0 if use.strength is None else use.strength, use.shares)
             self.warnings += lora.doubts(self.base.hash) + adapter.doubts()
             if lora.metadata.get("trigger_phrase"):
                 self.trigger_phrases.append(lora.metadata["trigger_phrase"])
@@ -144,6 +147,8 @@ class Generator:
         count, guidance = SamplingSettings(steps, cfg, stg).resolve(defaults)
         tell(Progress("contexts", message="encoding the prompt"))
         self._learn_contexts(prompt, negative_prompt)
+        ranged = any(each.use.steps != ALL_STEPS for each in self._adapters)
+        before_step: Callable[[int], bool] = lambda step: any([each.at(step, count) for each in self._adapters])  # noqa: E731
         on_step: Callable[[int], None] = lambda step: tell(Progress("sampling", step + 1, count))  # noqa: E731
 
         def sample(seconds: float, seed: int, given: Given | None = None) -> Tensor:
@@ -158,6 +163,7 @@ class Generator:
                 guidance=guidance,
                 on_step=on_step,
                 given=given,
+                before_step=before_step if ranged else None,
             )
 
         if source is not None:
@@ -190,8 +196,8 @@ class Generator:
         with about("text_encoder"):
             self._contexts |= cached_contexts(self.base, self._store, missing, self.device)
 
-    def advice(self, prompt: str, duration: float | None) -> list[str]:
-        """Return sentences for a user whose prompt or duration will disappoint."""
+    def advice(self, prompt: str, duration: float | None, steps: int | None = None) -> list[str]:
+        """Return sentences for a user whose prompt, duration or sampling steps will disappoint."""
         notes = [
             f"The LoRA's trigger phrase {phrase!r} is not in the prompt."
             for phrase in self.trigger_phrases
@@ -199,6 +205,14 @@ class Generator:
         ]
         if duration is not None and duration > _TRAINED_SECONDS:
             notes.append(f"{duration:g} s is longer than the {_TRAINED_SECONDS:g} s the base was trained on.")
+        count = self.base.config.sampling.steps if steps is None else steps
+        for each in self._adapters:
+            if not any(each.use.works_in(step, count) for step in range(count)):
+                first, last = each.use.steps
+                notes.append(
+                    f"{Path(each.use.path).name} works in none of the {count} steps, since none begins between "
+                    f"{first:g} and {last:g} of them."
+                )
         return notes
 
 
@@ -257,22 +271,20 @@ def check_room(base: str, text_encoder: str | None, device: str | None, seconds:
     return needed <= SHARE * available(used)[0]
 
 
-def _read_loras(loras: Sequence[tuple[str | os.PathLike[str], float]]) -> list[tuple[Lora, float]]:
+def _read_loras(loras: Sequence[LoraUse]) -> list[tuple[Lora, LoraUse]]:
     read = []
-    for number, (path, strength) in enumerate(loras):
+    for number, use in enumerate(loras):
         with about(f"loras.{number}.path"):
-            read.append((read_lora(expanded(path)), strength))
+            read.append((read_lora(expanded(use.path)), use))
     return read
 
 
-def chosen_loras(
-    lora: str | os.PathLike[str] | None, strength: float, loras: Sequence[LoraFile]
-) -> list[tuple[str | os.PathLike[str], float]]:
-    """Return (file, strength) of all LoRAs. strength: of those that have none of their own.
+def chosen_loras(lora: str | os.PathLike[str] | None, strength: float, loras: Sequence[LoraFile]) -> list[LoraUse]:
+    """Return how each LoRA is used. strength: of those that have none of their own.
 
     Raises InputError when `lora` and `loras` are both given, and for anything else than files and strengths.
     """
-    if isinstance(loras, str | os.PathLike):
+    if isinstance(loras, str | os.PathLike | LoraUse):
         loras = (loras,)
     if lora is not None and loras:
         raise InputError(
@@ -280,11 +292,14 @@ def chosen_loras(
             field="loras",
         )
     if lora is not None:
-        return [(lora, _finite("strength", strength))]
+        return [LoraUse(lora, _finite("strength", strength))]
     if not isinstance(loras, Sequence):
         raise InputError(f"{setting('loras')} is {loras!r}, but it must be a list of files.", field="loras")
     chosen = []
     for each in loras:
+        if isinstance(each, LoraUse):
+            chosen.append(each if each.strength is not None else replace(each, strength=_finite("strength", strength)))
+            continue
         path, own = each if isinstance(each, tuple | list) and len(each) == 2 else (each, strength)
         if not isinstance(path, str | os.PathLike) or isinstance(own, bool) or not isinstance(own, int | float):
             raise InputError(
@@ -292,7 +307,7 @@ def chosen_loras(
                 "('gate.safetensors', 0.7).",
                 field="loras",
             )
-        chosen.append((path, _finite("strength", own)))
+        chosen.append(LoraUse(path, _finite("strength", own)))
     return chosen
 
 

@@ -59,9 +59,9 @@ class Generation:
         said = f"{self.prompt} · {self.seconds:.2f} s · seed {self.seed}"
         return (
             f'<figure style="margin: 0; width: {WIDTH}px; max-width: 100%">'
-            f'<img src="{_data_uri("image/png", picture)}" width="{WIDTH}" height="{HEIGHT}" alt="Spectrogram" '
+            f'<img src="{data_uri("image/png", picture)}" width="{WIDTH}" height="{HEIGHT}" alt="Spectrogram" '
             'style="display: block; max-width: 100%">'
-            f'<audio controls src="{_data_uri("audio/wav", sound)}" style="width: 100%"></audio>'
+            f'<audio controls src="{data_uri("audio/wav", sound)}" style="width: 100%"></audio>'
             f"<figcaption>{escape(said)}</figcaption></figure>"
         )
 
@@ -75,5 +75,6 @@ def check_ending(path: Path) -> None:
         )
 
 
-def _data_uri(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes) -> str:
+    """Return an address that holds the content itself. kind: its MIME type."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -47,11 +47,13 @@ def sample_latents(
     guidance: Guidance,
     on_step: Callable[[int], None] | None = None,
     given: Given | None = None,
+    before_step: Callable[[int], bool] | None = None,
 ) -> Tensor:
     """Return latents (T, C), T = round(25·seconds), for contexts (S, D).
 
     given: what is given of the sound, whose T takes the place of `seconds`; it comes back as it is. The same seed
-    starts from the same noise on every device. on_step(step) is called after every step. Raises as `denoise` does.
+    starts from the same noise on every device. on_step(step) is called after every step. before_step and what is
+    raised are those of `denoise`.
     """
     device = model.audio_patchify_proj.weight.device
     frames = max(1, generation_latents(seconds, audio)) if given is None else len(given.latents)
@@ -68,6 +70,7 @@ def sample_latents(
         guidance,
         None if on_step is None else lambda step, guided, x: on_step(step),
         condition.mask(frames, device),
+        before_step,
     )
     return latents[0, condition.front :]
 
@@ -84,6 +87,7 @@ def sample_waveform(
     guidance: Guidance,
     on_step: Callable[[int], None] | None = None,
     given: Given | None = None,
+    before_step: Callable[[int], bool] | None = None,
 ) -> Tensor:
     """Return stereo sound (2, samples) at `codec.sample_rate`. Arguments and errors are those of `sample_latents`.
 
@@ -100,5 +104,6 @@ def sample_waveform(
         guidance=guidance,
         on_step=on_step,
         given=given,
+        before_step=before_step,
     )
     return codec.decode(latents)

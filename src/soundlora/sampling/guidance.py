@@ -61,6 +61,7 @@ def denoise(
     guidance: Guidance,
     on_step: Callable[[int, Tensor, Tensor], None] | None = None,
     given: Tensor | None = None,
+    before_step: Callable[[int], bool] | None = None,
 ) -> Tensor:
     """Turn noise x (1, T, C) into clean latents of the same shape and type.
 
@@ -68,12 +69,13 @@ def denoise(
     rope: the model's tables for the latents' positions.
     context, negative_context: (1, S, D); the negative one may be None where cfg is 1.
     on_step(step, guided prediction, x after the step) is called after every step.
+    before_step(step) is called before every step; it returns whether it has changed the model's weights.
     given: (1, T) bool, where x holds clean latents that stay as they are; all passes see them.
     Raises InputError when the guidance names blocks that the model doesn't have.
 
     The passes of a step run as one batch: the results are the same, and a small model is bound by its number of calls.
     Passes with the same prompt share its keys and values, which are half of a pass's work. Where the noise level does
-    not modulate a prompt, they are computed once for all steps.
+    not modulate a prompt, they are computed once for all steps between which the weights stay.
     """
     use_negative = guidance.cfg != 1 and negative_context is not None
     use_perturbed = guidance.stg != 0
@@ -96,11 +98,14 @@ def denoise(
     perturb = torch.zeros(passes, dtype=torch.bool, device=x.device)  # (P,)
     perturb[-1] = True
     bypass = bypass_blocks(guidance.stg_blocks, layers, perturb) if use_perturbed else None
-    # A prompt that is the same at every noise level has the same keys and values in every step.
-    projected = model.project_text(shared, whole=True) if model.text_lasts else None
+    projected: Tensor | None = None
     sigmas = sigmas.to(x.device)
     clean = x
     for step in range(len(sigmas) - 1):
+        changed = before_step is not None and before_step(step)
+        # A prompt that is the same at every noise level has the same keys and values in every step.
+        if model.text_lasts and (changed or step == 0):
+            projected = model.project_text(shared, whole=True)
         sigma = sigmas[step].expand(passes)  # (P,)
         batch = x.expand(passes, -1, -1)  # (P, T, C)
         of_contexts = sigma[: len(contexts)]  # (K,)

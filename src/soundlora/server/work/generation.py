@@ -29,12 +29,23 @@ class GenerationJob:
         job = self.job
         request = GenerationRequest.model_validate(job.input)
         source = self._source(request)
-        loras = [(self._lora(entry.path, number), entry.scale) for number, entry in enumerate(request.loras)]
+        files = [self._lora(entry.path, number) for number, entry in enumerate(request.loras)]
         named = request.model_fields_set
         seed = request.seed if request.seed is not None else random.SystemRandom().randrange(2**31)
         seconds: float | None = request.num_frames / request.frames_per_second
         base, text_encoder = base_of(job.settings, job.input)
         import soundlora.pipeline.generate  # noqa: F401  # takes seconds, for which a training need not wait
+        from soundlora.pipeline.lora_use import LoraUse
+
+        loras = [
+            LoraUse(
+                file,
+                entry.scale,
+                {"self": entry.self_scale, "text": entry.text_scale, "ff": entry.ff_scale},
+                (entry.start, entry.end),
+            )
+            for file, entry in zip(files, request.loras, strict=True)
+        ]
 
         with job.machine.turn.taken():
             generator = job.machine.keeper.generator(
@@ -46,14 +57,15 @@ class GenerationJob:
             )
             if source is not None and "num_frames" not in named:
                 seconds = None  # the sound itself has a length
-            for note in generator.warnings + generator.advice(request.prompt, seconds):
-                job.pulse.log(note, "WARN")
             # The base's own value holds for a field that was not sent: a small base samples best with other settings.
+            steps = request.num_inference_steps if "num_inference_steps" in named else None
+            for note in generator.warnings + generator.advice(request.prompt, seconds, steps):
+                job.pulse.log(note, "WARN")
             sound = generator(
                 request.prompt,
                 duration=seconds,
                 seed=seed,
-                steps=request.num_inference_steps if "num_inference_steps" in named else None,
+                steps=steps,
                 cfg=request.guidance_scale if "guidance_scale" in named else None,
                 stg=request.stg_scale if "stg_scale" in named else None,
                 negative_prompt=request.negative_prompt if "negative_prompt" in named else None,

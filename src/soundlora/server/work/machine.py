@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soundlora.errors import InputError
 from soundlora.server.work.turn import Turn
 
 if TYPE_CHECKING:
-    from soundlora.pipeline.generate import Generator
+    from soundlora.pipeline.generate import Generator, LoraFile
 
 Stamp = list[tuple[str, int, int]]
 
@@ -32,7 +31,7 @@ class Keeper:
         self,
         base: str,
         text_encoder: str | None,
-        loras: Sequence[tuple[Path, float]],
+        loras: Sequence[LoraFile],
         device: str | None,
         *,
         beside: float | None = None,

@@ -3,6 +3,7 @@
 import { follow, runs, submit } from './api'
 import { givenFields, type Given } from './given'
 import { problemFrom, problemOfError, type Problem } from './problems'
+import type { Values } from './schema'
 import { SPEAKING, SPEAKING_WITH_LORA, type File, type Run, type RunSummary } from './types'
 
 export interface Chosen {
@@ -29,7 +30,9 @@ export interface Trial {
 
 export const FRAME_RATE = 24
 
-export const wish = $state({
+export type Wish = Pick<Trial, 'prompt' | 'seconds' | 'seed' | 'loras' | 'guidance' | 'steps' | 'negative' | 'given'>
+
+export const wish: Wish = $state({
   prompt: '',
   seconds: 5,
   seed: 1,
@@ -50,15 +53,8 @@ export async function loadFinished(): Promise<void> {
 
 let last = 0
 
-/** Ask for a sound as it is wished, with `strength` for every LoRA when it is given. */
-export async function hear(strength?: number): Promise<void> {
-  const { prompt, seconds, seed, guidance, steps, negative } = wish
-  const given = $state.snapshot(wish.given) as Given
-  const loras = wish.loras.map((one) => ({ ...one, strength: strength ?? one.strength }))
-  trials.all.unshift({
-    key: (last += 1), prompt, seconds, seed, loras, guidance, steps, negative, given, change: {}, audio: null, problem: null,
-  })
-  const trial = trials.all[0]!
+/** The endpoint and the request of a sound. */
+export function requestOf({ prompt, seconds, seed, loras, guidance, steps, negative, given }: Wish): [string, Values] {
   const request = {
     prompt,
     // A sound that is given has a length of its own.
@@ -72,8 +68,20 @@ export async function hear(strength?: number): Promise<void> {
     ...(negative.trim() ? { negative_prompt: negative } : {}),
     ...(loras.length ? { loras: loras.map(({ path, strength: scale }) => ({ path, scale, transformer: 'both' })) } : {}),
   }
+  return [loras.length ? SPEAKING_WITH_LORA : SPEAKING, request]
+}
+
+/** Ask for a sound as it is wished, with `strength` for every LoRA when it is given. */
+export async function hear(strength?: number): Promise<void> {
+  const { prompt, seconds, seed, guidance, steps, negative } = wish
+  const given = $state.snapshot(wish.given) as Given
+  const loras = wish.loras.map((one) => ({ ...one, strength: strength ?? one.strength }))
+  trials.all.unshift({
+    key: (last += 1), prompt, seconds, seed, loras, guidance, steps, negative, given, change: {}, audio: null, problem: null,
+  })
+  const trial = trials.all[0]!
   try {
-    const id = await submit(loras.length ? SPEAKING_WITH_LORA : SPEAKING, request)
+    const id = await submit(...requestOf({ ...trial, loras, given }))
     await follow(id, (change) => Object.assign(trial.change, change), new AbortController().signal)
     const { outcome, status_code: code, result } = trial.change
     if (outcome === 'succeeded') trial.audio = result?.audio ?? null
