@@ -129,7 +129,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
     assert (out / "My-kit-100.safetensors").samefile(out / "lora.safetensors")
     assert (out / "debug_dataset.zip").is_file()
     kept = sorted(path.name for path in (out / "checkpoints").iterdir())
-    assert kept == ["step_000100.pt", "step_000100.safetensors"]
+    assert kept == ["My-kit-100.safetensors", "step_000100.pt"]
     assert len((out / "metrics.csv").read_text().splitlines()) == 101
     assert "also changes 8 modules that are not trained here" in outcome.out
     assert "activations are computed again block by block" in outcome.out

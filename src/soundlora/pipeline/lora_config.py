@@ -12,7 +12,7 @@ from soundlora.contract.modes import MODES
 from soundlora.dataset import DatasetReport
 from soundlora.lora.file import Lora
 from soundlora.lora.targets import PRESETS
-from soundlora.pipeline.naming import lora_file_name
+from soundlora.system.file_names import lora_file_name
 from soundlora.version import __version__
 from soundlora.weights.base import Base
 from soundlora.weights.fetched import is_hub_name

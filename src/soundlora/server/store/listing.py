@@ -18,10 +18,10 @@ from soundlora.server.store.finish import is_error
 from soundlora.server.store.requests import Point, Request, Requests
 from soundlora.server.store.states import is_id
 from soundlora.server.store.tables import requests
+from soundlora.system.file_names import steps_of
 from soundlora.system.operating_system import replace
 
 _PREVIEW = re.compile(r"step_(\d+)_prompt_(\d+)\.wav")
-_CHECKPOINT = re.compile(r"step_(\d+)\.safetensors")
 _AT_A_TIME = 500
 
 OUTCOMES = ("succeeded", "failed", "cancelled")
@@ -104,9 +104,7 @@ def previews(files: Sequence[FileRow]) -> list[dict[str, Any]]:
 
 def checkpoints(files: Sequence[FileRow]) -> list[dict[str, Any]]:
     """Return the LoRA checkpoints among the files of a run, in order of step."""
-    found = {
-        int(match[1]): row for row in files if row.role == "checkpoint" and (match := _CHECKPOINT.fullmatch(row.name))
-    }
+    found = {step: row for row in files if row.role == "checkpoint" and (step := steps_of(row.name)) is not None}
     return [{"step": step, "file": found[step].to_file()} for step in sorted(found)]
 
 

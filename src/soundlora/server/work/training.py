@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from soundlora.contract.conditioned import AUDIO_FIELDS
@@ -19,6 +19,7 @@ from soundlora.server.work.curve import Curve
 from soundlora.server.work.inputs import name_of
 from soundlora.server.work.job import Job
 from soundlora.system.whole_files import write_whole
+from soundlora.training.run_folder import RunFolder
 
 _LINE_SECONDS = 5.0
 """The time between two lines of the log while the training runs."""
@@ -94,8 +95,11 @@ class TrainingJob:
         """Store the previews and checkpoints that have been made so far."""
         for path in sorted((self.folder / "previews").glob("*.wav")):
             self.job.publish(path, "preview", WAV)
-        for path in sorted((self.folder / "checkpoints").glob("*.safetensors")):
+        for path in self._checkpoints():
             self.job.publish(path, "checkpoint", SAFETENSORS)
+
+    def _checkpoints(self) -> list[Path]:
+        return list(RunFolder(self.folder).checkpoint_loras().values())
 
     def _results(self, url: str) -> dict[str, Any]:
         job, folder = self.job, self.folder
@@ -110,7 +114,6 @@ class TrainingJob:
 
         lora = str(json.loads((folder / "config.json").read_text()).get("lora_file", "lora.safetensors"))
         previews = [job.publish(path, "preview", WAV) for path in sorted((folder / "previews").glob("*.wav"))]
-        checkpoints = sorted((folder / "checkpoints").glob("*.safetensors"))
         return {
             "lora_file": published(lora, "lora", SAFETENSORS),
             "config_file": published("config.json", "config", JSON),
@@ -121,7 +124,7 @@ class TrainingJob:
             "card": published(PurePath(lora).with_suffix(".md").name, "card", MARKDOWN),
             "report": published("report.json", "report", JSON),
             "previews": previews,
-            "checkpoints": [job.publish(path, "checkpoint", SAFETENSORS) for path in checkpoints],
+            "checkpoints": [job.publish(path, "checkpoint", SAFETENSORS) for path in self._checkpoints()],
             "metrics": published("metrics.jsonl", "metrics", "application/jsonl"),
         }
 
