@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from soundlora.pipeline.generate import Generator, generate
     from soundlora.pipeline.generation import Generation
     from soundlora.pipeline.given_sound import Source
+    from soundlora.pipeline.lengthen import lengthen
     from soundlora.pipeline.train import TrainingResult, train, train_request
 
 # These are imported at first use, so that the command line answers --help before torch is loaded.
@@ -24,6 +25,7 @@ _HOMES = {
     "TrainingResult": "soundlora.pipeline.train",
     "generate": "soundlora.pipeline.generate",
     "inspect_dataset": "soundlora.pipeline.arguments",
+    "lengthen": "soundlora.pipeline.lengthen",
     "prepare_recordings": "soundlora.pipeline.arguments",
     "train": "soundlora.pipeline.train",
     "train_request": "soundlora.pipeline.train",
@@ -42,6 +44,7 @@ __all__ = [
     "__version__",
     "generate",
     "inspect_dataset",
+    "lengthen",
     "prepare_recordings",
     "train",
     "train_request",

@@ -13,7 +13,7 @@ from parity.runners import fresh_transformer
 from soundlora.errors import InputError, MachineError
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import read_lora
-from soundlora.pipeline.options import check_same
+from soundlora.pipeline.resuming import check_same
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.wording import command_line_words, wording

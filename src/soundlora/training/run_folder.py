@@ -41,6 +41,7 @@ class RunFolder:
         self.lora = path / "lora.safetensors"
         self.config = path / "config.json"
         self.preview = path / "preview.wav"
+        self.stop_file = path / "stop"
         self.debug_dataset = path / "debug_dataset.zip"
         self._lock = FileLock(path / _LOCK, timeout=_LOCK_SECONDS)
         self._title: str | None = None  # what the LoRA is called, once it is known
@@ -110,6 +111,7 @@ class RunFolder:
             if fresh:
                 self._check_free()
             clear_left(self.path)
+            self.stop_file.unlink(missing_ok=True)  # whoever resumes a run wants it to go on
             if not self.request.exists():
                 write_json(self.request, request)
             write_json(self.report, report)
@@ -127,6 +129,15 @@ class RunFolder:
             ) from None
         except NotImplementedError:
             pass  # This file system has no locks.
+
+    def is_held(self) -> bool:
+        """Say whether another process trains in the folder, or may do so where the file system has no locks."""
+        try:
+            with FileLock(self.path / _LOCK, timeout=0), contextlib.suppress(OSError):
+                (self.path / _LOCK).unlink(missing_ok=True)
+            return False
+        except (Timeout, NotImplementedError):
+            return True
 
     def release(self) -> None:
         """Let other processes go on with the run."""

@@ -18,8 +18,8 @@ from soundlora.server.store.finish import Outcome
 from soundlora.server.work.curve import Curve
 from soundlora.server.work.inputs import name_of
 from soundlora.server.work.job import Job
+from soundlora.system.file_names import steps_of
 from soundlora.system.whole_files import write_whole
-from soundlora.training.run_folder import RunFolder
 
 _LINE_SECONDS = 5.0
 """The time between two lines of the log while the training runs."""
@@ -99,7 +99,8 @@ class TrainingJob:
             self.job.publish(path, "checkpoint", SAFETENSORS)
 
     def _checkpoints(self) -> list[Path]:
-        return list(RunFolder(self.folder).checkpoint_loras().values())
+        found = (self.folder / "checkpoints").glob("*.safetensors")
+        return sorted(found, key=lambda path: steps_of(path.name) or 0)
 
     def _results(self, url: str) -> dict[str, Any]:
         job, folder = self.job, self.folder
