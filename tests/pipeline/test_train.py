@@ -169,6 +169,7 @@ def test_the_config_says_what_the_lora_needs_to_be_used(finished: Run, quick_bas
         "init_lora": None,
         "number_of_steps": STEPS,
         "learning_rate": 1e-2,
+        "schedule": "linear",
         "batch_size": 1,
         "average": True,
         "audio_duration_seconds": 0.5,

@@ -50,6 +50,7 @@ class TrainingJob:
         mode = endpoints(job.settings)[job.request.endpoint].mode
         local = job.input | {"training_data_url": str(data), "validation": self._previews()}
         request = parse_request(local, model=TRAINING_INPUTS[mode])
+        before = self._done_before()
         if not (self.folder / "config.json").exists() or not (self.folder / "lora.safetensors").exists():
             from soundlora.pipeline.naming import lora_title
             from soundlora.pipeline.train import train_request
@@ -69,10 +70,29 @@ class TrainingJob:
                 device=job.settings.device or None,
                 resume=resume,
                 on_progress=self._show,
+                stop=lambda: job.request.stop_asked or job.pulse.stop_asked,
             )
-        self._show(Progress("saving", request.number_of_steps, request.number_of_steps, message="storing the results"))
-        units = billable_units(request.number_of_steps, succeeded=True)
-        return Outcome(200, job.patiently(lambda: self._results(url)), units=units)
+        config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        steps = int(config["number_of_steps"])
+        self._show(Progress("saving", steps, steps, message="storing the results"))
+        # A training that was stopped costs what a cancelled one does, and a longer one what was added to it.
+        units = billable_units(steps - before, succeeded="asked_steps" not in config)
+        return Outcome(200, job.patiently(lambda: self._results(url)) | {"steps": steps}, units=units)
+
+    def _done_before(self) -> int:
+        """Return the steps of the finished run that this one makes longer, 0 where it makes none longer."""
+        request = self.folder / "request.json"
+        stretches = json.loads(request.read_text(encoding="utf-8")).get("lengthened") if request.exists() else None
+        return int(stretches[-1]["step"]) if stretches else 0
+
+    def keep_state(self) -> None:
+        """Leave of a finished run what it can be trained on from: not its data, nor states before the last."""
+        for path in self.job.folder.iterdir():
+            if path != self.folder and path.is_file():
+                path.unlink(missing_ok=True)
+        (self.folder / "debug_dataset.zip").unlink(missing_ok=True)
+        for state in sorted((self.folder / "checkpoints").glob("*.pt"))[:-1]:
+            state.unlink(missing_ok=True)
 
     def _previews(self) -> Any:
         """Return the validation entries as they were sent, with copies of their audio in the place of URLs."""
