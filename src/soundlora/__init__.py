@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from soundlora.pipeline.given_sound import Source
     from soundlora.pipeline.grid import Grid, grid
     from soundlora.pipeline.lora_use import LoraUse
+    from soundlora.pipeline.lengthen import lengthen
     from soundlora.pipeline.train import TrainingResult, train, train_request
 
 # These are imported at first use, so that the command line answers --help before torch is loaded.
@@ -29,6 +30,7 @@ _HOMES = {
     "grid": "soundlora.pipeline.grid",
     "generate": "soundlora.pipeline.generate",
     "inspect_dataset": "soundlora.pipeline.arguments",
+    "lengthen": "soundlora.pipeline.lengthen",
     "prepare_recordings": "soundlora.pipeline.arguments",
     "train": "soundlora.pipeline.train",
     "train_request": "soundlora.pipeline.train",
@@ -50,6 +52,7 @@ __all__ = [
     "generate",
     "grid",
     "inspect_dataset",
+    "lengthen",
     "prepare_recordings",
     "train",
     "train_request",

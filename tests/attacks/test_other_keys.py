@@ -36,6 +36,8 @@ class Place:
     done: str = ""  # requests of the owner, by what became of them
     waiting: str = ""
     failed: str = ""
+    stopped: str = ""
+    finished: str = ""
     sound: str = ""
     file: str = ""  # path of a file of its result
     upload: str = ""  # id of a file that is being uploaded, and the token of its address
@@ -130,6 +132,12 @@ OWN = dict(
         # These change something, so the owner's own call of them comes after all of the other's.
         call("PUT /fal-ai/{path:path}/requests/{id}/cancel", at=lambda p: f"/fal-ai/{APP}/requests/{p.waiting}/cancel"),
         call("POST /v1/runs/{run_id}/resume", at=lambda p: f"/v1/runs/{p.failed}/resume"),
+        call("POST /v1/runs/{run_id}/stop", at=lambda p: f"/v1/runs/{p.stopped}/stop"),
+        call(
+            "POST /v1/runs/{run_id}/continue",
+            at=lambda p: f"/v1/runs/{p.finished}/continue",
+            json={"number_of_steps": 300},
+        ),
         call(
             "DELETE /v1/models/requests/{request_id}/payloads",
             at=lambda p: f"/v1/models/requests/{p.done}/payloads",
@@ -216,6 +224,17 @@ def furnished(target: Target) -> Place:
     checkpoints = service.settings.runs / place.failed / "run" / "checkpoints"
     checkpoints.mkdir(parents=True)
     (checkpoints / "step_000010.pt").touch()
+    place.stopped = service.requests.submit(TRAINING, payload, **more).id
+    end(target, infrastructure_error(503, "runner_disconnected", SECRET))
+    place.finished = service.requests.submit(TRAINING, payload, **more).id
+    end(target, Outcome(200, {}))
+    for id in (place.stopped, place.finished):
+        run = service.settings.runs / id / "run"
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "checkpoints" / "step_000100.pt").touch()
+        for name in ("request.json", "config.json"):
+            (run / name).write_text('{"number_of_steps": 100}')
+        (run / "lora.safetensors").touch()
     place.waiting = service.requests.submit(TRAINING, payload, **more).id
     for key, names in ((place.owner, ("upload", "token")), (place.other, ("other_upload", "other_token"))):
         headers = {"Authorization": f"Key {key}"}
@@ -223,7 +242,7 @@ def furnished(target: Target) -> Place:
         path, _, token = found["upload_url"].partition("?token=")
         setattr(place, names[0], path.rpartition("/")[2])
         setattr(place, names[1], token)
-    place.ids = [place.done, place.sound, place.failed, place.waiting]
+    place.ids = [place.done, place.sound, place.failed, place.stopped, place.finished, place.waiting]
     return place
 
 
@@ -305,7 +324,7 @@ def test_the_proxy_and_the_official_names_are_no_way_around(place: Place, route:
     way = {"x-fal-target-url": f"https://queue.fal.run{made.path}"}
     for path, headers in (("/api/fal/proxy", way), (made.path, {"Host": "fal.run"}), (made.path, {"Host": "fal.ai"})):
         method = made.method if made.method != "DELETE" or path == made.path else "POST"
-        answer = place.ask(Call(method, path, {"headers": headers}), place.other)
+        answer = place.ask(Call(method, path, made.options | {"headers": headers}), place.other)
         assert answer.status_code in (403, 404, 405)
         holds_nothing(answer, place)
         assert place.ask(Call(method, path, {"headers": headers}), None).status_code in (401, 404, 405)

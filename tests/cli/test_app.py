@@ -86,7 +86,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "--batch-size", "2", "--targets", "self-ff", "--init-lora", lora, "--keep-checkpoints", "1", "--log", "csv",
         "--quantize", "bf16", "--optimizer", "adamw8bit", "--no-average", "--checkpoint-activations",
         "--caption-dropout", "0.25", "--captions-from", "all", "--short", "pad", "--caption-template", "{caption}",
-        "--windows", "all", "--name", "My kit",
+        "--windows", "all", "--name", "My kit", "--schedule", "constant",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     request = json.loads((out / "request.json").read_text())
@@ -99,6 +99,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "rank": 8,
         "number_of_steps": 100,
         "learning_rate": 1e-3,
+        "schedule": "constant",
         "windows": "all",
         "trigger_phrase": "",
         "audio_duration_seconds": 0.5,
@@ -129,7 +130,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
     assert (out / "My-kit-100.safetensors").samefile(out / "lora.safetensors")
     assert (out / "debug_dataset.zip").is_file()
     kept = sorted(path.name for path in (out / "checkpoints").iterdir())
-    assert kept == ["step_000100.pt", "step_000100.safetensors"]
+    assert kept == ["My-kit-100.safetensors", "step_000100.pt"]
     assert len((out / "metrics.csv").read_text().splitlines()) == 101
     assert "also changes 8 modules that are not trained here" in outcome.out
     assert "activations are computed again block by block" in outcome.out

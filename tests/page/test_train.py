@@ -82,8 +82,8 @@ def test_the_best_checkpoint_is_one_click_away(visit: Visit) -> None:
     told = page.request.get(report).json()
     told["fit"] |= {
         "verdict": "overfitting",
-        "advice": ["Use checkpoints/step_000050.safetensors."],
-        "best_file": "checkpoints/step_000050.safetensors",
+        "advice": ["Use checkpoints/zapgun-50.safetensors."],
+        "best_file": "checkpoints/zapgun-50.safetensors",
     }
     page.route("**" + report.split("?")[0], lambda route: route.fulfill(json=told))
     page.reload()
@@ -91,5 +91,5 @@ def test_the_best_checkpoint_is_one_click_away(visit: Visit) -> None:
     expect(verdict.get_by_role("heading", name="Next")).to_be_visible()
     with page.expect_download() as download:
         verdict.get_by_role("link", name="Save the LoRA of step 50, the best").click()
-    assert download.value.suggested_filename == "step_000050.safetensors"
+    assert download.value.suggested_filename == "zapgun-50.safetensors"
     assert visit.violations() == []

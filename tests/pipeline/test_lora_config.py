@@ -28,6 +28,7 @@ def test_the_config_says_what_was_trained_and_the_metadata_are_strings(
         "init_lora": {"name": "first.safetensors", "sha256": "4567"},
         "number_of_steps": 500,
         "learning_rate": 1e-3,
+        "schedule": "constant",
         "batch_size": 4,
         "average": False,
         "audio_duration_seconds": 0.5,
@@ -39,7 +40,7 @@ def test_the_config_says_what_was_trained_and_the_metadata_are_strings(
     config = run_config(request, quick_base.open(), report)
     same = request.keys() & config.keys()
     assert {key: config[key] for key in same} == {key: request[key] for key in same}
-    assert len(same) == 12
+    assert len(same) == 13
     assert config["lora_file"] == "Gate-500.safetensors"
     assert config["target_modules"] == list(PRESETS[targets])
     assert (config["alpha"], config["clips"]) == (16, 3)

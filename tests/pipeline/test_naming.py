@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from soundlora.errors import InputError
-from soundlora.pipeline.naming import check_name, lora_file_name, lora_title
+from soundlora.pipeline.naming import check_name, lora_title
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,6 @@ def test_a_folder_of_data_is_called_as_it_is_from_within_too(tmp_path: Path, mon
     folder.mkdir()
     monkeypatch.chdir(folder)
     assert lora_title("", "", folder) == lora_title("", "", ".") == "kit.v2"
-
-
-def test_the_files_name_has_the_steps() -> None:
-    assert lora_file_name("rusty gate", 2000) == "rusty-gate-2000.safetensors"
 
 
 def test_a_name_must_have_something_that_a_file_can_be_called() -> None:

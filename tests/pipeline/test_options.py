@@ -20,12 +20,12 @@ from soundlora.pipeline.inputs import TRAINING_INPUTS
 from soundlora.pipeline.options import (
     SETTINGS,
     TrainingOptions,
-    check_same,
     default_of,
     endpoint_words,
     kind_of,
     takes_options,
 )
+from soundlora.pipeline.resuming import check_same
 from soundlora.training.logs import KINDS
 from soundlora.training.optimizer import OPTIMIZERS
 from soundlora.wording import command_line_words, wording

@@ -118,7 +118,8 @@ def test_the_run_folder_holds_every_documented_file_and_no_other(finished: Run) 
         "config.json",
         "preview.wav",
         "debug_dataset.zip",
-        *(f"checkpoints/step_{step:06d}.{kind}" for step in steps[1:] for kind in ("pt", "safetensors")),
+        *(f"checkpoints/step_{step:06d}.pt" for step in steps[1:]),
+        *(f"checkpoints/SNDX-{step}.safetensors" for step in steps[1:]),
         *(f"previews/step_{step:06d}_prompt_{prompt}.wav" for step in steps for prompt in (0, 1)),
     }
 
@@ -168,6 +169,7 @@ def test_the_config_says_what_the_lora_needs_to_be_used(finished: Run, quick_bas
         "init_lora": None,
         "number_of_steps": STEPS,
         "learning_rate": 1e-2,
+        "schedule": "linear",
         "batch_size": 1,
         "average": True,
         "audio_duration_seconds": 0.5,
@@ -277,9 +279,9 @@ def test_with_no_prompts_there_is_no_preview(quick_train: Train) -> None:
 
 def test_intervals_are_the_named_ones_and_the_last_step_is_always_kept(quick_train: Train) -> None:
     folder = quick_train(steps=5, validation_prompts=["rain"], preview_every=4, checkpoint_every=2).folder
-    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
-        f"step_{step:06d}.{kind}" for step in (2, 4, 5) for kind in ("pt", "safetensors")
-    ]
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {
+        name for step in (2, 4, 5) for name in (f"step_{step:06d}.pt", f"clips-{step}.safetensors")
+    }
     assert sorted(path.name for path in (folder / "previews").iterdir()) == [
         f"step_{step:06d}_prompt_0.wav" for step in (0, 4, 5)
     ]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from soundlora.system.file_names import portable_name, short_stem
+from soundlora.system.file_names import lora_file_name, portable_name, short_stem, steps_of
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,11 @@ def test_every_system_takes_the_name(name: str, portable: str) -> None:
 def test_a_stem_of_words_needs_no_quotes_anywhere(words: str, stem: str) -> None:
     assert short_stem(words) == stem
     assert portable_name(stem or "_") == (stem or "_")
+
+
+def test_a_loras_file_has_the_steps_in_its_name_and_is_read_by_them() -> None:
+    assert lora_file_name("rusty gate", 2000) == "rusty-gate-2000.safetensors"
+    assert steps_of("rusty-gate-2000.safetensors") == 2000
+    assert steps_of("step_000500.safetensors") == 500, "as earlier versions called it"
+    assert steps_of("lora.safetensors") is None
+    assert steps_of("rusty-gate-2000.md") is None

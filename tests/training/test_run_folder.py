@@ -13,7 +13,7 @@ from parity.runners import fresh_transformer
 from soundlora.errors import InputError, MachineError
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import read_lora
-from soundlora.pipeline.options import check_same
+from soundlora.pipeline.resuming import check_same
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.wording import command_line_words, wording
@@ -159,6 +159,19 @@ def test_the_latest_checkpoint_is_that_of_most_steps(folder: RunFolder) -> None:
     assert latest.name == "step_020000.pt"
 
 
+def test_a_checkpoints_lora_is_called_by_the_runs_name_and_one_of_an_earlier_version_keeps_its_own(
+    folder: RunFolder,
+) -> None:
+    folder.create(REQUEST | {"name": "Rusty gate!"}, {})
+    folder.save_checkpoint(20, *fresh(seed=1), {})
+    assert folder.checkpoint_lora(20).name == "Rusty-gate-20.safetensors"
+    (folder.checkpoints / "step_000010.safetensors").write_bytes(b"earlier")
+    assert folder.checkpoint_lora(10).name == "step_000010.safetensors"
+    assert list(folder.checkpoint_loras()) == [10, 20]
+    folder.keep_checkpoints(1)
+    assert list(folder.checkpoint_loras()) == [20], "a LoRA without its state is a checkpoint too"
+
+
 @pytest.mark.parametrize(
     ("losses", "count", "kept"),
     [
@@ -203,7 +216,7 @@ def test_a_file_whose_writing_fails_is_not_there(folder: RunFolder, monkeypatch:
     def broken(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr("soundlora.training.run_folder.torch.save", broken)
+    monkeypatch.setattr("torch.save", broken)
     with pytest.raises(MachineError, match="no space"):
         folder.save_checkpoint(1, adapter, optimizer, {})
     assert folder.latest_checkpoint() is None

@@ -39,6 +39,8 @@ def step(trainer, number, plain=Trainer.step):
         raise KeyboardInterrupt
     if number == 3 and "killed" in how and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGKILL)
+    if number == 2 and "kept" in how and os.environ["RANK"] == "0":
+        open(os.path.join(out, "stop"), "w").close()
     return figures
 
 Trainer.step = step
@@ -130,6 +132,19 @@ def test_stopped_in_the_middle_they_go_on(
     assert Two(quick_base, clips_zip, tmp_path, "stopped", "resumed").codes == [0, 0]
     ended, expected = (path / "lora.safetensors" for path in (tmp_path / "stopped", shared[1]))
     assert ended.read_bytes() == expected.read_bytes()
+
+
+def test_asked_to_stop_they_end_after_the_same_step_and_keep_what_they_have_learnt(
+    quick_base: BaseNames, clips_zip: Path, tmp_path: Path
+) -> None:
+    two = Two(quick_base, clips_zip, tmp_path, "kept", "kept")
+    assert two.codes == [0, 0], two.said
+    folder = tmp_path / "kept"
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["number_of_steps"], config["asked_steps"]) == (3, 6)
+    assert (folder / "clips-3.safetensors").exists()
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
+    assert not (folder / "stop").exists()
 
 
 def test_a_batch_that_two_processes_cannot_share_is_refused(

@@ -1,4 +1,4 @@
-"""The command line: soundlora train, prepare, caption, generate, grid, inspect, doctor, base, lora, serve and keys."""
+"""The command line: train, stop, prepare, caption, generate, grid, inspect, doctor, base, lora, serve and keys."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from soundlora.cli.output import (
 from soundlora.cli.prepare import prepare
 from soundlora.cli.serve import TOPICS as SERVE_TOPICS
 from soundlora.cli.serve import serve
+from soundlora.cli.stop import stop
 from soundlora.cli.topics import by_topic
 from soundlora.cli.train import DATA_HELP, train
 from soundlora.cli.train import TOPICS as TRAIN_TOPICS
@@ -82,6 +83,7 @@ app.add_typer(base_commands, name="base")
 app.add_typer(lora_commands, name="lora")
 app.add_typer(keys_commands, name="keys")
 app.command(cls=by_topic(TRAIN_TOPICS))(train)
+app.command()(stop)
 app.command()(prepare)
 app.command()(caption)
 app.command(cls=by_topic(GENERATE_TOPICS))(generate)

@@ -175,6 +175,9 @@ class TrainingConsole(Display):
         words += ["--out", f"{result.lora.stem}.wav"]
         self.console.print()
         self.console.print(f"Listen to it:\n  {escape(shlex.join(words))}")
+        longer = ["soundlora", "train", "--continue", str(result.folder), "--steps", "+1000"]
+        longer += ["--text-encoder", str(options.text_encoder)] if options.text_encoder else []
+        self.console.print(f"Train it on:\n  {escape(shlex.join(longer))}")
         paragraph(self.console, where_it_loads(config))
 
 

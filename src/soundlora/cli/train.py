@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -26,7 +27,7 @@ DATA_HELP = SETTINGS["data"].help
 # Of a preview the flags say on their own what is given, and nothing of it means a part of the first clips.
 _PREVIEW = {"audio_url": "clip", "reference_audio_url": "clip", "spans": [[0, 1]]}
 TOPICS = {
-    "The run": ("out", "name", "request", "resume", "seed"),
+    "The run": ("out", "name", "request", "continue_run", "resume", "seed"),
     "The base": ("base", "text_encoder", "device", "check"),
     "Clips and captions": (
         "duration", "short", "windows", "trigger_phrase", "captions_from", "caption_template", "normalize",
@@ -34,7 +35,7 @@ TOPICS = {
     ),
     "What is learnt, and how": (
         "mode", "conditioning_seconds", "condition_probability", "rank", "targets", "init_lora", "steps",
-        "learning_rate", "batch_size", "caption_dropout", "average",
+        "learning_rate", "schedule", "batch_size", "caption_dropout", "average",
     ),
     "Previews": (
         "validation_prompts", "validation_audio", "validation_spans", "negative_prompt", "frame_rate", "stg_scale",
@@ -44,36 +45,59 @@ TOPICS = {
     "Checkpoints and logs": ("checkpoint_every", "keep_checkpoints", "log"),
 }  # fmt: skip
 """What --help says below each heading."""
+_CONTINUE_HELP = "Train this finished run on, in a folder of its own; --steps says how many in all, or +1000 more."
 _REQUEST_HELP = "The endpoint's JSON instead of flags."
 
 
 def train(**flags: Any) -> None:
     """Train a LoRA on clips, with a model card and previews beside it."""
     given = {name: value for name, value in flags.items() if value is not None}
-    device = given.get("device")
-    given_out = Path(given.get("out", ""))
-    options = _options(given)
+    if "duration" in given:
+        longest, *shorter = durations_of(given["duration"])
+        given |= {"duration": longest} | ({"shorter_durations": shorter} if shorter else {})
+    steps = given.get("steps")
+    continued: Path | None = given.pop("continue_run", None)
+    if continued is not None:
+        made = _longer(continued, given)
+    else:
+        if steps is not None and re.fullmatch(r"-?\d+", steps, re.ASCII):
+            given["steps"] = int(steps)
+        elif steps is not None and steps.startswith("+"):
+            raise InputError(f"--steps is {steps}, which adds to a finished run; name that with --continue.")
+        made = _options(given)
     from soundlora.cli.console import TrainingConsole
+    from soundlora.pipeline.lengthen import train_on
     from soundlora.pipeline.train import run_training
     from soundlora.training.workers import Workers
 
     # torchrun starts several processes. Only the first one prints.
-    first = Workers.from_environment(device).first
-    with TrainingConsole(given_out) if first else nullcontext() as console:
-        made = options(console)
-        result = run_training(made)
+    first = Workers.from_environment(made.device).first
+    with TrainingConsole(Path(made.out)) if first else nullcontext() as console:
+        made = replace(made, on_progress=console)
+        result = run_training(made) if continued is None else train_on(continued, made)
     if console is not None:
         console.summary(result, made)
 
 
-def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:
-    """Return a function that makes the options of the flags; its argument receives the progress.
+def _longer(run: Path, given: dict[str, Any]) -> TrainingOptions:
+    """Return the options of a finished run that is trained on. Raises InputError as `_options` does."""
+    from soundlora.pipeline.lengthen import longer_options
+
+    if "request" in given:
+        raise InputError("--continue goes on with the run's own settings; leave out --request.")
+    if "steps" not in given:
+        raise InputError("--steps is missing: say how many steps the run shall have in all, or +1000 to add so many.")
+    steps, out, data = given.pop("steps"), given.pop("out", None), given.pop("data", None)
+    made = longer_options(run, steps, out, data, given)
+    parse_request({DATA_FIELD: "clips.zip", "number_of_steps": made.steps}, {"number_of_steps": setting("steps")})
+    return made
+
+
+def _options(given: dict[str, Any]) -> TrainingOptions:
+    """Return the options of the flags.
 
     Raises InputError when a flag is outside the endpoint's range, and when flags contradict each other or are missing.
     """
-    if "duration" in given:
-        longest, *shorter = durations_of(given["duration"])
-        given |= {"duration": longest} | ({"shorter_durations": shorter} if shorter else {})
     request: Path | None = given.pop("request", None)
     out = given.pop("out", None)
     hosted = {name: value for name, value in given.items() if SETTINGS[name].hosted}
@@ -103,7 +127,7 @@ def _options(given: dict[str, Any]) -> Callable[[Any], TrainingOptions]:
     parsed = parse_request(fields, names, models[given.get("mode", "t2a")])
     if out is None:
         raise InputError("--out is missing: give a folder for the run.")
-    return lambda console: TrainingOptions.from_endpoint(parsed, out, **own, on_progress=console)
+    return TrainingOptions.from_endpoint(parsed, out, **own)
 
 
 def _read_request(path: Path) -> dict[str, Any]:
@@ -138,6 +162,9 @@ def parameter(name: str) -> inspect.Parameter:
     if name == "duration":
         return _parameter(name, str | None, typer.Option("--duration", metavar="SECONDS", help=f"{help} {SEVERAL}"))
     flag = command_line_words(name, None)
+    if name == "steps":
+        # A number with a plus adds to a run that is named by --continue.
+        return _parameter(name, str | None, typer.Option(flag, metavar="INTEGER", help=help))
     if kind is bool:
         # A setting that is on by default, or that the machine decides, can be switched off.
         off = "" if default is False else f"/--no-{flag.removeprefix('--')}"
@@ -161,6 +188,8 @@ def _parameter(name: str, kind: Any, info: Any) -> inspect.Parameter:
 
 def _signature() -> inspect.Signature:
     parameters = [parameter(name) for name, known in SETTINGS.items() if known.flag]
+    continued = typer.Option("--continue", metavar="RUN", help=_CONTINUE_HELP)
+    parameters.insert(2, _parameter("continue_run", Path | None, continued))
     parameters.insert(2, _parameter("request", Path | None, typer.Option("--request", help=_REQUEST_HELP)))
     return inspect.Signature(parameters)
 

@@ -202,6 +202,8 @@ def _sentence(error: ErrorDetails, names: Mapping[str, str], model: type[Trainin
     if error["type"] == "too_long":
         length, most = error["ctx"]["actual_length"], error["ctx"]["max_length"]
         return f"{name} has {length} entries, but at most {most} are allowed."
+    if "sentence" in error.get("ctx", {}):
+        return str(error["ctx"]["sentence"])
     shown = repr(error["input"])
     if len(shown) > 60:
         shown = shown[:57] + "..."

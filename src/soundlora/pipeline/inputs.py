@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import Field, create_model
+from pydantic import AfterValidator, Field, create_model
+from pydantic_core import PydanticCustomError
 
 from soundlora.contract.conditioned import REQUESTS
 from soundlora.contract.fields import Number, WholeNumber
 from soundlora.contract.training import TrainingRequest
+from soundlora.errors import InputError
+from soundlora.pipeline.naming import check_name
 from soundlora.pipeline.options import SETTINGS, default_of, kind_of
 
 _STRICT: dict[Any, Any] = {float: Number, int: WholeNumber}
+
+
+def _name(name: str) -> str:
+    """Refuse a name that no file can have when it is sent, and not when the run begins."""
+    try:
+        check_name(name)
+    except InputError as error:
+        raise PydanticCustomError("value_error", "{sentence}", {"sentence": str(error)}) from None
+    return name
 
 
 def _training_input(request: type[TrainingRequest]) -> type[TrainingRequest]:
@@ -26,7 +38,7 @@ def _training_input(request: type[TrainingRequest]) -> type[TrainingRequest]:
                 one: Any = Annotated[Number, Field(ge=known.least, le=known.most)]
                 extras[name] = (tuple[one, ...], Field(default, description=known.help))
                 continue
-            kind = _STRICT.get(kind, kind)
+            kind = Annotated[str, AfterValidator(_name)] if name == "name" else _STRICT.get(kind, kind)
             extras[name] = (kind, Field(default, ge=known.least, le=known.most, description=known.help))
     name = request.__name__.replace("Request", "Input")
     return create_model(name, __base__=request, __doc__=request.__doc__, **extras)

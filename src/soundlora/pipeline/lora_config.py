@@ -12,7 +12,7 @@ from soundlora.contract.modes import MODES
 from soundlora.dataset import DatasetReport
 from soundlora.lora.file import Lora
 from soundlora.lora.targets import PRESETS
-from soundlora.pipeline.naming import lora_file_name
+from soundlora.system.file_names import lora_file_name
 from soundlora.version import __version__
 from soundlora.weights.base import Base
 from soundlora.weights.fetched import is_hub_name
@@ -41,7 +41,10 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
         "target_modules": list(PRESETS[request["targets"]]),
         "init_lora": request["init_lora"],
         "number_of_steps": request["number_of_steps"],
+        **({"asked_steps": asked} if (asked := request.get("asked_steps")) else {}),
+        **({"lengthened": stretches} if (stretches := request.get("lengthened")) else {}),
         "learning_rate": request["learning_rate"],
+        "schedule": request["schedule"],
         "batch_size": request["batch_size"],
         "average": request["average"],
         "audio_duration_seconds": request["audio_duration_seconds"],

@@ -114,7 +114,7 @@ def _settings(config: Mapping[str, Any]) -> str:
     rows = {
         "mode": next(name for name, mode in MODES.items() if config["training_type"] in mode.endpoints),
         "rank": config["rank"],
-        "steps": config["number_of_steps"],
+        "steps": _steps(config),
         "learning rate": f"{config['learning_rate']:g}",
         "clips a step": config["batch_size"],
         "seconds of a clip": f"{config['audio_duration_seconds']:g}",
@@ -123,6 +123,13 @@ def _settings(config: Mapping[str, Any]) -> str:
         **({"began with": config["init_lora"]["name"]} if config["init_lora"] else {}),
     }
     return "\n".join(["| setting | value |", "|---|---|", *(f"| {name} | {_plain(rows[name])} |" for name in rows)])
+
+
+def _steps(config: Mapping[str, Any]) -> str:
+    """Return the number of steps, with those that a shorter run was left after, or that were asked for and not done."""
+    stretches = [f"{stretch['step']} steps" for stretch in config.get("lengthened", ())]
+    said = ", then ".join([*stretches, str(config["number_of_steps"])])
+    return f"{said}, of {config['asked_steps']} that were asked for" if "asked_steps" in config else said
 
 
 def _verdict(fit: Fit) -> str:

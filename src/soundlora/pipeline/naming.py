@@ -30,11 +30,6 @@ def lora_title(name: str, trigger_phrase: str, data: str | os.PathLike[str]) -> 
     return next((words for each in given if short_stem(words := _shown(each))), "lora")
 
 
-def lora_file_name(title: str, steps: int) -> str:
-    """Return the name of the LoRA's file, on every system and in every shell: `rusty-gate-2000.safetensors`."""
-    return f"{short_stem(title)}-{steps}{_ENDING}"
-
-
 def _shown(text: str) -> str:
     """Return the text in one line, without what a terminal would obey, and without bytes that are no text."""
     return "".join(c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cs"))

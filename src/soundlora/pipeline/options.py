@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import (
     TYPE_CHECKING,
@@ -98,6 +96,13 @@ class TrainingOptions:
     ] = None
     steps: Annotated[int, Setting("100 to 20000.", "number_of_steps")] = 2000
     learning_rate: Annotated[float, Setting("1e-6 to 1.", "learning_rate")] = 2e-4
+    schedule: Annotated[
+        Literal["linear", "constant"],
+        Setting(
+            "The learning rate falls to a tenth (linear) or stays (constant): more steps later are then the same run.",
+            extra=True,
+        ),
+    ] = "linear"
     batch_size: Annotated[
         int, Setting("Clips a step. Processes of torchrun share them; it is a multiple of their number.")
     ] = 1
@@ -228,6 +233,10 @@ class TrainingOptions:
         str | os.PathLike[str] | None,
         Setting("Folder for latents and contexts.", unset="the user's cache folder", kept=False, flag=False),
     ] = None
+    stop: Annotated[
+        Callable[[], bool] | None,
+        Setting("Asked between steps: true ends the run there, with its LoRA and verdict.", kept=False, flag=False),
+    ] = None
     on_progress: Annotated[
         OnProgress | None,
         Setting("Called with news, many times a second; of several processes in the first.", kept=False, flag=False),
@@ -347,28 +356,6 @@ def endpoint_name(name: str) -> str:
 def endpoint_words(name: str, value: object) -> str:
     """Name settings for HTTP and the page, as a `wording.Namer`: `audio_duration_seconds 1.7`."""
     return endpoint_name(name) if value is None or value is True else f"{endpoint_name(name)} {value}"
-
-
-def check_same(run: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise InputError unless the run in a folder, whose request is `stored`, is the one that is `wanted`.
-
-    The place of the data is no matter: the clips with their hashes tell it apart. A setting that an older run does not
-    name has its default.
-    """
-    names = {known.hosted or name: name for name, known in SETTINGS.items()}
-    stored, wanted = json.loads(json.dumps(stored)), json.loads(json.dumps(wanted))
-    # Settings choose the clips, and steps the intervals, so that one that differs says more than they do.
-    chosen = ("preview_every", "checkpoint_every", "clips")
-    for key in sorted((stored.keys() | wanted.keys()) - {DATA_FIELD}, key=lambda key: (key in chosen, key)):
-        name = names.get(key, key)
-        default = json.loads(json.dumps(default_of(name))) if name in SETTINGS else None
-        before, now = (default if values.get(key) is None else values[key] for values in (stored, wanted))
-        if before != now:
-            raise InputError(
-                f"The run in {run} was started with {setting(name)} = {before!r}, not {now!r}; resume it with the same "
-                "settings, or start another run in a new folder.",
-                field=name,
-            )
 
 
 def takes_options(options: Callable[P, TrainingOptions]) -> Callable[[Callable[[TrainingOptions], R]], Callable[P, R]]:

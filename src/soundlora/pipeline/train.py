@@ -32,28 +32,28 @@ from soundlora.pipeline.lora_config import identity, lora_metadata, run_config
 from soundlora.pipeline.model_card import model_card
 from soundlora.pipeline.naming import lora_title
 from soundlora.pipeline.notebook import notebook_progress
-from soundlora.pipeline.options import SETTINGS, TrainingOptions, check_same, takes_options
+from soundlora.pipeline.options import SETTINGS, TrainingOptions, takes_options
 from soundlora.pipeline.placement import placed, planned
+from soundlora.pipeline.resuming import check_same, other_rates
 from soundlora.pipeline.run import Run, Training
 from soundlora.pipeline.settings import check_names
-from soundlora.progress import Pace, Progress, fetch_news
+from soundlora.pipeline.steps import all_steps, preview, shortened
+from soundlora.progress import Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings
 from soundlora.system.cache_root import default_root
 from soundlora.system.devices import described, device_of
 from soundlora.system.gpu_memory import one_shortage, shortage_told
-from soundlora.system.interrupts import termination_interrupts, unbroken
+from soundlora.system.interrupts import termination_interrupts
 from soundlora.system.whole_files import write_whole
 from soundlora.training.evaluation import HeldOut, default_hold_out, split
 from soundlora.training.memory_choice import out_of_memory
-from soundlora.training.preview import PreviewSettings, combine, write_previews
+from soundlora.training.preview import PreviewSettings, combine
 from soundlora.training.recorder import RunRecorder
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import Trainer
 from soundlora.training.verdict import Fit
 from soundlora.training.workers import Workers
 from soundlora.weights.base import open_base
-
-_EVALUATIONS = 20  # times a run that the held-out loss is computed
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def run_training(options: TrainingOptions) -> TrainingResult:
     run = prepare(options)
     try:
         training = build(run)
-        loop(run, training)
+        run, training = shortened(run, training, loop(run, training))
         try:
             return finish(run, training)
         except (KeyboardInterrupt, MachineError, OSError) as error:
@@ -165,12 +165,14 @@ def prepare(options: TrainingOptions) -> Run:
     stored = recorder.folder.read_request() if options.resume else {}
     # A run goes on under its name, wherever its data lies now.
     name = options.name or stored.get("name") or ""
+    lengthened = {"lengthened": stored["lengthened"]} if "lengthened" in stored else {}
     request = options.to_request(
         name=lora_title(name, options.trigger_phrase, options.data),
         base=base.name,
         base_hash=base.hash,
         init_lora=None if first_lora is None else identity(first_lora),
         clips={clip.name: clip.sha256 for clip in clips} | dict(clip.partner for clip in clips if clip.partner),
+        **lengthened,
     )
     if options.resume:
         check_same(recorder.folder.path, {"name": request["name"]} | stored, request)
@@ -234,6 +236,7 @@ def build(run: Run) -> Training:
         at_once=plan.settings.clips,
         optimizer=options.optimizer,
         average=options.average,
+        schedule=options.schedule,
         caption_dropout=options.caption_dropout,
         empty_context=run.contexts.get("") if options.caption_dropout else None,
         condition_probability=options.condition_probability,
@@ -244,6 +247,8 @@ def build(run: Run) -> Training:
     done = 0 if latest is None else run.folder.load_checkpoint(latest, adapter, trainer.optimizer)
     if options.resume:
         recorder.note(f"going on from step {done} of {options.steps}")
+        if rates := other_rates(run.request):
+            recorder.note(rates)
     config = run_config(run.request, run.base, run.report)
     recorder.begin(run.request, lora_metadata(config), options.log, done, options.resume)
     held_out = HeldOut(adapter, kept_out, audio)
@@ -283,11 +288,14 @@ def _previews(run: Run) -> PreviewSettings:
 # 3. Loop: step after step, with previews, checkpoints and evaluations in between
 
 
-def loop(run: Run, training: Training) -> None:
-    """Train. Whatever ends the loop early, the state is kept, and the error says how to go on."""
+def loop(run: Run, training: Training) -> int:
+    """Train, and return the number of steps that are done.
+
+    Whatever else ends the loop early, the state is kept, and the error says how to go on.
+    """
     try:
         with one_shortage():
-            _steps(run, training)
+            return all_steps(run, training)
     except DivergedError as error:
         raise diverged(error, run.folder) from None
     except (KeyboardInterrupt, MachineError, OSError, torch.OutOfMemoryError) as error:
@@ -298,50 +306,6 @@ def loop(run: Run, training: Training) -> None:
     finally:
         with contextlib.suppress(OSError):  # other programs' logs on a full disk
             run.recorder.close()
-
-
-def _steps(run: Run, training: Training) -> None:
-    options, recorder, trainer = run.options, run.recorder, training.trainer
-    assert options.preview_every is not None
-    assert options.checkpoint_every is not None
-    pace = Pace(options.steps, training.done)
-    evaluate_every = max(1, options.steps // _EVALUATIONS)
-    for step in range(training.done, options.steps):
-        if step % evaluate_every == 0 or step % options.checkpoint_every == 0:
-            _evaluate(run, training, step)
-        if recorder.awake and step % options.preview_every == 0:
-            _preview(run, training, step)
-            pace.resume()
-        with unbroken():
-            figures = trainer.step(step)
-            recorder.step(figures)
-        recorder.tell(pace.tick(figures.loss))
-        if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.steps:
-            recorder.checkpoint(step + 1, training.adapter, trainer.optimizer)
-    _evaluate(run, training, options.steps)
-
-
-def _evaluate(run: Run, training: Training, step: int) -> None:
-    """Record the held-out loss after `step` steps: at 0 the base's, then that of the LoRA the run begins with."""
-    if not run.recorder.awake or not training.held_out.examples:
-        return
-    if step == 0:
-        run.recorder.held_out(step, training.held_out.base_loss())
-    if step > 0 or run.first_lora is not None:
-        with training.trainer.optimizer.averaged():
-            run.recorder.held_out(step, training.held_out.loss())
-
-
-def _preview(run: Run, training: Training, step: int) -> list[Path]:
-    """Return the previews after `step` steps, which are made if they are not there yet."""
-    settings = training.previews
-    paths = [run.folder.preview_path(step, number) for number in range(len(settings.prompts))]
-    if paths and not all(path.exists() for path in paths):
-        run.recorder.tell(Progress("previews", step, run.options.steps, message=f"previews at step {step}"))
-        training.trainer.make_room()
-        with training.trainer.optimizer.averaged():
-            write_previews(run.folder, step, run.base, training.adapter.model, settings)
-    return paths
 
 
 def _stopped(error: BaseException, run: Run, training: Training) -> Interrupted | MachineError:
@@ -365,13 +329,15 @@ def finish(run: Run, training: Training) -> TrainingResult:
     options, folder, tell = run.options, run.folder, run.recorder.tell
     if not run.workers.first:
         return run.workers.share(None)
-    final_previews = _preview(run, training, options.steps)
+    final_previews = preview(run, training, options.steps)
     tell(Progress("saving", options.steps, options.steps, message="comparing with the clips"))
     with training.trainer.optimizer.averaged():
         fit = judged(run, training, final_previews)
         tell(Progress("saving", options.steps, options.steps, message="writing the LoRA"))
         lora = run.recorder.lora(training.adapter, training.config["lora_file"])
-    write_json(folder.report, run.report.to_json() | {"fit": fit.to_json()})
+    rates = other_rates(run.request)
+    notes = {"notes": [rates]} if rates else {}
+    write_json(folder.report, run.report.to_json() | {"fit": fit.to_json()} | notes)
     if final_previews:
         combine(final_previews, folder.preview)
     if options.keep_checkpoints is not None:
@@ -379,6 +345,7 @@ def finish(run: Run, training: Training) -> TrainingResult:
     card = lora.with_suffix(".md")
     write_whole(card, model_card(training.config, run.report, fit, run.options).encode())
     write_json(folder.config, training.config)
+    folder.stop_file.unlink(missing_ok=True)
     losses = [line["loss"] for line in folder.read_metrics()][-max(1, options.steps // 10) :]
     tell(Progress("done", options.steps, options.steps, message=f"the LoRA is {lora}"))
     result = TrainingResult(

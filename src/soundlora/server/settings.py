@@ -36,6 +36,8 @@ class Settings:
     slots: the number of trainings at a time; 0 is one a GPU, or one on the CPU. Generations take turns with them.
     warm_seconds: the time that a base stays loaded after a generation, for the next one.
     max_run_seconds: the time after which a run is stopped with a checkpoint.
+    keep_state_days: the time that the last state of a finished training is kept, so that it can be trained on; 0 keeps
+        none.
     max_queue, max_queue_per_key: the number of requests that may wait; 0 is without limit.
     lease_seconds: the silence of a worker after which its run is given to another one.
     private_hosts: names, addresses or networks that users' URLs may lead to although they are not public; "*" is all.
@@ -60,6 +62,7 @@ class Settings:
     slots: int = 0
     warm_seconds: float = 600
     max_run_seconds: float = 24 * 3600
+    keep_state_days: float = 30
     max_queue: int = 0
     max_queue_per_key: int = 0
     max_upload_bytes: int = 20 * 1024**3

@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+_STEPS = re.compile(r"(?:step_|.+-)(\d+)\.safetensors", re.S)  # earlier versions wrote step_000500.safetensors
 _LONGEST_STEM, _MOST_BYTES = 48, 120
 """The characters of a stem, and its bytes in UTF-8, which a letter of some alphabets takes three of."""
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\..*)?", re.I | re.S)
@@ -18,6 +19,17 @@ def portable_name(name: str) -> str:
     """
     name = _FORBIDDEN.sub("_", name).rstrip(". ") or "_"
     return f"_{name}" if _DEVICES.fullmatch(name) else name
+
+
+def lora_file_name(title: str, steps: int) -> str:
+    """Return the name of a LoRA's file, on every system and in every shell: `rusty-gate-2000.safetensors`."""
+    return f"{short_stem(title)}-{steps}.safetensors"
+
+
+def steps_of(name: str) -> int | None:
+    """Return the steps that the name of a checkpoint's LoRA ends in, None for another file."""
+    found = _STEPS.fullmatch(name)
+    return None if found is None else int(found[1])
 
 
 def short_stem(words: str) -> str:

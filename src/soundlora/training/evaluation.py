@@ -119,9 +119,7 @@ def fit_report(
     first_lora: the LoRA that the run began with; None is a run that began with the base.
     """
     held_out = folder.read_held_out()
-    checkpoints = {
-        step: folder.checkpoint_lora(step).relative_to(folder.path).as_posix() for step in folder.checkpoint_steps()
-    }
+    checkpoints = {step: path.relative_to(folder.path).as_posix() for step, path in folder.checkpoint_loras().items()}
     if not previews:
         return judge(Figures(held_out, checkpoints=checkpoints), facts)
     distances, closest = compare(

@@ -1,4 +1,4 @@
-"""AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101) with clipping and a linear schedule, as the reference trains."""
+"""AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101) with clipping and a schedule, linear as the reference trains."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def check_optimizer(kind: str) -> None:
 class Optimizer:
     """AdamW with torch's defaults, on all parameters as one flat one.
 
-    The gradient's norm is clipped to 1.0; the learning rate falls linearly to a tenth over `steps`.
+    The gradient's norm is clipped to 1.0; the learning rate falls linearly to a tenth over `steps`, or stays.
     kind: one of OPTIMIZERS. The moments of adamw8bit take a byte a number each, instead of four.
     average: keep the weights' running mean as well, see `averaged`.
+    schedule: linear, or constant.
     """
 
     def __init__(
@@ -41,8 +42,9 @@ class Optimizer:
         kind: str = "adamw",
         *,
         average: bool = False,
+        schedule: str = "linear",
     ) -> None:
-        self.learning_rate, self.steps = learning_rate, steps
+        self.learning_rate, self.steps, self.schedule = learning_rate, steps, schedule
         self.step_number = 0
         self.parameter = _flatten(parameters)
         self.adamw: torch.optim.Optimizer = (
@@ -61,7 +63,7 @@ class Optimizer:
 
     def rate(self, step: int) -> float:
         """Return the learning rate of step `step`, counted from 0."""
-        progress = min(step / self.steps, 1.0)
+        progress = 0.0 if self.schedule == "constant" else min(step / self.steps, 1.0)
         return self.learning_rate * (1 + (_FINAL_FACTOR - 1) * progress)
 
     def step(self) -> tuple[float, float]:

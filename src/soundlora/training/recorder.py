@@ -73,6 +73,10 @@ class RunRecorder:
         """Write the LoRA as the adapter is, and return its path. name: the file's, beside lora.safetensors."""
         return self.folder.save_lora(adapter, self._metadata, name)
 
+    def rename(self, metadata: Mapping[str, str]) -> None:
+        """Let the LoRA files that are still to come hold these strings."""
+        self._metadata = metadata
+
     def close(self) -> None:
         """Close other programs' logs, which then write what they have held back."""
         for log in self._logs:

@@ -9,16 +9,18 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from filelock import FileLock, Timeout
 
 from soundlora.errors import InputError, MachineError
-from soundlora.lora.adapter import Adapter
+from soundlora.system.file_names import lora_file_name, steps_of
 from soundlora.system.whole_files import PARTIAL, clear_left, second_name, whole, write_whole, writing
-from soundlora.training.optimizer import Optimizer
 from soundlora.wording import using
+
+if TYPE_CHECKING:
+    from soundlora.lora.adapter import Adapter
+    from soundlora.training.optimizer import Optimizer
 
 _LOCK = ".lock"
 _LOCK_SECONDS = 2.0
@@ -39,8 +41,10 @@ class RunFolder:
         self.lora = path / "lora.safetensors"
         self.config = path / "config.json"
         self.preview = path / "preview.wav"
+        self.stop_file = path / "stop"
         self.debug_dataset = path / "debug_dataset.zip"
         self._lock = FileLock(path / _LOCK, timeout=_LOCK_SECONDS)
+        self._title: str | None = None  # what the LoRA is called, once it is known
         self._unwritten = ""  # lines of metrics.jsonl that the disk had no room for
 
     def check_free(self) -> None:
@@ -107,6 +111,7 @@ class RunFolder:
             if fresh:
                 self._check_free()
             clear_left(self.path)
+            self.stop_file.unlink(missing_ok=True)  # whoever resumes a run wants it to go on
             if not self.request.exists():
                 write_json(self.request, request)
             write_json(self.report, report)
@@ -124,6 +129,15 @@ class RunFolder:
             ) from None
         except NotImplementedError:
             pass  # This file system has no locks.
+
+    def is_held(self) -> bool:
+        """Say whether another process trains in the folder, or may do so where the file system has no locks."""
+        try:
+            with FileLock(self.path / _LOCK, timeout=0), contextlib.suppress(OSError):
+                (self.path / _LOCK).unlink(missing_ok=True)
+            return False
+        except (Timeout, NotImplementedError):
+            return True
 
     def release(self) -> None:
         """Let other processes go on with the run."""
@@ -196,6 +210,8 @@ class RunFolder:
         metadata: the strings in the LoRA file, to which the step is added.
         Raises MachineError when the state can't be written.
         """
+        import torch  # here, so that a folder can be looked into without it
+
         path = self.checkpoint_path(step)
         self._write_lines()  # a run that goes on from here has the figures of all steps before
         with optimizer.averaged():
@@ -215,8 +231,16 @@ class RunFolder:
         return self.checkpoints / f"step_{step:06d}.pt"
 
     def checkpoint_lora(self, step: int) -> Path:
-        """Return the path of the LoRA that is kept beside the state of a step."""
-        return self.checkpoints / f"step_{step:06d}.safetensors"
+        """Return the path of the LoRA beside the state of a step, such as `checkpoints/rusty-gate-500.safetensors`."""
+        earlier = self.checkpoints / f"step_{step:06d}.safetensors"  # as earlier versions called it
+        if self._title is None and self.request.exists():
+            self._title = str(self.read_request().get("name") or "")
+        return self.checkpoints / lora_file_name(self._title, step) if self._title and not earlier.exists() else earlier
+
+    def checkpoint_loras(self) -> dict[int, Path]:
+        """Return the LoRAs of the checkpoints by their steps, from the earliest to the latest."""
+        paths = self.checkpoints.glob("*.safetensors") if self.checkpoints.is_dir() else ()
+        return dict(sorted((step, path) for path in paths if (step := steps_of(path.name)) is not None))
 
     def checkpoint_steps(self) -> list[int]:
         """Return the steps that have a checkpoint, from the earliest to the latest."""
@@ -231,14 +255,15 @@ class RunFolder:
     def keep_checkpoints(self, count: int) -> None:
         """Delete all but the `count` of lowest held-out loss, or the latest ones where none was measured."""
         losses = dict(self.read_held_out())
-        best = sorted(self.checkpoint_steps(), key=lambda step: (losses.get(step, math.inf), -step))
-        for step in best[count:]:
-            # The state goes last: while it is there, a run that was killed here still finds the LoRA to delete.
+        steps = {*self.checkpoint_steps(), *self.checkpoint_loras()}
+        for step in sorted(steps, key=lambda step: (losses.get(step, math.inf), -step))[count:]:
             self.checkpoint_lora(step).unlink(missing_ok=True)
-            self.checkpoint_path(step).unlink()
+            self.checkpoint_path(step).unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Path, adapter: Adapter, optimizer: Optimizer) -> int:
         """Restore adapter and optimiser, and return the number of steps that are done."""
+        import torch
+
         state = torch.load(path, map_location="cpu", weights_only=True)
         adapter.load_state_dict(state["adapter"])
         optimizer.load_state_dict(state["optimizer"])

@@ -78,6 +78,7 @@ class Trainer:
         at_once: int = 1,
         optimizer: str = "adamw",
         average: bool = False,
+        schedule: str = "linear",
         caption_dropout: float = 0.0,
         empty_context: Tensor | None = None,
         condition_probability: float = 1.0,
@@ -100,7 +101,9 @@ class Trainer:
         self.batch_size, self.at_once, self.workers = batch_size, at_once, workers
         self.caption_dropout, self.empty_context = caption_dropout, empty_context
         self.condition_probability = condition_probability
-        self.optimizer = Optimizer(adapter.parameters(), learning_rate, steps, optimizer, average=average)
+        self.optimizer = Optimizer(
+            adapter.parameters(), learning_rate, steps, optimizer, average=average, schedule=schedule
+        )
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
         self._order = Order([example.shape for example in self.examples], batch_size, seed)

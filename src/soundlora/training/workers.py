@@ -83,6 +83,14 @@ class Workers:
             with _all_there():
                 dist.all_reduce(tensor)
 
+    def agree(self, mine: bool) -> bool:
+        """Say in all processes whether any of them says yes."""
+        if self.count == 1:
+            return mine
+        said = torch.tensor(float(mine), device=self.device())
+        self.sum(said)
+        return said.item() > 0
+
     def wait(self) -> None:
         """Wait until every process has come here."""
         if self.count > 1:

@@ -167,3 +167,88 @@ def test_an_input_that_is_taken_no_more_ends_at_once_and_leaves_the_folder(
     assert (folder / "training_data.zip").exists()
     assert not (service.settings.runs / again).exists()
     assert client.get(f"/v1/runs/{first}").json()["resumable"] is True
+
+
+def finish(service: Service, id: str, steps: int) -> Path:
+    """The next request, this one, is worked on to its end; the folder that is kept of it."""
+    claimed = service.requests.claim()
+    assert claimed is not None
+    assert (claimed.id, claimed.owner is None) == (id, False)
+    run = service.settings.runs / id / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints" / "step_000100.pt").write_bytes(b"state")
+    for name in ("config.json", "request.json"):
+        (run / name).write_text(json.dumps({"number_of_steps": steps}))
+    (run / "lora.safetensors").write_bytes(b"lora")
+    (run / "metrics.jsonl").write_text("{}\n")
+    service.requests.finish(id, str(claimed.owner), Outcome(200, {}))
+    return run
+
+
+def test_a_finished_training_is_trained_on_in_a_folder_of_its_own(client: TestClient, service: Service) -> None:
+    first = submit(client)
+    run = finish(service, first, 100)
+    before = contents(run)
+    assert client.get(f"/v1/runs/{first}").json()["steps_done"] == 100
+    answer = client.post(f"/v1/runs/{first}/continue", json={"number_of_steps": 300})
+    assert answer.status_code == 200, answer.text
+    again = answer.json()["request_id"]
+    assert contents(run) == before
+    assert row(service, again).input == json.dumps(INPUT | {"number_of_steps": 300})
+    made = service.settings.runs / again / "run"
+    assert json.loads((made / "request.json").read_text()) == {
+        "number_of_steps": 300,
+        "lengthened": [{"step": 100, "of": 100}],
+    }
+    assert (made / "checkpoints" / "step_000100.pt").read_bytes() == b"state"
+    assert not (made / "config.json").exists(), "it has not finished"
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"number_of_steps": 100}, "number_of_steps: 100 are not more than the 100 that the run has already."),
+        ({"number_of_steps": 20001}, "number_of_steps: Input should be less than or equal to 20000"),
+        ({"number_of_steps": "many"}, "number_of_steps: Input should be a valid integer"),
+        ({}, "number_of_steps: Field required"),
+    ],
+)
+def test_a_number_of_steps_that_can_not_be_is_refused(
+    client: TestClient, service: Service, body: dict[str, Any], sentence: str
+) -> None:
+    first = submit(client)
+    finish(service, first, 100)
+    answer = client.post(f"/v1/runs/{first}/continue", json=body)
+    assert answer.status_code == 400
+    assert sentence in answer.json()["error"]["message"]
+    assert ids(service) == {first}
+
+
+def test_a_training_without_its_state_is_not_trained_on(client: TestClient, service: Service) -> None:
+    first = submit(client)
+    (finish(service, first, 100) / "checkpoints" / "step_000100.pt").unlink()
+    answer = client.post(f"/v1/runs/{first}/continue", json={"number_of_steps": 300})
+    assert (answer.status_code, "can't be trained on" in answer.json()["error"]["message"]) == (400, True)
+    assert client.get(f"/v1/runs/{first}").json()["steps_done"] is None
+
+
+def test_stop_asks_the_worker_or_makes_a_request_that_keeps_what_was_learnt(
+    client: TestClient, service: Service
+) -> None:
+    waiting = submit(client)
+    early = client.post(f"/v1/runs/{waiting}/stop")
+    assert (early.status_code, "has not begun" in early.json()["error"]["message"]) == (400, True)
+    claimed = service.requests.claim()
+    assert claimed is not None
+    assert client.post(f"/v1/runs/{waiting}/stop").json() == {"request_id": waiting}
+    assert client.get(f"/v1/runs/{waiting}").json()["stop_asked"] is True
+    service.requests.finish(waiting, str(claimed.owner), Outcome(200, {}))
+    late = client.post(f"/v1/runs/{waiting}/stop")
+    assert (late.status_code, "left no checkpoint" in late.json()["error"]["message"]) == (400, True)
+
+    failed = submit(client)
+    stop(service, failed)
+    again = client.post(f"/v1/runs/{failed}/stop").json()["request_id"]
+    assert again != failed
+    assert (row(service, again).stop_asked, row(service, failed).stop_asked) == (True, False)
+    assert (service.settings.runs / again / "run" / "checkpoints" / "step_000050.pt").exists()

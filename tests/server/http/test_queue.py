@@ -42,6 +42,16 @@ def finish(requests: Requests, outcome: Outcome) -> None:
     requests.finish(request.id, request.owner, outcome)
 
 
+def test_a_name_that_no_file_can_have_is_refused_when_it_is_sent(client: TestClient) -> None:
+    id = submit(client, INPUT | {"name": "///"})["request_id"]
+    answer = client.get(f"/{TRAINING.rpartition('/')[0]}/requests/{id}")
+    assert answer.status_code == 422
+    (entry,) = answer.json()["detail"]
+    assert entry["loc"] == ["body", "name"]
+    assert entry["msg"] == ("name is '///', but it must have a letter or a digit, since the LoRA's file is called so.")
+    assert entry["type"] == "value_error"
+
+
 def test_a_submit_is_answered_with_where_to_ask(client: TestClient) -> None:
     answer = client.post(f"/{TRAINING}", json=INPUT)
     body = answer.json()

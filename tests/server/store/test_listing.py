@@ -77,13 +77,14 @@ def test_previews_and_checkpoints_are_told_by_their_names(tmp_path: Path, table:
         ("preview", "step_000000_prompt_0.wav"),
         ("preview", "else.wav"),
         ("checkpoint", "step_000100.safetensors"),
+        ("checkpoint", "rusty-gate-200.safetensors"),
     ):
         path = tmp_path / name
         path.write_bytes(b"x")
         files.add(path, name=name, content_type="audio/wav", role=role, key_id="", request_id="r")
     rows = files.of_request("r")
     assert [(each["step"], each["prompt"]) for each in runs.previews(rows)] == [(0, 0), (100, 1)]
-    assert [each["step"] for each in runs.checkpoints(rows)] == [100]
+    assert [each["step"] for each in runs.checkpoints(rows)] == [100, 200]
 
 
 def test_the_folder_of_a_cancelled_run_passes_over_unchanged(settings: Settings, table: Requests) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
 
+from soundlora.pipeline.lengthen import make_longer
 from soundlora.server.endpoints import Endpoint
 from soundlora.server.http.auth import Caller
 from soundlora.server.http.errors import Refusal
 from soundlora.server.http.state import Service
 from soundlora.server.http.submission import Wishes
+from soundlora.server.settings import Settings
 from soundlora.server.store import listing
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.requests import PRIORITIES
@@ -31,13 +35,19 @@ async def enqueue(
     wishes: Wishes,
     *,
     goes_on: QueuedRequest | None = None,
+    longer: int | None = None,
+    stop_asked: bool = False,
 ) -> tuple[QueuedRequest, int]:
     """Return the accepted request and how many wait before it. A request with wrong input has already ended with 422.
 
     `goes_on` is the run that the new request continues. Its folder moves to the new request, unless that ends at once.
+    `longer`: that run has finished, and the new one has so many steps; its own folder goes on from the other's last
+    state. `stop_asked`: the new request is to end the run with what it has learnt.
     Raises Refusal 429 when a limit is reached, and FileNotFoundError when the folder of `goes_on` no longer exists.
     """
-    accepted, ahead = await asyncio.to_thread(_join, service, endpoint, payload, asker, wishes, goes_on)
+    accepted, ahead = await asyncio.to_thread(
+        _join, service, endpoint, payload, asker, wishes, goes_on, longer, stop_asked
+    )
     service.status_cache.changed(accepted.id)
     if accepted.state == "queued":
         service.wake()
@@ -68,6 +78,8 @@ def _join(
     asker: Caller,
     wishes: Wishes,
     goes_on: QueuedRequest | None,
+    longer: int | None,
+    stop_asked: bool,
 ) -> tuple[QueuedRequest, int]:
     outcome: Outcome | None = None
     try:
@@ -77,7 +89,10 @@ def _join(
     request_id = str(uuid.uuid4())
     folder: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if goes_on is not None and outcome is None:
-        folder = listing.passed_on(service.settings, goes_on.id, request_id)
+        if longer is None:
+            folder = listing.passed_on(service.settings, goes_on.id, request_id)
+        else:
+            folder = _longer(service.settings, goes_on.id, request_id, longer)
     with service.submitting:
         if outcome is None:
             _keep_limits(service, endpoint, asker, wishes)
@@ -97,8 +112,25 @@ def _join(
                 keep_payloads=wishes.keep_payloads,
                 file_seconds=wishes.file_seconds,
                 outcome=outcome,
+                stop_asked=stop_asked,
             )
     return accepted, service.requests.ahead(accepted.id) if outcome is None else 0
+
+
+@contextlib.contextmanager
+def _longer(settings: Settings, finished_id: str, new_id: str, steps: int) -> Iterator[None]:
+    """Make the folder of a run of `steps` steps that goes on from a finished one, and remove it when the block fails.
+
+    Raises FileNotFoundError when the folder of the finished run is gone.
+    """
+    made = settings.runs / new_id
+    try:
+        made.mkdir(parents=True)
+        make_longer(settings.runs / finished_id / "run", made / "run", steps)
+        yield
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
 
 
 def _keep_limits(service: Service, endpoint: Endpoint, asker: Caller, wishes: Wishes) -> None:

@@ -44,7 +44,11 @@ def snapshot(service: Service, state: State, before: Snapshot | None) -> Snapsho
         fields = _row(service, found) | {"result": found.response}
     else:
         progress = None if state.state == "completed" else service.requests.progress(state.id)
-        fields = before.fields | {"progress": progress, "cancel_asked": state.cancel_asked}
+        fields = before.fields | {
+            "progress": progress,
+            "cancel_asked": state.cancel_asked,
+            "stop_asked": state.stop_asked,
+        }
     points = [] if before is None else before.points
     new = service.requests.points(state.id, points[-1].number if points else 0)
     return Snapshot(state, fields | _made(service.files.of_request(state.id)), [*points, *new])
@@ -53,7 +57,8 @@ def snapshot(service: Service, state: State, before: Snapshot | None) -> Snapsho
 def summary(service: Service, request: QueuedRequest) -> Fields:
     """A run in a list."""
     made = _made(service.files.of_request(request.id))
-    return _row(service, request) | _place(service, request) | {name: made[name] for name in ("sound", "lora")}
+    shown = {name: made[name] for name in ("sound", "lora", "checkpoints")}
+    return _row(service, request) | _place(service, request) | shown
 
 
 def whole(service: Service, request: QueuedRequest) -> Fields:
@@ -82,6 +87,7 @@ def _row(service: Service, request: QueuedRequest) -> Fields:
         "state": request.state,
         "outcome": runs.outcome(request),
         "cancel_asked": request.cancel_asked,
+        "stop_asked": request.stop_asked,
         "created_at": request.created_at,
         "started_at": request.started_at,
         "ended_at": request.ended_at,
@@ -93,6 +99,7 @@ def _row(service: Service, request: QueuedRequest) -> Fields:
         "units": request.units,
         "cost": None if request.units is None else round(request.units * unit, 9),
         "resumable": runs.resumable(request, service.settings),
+        "steps_done": runs.steps_done(request, service.settings),
     }
 
 

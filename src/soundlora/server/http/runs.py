@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from soundlora.contract.fields import WholeNumber
 from soundlora.server.http.address import absolute, base_url
 from soundlora.server.http.auth import Caller
 from soundlora.server.http.depends import Asks, caller, service_of
@@ -20,11 +22,13 @@ from soundlora.server.http.enqueue import enqueue, wishes_of
 from soundlora.server.http.platform import ERRORS, PlatformError, PlatformRoute
 from soundlora.server.http.run_view import log, snapshot, summary, whole
 from soundlora.server.http.state import Service
-from soundlora.server.store.listing import curves, page, resumable
+from soundlora.server.store.listing import curves, page, resumable, steps_done
 from soundlora.server.store.requests import Request as QueuedRequest
 from soundlora.server.store.states import State
+from soundlora.server.store.stopping import ask_to_stop
 
 _NO_CHECKPOINT = "This run can't be resumed: it left no checkpoint on this machine; run it again."
+_NO_STATE = "This run can't be trained on: its last state is not on this machine (any more); train it again."
 _LOOK_SECONDS = 0.4
 _PING_SECONDS = 15.0
 
@@ -92,6 +96,67 @@ async def resume(request: Request, asker: Asks, run_id: str) -> dict[str, str]:
         raise HTTPException(400, _NO_CHECKPOINT)
     try:
         accepted, _ = await enqueue(service, endpoint, found.input, asker, wishes_of(found), goes_on=found)
+    except FileNotFoundError:  # somebody else was quicker
+        raise HTTPException(400, _NO_CHECKPOINT) from None
+    return {"request_id": accepted.id}
+
+
+class More(BaseModel):
+    """How long a finished training is to be."""
+
+    number_of_steps: WholeNumber = Field(ge=100, le=20000, description="In all: more than those that are done.")
+
+
+@router.post("/runs/{run_id}/continue", responses={429: {"model": PlatformError, "description": "The queue is full."}})
+async def train_on(request: Request, asker: Asks, run_id: str, more: More) -> dict[str, str]:
+    """Train a finished training on, as a new request that is billed for the steps that it adds.
+
+    The finished run stays as it is. The longer one is that of so many steps at once where its schedule is constant; its
+    log says what differs where it is not.
+    """
+    service = service_of(request)
+    found = await asyncio.to_thread(_own, service, asker, run_id)
+    endpoint = service.endpoints.get(found.endpoint)
+    done = await asyncio.to_thread(steps_done, found, service.settings)
+    if endpoint is None or done is None or found.input is None:
+        raise HTTPException(400, _NO_STATE)
+    if more.number_of_steps <= done:
+        sentence = f"number_of_steps: {more.number_of_steps} are not more than the {done} that the run has already."
+        raise HTTPException(400, sentence)
+    payload = found.input | {"number_of_steps": more.number_of_steps}
+    try:
+        accepted, _ = await enqueue(
+            service, endpoint, payload, asker, wishes_of(found), goes_on=found, longer=more.number_of_steps
+        )
+    except FileNotFoundError:  # it was swept away meanwhile
+        raise HTTPException(400, _NO_STATE) from None
+    return {"request_id": accepted.id}
+
+
+@router.post("/runs/{run_id}/stop", responses={429: {"model": PlatformError, "description": "The queue is full."}})
+async def stop(request: Request, asker: Asks, run_id: str) -> dict[str, str]:
+    """End a training with what it has learnt: LoRA, previews and verdict of the steps done. It costs nothing.
+
+    One that runs ends after its present step. For one that was cancelled or has failed, and has a checkpoint, a new
+    request makes them. The answer names the request whose result has them.
+    """
+    service = service_of(request)
+    found = await asyncio.to_thread(_own, service, asker, run_id)
+    endpoint = service.endpoints.get(found.endpoint)
+    if endpoint is None or endpoint.work != "training":
+        raise HTTPException(400, "Only a training can be stopped and kept; cancel this request instead.")
+    if found.state == "queued":
+        raise HTTPException(400, "This training has not begun, so there is nothing to keep; cancel it instead.")
+    if await asyncio.to_thread(ask_to_stop, service.database, run_id):
+        service.status_cache.changed(run_id)
+        return {"request_id": run_id}
+    found = await asyncio.to_thread(_own, service, asker, run_id)
+    if not await asyncio.to_thread(resumable, found, service.settings):
+        raise HTTPException(400, "This training has ended, and left no checkpoint on this machine to keep.")
+    try:
+        accepted, _ = await enqueue(
+            service, endpoint, found.input, asker, wishes_of(found), goes_on=found, stop_asked=True
+        )
     except FileNotFoundError:  # somebody else was quicker
         raise HTTPException(400, _NO_CHECKPOINT) from None
     return {"request_id": accepted.id}

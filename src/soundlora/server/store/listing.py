@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,10 +19,10 @@ from soundlora.server.store.finish import is_error
 from soundlora.server.store.requests import Point, Request, Requests
 from soundlora.server.store.states import is_id
 from soundlora.server.store.tables import requests
+from soundlora.system.file_names import steps_of
 from soundlora.system.operating_system import replace
 
 _PREVIEW = re.compile(r"step_(\d+)_prompt_(\d+)\.wav")
-_CHECKPOINT = re.compile(r"step_(\d+)\.safetensors")
 _AT_A_TIME = 500
 
 OUTCOMES = ("succeeded", "failed", "cancelled")
@@ -104,9 +105,7 @@ def previews(files: Sequence[FileRow]) -> list[dict[str, Any]]:
 
 def checkpoints(files: Sequence[FileRow]) -> list[dict[str, Any]]:
     """Return the LoRA checkpoints among the files of a run, in order of step."""
-    found = {
-        int(match[1]): row for row in files if row.role == "checkpoint" and (match := _CHECKPOINT.fullmatch(row.name))
-    }
+    found = {step: row for row in files if row.role == "checkpoint" and (step := steps_of(row.name)) is not None}
     return [{"step": step, "file": found[step].to_file()} for step in sorted(found)]
 
 
@@ -124,6 +123,18 @@ def resumable(request: Request, settings: Settings) -> bool:
         return False
     # Only a training leaves such files.
     return any((settings.runs / request.id / "run" / "checkpoints").glob("*.pt"))
+
+
+def steps_done(request: Request, settings: Settings) -> int | None:
+    """Return the steps of a finished training whose last state is on this machine, from which it can be trained on."""
+    if outcome(request) != "succeeded" or request.input is None:
+        return None
+    folder = settings.runs / request.id / "run"
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return int(config["number_of_steps"]) if any((folder / "checkpoints").glob("*.pt")) else None
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 @contextlib.contextmanager
@@ -145,22 +156,27 @@ def passed_on(settings: Settings, old_id: str, new_id: str) -> Iterator[None]:
 def sweep_folders(settings: Settings, database: Database, now: float) -> int:
     """Remove the folders that nobody may use any more from this machine. Return how many.
 
-    A failed run leaves its folder to explain it and to go on from. It goes with the payloads of its request, whoever
-    has deleted them, and when the files of the request were to live no longer. `now` is in seconds since 1970.
+    A failed run leaves its folder to explain it and to go on from, and a finished training its last state for
+    `keep_state_days`. It goes with the payloads of its request, whoever has deleted them, and when the files of the
+    request were to live no longer. `now` is in seconds since 1970.
     """
     with contextlib.suppress(FileNotFoundError):
         names = [folder.name for folder in settings.runs.iterdir() if is_id(folder.name)]
-        gone = [
-            id for start in range(0, len(names), 500) for id in _outlived(database, names[start : start + 500], now)
-        ]
+        parts = [names[start : start + 500] for start in range(0, len(names), 500)]
+        gone = [id for part in parts for id in _outlived(database, settings, part, now)]
         for id in gone:
             shutil.rmtree(settings.runs / id, ignore_errors=True)
         return len(gone)
     return 0
 
 
-def _outlived(database: Database, ids: Sequence[str], now: float) -> list[str]:
-    over = sa.or_(requests.c.response.is_(None), requests.c.ended_at + requests.c.file_seconds < now)
+def _outlived(database: Database, settings: Settings, ids: Sequence[str], now: float) -> list[str]:
+    kept_until = now - settings.keep_state_days * 86400
+    over = sa.or_(
+        requests.c.response.is_(None),
+        requests.c.ended_at + requests.c.file_seconds < now,
+        sa.and_(requests.c.status_code < 400, requests.c.ended_at < kept_until),
+    )
     statement = sa.select(requests.c.id).where(requests.c.id.in_(ids), requests.c.state == "completed", over)
     with database.read() as connection:
         return list(connection.scalars(statement))

@@ -53,6 +53,7 @@ class Request:
     owner: str | None
     beat: int
     cancel_asked: bool
+    stop_asked: bool
     no_retry: bool
     file_seconds: float | None
     progress: dict[str, Any] | None
@@ -106,11 +107,13 @@ class Requests:
         keep_payloads: bool = True,
         file_seconds: float | None = None,
         outcome: Outcome | None = None,
+        stop_asked: bool = False,
         id: str | None = None,
     ) -> Request:
         """Accept a request. One that is wrong gets its `outcome` at once, and is in the history all the same.
 
         base_url: the address it came to, which the webhook's links to files begin with.
+        stop_asked: it goes on with a run only to end it with what that has learnt.
         """
         now = time.time()
         row: dict[str, Any] = {
@@ -131,6 +134,7 @@ class Requests:
             "attempts": 0,
             "beat": 0,
             "cancel_asked": False,
+            "stop_asked": stop_asked,
         }
         with self.database.write() as connection:
             connection.execute(sa.insert(requests).values(row))

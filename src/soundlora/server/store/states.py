@@ -31,6 +31,7 @@ class State:
     ended_at: float | None
     beat: int  # grows with every word of the worker: the log is as it was while this is
     cancel_asked: bool
+    stop_asked: bool
     error: str | None
     error_type: str | None
 

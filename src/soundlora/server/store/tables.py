@@ -37,6 +37,7 @@ requests = Table(
     Column("owner", String(36)),  # token of the worker that holds the lease
     Column("beat", Integer, nullable=False),  # counted up by that worker for as long as it lives
     Column("cancel_asked", Boolean, nullable=False),
+    Column("stop_asked", Boolean, nullable=False, server_default=text("false")),  # to end with what it has learnt
     Column("progress", Text),  # JSON, the live state of the run
     Column("status_code", Integer),  # of the result, as are the next four
     Column("response", Text),  # JSON

@@ -81,6 +81,9 @@ class GenerationJob:
     def watch(self) -> list[tuple[int, str, float]]:
         return []
 
+    def keep_state(self) -> None:
+        """Nothing goes on from a sound."""
+
     def publish_new(self) -> None:
         pass
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
@@ -45,6 +46,10 @@ class Work(Protocol):
 
     def publish_new(self) -> None:
         """Store the files that have been made so far."""
+        ...
+
+    def keep_state(self) -> None:
+        """Delete of the folder what nothing can go on from, after a success."""
         ...
 
 
@@ -155,8 +160,16 @@ class Job:
             raise
 
     def clean_up(self, outcome: Outcome) -> None:
-        """Remove the folder after a success, when the storage holds everything. A failed run's folder explains it."""
-        if not is_error(outcome.status_code):
+        """Remove the folder after a success, when the storage holds everything, or all but a training's last state.
+
+        A failed run's folder explains it.
+        """
+        if is_error(outcome.status_code):
+            return
+        with contextlib.suppress(OSError):
+            if self._work is not None and self.settings.keep_state_days:
+                self._work.keep_state()
+        if not (self.settings.keep_state_days and (self.folder / "run" / "config.json").exists()):
             shutil.rmtree(self.folder, ignore_errors=True)
 
 

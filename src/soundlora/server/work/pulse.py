@@ -12,6 +12,7 @@ from typing import Any, Literal, TextIO
 import sqlalchemy as sa
 
 from soundlora.server.store.requests import LostLeaseError, Requests
+from soundlora.server.store.stopping import is_to_stop
 from soundlora.system.operating_system import interrupt_main_thread, pipe_has_ended
 
 BEAT_SECONDS = 0.3
@@ -23,9 +24,10 @@ class Pulse:
     """Beats for one request until the end of the block.
 
     `reason` says why the work was interrupted; it is None before that. The interrupt is a SIGINT to this process, which
-    a training run takes between two steps. `max_seconds` limits the work. `watch` is called at every beat and returns
-    points of curves (step, name, value). With `attached` the process is also interrupted when its standard input ends,
-    because whoever started it has gone then.
+    a training run takes between two steps. `stop_asked` says whether a training is to end with what it has learnt.
+    `max_seconds` limits the work. `watch` is called at every beat and returns points of curves (step, name, value).
+    With `attached` the process is also interrupted when its standard input ends, because whoever started it has gone
+    then.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Pulse:
     ) -> None:
         self.requests, self.request_id, self.owner = requests, request_id, owner
         self.reason: Reason | None = None
+        self.stop_asked = False
         self._deadline = time.monotonic() + max_seconds
         self._watch = watch
         self._attached = attached
@@ -77,6 +80,7 @@ class Pulse:
             try:
                 if self._beat():
                     self._interrupt("cancelled")
+                self.stop_asked = is_to_stop(self.requests.database, self.request_id)
             except LostLeaseError:
                 self._interrupt("lost")
                 return

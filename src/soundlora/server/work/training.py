@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from soundlora.contract.conditioned import AUDIO_FIELDS
@@ -18,6 +18,7 @@ from soundlora.server.store.finish import Outcome
 from soundlora.server.work.curve import Curve
 from soundlora.server.work.inputs import name_of
 from soundlora.server.work.job import Job
+from soundlora.system.file_names import steps_of
 from soundlora.system.whole_files import write_whole
 
 _LINE_SECONDS = 5.0
@@ -49,6 +50,7 @@ class TrainingJob:
         mode = endpoints(job.settings)[job.request.endpoint].mode
         local = job.input | {"training_data_url": str(data), "validation": self._previews()}
         request = parse_request(local, model=TRAINING_INPUTS[mode])
+        before = self._done_before()
         if not (self.folder / "config.json").exists() or not (self.folder / "lora.safetensors").exists():
             from soundlora.pipeline.naming import lora_title
             from soundlora.pipeline.train import train_request
@@ -68,10 +70,29 @@ class TrainingJob:
                 device=job.settings.device or None,
                 resume=resume,
                 on_progress=self._show,
+                stop=lambda: job.request.stop_asked or job.pulse.stop_asked,
             )
-        self._show(Progress("saving", request.number_of_steps, request.number_of_steps, message="storing the results"))
-        units = billable_units(request.number_of_steps, succeeded=True)
-        return Outcome(200, job.patiently(lambda: self._results(url)), units=units)
+        config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        steps = int(config["number_of_steps"])
+        self._show(Progress("saving", steps, steps, message="storing the results"))
+        # A training that was stopped costs what a cancelled one does, and a longer one what was added to it.
+        units = billable_units(steps - before, succeeded="asked_steps" not in config)
+        return Outcome(200, job.patiently(lambda: self._results(url)) | {"steps": steps}, units=units)
+
+    def _done_before(self) -> int:
+        """Return the steps of the finished run that this one makes longer, 0 where it makes none longer."""
+        request = self.folder / "request.json"
+        stretches = json.loads(request.read_text(encoding="utf-8")).get("lengthened") if request.exists() else None
+        return int(stretches[-1]["step"]) if stretches else 0
+
+    def keep_state(self) -> None:
+        """Leave of a finished run what it can be trained on from: not its data, nor states before the last."""
+        for path in self.job.folder.iterdir():
+            if path != self.folder and path.is_file():
+                path.unlink(missing_ok=True)
+        (self.folder / "debug_dataset.zip").unlink(missing_ok=True)
+        for state in sorted((self.folder / "checkpoints").glob("*.pt"))[:-1]:
+            state.unlink(missing_ok=True)
 
     def _previews(self) -> Any:
         """Return the validation entries as they were sent, with copies of their audio in the place of URLs."""
@@ -94,8 +115,12 @@ class TrainingJob:
         """Store the previews and checkpoints that have been made so far."""
         for path in sorted((self.folder / "previews").glob("*.wav")):
             self.job.publish(path, "preview", WAV)
-        for path in sorted((self.folder / "checkpoints").glob("*.safetensors")):
+        for path in self._checkpoints():
             self.job.publish(path, "checkpoint", SAFETENSORS)
+
+    def _checkpoints(self) -> list[Path]:
+        found = (self.folder / "checkpoints").glob("*.safetensors")
+        return sorted(found, key=lambda path: steps_of(path.name) or 0)
 
     def _results(self, url: str) -> dict[str, Any]:
         job, folder = self.job, self.folder
@@ -110,7 +135,6 @@ class TrainingJob:
 
         lora = str(json.loads((folder / "config.json").read_text()).get("lora_file", "lora.safetensors"))
         previews = [job.publish(path, "preview", WAV) for path in sorted((folder / "previews").glob("*.wav"))]
-        checkpoints = sorted((folder / "checkpoints").glob("*.safetensors"))
         return {
             "lora_file": published(lora, "lora", SAFETENSORS),
             "config_file": published("config.json", "config", JSON),
@@ -121,7 +145,7 @@ class TrainingJob:
             "card": published(PurePath(lora).with_suffix(".md").name, "card", MARKDOWN),
             "report": published("report.json", "report", JSON),
             "previews": previews,
-            "checkpoints": [job.publish(path, "checkpoint", SAFETENSORS) for path in checkpoints],
+            "checkpoints": [job.publish(path, "checkpoint", SAFETENSORS) for path in self._checkpoints()],
             "metrics": published("metrics.jsonl", "metrics", "application/jsonl"),
         }
 

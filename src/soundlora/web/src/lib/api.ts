@@ -74,6 +74,15 @@ export async function resume(id: string): Promise<string> {
   return (await send<{ request_id: string }>('POST', `/v1/runs/${id}/resume`, {})).request_id
 }
 
+/** End a training with what it has learnt; the id of the request that will have it. */
+export async function stop(id: string): Promise<string> {
+  return (await send<{ request_id: string }>('POST', `/v1/runs/${id}/stop`, {})).request_id
+}
+
+export async function trainOn(id: string, steps: number): Promise<string> {
+  return (await send<{ request_id: string }>('POST', `/v1/runs/${id}/continue`, { number_of_steps: steps })).request_id
+}
+
 export async function forget(id: string): Promise<void> {
   await call(`/v1/models/requests/${id}/payloads`, { method: 'DELETE' })
 }

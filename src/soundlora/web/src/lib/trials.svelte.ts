@@ -1,6 +1,7 @@
 // Sounds that were asked for on the Try screen, newest first; they outlive a visit to another screen.
 
 import { follow, runs, submit } from './api'
+import { usual } from './checkpoints'
 import { givenFields, type Given } from './given'
 import { problemFrom, problemOfError, type Problem } from './problems'
 import type { Values } from './schema'
@@ -46,7 +47,8 @@ export const wish: Wish = $state({
 export const trials = $state({ all: [] as Trial[], finished: [] as RunSummary[], loaded: false })
 
 export async function loadFinished(): Promise<void> {
-  trials.finished = (await runs({ kind: 'training', state: 'succeeded', limit: '100' })).runs
+  // A run that goes on, or was cancelled, can be tried as soon as it has a checkpoint.
+  trials.finished = (await runs({ kind: 'training', limit: '100' })).runs.filter((run) => usual(run))
   trials.loaded = true
 }
 

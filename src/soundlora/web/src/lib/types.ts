@@ -37,6 +37,8 @@ export interface RunSummary {
   outcome: 'succeeded' | 'failed' | 'cancelled' | null
   position: number | null
   cancel_asked: boolean
+  /** Whether it is to end with what it has learnt. */
+  stop_asked?: boolean
   created_at: number
   started_at: number | null
   ended_at: number | null
@@ -52,12 +54,14 @@ export interface RunSummary {
   lora: File | null
   /** Whether it can go on from a checkpoint. */
   resumable: boolean
+  /** Of a finished training that can be trained on, its steps. */
+  steps_done?: number | null
+  checkpoints: { step: number; file: File }[]
 }
 
 export interface Run extends RunSummary {
-  result: (Values & { lora_file?: File; config_file?: File; audio?: File; report?: File; debug_dataset?: File }) | null
+  result: (Values & { lora_file?: File; config_file?: File; audio?: File; report?: File; debug_dataset?: File; steps?: number }) | null
   previews: { step: number; prompt: number; file: File }[]
-  checkpoints: { step: number; file: File }[]
   files: (File & { role: string })[]
   /** Whole in an answer; in an event what is new, as are the lines of the log. */
   curves: Curves
