@@ -29,6 +29,8 @@ export interface Trial {
 
 export const FRAME_RATE = 24
 
+export type Wish = typeof wish
+
 export const wish = $state({
   prompt: '',
   seconds: 5,
@@ -43,7 +45,9 @@ export const wish = $state({
 export const trials = $state({ all: [] as Trial[], finished: [] as RunSummary[], loaded: false })
 
 export async function loadFinished(): Promise<void> {
-  trials.finished = (await runs({ kind: 'training', state: 'succeeded', limit: '100' })).runs
+  const { runs: finished } = await runs({ kind: 'training', state: 'succeeded', limit: '100' })
+  // Favourites first, and else the latest.
+  trials.finished = finished.toSorted((a, b) => Number(b.starred ?? false) - Number(a.starred ?? false))
   trials.loaded = true
 }
 

@@ -52,7 +52,13 @@ export interface RunSummary {
   lora: File | null
   /** Whether it can go on from a checkpoint. */
   resumable: boolean
+  /** What its owner says of it; "" is nothing. */
+  starred: boolean
+  name: string
+  note: string
 }
+
+export type Mark = Pick<RunSummary, 'starred' | 'name' | 'note'>
 
 export interface Run extends RunSummary {
   result: (Values & { lora_file?: File; config_file?: File; audio?: File; report?: File; debug_dataset?: File }) | null
