@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from soundlora.pipeline.generation import Generation
     from soundlora.pipeline.given_sound import Source
     from soundlora.pipeline.grid import Grid, grid
-    from soundlora.pipeline.lora_use import LoraUse
     from soundlora.pipeline.lengthen import lengthen
+    from soundlora.pipeline.lora_use import LoraUse
     from soundlora.pipeline.train import TrainingResult, train, train_request
 
 # These are imported at first use, so that the command line answers --help before torch is loaded.

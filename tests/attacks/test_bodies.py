@@ -232,6 +232,38 @@ def test_a_length_that_is_none(target: Target, doors: list[str], length: str) ->
         target.ask("POST", path, content=iter([b"{}"]), headers=headers)
 
 
+def test_the_body_of_a_mark(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten megabytes, a deep nest, names without end, and what is no JSON are told in a sentence, and change nothing."""
+    id = target.ask("POST", f"/{TRAINING}", content=b"{}", headers=JSON).json()["request_id"]
+    path = f"/v1/runs/{id}"
+    large = json.dumps({"note": "x" * 10_000_000}).encode()
+    names = json.dumps(dict.fromkeys(map(str, range(100_000)), 1)).encode()
+    bodies = {
+        large: 422,
+        json.dumps({"name": "\U0001f600" * 1_000_000}).encode(): 422,
+        b'{"note": ' + b"[" * 100_000 + b"]" * 100_000 + b"}": 400,
+        b'{"starred": ' + b"9" * 5000 + b"}": 400,
+        b'{"starred": 1e999}': 400,
+        b'{"starred": NaN}': 400,
+        b'{"note": "\xff"}': 400,
+        b'{"note": ["x", "x"]}': 422,
+        b'{"starred": "true"}': 422,
+        b'{"note": "a", "note": 1}': 422,
+        b'{"request_id": "x"}': 422,
+        b'{"key_id": "x"}': 422,
+        names: 422,
+    }
+    for body, code in bodies.items():
+        answer = target.ask("PATCH", path, content=body, headers=JSON)
+        assert answer.status_code == code, body[:100]
+        assert len(answer.content) < 1000
+        assert answer.json()["error"]["message"].endswith(".") or code == 400
+    monkeypatch.setattr(submission, "MAX_BODY_BYTES", 1024**2)
+    assert target.ask("PATCH", path, content=large, headers=JSON).status_code == 413
+    run = target.ask("GET", path).json()
+    assert (run["starred"], run["name"], run["note"]) == (False, "", "")
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # errors by the hundred thousand
 

@@ -17,6 +17,7 @@ from target import Target
 from soundlora.server.endpoints import GENERATION, TRAINING
 from soundlora.server.http import inspection
 from soundlora.server.store.finish import Outcome, infrastructure_error
+from soundlora.server.store.marks import Marks
 
 SECRET = "sesame-of-the-owner"
 """Stands in everything that the owner has: inputs, logs, results, names of files, addresses of webhooks."""
@@ -129,6 +130,7 @@ OWN = dict(
         call("GET /fal-ai/{path:path}/requests/{id}/response", at=lambda p: f"/{TRAINING}/requests/{p.done}/response"),
         call("GET /v1/runs/{run_id}", at=lambda p: f"/v1/runs/{p.done}"),
         call("GET /v1/runs/{run_id}/events", at=lambda p: f"/v1/runs/{p.done}/events"),
+        call("PATCH /v1/runs/{run_id}", at=lambda p: f"/v1/runs/{p.done}", json={"starred": True}),
         # These change something, so the owner's own call of them comes after all of the other's.
         call("PUT /fal-ai/{path:path}/requests/{id}/cancel", at=lambda p: f"/fal-ai/{APP}/requests/{p.waiting}/cancel"),
         call("POST /v1/runs/{run_id}/resume", at=lambda p: f"/v1/runs/{p.failed}/resume"),
@@ -242,6 +244,7 @@ def furnished(target: Target) -> Place:
         path, _, token = found["upload_url"].partition("?token=")
         setattr(place, names[0], path.rpartition("/")[2])
         setattr(place, names[1], token)
+    Marks(service.database).change(place.done, owner.id, {"name": SECRET, "note": SECRET})
     place.ids = [place.done, place.sound, place.failed, place.stopped, place.finished, place.waiting]
     return place
 
@@ -288,6 +291,8 @@ def test_what_another_key_owns_is_not_there(place: Place, route: str) -> None:
     """Also right after its owner has asked for it, so that a cache might have it; and by no method."""
     made = OWN[route](place)
     before = [place.target.service.requests.find(id) for id in place.ids]
+    marks = Marks(place.target.service.database).of(place.ids)
+    assert marks[place.done].note == SECRET
     if made.method == "GET":
         assert place.ask(made, place.owner).status_code < 300
     answer = place.ask(made, place.other)
@@ -298,6 +303,7 @@ def test_what_another_key_owns_is_not_there(place: Place, route: str) -> None:
         assert answer.status_code in (403, 404, 405), (method, route)
         holds_nothing(answer, place)
     assert [place.target.service.requests.find(id) for id in place.ids] == before
+    assert Marks(place.target.service.database).of(place.ids) == marks
     assert (place.target.service.settings.runs / place.failed / "run").exists()
 
 

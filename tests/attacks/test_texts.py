@@ -150,6 +150,28 @@ def test_every_field_of_a_request(target: Target, endpoint: str, text: str) -> N
 
 
 @WORDS
+def test_the_name_and_the_note_of_a_run(target: Target, text: str) -> None:
+    """Kept as far as a database and a reader can take it, or refused for its length; and found by it."""
+    id = target.ask("POST", f"/{TRAINING}", json={}).json()["request_id"]
+    for field, most in (("name", 200), ("note", 2000)):
+        kept = text.encode(errors="replace").decode().replace("\0", "")
+        kept = " ".join(kept.split()) if field == "name" else kept
+        answer = target.ask("PATCH", f"/v1/runs/{id}", content=json.dumps({field: text}))
+        if len(kept) > most:
+            assert answer.status_code == 422
+            assert "characters, but at most" in answer.json()["error"]["message"]
+            continue
+        assert answer.json()[field] == kept
+        assert target.ask("GET", f"/v1/runs/{id}").json()[field] == kept
+        assert target.ask("GET", f"/v1/runs/{id}/events").text.count("data: ") == 1
+        if kept.strip() and len(kept) < 500:
+            found = target.ask("GET", "/v1/runs", params={"search": kept, "limit": 100}).json()["runs"]
+            assert [each for each in found if each["id"] == id]
+    for name in (text, text[:300]):
+        assert target.ask("PATCH", f"/v1/runs/{id}", content=json.dumps({name: "x"})).status_code in (400, 422)
+
+
+@WORDS
 def test_every_name_of_a_field(target: Target, text: str) -> None:
     whole = text.isascii() or text == text.encode(errors="replace").decode()
     for body in ({text: 1}, {"validation": [{text: text}]}, {"loras": [{"path": {text: text}}]}, text, [text]):

@@ -47,6 +47,7 @@ def test_without_other_bases_there_is_no_such_field_and_a_folder_is_not_named() 
     ("endpoint", "payload", "summary"),
     [
         (TRAINING, {"trigger_phrase": "ZA", "validation": [{"prompt": "sea"}], "training_data_url": "u"}, "ZA sea u"),
+        (TRAINING, {"training_data_url": "https://x/a/my%20clips.zip"}, "https://x/a/my%20clips.zip my clips.zip"),
         (TRAINING, {"training_data_url": "data:application/zip;base64,AAAA"}, ""),
         (TRAINING, {"trigger_phrase": 5, "validation": ["x", {"prompt": None}]}, ""),
         (TRAINING, [1, 2], ""),

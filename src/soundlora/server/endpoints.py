@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from pydantic import BaseModel, Field, create_model
 
@@ -117,7 +118,10 @@ def unit_prices(settings: Settings) -> dict[str, int]:
 
 def _training_summary(payload: Any) -> str:
     prompts = _texts(payload, "validation", "prompt")
-    return _joined(_text(payload, "trigger_phrase"), *prompts, _text(payload, "training_data_url"))
+    url = _text(payload, "training_data_url")
+    # People look for a file by its name as it is shown.
+    name = unquote(url).rpartition("/")[2]
+    return _joined(_text(payload, "trigger_phrase"), *prompts, url, "" if name in url else name)
 
 
 def _generation_summary(payload: Any) -> str:

@@ -19,6 +19,7 @@ from soundlora.server.http import (
     errors,
     history,
     inspection,
+    marks,
     metrics,
     models,
     openapi,
@@ -54,6 +55,7 @@ _IN_ORDER = (
     webhooks,
     metrics,
     runs,
+    marks,
     inspection,
     page,
     # These come last, because their paths begin with the name of an endpoint, which could be anything.

@@ -106,7 +106,9 @@ def by_endpoint(
 def search(
     request: Request,
     caller: Asks,
-    query: Annotated[str, Query(max_length=500, description="Text of prompts and trigger phrases, or an id.")] = "",
+    query: Annotated[
+        str, Query(max_length=500, description="Text of names, notes, prompts and trigger phrases, or an id.")
+    ] = "",
     endpoint_ids: EndpointIds = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
@@ -136,7 +138,7 @@ def search(
 
 @router.delete("/models/requests/{request_id}/payloads")
 def delete_payloads(request: Request, caller: Asks, request_id: uuid.UUID) -> Deletions:
-    """Delete input, result, log and files of a completed request. Its cost stays in the ledger.
+    """Delete input, result, log, mark and files of a completed request. Its cost stays in the ledger.
 
     When a file can't be deleted, its `exception` says why. Input, result and log stay then, and the call can be
     repeated.

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from soundlora.server.http.state import Service
 from soundlora.server.store import listing as runs
 from soundlora.server.store.files import FileRow
+from soundlora.server.store.marks import Mark, Marks
 from soundlora.server.store.requests import LogLine, Point
 from soundlora.server.store.requests import Request as QueuedRequest
 from soundlora.server.store.states import State
 
 Fields = dict[str, Any]
+
+_MARK = tuple(asdict(Mark()))
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ def snapshot(service: Service, state: State, before: Snapshot | None) -> Snapsho
     if before is None or before.behind or before.state.state != state.state:
         found = service.requests.find(state.id)
         assert found is not None, "rows are never deleted"
-        fields = _row(service, found) | {"result": found.response}
+        # Whoever changes a mark makes all of this be read anew.
+        mark = _mark(service, state.id) if before is None else {name: before.fields[name] for name in _MARK}
+        fields = _row(service, found) | mark | {"result": found.response}
     else:
         progress = None if state.state == "completed" else service.requests.progress(state.id)
         fields = before.fields | {
@@ -54,11 +59,10 @@ def snapshot(service: Service, state: State, before: Snapshot | None) -> Snapsho
     return Snapshot(state, fields | _made(service.files.of_request(state.id)), [*points, *new])
 
 
-def summary(service: Service, request: QueuedRequest) -> Fields:
-    """A run in a list."""
-    made = _made(service.files.of_request(request.id))
-    shown = {name: made[name] for name in ("sound", "lora", "checkpoints")}
-    return _row(service, request) | _place(service, request) | shown
+def summaries(service: Service, found: Sequence[QueuedRequest]) -> list[Fields]:
+    """Runs in a list."""
+    marks = Marks(service.database).of(each.id for each in found)
+    return [_summary(service, each, marks.get(each.id, Mark())) for each in found]
 
 
 def whole(service: Service, request: QueuedRequest) -> Fields:
@@ -66,6 +70,7 @@ def whole(service: Service, request: QueuedRequest) -> Fields:
     return {
         **_row(service, request),
         **_place(service, request),
+        **_mark(service, request.id),
         **_made(service.files.of_request(request.id)),
         "result": request.response,
         "curves": runs.curves(service.requests.points(request.id)),
@@ -105,6 +110,17 @@ def _row(service: Service, request: QueuedRequest) -> Fields:
 
 def _place(service: Service, request: QueuedRequest) -> Fields:
     return {"position": service.requests.ahead(request.id) if request.state == "queued" else None}
+
+
+def _summary(service: Service, request: QueuedRequest, mark: Mark) -> Fields:
+    made = _made(service.files.of_request(request.id))
+    shown = {name: made[name] for name in ("sound", "lora", "checkpoints")}
+    return _row(service, request) | _place(service, request) | asdict(mark) | shown
+
+
+def _mark(service: Service, request_id: str) -> Fields:
+    """What its owner says of it: star, name and note."""
+    return asdict(Marks(service.database).of([request_id]).get(request_id, Mark()))
 
 
 def _made(files: Sequence[FileRow]) -> Fields:

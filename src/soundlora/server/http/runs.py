@@ -20,7 +20,7 @@ from soundlora.server.http.auth import Caller
 from soundlora.server.http.depends import Asks, caller, service_of
 from soundlora.server.http.enqueue import enqueue, wishes_of
 from soundlora.server.http.platform import ERRORS, PlatformError, PlatformRoute
-from soundlora.server.http.run_view import log, snapshot, summary, whole
+from soundlora.server.http.run_view import log, snapshot, summaries, whole
 from soundlora.server.http.state import Service
 from soundlora.server.store.listing import curves, page, resumable, steps_done
 from soundlora.server.store.requests import Request as QueuedRequest
@@ -42,10 +42,14 @@ def all_runs(
     kind: Literal["", "training", "sound"] = "",
     state: Literal["", "active", "succeeded", "failed", "cancelled"] = "",
     search: Annotated[str, Query(max_length=500)] = "",
+    starred: bool = False,
     before: Annotated[int | None, Query(le=2**63 - 1, ge=-(2**63))] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 30,
 ) -> dict[str, Any]:
-    """Return requests and how they stand, the latest first. `before` takes the `next` of the page before."""
+    """Return requests and how they stand, the latest first. `before` takes the `next` of the page before.
+
+    `search` looks through names, notes, prompts and trigger phrases, and at the beginnings of ids.
+    """
     service = service_of(request)
     work = {"training": "training", "sound": "generation"}.get(kind)
     ids = None if work is None else [id for id, endpoint in service.endpoints.items() if endpoint.work == work]
@@ -56,11 +60,12 @@ def all_runs(
         endpoints=ids,
         state=state,
         search=search.replace("\0", "").strip(),
+        starred=starred,
         before=before,
         limit=limit,
     )
     address = base_url(request)
-    return {"runs": [absolute(summary(service, each), address) for each in found.found], "next": found.next}
+    return {"runs": absolute(summaries(service, found.found), address), "next": found.next}
 
 
 @router.get("/runs/{run_id}")

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from soundlora.errors import InputError
 from soundlora.server.store.database import Database, value_of
+from soundlora.server.store.marks import matching
 from soundlora.server.store.tables import ledger, requests
 
 DAY = 86_400
@@ -140,14 +141,13 @@ class History:
         status: str | None = None,
         payloads: bool = False,
     ) -> Page[Past]:
-        """Return requests whose id begins with `text` or whose summary contains it, the latest first.
+        """Return requests whose id begins with `text`, or whose summary, name or note contains it, the latest first.
 
         Waiting and running requests are among them. `start` and `end` limit their arrival.
         """
         conditions = [requests.c.key_id == key_id]
         if text:
-            has_it = requests.c.summary.contains(text.lower(), autoescape=True)
-            conditions.append(sa.or_(has_it, requests.c.id.startswith(text.lower(), autoescape=True)))
+            conditions.append(matching(key_id, text))
         if endpoints:
             conditions.append(requests.c.endpoint.in_(list(endpoints)))
         if start is not None:

@@ -16,9 +16,10 @@ from soundlora.server.settings import Settings
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import FileRow
 from soundlora.server.store.finish import is_error
+from soundlora.server.store.marks import matching
 from soundlora.server.store.requests import Point, Request, Requests
 from soundlora.server.store.states import is_id
-from soundlora.server.store.tables import requests
+from soundlora.server.store.tables import marks, requests
 from soundlora.system.file_names import steps_of
 from soundlora.system.operating_system import replace
 
@@ -45,26 +46,28 @@ def page(
     endpoints: Iterable[str] | None = None,
     state: str = "",
     search: str = "",
+    starred: bool = False,
     before: int | None = None,
     limit: int = 30,
 ) -> Page:
     """Return requests of a key that still have their payloads.
 
-    `state` is "", "active" or one of OUTCOMES. `search` is text in prompts and trigger phrases, or the beginning of an
-    id.
+    `state` is "", "active" or one of OUTCOMES. `search` is text in names, notes, prompts and trigger phrases, or the
+    beginning of an id. `starred` leaves out what has no star.
     """
-    statement = sa.select(requests.c.id, requests.c.number).where(
-        requests.c.key_id == key_id, requests.c.input.is_not(None)
-    )
+    statement = sa.select(requests.c.id, requests.c.number).where(requests.c.input.is_not(None))
+    if starred:
+        # A mark has its request's key. Were that asked for twice, SQLite would walk through all requests of the key.
+        statement = statement.join(marks, marks.c.request_id == requests.c.id)
+        statement = statement.where(marks.c.key_id == key_id, marks.c.starred.is_(True))
+    else:
+        statement = statement.where(requests.c.key_id == key_id)
     if endpoints is not None:
         statement = statement.where(requests.c.endpoint.in_(list(endpoints)))
     if before is not None:
         statement = statement.where(requests.c.number < before)
     if search:
-        text = search.lower()
-        statement = statement.where(
-            sa.or_(requests.c.summary.contains(text, autoescape=True), requests.c.id.startswith(text, autoescape=True))
-        )
+        statement = statement.where(matching(key_id, search))
     if state == "active":
         statement = statement.where(requests.c.state != "completed")
     elif state:

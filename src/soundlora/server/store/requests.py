@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection, Row
 from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.finish import Outcome, cancelled, infrastructure_error, write_end
 from soundlora.server.store.states import count_ahead, is_id
-from soundlora.server.store.tables import files, logs, points, requests
+from soundlora.server.store.tables import files, logs, marks, points, requests
 
 PRIORITIES = {"normal": 0, "low": 1}
 MAX_ATTEMPTS = 3
@@ -372,7 +372,7 @@ class Requests:
     # what owners do afterwards
 
     def delete_payloads(self, request_id: str) -> list[str]:
-        """Forget input, result, log and files of a completed request; the ledger stays. Returns the files' ids."""
+        """Forget input, result, log, mark and files of a completed request, not the ledger. Returns the files' ids."""
         with self.database.write() as connection:
             ended = connection.execute(
                 sa.update(requests)
@@ -381,20 +381,26 @@ class Requests:
             ).rowcount
             if not ended:
                 return []
-            for table in (logs, points):
+            for table in (logs, points, marks):
                 connection.execute(sa.delete(table).where(table.c.request_id == request_id))
             gone = connection.scalars(sa.delete(files).where(files.c.request_id == request_id).returning(files.c.id))
             return list(gone)
 
     def forget_unkept(self, before: float) -> int:
-        """Drop input and result of requests that ended before the given time and were not to be kept; how many."""
+        """Drop input and result of requests that ended before the given time and were not to be kept; how many.
+
+        Marks go with them, and one that was written while its payloads were deleted.
+        """
         unkept = sa.and_(
             requests.c.ended_at < before, requests.c.keep_payloads.is_(False), requests.c.response.is_not(None)
         )
         with self.database.write() as connection:
-            return connection.execute(
+            dropped = connection.execute(
                 sa.update(requests).where(unkept).values(input=None, response=None, summary="", progress=None)
             ).rowcount
+            bare = sa.exists().where(requests.c.id == marks.c.request_id, requests.c.input.is_(None))
+            connection.execute(sa.delete(marks).where(bare))
+            return dropped
 
 
 def _write_lines(connection: Connection, request_id: str, lines: Sequence[tuple[float, str, str]]) -> None:

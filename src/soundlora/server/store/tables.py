@@ -104,6 +104,19 @@ deliveries = Table(
     Index("deliveries_due", "state", "next_at"),
 )
 
+# What people say of their requests. It is apart from them, so that the queue and statuses read none of it.
+marks = Table(
+    "marks",
+    metadata,
+    Column("request_id", String(36), primary_key=True),
+    Column("key_id", String(36), nullable=False),
+    Column("starred", Boolean, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("said", Text, nullable=False),  # name and note in lower case, what a search looks through
+    Index("marks_by_key", "key_id", "starred"),
+)
+
 keys = Table(
     "keys",
     metadata,

@@ -1,9 +1,10 @@
 // Calls of the server's public routes; nothing else is ever called.
 
+import { extendedAll } from './curves'
 import { OFFLINE, ServerError, problemFrom } from './problems'
 import type { OpenApi, Values } from './schema'
 import { session } from './session.svelte'
-import type { DatasetReport, File as Result, Machine, Run, RunSummary } from './types'
+import type { DatasetReport, File as Result, Machine, Mark, Run, RunSummary } from './types'
 
 /** The server's address as other programs name it. */
 export const SERVER = new URL('.', location.href.split('#')[0]).href.replace(/\/$/, '')
@@ -87,6 +88,12 @@ export async function forget(id: string): Promise<void> {
   await call(`/v1/models/requests/${id}/payloads`, { method: 'DELETE' })
 }
 
+/** Change a star, a name or a note; what is not named stays. With `keepalive` it is sent even though the page goes. */
+export async function mark(id: string, change: Partial<Mark>, keepalive = false): Promise<void> {
+  const headers = { 'Content-Type': 'application/json' }
+  await call(`/v1/runs/${id}`, { method: 'PATCH', keepalive, body: JSON.stringify(change), headers })
+}
+
 export interface Page {
   runs: RunSummary[]
   next: number | null
@@ -120,6 +127,12 @@ export async function follow(id: string, onChange: (change: Partial<Run>) => voi
     await new Promise((resolve) => setTimeout(resolve, pause))
     pause = Math.min(pause * 1.6, 8000)
   }
+}
+
+/** A run after an event: what has changed of it, and what is new of its log and its curves. */
+export function merged(run: Run | null, change: Partial<Run>): Run {
+  const logs = [...(run?.logs ?? []), ...(change.logs ?? [])]
+  return { ...(run ?? ({} as Run)), ...change, logs, curves: extendedAll(run?.curves, change.curves) }
 }
 
 async function* events(response: Response): AsyncGenerator<Partial<Run>> {

@@ -36,10 +36,12 @@ export function smooth(points: Point[], weight = 0.9): Point[] {
 
 /** Rows [steps, loss, smoothed, held out] as a chart wants them: one list of steps, null where a curve has no point. */
 export function columns(loss: Point[], heldOut: Point[]): [number[], ...(number | null)[][]] {
-  const smoothed = new Map(smooth(loss))
-  const raw = new Map(loss)
-  const held = new Map(heldOut)
-  const steps = [...new Set([...raw.keys(), ...held.keys()])].sort((a, b) => a - b)
-  const column = (values: Map<number, number>) => steps.map((step) => values.get(step) ?? null)
-  return [steps, column(raw), column(smoothed), column(held)]
+  return aligned([loss, smooth(loss), heldOut])
+}
+
+/** Any curves over one list of steps: [steps, a column a curve], null where a curve has no point. */
+export function aligned(curves: Point[][]): [number[], ...(number | null)[][]] {
+  const maps = curves.map((curve) => new Map(curve))
+  const steps = [...new Set(maps.flatMap((map) => [...map.keys()]))].sort((a, b) => a - b)
+  return [steps, ...maps.map((map) => steps.map((step) => map.get(step) ?? null))]
 }

@@ -47,8 +47,10 @@ export const wish: Wish = $state({
 export const trials = $state({ all: [] as Trial[], finished: [] as RunSummary[], loaded: false })
 
 export async function loadFinished(): Promise<void> {
-  // A run that goes on, or was cancelled, can be tried as soon as it has a checkpoint.
-  trials.finished = (await runs({ kind: 'training', limit: '100' })).runs.filter((run) => usual(run))
+  const { runs: found } = await runs({ kind: 'training', limit: '100' })
+  // A run that goes on, or was cancelled, can be tried as soon as it has a checkpoint. Favourites come first, and else
+  // the latest.
+  trials.finished = found.filter((run) => usual(run)).toSorted((a, b) => Number(b.starred ?? false) - Number(a.starred ?? false))
   trials.loaded = true
 }
 

@@ -57,7 +57,13 @@ export interface RunSummary {
   /** Of a finished training that can be trained on, its steps. */
   steps_done?: number | null
   checkpoints: { step: number; file: File }[]
+  /** What its owner says of it; "" is nothing. */
+  starred: boolean
+  name: string
+  note: string
 }
+
+export type Mark = Pick<RunSummary, 'starred' | 'name' | 'note'>
 
 export interface Run extends RunSummary {
   result: (Values & { lora_file?: File; config_file?: File; audio?: File; report?: File; debug_dataset?: File; steps?: number }) | null

@@ -23,11 +23,23 @@ export function status(run: Pick<RunSummary, 'state' | 'outcome' | 'position' | 
   return { succeeded: 'Done', failed: 'Failed', cancelled: 'Cancelled' }[run.outcome ?? 'failed']
 }
 
-export function title(run: Pick<RunSummary, 'input' | 'id'>): string {
+/** What a run is called everywhere: the name it was given, else what it was asked for. The server's search finds it. */
+export function title(run: Pick<RunSummary, 'input' | 'id'> & { name?: string }): string {
+  if (run.name) return run.name
   const { trigger_phrase: trigger, prompt, training_data_url: url } = run.input ?? {}
   if (trigger || prompt) return String(trigger || prompt)
-  const file = typeof url === 'string' && !url.startsWith('data:') ? (url.split('/').pop() ?? '') : ''
-  return decodeURIComponent(file.replace(/\.zip$/, '')) || `Run ${run.id.slice(0, 8)}`
+  return fileName(url).replace(/\.zip$/, '') || `Run ${run.id.slice(0, 8)}`
+}
+
+/** The last part of an address as people read it; "" of what is none. */
+export function fileName(url: unknown): string {
+  if (typeof url !== 'string' || url.startsWith('data:')) return ''
+  const name = url.split('/').pop()!
+  try {
+    return decodeURIComponent(name)
+  } catch {
+    return name // 100%.zip
+  }
 }
 
 export function prompts(input: RunSummary['input']): string[] {
