@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import threading
 import time
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
@@ -39,6 +42,9 @@ class TrainingJob:
         self._last_message = ""
         self._last_line = 0.0
         self._clips_told = False
+        self.clips = job.folder / "clips" / "clips.json"
+        self._write_clips: Callable[[], None] | None = None
+        self._clips_turn = threading.Lock()
 
     def run(self) -> Outcome:
         job = self.job
@@ -49,6 +55,10 @@ class TrainingJob:
         mode = endpoints(job.settings)[job.request.endpoint].mode
         local = job.input | {"training_data_url": str(data), "validation": self._previews()}
         request = parse_request(local, model=TRAINING_INPUTS[mode])
+        from soundlora.pipeline.clip_sounds import write_clip_sounds
+
+        if not self.clips.exists():
+            self._write_clips = functools.partial(write_clip_sounds, self.clips, self.folder, data)
         if not (self.folder / "config.json").exists() or not (self.folder / "lora.safetensors").exists():
             from soundlora.pipeline.naming import lora_title
             from soundlora.pipeline.train import train_request
@@ -91,14 +101,31 @@ class TrainingJob:
         return self._curve.new()
 
     def publish_new(self) -> None:
-        """Store the previews and checkpoints that have been made so far."""
+        """Store the clips to hear, and the previews and checkpoints that have been made so far."""
+        self._publish_clips()
         for path in sorted((self.folder / "previews").glob("*.wav")):
             self.job.publish(path, "preview", WAV)
         for path in sorted((self.folder / "checkpoints").glob("*.safetensors")):
             self.job.publish(path, "checkpoint", SAFETENSORS)
 
+    def _publish_clips(self) -> None:
+        """Store some clips as they are trained on: their archive may soon be gone, or lie where no page may look."""
+        with self._clips_turn:
+            if self._write_clips is not None and (self.folder / "report.json").exists():
+                write, self._write_clips = self._write_clips, None
+                try:
+                    write()
+                except Exception as error:  # The training is worth more than they are.
+                    said = self.job.public(str(error))
+                    self.job.pulse.log(f"The clips can't be heard beside the previews: {said}", "WARN")
+            if self.clips.exists():
+                for path in sorted(self.clips.parent.glob("*.wav")):
+                    self.job.publish(path, "clip", WAV)
+                self.job.publish(self.clips, "clips", JSON)
+
     def _results(self, url: str) -> dict[str, Any]:
         job, folder = self.job, self.folder
+        self._publish_clips()
         report = folder / "report.json"
         # The report names the server's own copy of the data. People know the data by its address.
         told = json.loads(report.read_text()) | {"source": shown(url)}
