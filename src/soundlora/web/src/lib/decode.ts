@@ -18,13 +18,10 @@ export function decoded(url: string): Promise<AudioBuffer> {
 async function read(url: string): Promise<AudioBuffer> {
   const response = await fetch(url)
   if (!response.ok) throw new Error(`${response.status}`)
-  return samples(await response.arrayBuffer())
+  return new OfflineAudioContext(2, 1, RATE).decodeAudioData(await response.arrayBuffer())
 }
 
-export function samples(bytes: ArrayBuffer): Promise<AudioBuffer> {
-  return new OfflineAudioContext(2, 1, RATE).decodeAudioData(bytes)
-}
-
+/** Left and right as they are played: one channel comes out of both. */
 export function channels(sound: AudioBuffer): Float32Array[] {
-  return Array.from({ length: Math.min(2, sound.numberOfChannels) }, (_, number) => sound.getChannelData(number))
+  return [sound.getChannelData(0), sound.getChannelData(Math.min(1, sound.numberOfChannels - 1))]
 }

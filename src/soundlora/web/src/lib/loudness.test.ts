@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { loudness, matching } from './loudness'
 
@@ -34,6 +35,18 @@ test('silence and what lies 10 LU below the rest are not counted', () => {
 
 test('what is shorter than a block is measured whole', () => {
   expect(loudness([sine(997, 0.25, 48_000)], 48_000)).toBeCloseTo(-3.01, 0)
+})
+
+// The levels that FFmpeg's filter ebur128 finds.
+test.each([['zap_01', -16.94], ['zap_07', -13.92]])('the example clip %s has %f LUFS', (name, level) => {
+  const file = readFileSync(`../../../examples/clips/${name}.wav`)
+  const [count, rate] = [file.readUInt16LE(22), file.readUInt32LE(24)]
+  const start = file.indexOf('data') + 8
+  const frames = file.readUInt32LE(start - 4) / 2 / count
+  const channels = Array.from({ length: count }, (_, channel) =>
+    Float32Array.from({ length: frames }, (_, n) => file.readInt16LE(start + 2 * (n * count + channel)) / 32_768),
+  )
+  expect(Math.abs(loudness(channels, rate) - level)).toBeLessThan(0.1)
 })
 
 test('all are turned down to the quietest, never up', () => {
