@@ -44,7 +44,6 @@ def train(server: Server, **fields: Any) -> str:
         "audio_duration_seconds": 1,
         "trigger_phrase": "zapgun",
         "validation": [{"prompt": "zapgun fast low laser zaps in a hall"}],
-        "hold_out": 1,
     }
     request_id: str = call(server, "POST", f"/{ENDPOINT}", request | fields)["request_id"]
     deadline = time.monotonic() + 240
@@ -169,7 +168,7 @@ def test_the_difference_of_two_is_a_picture(visit: Visit, run: str) -> None:
     page.get_by_text("Difference and blind test").click()
     picture = page.get_by_role("img", name="Difference of A and B")
     expect(picture).to_be_visible()
-    expect(page.get_by_text("B louder by 24 dB")).to_be_visible()
+    expect(page.get_by_text("B 24 dB louder")).to_be_visible()
     drawn = picture.locator("canvas").evaluate("canvas => canvas.toDataURL()")
     page.get_by_label("Second of the two").select_option("C")
     other = page.get_by_role("img", name="Difference of A and C")
