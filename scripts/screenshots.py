@@ -24,6 +24,7 @@ WIDTH, HEIGHT = 1200, 860
 COLOURS = 128
 STEPS = "240"
 MODE_STEPS = "100"
+TO_TOP = "element => scrollTo(0, element.getBoundingClientRect().top + scrollY - 90)"
 CLIPS = Path(__file__).parents[1] / "examples" / "clips"
 
 
@@ -53,6 +54,7 @@ def main(url: str, folder: Path) -> None:
         for look, each in pages.items():
             each.wait_for_timeout(3000)
             picture(each, folder / f"page_done_{look}.png", height=1560)
+            compared(each, folder / f"page_compare_{look}.png")
             each.get_by_role("link", name="Try it here").click()
             each.get_by_role("button", name="Without and with the LoRA").click()
             expect(each.get_by_role("link", name="Save")).to_have_count(2)
@@ -64,6 +66,22 @@ def main(url: str, folder: Path) -> None:
             expect(each.get_by_text("Processor", exact=True)).to_be_visible()
             picture(each, folder / f"page_settings_{look}.png")
         browser.close()
+
+
+def compared(page: Page, path: Path) -> None:
+    """Picture the voices of a run that has ended, of which a part is looped."""
+    expect(page.locator(".compare canvas")).to_have_count(3)
+    page.get_by_role("button", name="Equally loud").click()
+    page.get_by_text("Difference and blind test").click()
+    page.set_viewport_size({"width": WIDTH, "height": 900})
+    page.get_by_role("heading", name="Hear it learn").evaluate(TO_TOP)
+    box = page.get_by_role("slider", name="Position in A").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.26 * box["width"], box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.55 * box["width"], box["y"] + 40, steps=4)
+    page.mouse.up()
+    picture(page, path, height=900)
 
 
 def before_training(browser: Browser, url: str, folder: Path, look: Look, width: int = WIDTH) -> None:

@@ -64,7 +64,7 @@ def from_a_drop_to_a_and_b(tab: Tab, card: SoundCard, clips: Path) -> None:
     # One sound alone plays by an <audio> element, and two in step do not.
     assert card.hears(lambda: tab.act("document.querySelector('[aria-label=\"All previews\"] .play:enabled')"))
     wait_until(lambda: not card.hears(seconds=0.5))
-    assert card.hears(lambda: tab.press("Play both in step"))
+    assert card.hears(lambda: tab.press("Play in step"))
     tab.press("Switch to A")
     tab.wait_for("Switch to B")
     assert "can’t be shown" not in tab.text()

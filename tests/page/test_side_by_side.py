@@ -109,7 +109,7 @@ def test_two_trainings(visit: Visit, sound: bytes) -> None:
     for step in ("Step 50", "Before training"):
         moment.select_option(label=step)
         expect(page.get_by_label("In step").get_by_text(step, exact=True)).to_have_count(3)
-    visit.button("Play both in step").click()
+    visit.button("Play in step").click()
     expect(visit.button("Pause")).to_be_visible()
     visit.check_looks()
 

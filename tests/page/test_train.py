@@ -35,9 +35,9 @@ def test_from_a_zip_to_a_lora_that_is_tried(visit: Visit, clips: Path, tmp_path:
     # Told whole after the reload, and a few points at a time from then on.
     expect(page.get_by_role("img", name=re.compile(r"^Loss from \S+ at step 1 to \S+ at step 100\b"))).to_be_visible()
     expect(page.get_by_role("slider", name=re.compile("Step 100, "))).to_be_visible()
-    visit.button("Play both in step").click()
+    visit.button("Play in step").click()
     page.keyboard.press("x")
-    expect(page.get_by_role("button", name="Switch to B")).to_be_visible()
+    expect(page.get_by_role("button", name="Switch to A")).to_be_visible()
     assert visit.violations() == []
 
     verdict = page.get_by_role("region", name="Verdict")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +26,7 @@ from soundlora.dataset.review import review
 from soundlora.dataset.sidecars import entries
 from soundlora.dataset.sound import Sound, Ways, check_pair, fingerprint, losses, read
 from soundlora.dataset.source import local_source
-from soundlora.dataset.windows import Windows, check_count, check_windows, rest_warning, windows_in
+from soundlora.dataset.windows import Windows, check_count, check_windows, is_window, rest_warning, windows_in
 from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote, shown
 from soundlora.system.whole_files import temporary_folder
@@ -66,6 +66,7 @@ class _Settings:
     partner: Partner
     rule: CaptionRule
     windows: Windows
+    only: Collection[str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +98,7 @@ def prepare(
     captions_from: CaptionsFrom = "files",
     caption_template: str = "",
     windows: Windows = "first",
+    only: Collection[str] | None = None,
 ) -> DatasetReport:
     """Decode and fit every clip, hand each to `on_clip` in order of name, and return the report.
 
@@ -105,7 +107,8 @@ def prepare(
     that fills none is skipped, or padded with silence. `windows` makes one clip of a long one, or as many as fit.
     `validation_prompts` are only searched for the trigger phrase. `partner` is what every clip needs beside it.
     `captions_from` "all" takes what a clip carries where no file has its caption, and `caption_template` puts captions
-    together. One clip is held in memory at a time, with its reference if it has one.
+    together. With `only`, no file is decoded but those of the clips of these names, and the report is of them. One clip
+    is held in memory at a time, with its reference if it has one.
 
     Raises InputError when `duration` is below 0.1 s, when the template has an unknown field, and for all windows of
     clips with partners. Raises FileDownloadError, FileTooLargeError, InvalidArchiveError, DuplicateNameError or
@@ -114,7 +117,7 @@ def prepare(
     """
     rule = CaptionRule(trigger_phrase, captions_from, caption_template)
     ways = Ways((duration, *shorter_durations), short == "pad", normalize, preserve_pitch)
-    settings = _Settings(ways, tuple(validation_prompts), partner, rule, windows)
+    settings = _Settings(ways, tuple(validation_prompts), partner, rule, windows, only)
     report = _run(source, settings, on_clip)
     refused = refusal(report)
     if refused is not None:
@@ -205,6 +208,8 @@ def _run(
             for first in range(1, processes)
         ]
         for number, entry in enumerate(found.clips):
+            if settings.only is not None and not any(is_window(each, entry.clip.name) for each in settings.only):
+                continue
             part = number % processes
             elsewhere = next(parts[part - 1], None) if part else None
             for prepared in elsewhere or _prepare_windows(entry, workspace / "clip", settings):

@@ -28,6 +28,11 @@ def window_name(name: str, offset: float) -> str:
     return f"{name} @ {round(offset, 3):.10g} s" if offset else name
 
 
+def is_window(clip: str, name: str) -> bool:
+    """Return whether the clip of that name is one of those of the file `name`."""
+    return clip == name or clip.startswith(f"{name} @ ")
+
+
 def rest_warning(seconds: float, duration: float) -> list[str]:
     """Return a clause about what is left of a recording of `seconds` after its last window, or nothing."""
     rest = seconds - windows_in(seconds, duration) * duration

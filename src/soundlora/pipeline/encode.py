@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from soundlora.contract.modes import MODES
 from soundlora.dataset import (
     TOLERANCE_SECONDS,
     CaptionsFrom,
@@ -25,6 +26,7 @@ from soundlora.dataset import (
 from soundlora.dataset.review import unused
 from soundlora.net.addresses import shown
 from soundlora.pipeline.cache import Cache, latents_key
+from soundlora.pipeline.options import TrainingOptions
 from soundlora.progress import OnProgress, Progress
 from soundlora.weights.base import Base
 
@@ -60,8 +62,26 @@ class Fitting:
     caption_template: str = ""
     windows: Windows = "first"
 
-    def prepare(self, on_clip: Callable[[Clip], None]) -> DatasetReport:
-        """Hand every fitted clip to `on_clip`, and return the report on all. Raises as `dataset.prepare` does."""
+    @classmethod
+    def of(cls, options: TrainingOptions) -> Fitting:
+        """Return how a training with these options fits its clips."""
+        return cls(
+            options.data,
+            options.duration,
+            options.trigger_phrase,
+            options.normalize,
+            options.preserve_pitch,
+            tuple(options.validation_prompts or ()),
+            MODES[options.mode].partner,
+            tuple(options.shorter_durations),
+            options.short,
+            options.captions_from,
+            options.caption_template,
+            options.windows,
+        )
+
+    def prepare(self, on_clip: Callable[[Clip], None], only: Collection[str] | None = None) -> DatasetReport:
+        """Hand every fitted clip, or those `only`, to `on_clip` and return the report. Raises as `dataset.prepare`."""
         return prepare(
             self.data,
             duration=self.duration,
@@ -76,6 +96,7 @@ class Fitting:
             captions_from=self.captions_from,
             caption_template=self.caption_template,
             windows=self.windows,
+            only=only,
         )
 
     def key(self, base: Base, clip: Clip) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from soundlora.contract.modes import MODES
 from soundlora.contract.training import TrainingRequest, preview_seconds
 from soundlora.dataset import DatasetReport
 from soundlora.errors import DivergedError, Interrupted, MachineError, about
@@ -137,21 +136,7 @@ def prepare(options: TrainingOptions) -> Run:
             check_generation(base.checkpoint, first_lora)
 
     store = Cache(Path(options.cache) if options.cache else default_root())
-    prompts = tuple(options.validation_prompts or ())
-    fitting = Fitting(
-        options.data,
-        options.duration,
-        options.trigger_phrase,
-        options.normalize,
-        options.preserve_pitch,
-        prompts,
-        MODES[options.mode].partner,
-        tuple(options.shorter_durations),
-        options.short,
-        options.captions_from,
-        options.caption_template,
-        options.windows,
-    )
+    fitting = Fitting.of(options)
     with about("data"):
         clips, report = encode_clips(base, store, fitting, device, tell)
 

@@ -36,10 +36,15 @@ def default_hold_out(clips: int) -> int:
     return clips // _SHARE if clips >= FEWEST_CLIPS else 0
 
 
+def keeping_order(clips: int, seed: int) -> list[int]:
+    """Return the numbers of a run's clips in the order in which they are kept out of the training."""
+    order: list[int] = torch.randperm(clips, generator=step_generator(seed, _SEED)).tolist()
+    return order
+
+
 def split(examples: Sequence[Example], count: int, seed: int) -> tuple[list[Example], list[Example]]:
     """Return the examples to train on and the `count` kept out, both in their order. The seed decides which."""
-    order = torch.randperm(len(examples), generator=step_generator(seed, _SEED)).tolist()
-    out = set(order[:count])
+    out = set(keeping_order(len(examples), seed)[:count])
     kept = [example for number, example in enumerate(examples) if number not in out]
     return kept, [examples[number] for number in sorted(out)]
 

@@ -73,6 +73,15 @@ def test_each_endpoint_trains_its_mode(
     card = (place.settings.data_dir.absolute() / "files" / rows["card"].key).read_text()
     assert f"# {title}\n" in card
     assert str(tmp_path) not in card
+    role = "_end" if name.endswith("a2a") else ""
+    listed = json.loads((place.settings.data_dir.absolute() / "files" / rows["clips"].key).read_bytes())["clips"]
+    assert {(clip["name"], clip["caption"]) for clip in listed} == {
+        (f"bell{role}.wav", "a bell"),
+        (f"drum{role}.wav", "a drum"),
+    }
+    sounds = place.files.of_request(request.id, "clip")
+    assert {row.name for row in sounds} == {clip["file"] for clip in listed}
+    assert {row.content_type for row in sounds} == {"audio/wav"}
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -40,6 +44,9 @@ class TrainingJob:
         self._last_message = ""
         self._last_line = 0.0
         self._clips_told = False
+        self.clips = job.folder / "clips" / "clips.json"
+        self._write_clips: Callable[[], None] | None = None
+        self._clips_turn = threading.Lock()
 
     def run(self) -> Outcome:
         job = self.job
@@ -51,6 +58,10 @@ class TrainingJob:
         local = job.input | {"training_data_url": str(data), "validation": self._previews()}
         request = parse_request(local, model=TRAINING_INPUTS[mode])
         before = self._done_before()
+        from soundlora.pipeline.clip_sounds import write_clip_sounds
+
+        if not self.clips.exists():
+            self._write_clips = functools.partial(write_clip_sounds, self.clips, self.folder, data)
         if not (self.folder / "config.json").exists() or not (self.folder / "lora.safetensors").exists():
             from soundlora.pipeline.naming import lora_title
             from soundlora.pipeline.train import train_request
@@ -88,7 +99,9 @@ class TrainingJob:
     def keep_state(self) -> None:
         """Leave of a finished run what it can be trained on from: not its data, nor states before the last."""
         for path in self.job.folder.iterdir():
-            if path != self.folder and path.is_file():
+            if path.is_dir() and path != self.folder:
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.is_file():
                 path.unlink(missing_ok=True)
         (self.folder / "debug_dataset.zip").unlink(missing_ok=True)
         for state in sorted((self.folder / "checkpoints").glob("*.pt"))[:-1]:
@@ -112,7 +125,8 @@ class TrainingJob:
         return self._curve.new()
 
     def publish_new(self) -> None:
-        """Store the previews and checkpoints that have been made so far."""
+        """Store the clips to hear, and the previews and checkpoints that have been made so far."""
+        self._publish_clips()
         for path in sorted((self.folder / "previews").glob("*.wav")):
             self.job.publish(path, "preview", WAV)
         for path in self._checkpoints():
@@ -122,8 +136,24 @@ class TrainingJob:
         found = (self.folder / "checkpoints").glob("*.safetensors")
         return sorted(found, key=lambda path: steps_of(path.name) or 0)
 
+    def _publish_clips(self) -> None:
+        """Store some clips as they are trained on: their archive may soon be gone, or lie where no page may look."""
+        with self._clips_turn:
+            if self._write_clips is not None and (self.folder / "report.json").exists():
+                write, self._write_clips = self._write_clips, None
+                try:
+                    write()
+                except Exception as error:  # The training is worth more than they are.
+                    said = self.job.public(str(error))
+                    self.job.pulse.log(f"The clips can't be heard beside the previews: {said}", "WARN")
+            if self.clips.exists():
+                for path in sorted(self.clips.parent.glob("*.wav")):
+                    self.job.publish(path, "clip", WAV)
+                self.job.publish(self.clips, "clips", JSON)
+
     def _results(self, url: str) -> dict[str, Any]:
         job, folder = self.job, self.folder
+        self._publish_clips()
         report = folder / "report.json"
         # The report names the server's own copy of the data. People know the data by its address.
         told = json.loads(report.read_text()) | {"source": shown(url)}

@@ -19,6 +19,17 @@ export const HEAT: number[][] = Array.from({ length: 256 }, (_, index) => {
   return [...from.map((value, i) => (value + (to[i]! - value) * share) / 255), 1]
 })
 
+const MORE = [217, 95, 14]
+const LESS = [33, 102, 172]
+const EQUAL = { light: [247, 245, 240], dark: [20, 17, 20] }
+
+/** The colour of a difference between −1 and 1: blue is less, orange more, and nothing lies between them. */
+export function diverging(value: number, look: 'light' | 'dark'): [number, number, number] {
+  const share = Math.min(1, Math.abs(value))
+  const [from, to] = [EQUAL[look], value < 0 ? LESS : MORE]
+  return from.map((part, n) => Math.round(part + (to[n]! - part) * share)) as [number, number, number]
+}
+
 export function colour(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()
 }

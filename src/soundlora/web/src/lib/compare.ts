@@ -1,74 +1,69 @@
-// Two sounds at once, one of them heard: both run in step, so that switching goes on at the same place without a gap.
+// Several sounds at once, one of them heard: all run in step, so that switching goes on at the same place without a gap.
 
 const FADE = 0.012
+const PATIENCE = 1500
 
-export class Pair {
-  private readonly context = new AudioContext()
-  private readonly gains: [GainNode, GainNode]
+export interface Span {
+  start: number
+  end: number
+}
+
+export class Voices {
+  private context: AudioContext | null = null
+  private nodes: GainNode[] = []
   private sources: AudioBufferSourceNode[] = []
-  private buffers: [AudioBuffer | null, AudioBuffer | null] = [null, null]
+  private sounds: (AudioBuffer | null)[] = []
+  private gains: number[] = []
+  private span: Span | null = null
   private began = 0
   private offset = 0
-  heard: 0 | 1 = 1
+  private heard = 0
   running = false
 
-  constructor(private readonly onEnd: () => void) {
-    const gain = () => {
-      const node = this.context.createGain()
-      node.connect(this.context.destination)
-      return node
-    }
-    this.gains = [gain(), gain()]
-  }
+  constructor(private readonly onEnd: () => void) {}
 
-  async load(side: 0 | 1, url: string): Promise<void> {
+  /** The sounds from now on; one that is not there yet is null. What plays goes on at its place. */
+  set(sounds: (AudioBuffer | null)[]): void {
     const at = this.position
-    const bytes = await (await fetch(url)).arrayBuffer()
-    this.buffers[side] = await this.context.decodeAudioData(bytes)
+    this.sounds = sounds
     if (this.running) this.start(at)
   }
 
   get length(): number {
-    return Math.max(this.buffers[0]?.duration ?? 0, this.buffers[1]?.duration ?? 0)
+    return Math.max(0, ...this.sounds.map((sound) => sound?.duration ?? 0))
   }
 
   get position(): number {
-    if (!this.running) return this.offset
-    return Math.min(this.length, this.offset + this.context.currentTime - this.began)
+    if (!this.running || !this.context) return this.offset
+    return place(this.offset + Math.max(0, this.context.currentTime - this.began), this.length, this.span)
   }
 
-  hear(side: 0 | 1): void {
-    this.heard = side
-    const now = this.context.currentTime
-    this.gains.forEach((node, index) => node.gain.setTargetAtTime(index === side ? 1 : 0, now, FADE / 3))
+  hear(voice: number): void {
+    this.heard = voice
+    this.turn()
   }
 
-  start(at: number): void {
-    this.silence()
-    void this.context.resume()
-    this.offset = at >= this.length - 0.02 ? 0 : at
-    this.began = this.context.currentTime + 0.01
-    this.gains.forEach((node, index) => node.gain.setValueAtTime(index === this.heard ? 1 : 0, this.began))
-    this.sources = this.buffers.flatMap((buffer, index) => {
-      if (!buffer || this.offset >= buffer.duration) return []
-      const source = this.context.createBufferSource()
-      source.buffer = buffer
-      source.connect(this.gains[index]!)
-      source.start(this.began, this.offset)
-      return source
-    })
-    this.running = this.sources.length > 0
-    const last = this.sources.reduce<AudioBufferSourceNode | null>(
-      (longest, one) => (one.buffer!.duration > (longest?.buffer!.duration ?? 0) ? one : longest),
-      null,
-    )
-    if (last) {
-      last.onended = () => {
-        this.running = false
-        this.offset = 0
-        this.onEnd()
-      }
-    }
+  /** Turn each voice by a gain in dB. */
+  level(gains: number[]): void {
+    this.gains = gains
+    this.turn()
+  }
+
+  /** Go round within a span in seconds, or none. */
+  loop(span: Span | null): void {
+    const at = this.position
+    this.span = span
+    if (this.running) this.start(at)
+  }
+
+  /** Play from `at` on, in seconds. Returns whether there is a sound output that plays it. */
+  async play(at: number): Promise<boolean> {
+    this.context ??= new AudioContext()
+    const waited = new Promise((resolve) => setTimeout(resolve, PATIENCE))
+    await Promise.race([this.context.resume().catch(() => undefined), waited])
+    if (this.context.state !== 'running') return false
+    this.start(at)
+    return true
   }
 
   pause(): void {
@@ -84,7 +79,50 @@ export class Pair {
 
   close(): void {
     this.silence()
-    void this.context.close()
+    void this.context?.close()
+    this.context = null
+    this.nodes = []
+  }
+
+  private start(at: number): void {
+    this.silence()
+    const context = this.context!
+    const [length, span] = [this.length, this.span]
+    if (span) this.offset = at < span.start || at >= span.end - 0.02 ? span.start : at
+    else this.offset = at >= length - 0.02 ? 0 : at
+    this.began = context.currentTime + 0.01
+    while (this.nodes.length < this.sounds.length) {
+      const node = context.createGain()
+      node.connect(context.destination)
+      this.nodes.push(node)
+    }
+    this.nodes.forEach((node, voice) => node.gain.setValueAtTime(this.gain(voice), this.began))
+    this.sources = this.sounds.flatMap((sound, voice) => {
+      if (!sound) return []
+      const source = context.createBufferSource()
+      source.buffer = padded(context, sound, length)
+      if (span) Object.assign(source, { loop: true, loopStart: span.start, loopEnd: span.end })
+      source.connect(this.nodes[voice]!)
+      source.start(this.began, this.offset)
+      return source
+    })
+    this.running = this.sources.length > 0
+    // All are of one length, so that the end of one is the end of all.
+    if (this.running) {
+      this.sources[0]!.onended = () => {
+        this.running = false
+        this.offset = 0
+        this.onEnd()
+      }
+    }
+  }
+
+  private turn(): void {
+    this.nodes.forEach((node, voice) => node.gain.setTargetAtTime(this.gain(voice), this.context!.currentTime, FADE / 3))
+  }
+
+  private gain(voice: number): number {
+    return voice === this.heard ? 10 ** ((this.gains[voice] ?? 0) / 20) : 0
   }
 
   private silence(): void {
@@ -94,4 +132,18 @@ export class Pair {
     }
     this.sources = []
   }
+}
+
+/** Where a playback is that began at 0 and has run for `seconds`: at the end it stays, in a span it goes round. */
+export function place(seconds: number, length: number, span: Span | null): number {
+  if (!span) return Math.min(length, seconds)
+  return seconds < span.end ? seconds : span.start + ((seconds - span.start) % (span.end - span.start))
+}
+
+function padded(context: BaseAudioContext, sound: AudioBuffer, seconds: number): AudioBuffer {
+  const frames = Math.round(seconds * sound.sampleRate)
+  if (sound.length >= frames) return sound
+  const whole = context.createBuffer(sound.numberOfChannels, frames, sound.sampleRate)
+  for (let number = 0; number < sound.numberOfChannels; number += 1) whole.copyToChannel(sound.getChannelData(number), number)
+  return whole
 }
