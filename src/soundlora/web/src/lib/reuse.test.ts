@@ -3,7 +3,10 @@ import { reused, sameFile, type Reused } from './reuse'
 import { SPEAKING, SPEAKING_WITH_LORA, type RunSummary } from './types'
 
 const run = (input: Record<string, unknown> | null, result = {}) => ({ endpoint: SPEAKING_WITH_LORA, input, result })
-const training = { id: 'r1', name: 'Kick', input: {}, lora: { url: 'http://localhost:8420/files/abc/kick.safetensors' } }
+const training = {
+  id: 'r1', name: 'Kick', input: {}, lora: { url: 'http://localhost:8420/files/abc/kick.safetensors' },
+  checkpoints: [{ step: 1500, file: { url: 'http://localhost:8420/files/def/kick-1500.safetensors' } }],
+}
 const wish = (input: Record<string, unknown>, result = {}) =>
   (reused(run(input, result), [training as unknown as RunSummary]) as Reused).wish
 
@@ -22,6 +25,9 @@ test('a LoRA is named after its run, by whichever name the server was reached; a
   expect(wish({ prompt: 'x', loras }).loras).toEqual([
     { run: 'r1', name: 'Kick', path: training.lora.url, strength: 0.7 },
     { run: loras[1]!.path, name: 'a b.safetensors', path: loras[1]!.path, strength: 1 },
+  ])
+  expect(wish({ prompt: 'x', loras: [{ path: 'http://127.0.0.1:8420/files/def/kick-1500.safetensors' }] }).loras).toEqual([
+    { run: 'r1', name: 'Kick, step 1,500', path: training.checkpoints[0]!.file.url, strength: 1 },
   ])
   expect(sameFile('http://a/files/1/x', 'http://b/files/2/x')).toBe(false)
 })

@@ -5,7 +5,7 @@ import type { Given } from './given'
 import type { Values } from './schema'
 import type { Chosen, Wish } from './trials.svelte'
 import type { Run, RunSummary } from './types'
-import { fileName, title } from './words'
+import { atStep, fileName, title } from './words'
 
 export interface Reused {
   wish: Wish
@@ -48,9 +48,12 @@ export function sameFile(one: string, other: string): boolean {
 }
 
 function chosen({ path, scale }: { path: string; scale?: number }, trainings: RunSummary[]): Chosen {
-  const run = trainings.find((one) => one.lora && sameFile(one.lora.url, path))
   const strength = scale ?? 1
-  if (run) return { run: run.id, name: title(run), path: run.lora!.url, strength }
+  for (const run of trainings) {
+    if (run.lora && sameFile(run.lora.url, path)) return { run: run.id, name: title(run), path: run.lora.url, strength }
+    const found = run.checkpoints.find(({ file }) => sameFile(file.url, path))
+    if (found) return { run: run.id, name: atStep(run, found.step), path: found.file.url, strength }
+  }
   return { run: path, name: fileName(path) || 'A LoRA', path, strength }
 }
 

@@ -1,5 +1,6 @@
 // What things of a run are called.
 
+import { count } from './format'
 import type { Progress, RunSummary } from './types'
 
 const STAGES: Record<string, string> = {
@@ -29,6 +30,11 @@ export function title(run: Pick<RunSummary, 'input' | 'id'> & { name?: string })
   const { trigger_phrase: trigger, prompt, training_data_url: url } = run.input ?? {}
   if (trigger || prompt) return String(trigger || prompt)
   return fileName(url).replace(/\.zip$/, '') || `Run ${run.id.slice(0, 8)}`
+}
+
+/** What the LoRA of a checkpoint is called. */
+export function atStep(run: Parameters<typeof title>[0], step: number): string {
+  return `${title(run)}, step ${count(step)}`
 }
 
 /** The last part of an address as people read it; "" of what is none. */
