@@ -27,7 +27,7 @@ The endpoints and the routes of `soundlora serve`, from its own OpenAPI document
 to run it, and [clients](../clients.md) how programs call it. A running server hands the same documents out:
 `GET /api/openapi/queue/openapi.json?endpoint_id=ID` and `GET /openapi.json`.
 """
-_ROW = re.compile(r"^\| (`(?:GET|POST|PUT|DELETE) .*?) \| (.*) \|$", re.MULTILINE)
+_ROW = re.compile(r"^\| (`(?:GET|POST|PUT|PATCH|DELETE) .*?) \| (.*) \|$", re.MULTILINE)
 # Characters of a default; a longer one stands with the meaning, where there is room.
 _LONG = 40
 # Said once above the routes.

@@ -23,6 +23,7 @@ STEPS, FEWER = "500", "100"
 _QUICKER = {
     "train": ("--duration", "1", "--preview-every", FEWER),
     "generate": ("--duration", "1", "--steps", "4"),
+    "grid": ("--duration", "1", "--steps", "4"),
 }
 
 
@@ -65,6 +66,7 @@ def test_the_page_goes_the_whole_way() -> None:
         "inspect",
         "train",
         *["generate"] * 3,
+        "grid",
         "lora",
     ]
 

@@ -120,8 +120,9 @@ def test_another_grid_is_not_mixed_into_a_folder(quick_base: BaseNames, tmp_path
 def test_loras_and_checkpoints_vary_and_are_exchanged_seldom(
     quick_base: BaseNames, tmp_path: Path, lora: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for step in (20, 100):
-        saved(tmp_path / "run" / "checkpoints" / f"step_{step:06d}.safetensors", step)
+    # As an earlier version called it, and as they are called now.
+    for name, step in (("step_000020", 20), ("kit-100", 100), ("kit-1000", 7)):
+        saved(tmp_path / "run" / "checkpoints" / f"{name}.safetensors", step)
     exchanged: list[int] = []
     exchange = Generator.exchange
 
@@ -135,9 +136,14 @@ def test_loras_and_checkpoints_vary_and_are_exchanged_seldom(
     assert [cell["labels"] for cell in found.cells[::3]] == [["base alone", "1"], ["kit:0.5@0-0.5", "1"]]
     assert len(exchanged) == 1
     found = made(quick_base, tmp_path / "steps", {"seed": [1, 2]}, {"checkpoint": [tmp_path / "run"]}, lora=lora)
-    assert [cell["labels"][1] for cell in found.cells] == ["step 20", "step 100"] * 2
-    assert [len(cell["loras"]) for cell in found.cells] == [2] * 4
-    assert len(exchanged) == 2
+    assert [cell["labels"][1] for cell in found.cells] == ["step 20", "step 100", "step 1000"] * 2
+    assert [len(cell["loras"]) for cell in found.cells] == [2] * 6
+    assert len(exchanged) == 3
+    # Of two runs the steps alone would not tell which is which.
+    other = saved(tmp_path / "other" / "checkpoints" / "pot-100.safetensors", 8)
+    run = tmp_path / "run" / "checkpoints" / "kit-100.safetensors"
+    found = made(quick_base, tmp_path / "two", {"checkpoint": [run, other]})
+    assert [cell["labels"][0] for cell in found.cells] == ["kit-100", "pot-100"]
 
 
 def test_news_of_every_sound_is_told(quick_base: BaseNames, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from soundlora.errors import InputError
 from soundlora.pipeline.generate import LoraFile, check_sampling, chosen_loras
 from soundlora.pipeline.lora_use import LoraUse
-from soundlora.system.file_names import short_stem
+from soundlora.system.file_names import short_stem, steps_of
 from soundlora.wording import setting
 
 MOST_CELLS = 400
@@ -71,7 +71,8 @@ def axis_of(which: str, given: Mapping[str, Sequence[Any]] | None) -> Axis | Non
     if name == "checkpoint":
         values = [path for each in values for path in _checkpoints(which, each)]
     found = tuple(_value(which, name, value) for value in values)
-    labels = tuple(_label(name, value) for value in found)
+    one_run = len({Path(value.path).parent for value in found}) == 1 if name == "checkpoint" else False
+    labels = tuple(_label(name, value, one_run) for value in found)
     twice = next((label for number, label in enumerate(labels) if found[number] in found[:number]), None)
     if twice is not None:
         raise InputError(f"{setting(which)} has the {name} {twice} twice; leave one out.", field=which)
@@ -152,7 +153,8 @@ def _checkpoints(which: str, given: Any) -> list[LoraFile]:
     """Return the LoRA files of a run folder in the order of their steps, or the file that is given."""
     if not isinstance(given, str | os.PathLike) or not Path(given).is_dir():
         return [given]
-    found: list[LoraFile] = [*sorted(Path(given, "checkpoints").glob("step_*.safetensors"))]
+    named = [(steps_of(path.name), path) for path in Path(given, "checkpoints").glob("*.safetensors")]
+    found: list[LoraFile] = [path for _, path in sorted((steps, path) for steps, path in named if steps is not None)]
     if not found:
         raise InputError(
             f"{setting(which)} has the folder {given}, but no checkpoints lie in it; name a run folder, or files of "
@@ -177,10 +179,11 @@ def _value(which: str, name: str, value: Any) -> Any:
     return value
 
 
-def _label(name: str, value: Any) -> str:
+def _label(name: str, value: Any, one_run: bool) -> str:
+    """one_run: all checkpoints lie in one folder, so that their steps alone tell them apart."""
     if name in ("lora", "checkpoint"):
         if value is None:
             return BASE_ALONE
-        step = Path(value.path).stem.removeprefix("step_")
-        return f"step {int(step)}" if name == "checkpoint" and step.isdecimal() else value.label
+        step = steps_of(Path(value.path).name) if one_run else None
+        return value.label if step is None else f"step {step}"
     return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
