@@ -225,6 +225,21 @@ def test_without_a_sound_output_the_page_says_so_and_draws(visit: Visit, run: st
     assert visit.violations() == []
 
 
+def test_a_sound_output_that_comes_late_plays_and_takes_the_word_back(visit: Visit, run: str) -> None:
+    """As on a busy machine, where opening it takes seconds."""
+    visit.page.add_init_script(
+        "const resume = AudioContext.prototype.resume; const opened = new Promise((now) => (window.open_output = now)); "
+        "AudioContext.prototype.resume = function () { return opened.then(() => resume.call(this)) }"
+    )
+    shown(visit, run)
+    visit.button("Play in step").click()
+    said = visit.page.get_by_text("Your browser finds no sound output")
+    expect(said).to_be_visible()
+    visit.page.evaluate("window.open_output()")
+    expect(visit.button("Pause")).to_be_visible()
+    expect(said).to_be_hidden()
+
+
 def test_takes_are_compared_with_each_other_and_with_a_clip(visit: Visit, run: str) -> None:
     page = visit.page
     visit.go(f"try?lora={run}")

@@ -18,6 +18,7 @@ export class Voices {
   private began = 0
   private offset = 0
   private heard = 0
+  private asked = 0
   running = false
 
   constructor(private readonly onEnd: () => void) {}
@@ -56,17 +57,22 @@ export class Voices {
     if (this.running) this.start(at)
   }
 
-  /** Play from `at` on, in seconds. Returns whether there is a sound output that plays it. */
-  async play(at: number): Promise<boolean> {
+  /**
+   * Play from `at` on, in seconds, once there is a sound output. A busy machine takes seconds to open it, so `late` is
+   * called where it takes long. Without any output that is all that happens.
+   */
+  async play(at: number, late: () => void): Promise<void> {
     this.context ??= new AudioContext()
-    const waited = new Promise((resolve) => setTimeout(resolve, PATIENCE))
-    await Promise.race([this.context.resume().catch(() => undefined), waited])
-    if (this.context.state !== 'running') return false
-    this.start(at)
-    return true
+    const asked = (this.asked += 1)
+    const timer = setTimeout(() => asked === this.asked && late(), PATIENCE)
+    await this.context.resume().catch(() => undefined)
+    clearTimeout(timer)
+    // It may have been stopped meanwhile, or asked for anew.
+    if (asked === this.asked && this.context?.state === 'running') this.start(at)
   }
 
   pause(): void {
+    this.asked += 1
     this.offset = this.position
     this.running = false
     this.silence()

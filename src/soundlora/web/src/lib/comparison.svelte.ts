@@ -122,8 +122,9 @@ export class Comparison {
   async toggle(): Promise<void> {
     if (this.running) return this.stop()
     playing(this.stop)
-    this.silent = !(await this.engine.play(this.at * this.length))
+    await this.engine.play(this.at * this.length, () => (this.silent = true))
     this.running = this.engine.running
+    if (this.running) this.silent = false
     this.tick()
   }
 
