@@ -228,7 +228,8 @@ def test_without_a_sound_output_the_page_says_so_and_draws(visit: Visit, run: st
 def test_a_sound_output_that_comes_late_plays_and_takes_the_word_back(visit: Visit, run: str) -> None:
     """As on a busy machine, where opening it takes seconds."""
     visit.page.add_init_script(
-        "const resume = AudioContext.prototype.resume; const opened = new Promise((now) => (window.open_output = now)); "
+        "const resume = AudioContext.prototype.resume; "
+        "const opened = new Promise((now) => (window.open_output = now)); "
         "AudioContext.prototype.resume = function () { return opened.then(() => resume.call(this)) }"
     )
     shown(visit, run)
