@@ -6,6 +6,7 @@ OpenAPI documents of a server that is made for this and never listens.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import tempfile
@@ -60,7 +61,8 @@ def routes_of(app: Any) -> list[Any]:
 
 def _openapi(app: Any) -> dict[str, Any]:
     """Return the OpenAPI document of all routes, of those too that the server's own document leaves out."""
-    routes = routes_of(app)
+    # Copies, since every app of a process has the same routes.
+    routes = [copy.copy(route) for route in routes_of(app)]
     for route in routes:
         route.include_in_schema = True
         # A HEAD is a GET without its body.

@@ -305,13 +305,20 @@ def test_a_request_file_leaves_no_room_for_flags(soundlora: Cli, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "arguments", [["train", "--steps", "many"], ["train", "--seed", str(2**70)], ["generate"], ["sing"]]
+    "arguments", [["train", "--rank", "many"], ["train", "--seed", str(2**70)], ["generate"], ["sing"]]
 )
 def test_a_misspelt_command_is_exit_code_2_without_a_traceback(soundlora: Cli, arguments: list[str]) -> None:
     outcome = soundlora(*arguments)
     assert outcome.code == 2
     assert "Traceback" not in outcome.err
     assert "Usage" in outcome.err
+
+
+def test_steps_that_are_no_number_are_refused_in_a_sentence(soundlora: Cli, clips: Path, tmp_path: Path) -> None:
+    """They are a text, since some may be added to those of a finished run."""
+    outcome = soundlora("train", clips, "--out", tmp_path / "run", "--steps", "many")
+    assert_refused(outcome, "--steps is 'many', but it must be a whole number from 100 to 20000.")
+    assert not (tmp_path / "run").exists()
 
 
 def test_as_a_process_it_exits_with_2_and_one_sentence(tmp_path: Path) -> None:

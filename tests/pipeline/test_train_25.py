@@ -76,7 +76,7 @@ def test_its_lora_sounds_and_so_does_a_checkpoint_and_a_converted_copy(
     lora = read_lora(run.lora)
     write_lora(tmp_path / "comfyui.safetensors", lora.pairs, lora.metadata, naming="comfyui", dtype=lora.dtype)
     sounds = {}
-    checkpoint = run.folder / "checkpoints" / "SNDX-5.safetensors"
+    checkpoint = run.folder / "checkpoints" / "clips-5.safetensors"
     for name, path in {"lora": run.lora, "copy": tmp_path / "comfyui.safetensors", "early": checkpoint}.items():
         generator = Generator(quick_base_25.checkpoint, [(path, 1.0)])
         assert generator.warnings == []
