@@ -14,6 +14,7 @@ from soundlora.errors import InputError
 from soundlora.pipeline.generate import LoraFile, check_sampling, chosen_loras
 from soundlora.pipeline.lora_use import LoraUse
 from soundlora.system.file_names import short_stem, steps_of
+from soundlora.training.run_folder import RunFolder
 from soundlora.wording import setting
 
 MOST_CELLS = 400
@@ -153,8 +154,7 @@ def _checkpoints(which: str, given: Any) -> list[LoraFile]:
     """Return the LoRA files of a run folder in the order of their steps, or the file that is given."""
     if not isinstance(given, str | os.PathLike) or not Path(given).is_dir():
         return [given]
-    named = [(steps_of(path.name), path) for path in Path(given, "checkpoints").glob("*.safetensors")]
-    found: list[LoraFile] = [path for _, path in sorted((steps, path) for steps, path in named if steps is not None)]
+    found: list[LoraFile] = [*RunFolder(Path(given)).checkpoint_loras().values()]
     if not found:
         raise InputError(
             f"{setting(which)} has the folder {given}, but no checkpoints lie in it; name a run folder, or files of "

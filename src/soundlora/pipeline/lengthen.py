@@ -96,7 +96,7 @@ def steps_done(run: Path) -> int:
     folder = RunFolder(run)
     if not folder.request.exists():
         raise InputError(f"{run} holds no run; name the folder of a finished one.", field="run")
-    if not (folder.lora.exists() and folder.config.exists()):
+    if not folder.is_finished():
         raise InputError(
             f"The run in {run} has not finished; go on with it by {using('resume', True)}, and the same settings.",
             field="run",

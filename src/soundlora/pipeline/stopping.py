@@ -42,6 +42,6 @@ def _unfinished(run: Path) -> RunFolder:
     folder = RunFolder(run)
     if not folder.request.exists():
         raise InputError(f"{run} holds no run; name the folder that a training writes to.")
-    if folder.lora.exists() and folder.config.exists():
+    if folder.is_finished():
         raise InputError(f"The run in {run} is finished; its LoRA is {folder.lora}.")
     return folder

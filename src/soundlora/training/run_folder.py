@@ -77,7 +77,7 @@ class RunFolder:
             raise InputError(
                 f"{self.path} holds no run to resume; leave {using('resume', True)} out to start one.", field="resume"
             )
-        if self.lora.exists() and self.config.exists():
+        if self.is_finished():
             raise InputError(
                 f"The run in {self.path} is finished; its LoRA is {self.lora}. Another run in another folder can begin "
                 f"with it: {using('init_lora', str(self.lora))}.",
@@ -129,6 +129,10 @@ class RunFolder:
             ) from None
         except NotImplementedError:
             pass  # This file system has no locks.
+
+    def is_finished(self) -> bool:
+        """Say whether the run has ended with a LoRA. Its config is written last."""
+        return self.lora.exists() and self.config.exists()
 
     def is_held(self) -> bool:
         """Say whether another process trains in the folder, or may do so where the file system has no locks."""
