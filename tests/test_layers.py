@@ -32,16 +32,15 @@ ABOVE = {
         "dataset", "sampling", "training",
     ],
     "server.settings": ["errors"],
-    "server.storage": ["errors", "system"],
     "server.endpoints": ["system", "contract", "pipeline", "server.settings"],
-    "server.store": ["errors", "system", "server.settings", "server.storage"],
+    "server.store": ["errors", "system", "net", "server.settings"],
     "server.work": [
         "errors", "wording", "progress", "system", "net", "contract", "dataset", "pipeline", "server.settings",
-        "server.storage", "server.endpoints", "server.store",
+        "server.endpoints", "server.store",
     ],
     "server.http": [
         "errors", "wording", "version", "system", "net", "contract", "dataset", "pipeline", "server.settings",
-        "server.storage", "server.endpoints", "server.store", "server.work",
+        "server.endpoints", "server.store", "server.work",
     ],
     "cli": [
         "errors", "wording", "version", "progress", "system", "net", "contract", "model", "weights", "lora", "dataset",

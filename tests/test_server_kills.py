@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from example_zip import some_clips
 from local_http import free_port
 
+from soundlora.net.storage import Storage
 from soundlora.server.endpoints import GENERATION, TRAINING
 from soundlora.server.settings import Settings
-from soundlora.server.storage import Storage
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.requests import MAX_ATTEMPTS, Requests

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rows import claimed, found
 
+from soundlora.net.storage import Storage
 from soundlora.server.endpoints import unit_prices
 from soundlora.server.settings import Settings
-from soundlora.server.storage import Storage
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.requests import Request, Requests

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from idle_server import ADDRESS, IdleServer, idle_server
 
+from soundlora.net.storage import StorageError
 from soundlora.server.endpoints import GENERATION, TRAINING
-from soundlora.server.storage import StorageError
 from soundlora.server.store.finish import Outcome, infrastructure_error
 
 OK = Outcome(200, {"lora_file": {"url": "/files/0f/a.safetensors"}}, units=2000)

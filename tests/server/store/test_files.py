@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from soundlora.server.storage import Storage
+from soundlora.net.storage import Storage
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import FileRow, Files, parts_folder, safe_name
 from soundlora.server.store.tables import files as table

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rows import claimed, found
 
+from soundlora.net.storage import Storage
 from soundlora.server.endpoints import GENERATION, TRAINING
 from soundlora.server.settings import Settings
-from soundlora.server.storage import Storage
 from soundlora.server.store import listing as runs
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files

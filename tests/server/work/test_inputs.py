@@ -16,8 +16,8 @@ from proxy_server import proxying
 from soundlora.errors import InputError
 from soundlora.net.download import FileDownloadError, FileTooLargeError
 from soundlora.net.guard import PrivateAddressError, guarded_client
+from soundlora.net.storage import Storage
 from soundlora.server.settings import Settings
-from soundlora.server.storage import Storage
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.work.inputs import fetch

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from soundlora.net.storage import Storage, StorageError
 from soundlora.server.endpoints import GENERATION
 from soundlora.server.settings import Settings
-from soundlora.server.storage import Storage, StorageError
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.finish import Outcome, cancelled

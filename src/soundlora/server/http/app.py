@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 
 from soundlora.net.guard import Networks
+from soundlora.net.storage import Storage
 from soundlora.server.endpoints import endpoints, unit_prices
 from soundlora.server.http import (
     answers,
@@ -35,7 +36,6 @@ from soundlora.server.http.middleware import EdgeMiddleware
 from soundlora.server.http.state import Service
 from soundlora.server.http.status_cache import StatusCache
 from soundlora.server.settings import Settings
-from soundlora.server.storage import Storage
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.keys import Keys

@@ -12,8 +12,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from soundlora.net.storage import StorageError
 from soundlora.server.http.answers import JSONResponse
-from soundlora.server.storage import StorageError
 from soundlora.server.work.outcomes import clean, details
 
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from soundlora.net.storage import StorageError
 from soundlora.server.http.address import absolute, base_url
 from soundlora.server.http.depends import Asks, service_of
 from soundlora.server.http.platform import (
@@ -27,7 +28,6 @@ from soundlora.server.http.platform import (
     time_of,
 )
 from soundlora.server.http.state import Service
-from soundlora.server.storage import StorageError
 from soundlora.server.store.deliveries import Deliveries
 from soundlora.server.store.history import History, Past
 

@@ -14,11 +14,11 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from soundlora.errors import InputError
+from soundlora.net.storage import StorageError
 from soundlora.server.http.answers import JSONResponse
 from soundlora.server.http.depends import service_of
 from soundlora.server.http.errors import Refusal
 from soundlora.server.http.json_route import JsonRoute
-from soundlora.server.storage import StorageError
 from soundlora.server.work.outcomes import clean
 
 CURRENCY = "USD"

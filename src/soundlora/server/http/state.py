@@ -6,11 +6,11 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from soundlora.net.storage import Storage
 from soundlora.server.endpoints import Endpoint
 from soundlora.server.http.auth import Authenticator
 from soundlora.server.http.status_cache import StatusCache
 from soundlora.server.settings import Settings
-from soundlora.server.storage import Storage
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.keys import Keys

@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from soundlora.server.storage import Storage, StorageError
+from soundlora.net.storage import Storage, StorageError
 from soundlora.server.store.database import Database
 from soundlora.server.store.tables import files
 from soundlora.system.file_names import portable_name

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
+from soundlora.net.storage import StorageError
 from soundlora.server.settings import Settings
-from soundlora.server.storage import StorageError
 from soundlora.server.store.files import Files
 from soundlora.server.store.finish import Outcome, is_error
 from soundlora.server.store.requests import Request

@@ -17,10 +17,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from soundlora.errors import InputError, Interrupted
+from soundlora.net.storage import Storage
 from soundlora.pipeline.options import endpoint_words
 from soundlora.server.endpoints import endpoints, unit_prices
 from soundlora.server.settings import Settings
-from soundlora.server.storage import Storage
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.finish import Outcome, cancelled

@@ -11,8 +11,8 @@ import pytest
 from s3_server import BUCKET, bucket, serving_s3
 
 from soundlora.errors import InputError
-from soundlora.server import storage as module
-from soundlora.server.storage import Storage, StorageError
+from soundlora.net import storage as module
+from soundlora.net.storage import Storage, StorageError
 
 
 @pytest.fixture(scope="module")
