@@ -23,7 +23,7 @@ ABOVE = {
     "lora": ["errors", "wording", "system", "model", "weights"],
     "audio": ["system"],
     "dataset": ["errors", "wording", "system", "net", "audio"],
-    "sampling": ["errors", "model", "weights"],
+    "sampling": ["errors", "model"],
     "training": [
         "errors", "wording", "progress", "system", "model", "weights", "lora", "audio", "sampling",
     ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ from file_server import FileServer
 from parity.runners import fresh_transformer
 from safetensors.torch import load_file, save_file
 from support import BaseNames
+from torch import Tensor
 
 from soundlora.audio.wav import read_wav
 from soundlora.errors import InputError
 from soundlora.lora.adapter import Adapter
 from soundlora.pipeline.generate import Generator, check_room, generate
 from soundlora.progress import Progress
-from soundlora.training.memory_plan import of_generation
+from soundlora.sampling.generate import sample_takes
+from soundlora.training.memory_plan import SHARE, of_generation
 from soundlora.weights.base import open_base
 
 SHORT: dict[str, Any] = {"duration": 0.4, "seed": 3}
@@ -161,6 +164,43 @@ def test_room_is_asked_of_a_gpu_alone(quick_base: BaseNames, monkeypatch: pytest
         monkeypatch.setattr("soundlora.pipeline.generate.available", lambda device, free=free: (free, 2 * free))
         assert check_room(*where, "cpu", 5.0) is fits
     assert needed < of_generation(open_base(where[0], Path(where[1])).config, 20.0, cuda=False)
+
+
+def test_takes_are_made_together_where_a_gpu_has_the_memory(
+    quick_base: BaseNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = Generator(quick_base.checkpoint, text_encoder=quick_base.encoder)
+    batches: list[int] = []
+    module = "soundlora.pipeline.generate"
+
+    def counting(*args: Any, seeds: Sequence[int], **named: Any) -> Tensor:
+        batches.append(len(seeds))
+        return sample_takes(*args, seeds=seeds, **named)
+
+    monkeypatch.setattr(f"{module}.sample_takes", counting)
+    alone = [sound.waveform for sound in generator.takes("rain", range(1, 6), duration=SHORT["duration"])]
+    assert batches == [1] * 5  # on a CPU
+    assert torch.equal(alone[2], generator("rain", seed=3, duration=SHORT["duration"]).waveform)
+
+    monkeypatch.setattr(f"{module}.is_measured", lambda device: True)
+    monkeypatch.setattr(f"{module}.of_generation", lambda *args, takes, **named: takes)
+    for free, expected in ((8, [5]), (7, [4, 1]), (3, [2, 2, 1]), (1, [1] * 5)):
+        monkeypatch.setattr(f"{module}.available", lambda device, free=free: (free / SHARE, 100))
+        batches.clear()
+        together = list(generator.takes("rain", range(1, 6), duration=SHORT["duration"]))
+        assert batches == expected
+        assert [sound.seed for sound in together] == [1, 2, 3, 4, 5]
+        for one, sound in zip(alone, together, strict=True):
+            torch.testing.assert_close(one, sound.waveform, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("seeds", ["1-8", [1.5], ["x"]])
+def test_seeds_are_whole_numbers(quick_base: BaseNames, seeds: Any) -> None:
+    generator = Generator(quick_base.checkpoint, text_encoder=quick_base.encoder)
+    with pytest.raises(InputError, match=r"seeds is .*, but it must be a list of whole numbers"):
+        generator.takes("rain", seeds)
+    with pytest.raises(InputError, match="seed is -1, but it must be from 0"):
+        generator.takes("rain", [3, -1])
 
 
 def test_a_lora_alone_is_as_strong_as_it_is_told_and_one_and_several_go_by_both_names(

@@ -14,8 +14,8 @@ from torch import Tensor
 from soundlora.errors import InputError
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.targets import part_of
-from soundlora.pipeline.generate import Generator, LoraFile, chosen_loras
-from soundlora.pipeline.lora_use import LoraUse
+from soundlora.pipeline.generate import Generator
+from soundlora.pipeline.lora_use import LoraFile, LoraUse, chosen_loras
 
 SHORT: dict[str, Any] = {"duration": 0.4, "seed": 3, "steps": 4}
 PARTS = ("self", "text", "ff")

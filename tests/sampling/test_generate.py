@@ -10,7 +10,7 @@ from torch import Tensor
 
 from soundlora.model.condition import Given, at_end, at_start
 from soundlora.model.config import SamplingDefaults
-from soundlora.sampling.generate import SamplingSettings, sample_latents, sample_waveform
+from soundlora.sampling.generate import SamplingSettings, sample_latents, sample_takes
 from soundlora.sampling.guidance import Guidance
 from soundlora.weights.base import Base
 
@@ -72,9 +72,9 @@ def test_the_number_of_steps_matters(sample: Sample) -> None:
 def test_sound_is_30_ms_shorter_than_asked_and_each_step_is_told(base: Base) -> None:
     told: list[int] = []
     rain, negative = base.contexts(["rain", ""], CPU)
-    waveform = sample_waveform(
+    latents = sample_latents(
         base.transformer(CPU),
-        base.codec(CPU, decoder=True),
+        base.config.audio,
         rain,
         negative,
         seconds=0.4,
@@ -83,9 +83,32 @@ def test_sound_is_30_ms_shorter_than_asked_and_each_step_is_told(base: Base) -> 
         guidance=Guidance(1.0, 0.0),
         on_step=told.append,
     )
+    waveform = base.codec(CPU, decoder=True).decode(latents)
     assert waveform.shape == (2, 48_000 * 37 // 100)
     assert waveform.isfinite().all()
     assert told == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "guidance", [Guidance(3.0, 1.0, [1]), Guidance(3.0, 0.0), Guidance(1.0, 1.0, None), Guidance(1.0, 0.0)]
+)
+def test_takes_that_go_through_the_model_together_are_what_each_is_alone(
+    base: Base, sample: Sample, guidance: Guidance
+) -> None:
+    rain, negative = base.contexts(["rain", ""], CPU)
+    together = sample_takes(
+        base.transformer(CPU),
+        base.config.audio,
+        rain,
+        negative,
+        seconds=0.4,
+        seeds=(5, 1, 9),
+        steps=2,
+        guidance=guidance,
+    )
+    alone = [sample(seed=seed, guidance=guidance) for seed in (5, 1, 9)]
+    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(together[0], together[1], atol=1e-2)
 
 
 def test_what_is_not_named_is_the_bases() -> None:

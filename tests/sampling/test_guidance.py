@@ -134,6 +134,14 @@ def test_rescaling_pulls_the_spread_back_to_the_conditional_one(rescale: float) 
     torch.testing.assert_close(Guidance(cfg=7.0, rescale=rescale).combine(c, n, None).std(), expected)
 
 
+def test_a_sound_is_rescaled_by_its_own_spread_whatever_is_made_with_it() -> None:
+    c, n, p = torch.randn(3, 4, 50, 8) * torch.tensor([1.0, 10.0, 0.1, 3.0])[:, None, None]
+    together = Guidance().combine(c, n, p)
+    for number in range(4):
+        one = slice(number, number + 1)
+        assert torch.equal(together[one], Guidance().combine(c[one], n[one], p[one]))
+
+
 def test_guidance_is_computed_in_fp32() -> None:
     c, n = torch.randn(2, 1, 4, 8, dtype=torch.bfloat16)
     assert Guidance().combine(c, n, None).dtype == torch.float32

@@ -13,8 +13,10 @@ from soundlora.model.condition import at_start
 from soundlora.model.config import ModelConfig, TransformerConfig
 from soundlora.model.quantize import quantize
 from soundlora.model.transformer import AudioTransformer
+from soundlora.sampling.generate import sample_takes
+from soundlora.sampling.guidance import Guidance
 from soundlora.system.gpu_memory import GIB
-from soundlora.training.memory_plan import SHARE, Plan, Settings, fitting, plan
+from soundlora.training.memory_plan import SHARE, Plan, Settings, _forward, fitting, of_generation, plan
 from soundlora.training.trainer import Example, Trainer
 from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3, LTX_2_5
 
@@ -213,3 +215,25 @@ def test_the_copies_of_joined_layers_are_counted_to_the_number(rank: int, target
     alone = replace(on_gpu, fused_attention=False)
     copies = plan(config, on_gpu).adapter - plan(config, alone).adapter
     assert copies == 4 * (sum(joints.matrices.numel() for joints in adapter.joints) - sum(weights.values()))
+
+
+def test_takes_that_are_sampled_together_take_what_is_planned() -> None:
+    config = sized(2)
+    c, settings = config.transformer, Settings(seconds=5.0, dtype=torch.float32, fused_attention=False)
+    peaks, planned = [], []
+    for takes in (1, 8):
+        with TensorMemory() as memory, torch.inference_mode():
+            model = AudioTransformer(c)
+            context = torch.zeros(config.text.context_length, c.context_dim)
+            memory.peak = held = memory.live
+            guidance = Guidance(3.0, 1.0, [1])
+            sample_takes(
+                model, config.audio, context, context, seconds=5.0, seeds=range(takes), steps=1, guidance=guidance
+            )
+            peaks.append(memory.peak - held)
+        planned.append(takes * 3 * _forward(config, settings, 125))
+    assert peaks[1] > 4 * peaks[0]
+    assert all(peak <= 1.15 * room for peak, room in zip(peaks, planned, strict=True))
+    # At full size the decoder takes more than eight takes of 5 s do on their way through the transformer.
+    one, eight, many = (of_generation(LTX_2_3, 5.0, takes=takes) for takes in (1, 8, 64))
+    assert one == eight < many < one + 8 * GIB

@@ -99,8 +99,8 @@ def generate(
     check_ending(out)
     _check_free(paths, overwrite)
     loras = [lora_of(each) for each in lora or ()]
-    sounds = {"continue": continue_, "lead_into": lead_into, "mend": mend, "from": from_}
-    source = source_of(sounds, spans, conditioning_seconds, added, decoded)
+    given = {"continue": continue_, "lead_into": lead_into, "mend": mend, "from": from_}
+    source = source_of(given, spans, conditioning_seconds, added, decoded)
     if source is not None:
         check_source(source, duration)
     for path in paths:
@@ -119,18 +119,18 @@ def generate(
         )
         for note in generator.warnings + generator.advice(prompt, duration, steps):
             show.note(note)
-        for path, each in zip(paths, seeds, strict=True):
-            sound = generator(
-                prompt,
-                duration=duration,
-                seed=each,
-                steps=steps,
-                cfg=cfg,
-                stg=stg,
-                negative_prompt=negative_prompt,
-                source=source,
-                on_progress=show,
-            )
+        sounds = generator.takes(
+            prompt,
+            seeds,
+            duration=duration,
+            steps=steps,
+            cfg=cfg,
+            stg=stg,
+            negative_prompt=negative_prompt,
+            source=source,
+            on_progress=show,
+        )
+        for path, sound in zip(paths, sounds, strict=True):
             sound.save(path)
             show.line(_said(path, sound))
     if len(paths) > 1:

@@ -39,7 +39,7 @@ class Condition:
         """Return what the transformer gets, (B, N, C), of noisy and clean latents (B, T, C)."""
         if self.given is not None:
             x = torch.where(self.given[..., None], clean, x)
-        return x if self.reference is None else torch.cat((self.reference, x), dim=1)
+        return x if self.reference is None else torch.cat((self.reference.expand(len(x), -1, -1), x), dim=1)
 
     def timesteps(self, sigma: Tensor, tokens: int) -> Tensor:
         """Return the timesteps (B, N) of samples at noise levels σ (B,), with T = tokens; (B, 1) if all are alike."""

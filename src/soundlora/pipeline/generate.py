@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -21,22 +19,21 @@ from soundlora.pipeline.arguments import checked_arguments
 from soundlora.pipeline.cache import Cache, cached_contexts
 from soundlora.pipeline.generation import USUAL_SECONDS, Generation
 from soundlora.pipeline.given_sound import MAX_SECONDS, Source, check_source, generated
-from soundlora.pipeline.lora_use import ALL_STEPS, AttachedLora, LoraUse
+from soundlora.pipeline.lora_use import ALL_STEPS, AttachedLora, LoraFile, LoraUse, chosen_loras
 from soundlora.progress import OnProgress, Progress, fetch_news
-from soundlora.sampling.generate import SamplingSettings, sample_waveform
+from soundlora.sampling.generate import SamplingSettings, sample_takes
 from soundlora.system.cache_root import default_root, expanded
 from soundlora.system.devices import device_of
 from soundlora.system.gpu_memory import available, is_measured, shortage_told
 from soundlora.training.memory_plan import SHARE, of_generation
 from soundlora.weights.base import open_base
-from soundlora.wording import setting, using
+from soundlora.wording import setting
 
 _LEAST_SECONDS = 0.1
 _TRAINED_SECONDS = 20.0  # the base has heard nothing longer
 _MOST_CONTEXTS = 64  # that a generator remembers; one of LTX takes 8 MB
 
 
-LoraFile = str | os.PathLike[str] | tuple[str | os.PathLike[str], float] | LoraUse
 """A LoRA's file, the file with its strength, or with all that may be said of its use."""
 
 
@@ -115,7 +112,6 @@ class Generator:
                 self.trigger_phrases.append(lora.metadata["trigger_phrase"])
 
     @checked_arguments
-    @shortage_told("A shorter sound takes less.")
     def __call__(
         self,
         prompt: str,
@@ -137,47 +133,135 @@ class Generator:
             then that of a window, and the result has the file's rate and channels.
         Raises InputError for values out of range, and for a source that can't be used.
         """
-        check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg, seed=seed)
+        (sound,) = self.takes(
+            prompt,
+            (seed,),
+            duration=duration,
+            steps=steps,
+            cfg=cfg,
+            stg=stg,
+            negative_prompt=negative_prompt,
+            source=source,
+            on_progress=on_progress,
+        )
+        return sound
+
+    @checked_arguments
+    def takes(
+        self,
+        prompt: str,
+        seeds: Sequence[int],
+        *,
+        duration: float | None = None,
+        steps: int | None = None,
+        cfg: float | None = None,
+        stg: float | None = None,
+        negative_prompt: str | None = None,
+        source: Source | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Iterator[Generation]:
+        """Return an iterator over the takes of a prompt, one a seed. Arguments and errors are those of a call.
+
+        On a GPU as many go through the model together as memory allows, up to eight. Such a take differs from the same
+        one made alone by rounding. With a `source`, and on a CPU, they are made one by one.
+        """
+        if isinstance(seeds, str) or not all(isinstance(seed, int) for seed in seeds):
+            raise InputError(f"{setting('seeds')} is {seeds!r}, but it must be a list of whole numbers.", field="seeds")
+        for seed in seeds:
+            check_sampling(duration=duration, steps=steps, cfg=cfg, stg=stg, seed=seed)
         if source is not None:
             check_source(source, duration)
+        settings = SamplingSettings(steps, cfg, stg)
         tell = on_progress or (lambda progress: None)
+        return self._takes(prompt, seeds, duration, settings, negative_prompt, source, tell)
+
+    def _takes(
+        self,
+        prompt: str,
+        seeds: Sequence[int],
+        duration: float | None,
+        settings: SamplingSettings,
+        negative_prompt: str | None,
+        source: Source | None,
+        tell: OnProgress,
+    ) -> Iterator[Generation]:
+        with shortage_told("A shorter sound takes less."):
+            sample = self._sampler(prompt, negative_prompt, settings, tell)
+            predicted = None if duration is not None or source is not None else self.predicted_seconds(prompt)
+        seconds = duration or predicted or USUAL_SECONDS
+        together = 1 if source is not None else self._takes_at_once(seconds)
+        for first in range(0, len(seeds), together):
+            some = seeds[first : first + together]
+            with shortage_told("A shorter sound takes less."):
+                if source is not None:
+                    sounds = [self._from_source(source, duration, some[0], prompt, sample)]
+                else:
+                    latents = sample(seconds, some, None)  # (B, T, C)
+                    sounds = [
+                        Generation(
+                            self._codec.decode(each), self._codec.sample_rate, prompt, seed, seconds, bool(predicted)
+                        )
+                        for each, seed in zip(latents, some, strict=True)
+                    ]
+            yield from sounds
+
+    def _sampler(
+        self, prompt: str, negative_prompt: str | None, settings: SamplingSettings, tell: OnProgress
+    ) -> Callable[[float, Sequence[int], Given | None], Tensor]:
+        """Return what makes latents (B, T, C) of so many seconds, of seeds, and of what is given."""
         defaults = self.base.config.sampling
         if negative_prompt is None:
             negative_prompt = DEFAULT_NEGATIVE_PROMPT if defaults.negative_prompt is None else defaults.negative_prompt
-        count, guidance = SamplingSettings(steps, cfg, stg).resolve(defaults)
+        count, guidance = settings.resolve(defaults)
         tell(Progress("contexts", message="encoding the prompt"))
         self._learn_contexts(prompt, negative_prompt)
+        context, negative_context = self._contexts[prompt], self._contexts[negative_prompt]
         ranged = any(each.use.steps != ALL_STEPS for each in self._adapters)
         before_step: Callable[[int], bool] = lambda step: any([each.at(step, count) for each in self._adapters])  # noqa: E731
-        on_step: Callable[[int], None] = lambda step: tell(Progress("sampling", step + 1, count))  # noqa: E731
 
-        def sample(seconds: float, seed: int, given: Given | None = None) -> Tensor:
-            return sample_waveform(
+        def sample(seconds: float, seeds: Sequence[int], given: Given | None) -> Tensor:
+            return sample_takes(
                 self.model,
-                self._codec,
-                self._contexts[prompt],
-                self._contexts[negative_prompt],
+                self.base.config.audio,
+                context,
+                negative_context,
                 seconds=seconds,
-                seed=seed,
+                seeds=seeds,
                 steps=count,
                 guidance=guidance,
-                on_step=on_step,
+                on_step=lambda step: tell(Progress("sampling", step + 1, count)),
                 given=given,
                 before_step=before_step if ranged else None,
             )
 
-        if source is not None:
-            with about("base"):
-                self._codec = self._codec.with_encoder(self.base)
-            # Each window of a long sound begins with noise of its own.
-            waveform, rate = generated(
-                source, self._codec, duration, lambda given, n: sample(0, (seed + n) % 2**63, given)
-            )
-            return Generation(waveform, rate, prompt, seed, waveform.shape[1] / rate)
-        predicted = None if duration is not None else self.predicted_seconds(prompt)
-        seconds = duration or predicted or USUAL_SECONDS
-        waveform = sample(seconds, seed)
-        return Generation(waveform, self._codec.sample_rate, prompt, seed, seconds, predicted is not None)
+        return sample
+
+    def _from_source(
+        self,
+        source: Source,
+        duration: float | None,
+        seed: int,
+        prompt: str,
+        sample: Callable[[float, Sequence[int], Given | None], Tensor],
+    ) -> Generation:
+        with about("base"):
+            codec = self._codec = self._codec.with_encoder(self.base)
+        # Each window of a long sound begins with noise of its own.
+        waveform, rate = generated(
+            source, codec, duration, lambda given, n: codec.decode(sample(0, ((seed + n) % 2**63,), given)[0])
+        )
+        return Generation(waveform, rate, prompt, seed, waveform.shape[1] / rate)
+
+    def _takes_at_once(self, seconds: float) -> int:
+        """Return how many takes go through the model together: as many as a GPU has the memory for."""
+        if not is_measured(self.device):
+            return 1  # A CPU gains little by more, and a seed alone gives the same there to the bit.
+        room, cuda = SHARE * available(self.device)[0], self.device.type == "cuda"
+        config, encoder = self.base.config, self.base.encoder_config
+        counts = (
+            count for count in (8, 4, 2) if of_generation(config, seconds, encoder, cuda=cuda, takes=count) <= room
+        )
+        return next(counts, 1)
 
     def predicted_seconds(self, prompt: str) -> float | None:
         """Return the seconds that the base's duration head predicts, from 0.1 to 60; None where it has no such head.
@@ -277,44 +361,6 @@ def _read_loras(loras: Sequence[LoraUse]) -> list[tuple[Lora, LoraUse]]:
         with about(f"loras.{number}.path"):
             read.append((read_lora(expanded(use.path)), use))
     return read
-
-
-def chosen_loras(lora: str | os.PathLike[str] | None, strength: float, loras: Sequence[LoraFile]) -> list[LoraUse]:
-    """Return how each LoRA is used. strength: of those that have none of their own.
-
-    Raises InputError when `lora` and `loras` are both given, and for anything else than files and strengths.
-    """
-    if isinstance(loras, str | os.PathLike | LoraUse):
-        loras = (loras,)
-    if lora is not None and loras:
-        raise InputError(
-            f"{using('lora')} and {using('loras')} are both given; name one LoRA by the first, or all by the second.",
-            field="loras",
-        )
-    if lora is not None:
-        return [LoraUse(lora, _finite("strength", strength))]
-    if not isinstance(loras, Sequence):
-        raise InputError(f"{setting('loras')} is {loras!r}, but it must be a list of files.", field="loras")
-    chosen = []
-    for each in loras:
-        if isinstance(each, LoraUse):
-            chosen.append(each if each.strength is not None else replace(each, strength=_finite("strength", strength)))
-            continue
-        path, own = each if isinstance(each, tuple | list) and len(each) == 2 else (each, strength)
-        if not isinstance(path, str | os.PathLike) or isinstance(own, bool) or not isinstance(own, int | float):
-            raise InputError(
-                f"{setting('loras')} has {each!r}, but each must be a file, or a file with its strength as in "
-                "('gate.safetensors', 0.7).",
-                field="loras",
-            )
-        chosen.append(LoraUse(path, _finite("strength", own)))
-    return chosen
-
-
-def _finite(name: str, value: float) -> float:
-    if not math.isfinite(value):
-        raise InputError(f"{setting(name)} is {value}, but it must be a number.", field=name)
-    return value
 
 
 def check_sampling(

@@ -22,11 +22,12 @@ from soundlora.audio.spectrogram import side_by_side
 from soundlora.errors import InputError, Interrupted, about
 from soundlora.pipeline.arguments import checked_arguments
 from soundlora.pipeline.first_look import look_at_place
-from soundlora.pipeline.generate import Generator, LoraFile
+from soundlora.pipeline.generate import Generator
 from soundlora.pipeline.generation import Generation, data_uri
 from soundlora.pipeline.given_sound import Source, check_source
 from soundlora.pipeline.grid_axes import Axis, Cell, axis_of, cells_of
 from soundlora.pipeline.grid_page import grid_page
+from soundlora.pipeline.lora_use import LoraFile
 from soundlora.progress import OnProgress, Progress, fetch_news
 from soundlora.system.cache_root import expanded
 from soundlora.system.whole_files import clear_left, write_whole, writing

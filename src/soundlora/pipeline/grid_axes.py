@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from soundlora.errors import InputError
-from soundlora.pipeline.generate import LoraFile, check_sampling, chosen_loras
-from soundlora.pipeline.lora_use import LoraUse
+from soundlora.pipeline.generate import check_sampling
+from soundlora.pipeline.lora_use import LoraFile, LoraUse, chosen_loras
 from soundlora.system.file_names import short_stem, steps_of
 from soundlora.training.run_folder import RunFolder
 from soundlora.wording import setting

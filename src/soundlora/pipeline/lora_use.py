@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from soundlora.errors import InputError
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.targets import PARTS, PRESETS
+from soundlora.wording import setting, using
 
 ALL_STEPS = (0.0, 1.0)
 _MODULES = {part: {name for name in PRESETS["all"] if name.startswith(module)} for part, module in PARTS.items()}
@@ -115,3 +116,44 @@ def _no_part(name: str, part: str) -> str:
         f"{name} is to have a strength in {part!r}, but the parts are {', '.join(PARTS)}, and their sets "
         f"{', '.join(PART_PRESETS)}."
     )
+
+
+LoraFile = str | os.PathLike[str] | tuple[str | os.PathLike[str], float] | LoraUse
+
+
+def chosen_loras(lora: str | os.PathLike[str] | None, strength: float, loras: Sequence[LoraFile]) -> list[LoraUse]:
+    """Return how each LoRA is used. strength: of those that have none of their own.
+
+    Raises InputError when `lora` and `loras` are both given, and for anything else than files and strengths.
+    """
+    if isinstance(loras, str | os.PathLike | LoraUse):
+        loras = (loras,)
+    if lora is not None and loras:
+        raise InputError(
+            f"{using('lora')} and {using('loras')} are both given; name one LoRA by the first, or all by the second.",
+            field="loras",
+        )
+    if lora is not None:
+        return [LoraUse(lora, _finite("strength", strength))]
+    if not isinstance(loras, Sequence):
+        raise InputError(f"{setting('loras')} is {loras!r}, but it must be a list of files.", field="loras")
+    chosen = []
+    for each in loras:
+        if isinstance(each, LoraUse):
+            chosen.append(each if each.strength is not None else replace(each, strength=_finite("strength", strength)))
+            continue
+        path, own = each if isinstance(each, tuple | list) and len(each) == 2 else (each, strength)
+        if not isinstance(path, str | os.PathLike) or isinstance(own, bool) or not isinstance(own, int | float):
+            raise InputError(
+                f"{setting('loras')} has {each!r}, but each must be a file, or a file with its strength as in "
+                "('gate.safetensors', 0.7).",
+                field="loras",
+            )
+        chosen.append(LoraUse(path, _finite("strength", own)))
+    return chosen
+
+
+def _finite(name: str, value: float) -> float:
+    if not math.isfinite(value):
+        raise InputError(f"{setting(name)} is {value}, but it must be a number.", field=name)
+    return value

@@ -1,10 +1,11 @@
-"""Generation of sound from text: contexts go in, a waveform comes out."""
+"""Generation of sound from text: contexts go in, latents come out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from soundlora.model.condition import Condition, Given
@@ -13,7 +14,6 @@ from soundlora.model.latents import generation_latents, initial_noise
 from soundlora.model.transformer import AudioTransformer
 from soundlora.sampling.guidance import Guidance, denoise
 from soundlora.sampling.schedule import sigmas
-from soundlora.weights.base import Codec
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,48 @@ def sample_latents(
     starts from the same noise on every device. on_step(step) is called after every step. before_step and what is
     raised are those of `denoise`.
     """
+    takes = sample_takes(
+        model,
+        audio,
+        context,
+        negative_context,
+        seconds=seconds,
+        seeds=(seed,),
+        steps=steps,
+        guidance=guidance,
+        on_step=on_step,
+        given=given,
+        before_step=before_step,
+    )
+    return takes[0]
+
+
+def sample_takes(
+    model: AudioTransformer,
+    audio: AudioConfig,
+    context: Tensor,
+    negative_context: Tensor,
+    *,
+    seconds: float,
+    seeds: Sequence[int],
+    steps: int,
+    guidance: Guidance,
+    on_step: Callable[[int], None] | None = None,
+    given: Given | None = None,
+    before_step: Callable[[int], bool] | None = None,
+) -> Tensor:
+    """Return latents (B, T, C) of B takes, one of each seed, that go through the model together.
+
+    A take differs from the same one made alone by rounding. Arguments and errors are those of `sample_latents`.
+    """
     device = model.audio_patchify_proj.weight.device
     frames = max(1, generation_latents(seconds, audio)) if given is None else len(given.latents)
-    noise = initial_noise(frames, model.config.in_channels, seed).to(device)  # (1, T, C)
+    noise = torch.cat([initial_noise(frames, model.config.in_channels, seed) for seed in seeds]).to(device)  # (B, T, C)
     clean, condition = (noise, Condition()) if given is None else given.condition(device)
     rope = model.rope(condition.positions(frames, audio).to(device))
     latents = denoise(
         model,
-        condition.sequence(noise, clean),  # (1, R + T, C)
+        condition.sequence(noise, clean),  # (B, R + T, C)
         sigmas(steps),
         rope,
         context[None].to(device),
@@ -72,38 +106,4 @@ def sample_latents(
         condition.mask(frames, device),
         before_step,
     )
-    return latents[0, condition.front :]
-
-
-def sample_waveform(
-    model: AudioTransformer,
-    codec: Codec,
-    context: Tensor,
-    negative_context: Tensor,
-    *,
-    seconds: float,
-    seed: int,
-    steps: int,
-    guidance: Guidance,
-    on_step: Callable[[int], None] | None = None,
-    given: Given | None = None,
-    before_step: Callable[[int], bool] | None = None,
-) -> Tensor:
-    """Return stereo sound (2, samples) at `codec.sample_rate`. Arguments and errors are those of `sample_latents`.
-
-    It lasts 4.97 s for seconds = 5, as the first latent stands for one mel frame.
-    """
-    latents = sample_latents(
-        model,
-        codec.config.audio,
-        context,
-        negative_context,
-        seconds=seconds,
-        seed=seed,
-        steps=steps,
-        guidance=guidance,
-        on_step=on_step,
-        given=given,
-        before_step=before_step,
-    )
-    return codec.decode(latents)
+    return latents[:, condition.front :]

@@ -1,7 +1,7 @@
 """The denoising loop: Euler steps with classifier-free and spatio-temporal guidance.
 
-In shapes T is latents, C their channels, S tokens of the context, D its width, P the forward passes of a step, and K
-the different contexts among them.
+In shapes B is sounds, T latents of each, C their channels, S tokens of the context, D its width, P the forward passes
+of a step, and K the different contexts among them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Guidance:
     def combine(self, conditional: Tensor, negative: Tensor | None, perturbed: Tensor | None) -> Tensor:
         """Return the guided prediction, fp32, of predictions of the clean latents; all are (B, T, C).
 
-        c + (cfg − 1)·(c − negative) + stg·(c − perturbed) is the guided prediction. `rescale` pulls its standard
-        deviation, taken over the whole tensor, back to that of the conditional prediction c.
+        c + (cfg − 1)·(c − negative) + stg·(c − perturbed) is the guided prediction. `rescale` pulls the standard
+        deviation of each sound back to that of its conditional prediction c.
         """
         c = conditional.float()
         guided = c
@@ -46,8 +46,14 @@ class Guidance:
         if perturbed is not None:
             guided = guided + self.stg * (c - perturbed.float())
         if self.rescale:
-            guided = guided * (self.rescale * c.std() / guided.std() + 1 - self.rescale)
+            guided = guided * (self.rescale * _spread(c) / _spread(guided) + 1 - self.rescale)
         return guided
+
+
+def _spread(x: Tensor) -> Tensor:
+    """Return the standard deviation of each sound of x (B, T, C), (B, 1, 1)."""
+    # Each is summed as if it were alone, so that a sound is the same to the bit, whichever others are made with it.
+    return torch.stack([sound.std() for sound in x])[:, None, None]
 
 
 @torch.inference_mode()
@@ -63,7 +69,7 @@ def denoise(
     given: Tensor | None = None,
     before_step: Callable[[int], bool] | None = None,
 ) -> Tensor:
-    """Turn noise x (1, T, C) into clean latents of the same shape and type.
+    """Turn noise x (B, T, C) into clean latents of the same shape and type, with one context for all B sounds.
 
     sigmas: (steps + 1,), falling noise levels, the last of which is 0.
     rope: the model's tables for the latents' positions.
@@ -92,11 +98,13 @@ def denoise(
         rows.append(1)
     if use_perturbed:
         rows.append(0)
-    passes = len(rows)
+    passes, count = len(rows), len(x)
     shared = torch.cat(contexts)  # (K, S, D)
-    context_of = torch.tensor(rows, device=x.device) if len(contexts) < passes else None  # (P,)
-    perturb = torch.zeros(passes, dtype=torch.bool, device=x.device)  # (P,)
-    perturb[-1] = True
+    context_of = None
+    if len(contexts) < passes * count:
+        context_of = torch.tensor(rows, device=x.device).repeat_interleave(count)  # (P·B,)
+    perturb = torch.zeros(passes * count, dtype=torch.bool, device=x.device)  # (P·B,)
+    perturb[-count:] = True
     bypass = bypass_blocks(guidance.stg_blocks, layers, perturb) if use_perturbed else None
     projected: Tensor | None = None
     sigmas = sigmas.to(x.device)
@@ -106,10 +114,10 @@ def denoise(
         # A prompt that is the same at every noise level has the same keys and values in every step.
         if model.text_lasts and (changed or step == 0):
             projected = model.project_text(shared, whole=True)
-        sigma = sigmas[step].expand(passes)  # (P,)
-        batch = x.expand(passes, -1, -1)  # (P, T, C)
+        sigma = sigmas[step].expand(passes * count)  # (P·B,)
+        batch = x.expand(passes, -1, -1) if count == 1 else x.repeat(passes, 1, 1)  # (P·B, T, C)
         of_contexts = sigma[: len(contexts)]  # (K,)
-        # (P, T, C)
+        # (P·B, T, C)
         velocity = model(
             batch,
             sigma[:, None],
@@ -122,7 +130,7 @@ def denoise(
             whole=projected is not None,
             given=given,
         )
-        predictions = denoised(batch, velocity, timesteps(sigma, given)).chunk(passes)  # P times (1, T, C)
+        predictions = denoised(batch, velocity, timesteps(sigma, given)).chunk(passes)  # P times (B, T, C)
         conditional = predictions[0]
         guided = guidance.combine(
             conditional,
@@ -131,8 +139,8 @@ def denoise(
         ).to(x.dtype)
         if given is not None:
             guided = torch.where(given[..., None], clean, guided)
-        slope = ((x.float() - guided.float()) / sigmas[step]).to(x.dtype)  # (1, T, C)
-        x = (x.float() + slope.float() * (sigmas[step + 1] - sigmas[step])).to(x.dtype)  # (1, T, C)
+        slope = ((x.float() - guided.float()) / sigmas[step]).to(x.dtype)  # (B, T, C)
+        x = (x.float() + slope.float() * (sigmas[step + 1] - sigmas[step])).to(x.dtype)  # (B, T, C)
         if on_step is not None:
             on_step(step, guided, x)
     return x

@@ -140,11 +140,16 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     )
 
 
-def of_generation(config: ModelConfig, seconds: float, encoder: GemmaConfig | None = None, *, cuda: bool = True) -> int:
-    """Return the bytes that a generation takes at its fullest moment, with the base loaded as a `Generator` has it."""
+def of_generation(
+    config: ModelConfig, seconds: float, encoder: GemmaConfig | None = None, *, cuda: bool = True, takes: int = 1
+) -> int:
+    """Return the bytes that a generation takes at its fullest moment, with the base loaded as a `Generator` has it.
+
+    takes: so many go through the model together; they are decoded one after the other.
+    """
     s = Settings(seconds=seconds)
     held = _transformer_weights(config.transformer, s.dtype, None) + 4 * _decoder_numbers(config)
-    work = max(_previews(config, s), _preparation(config, s, encoder))
+    work = max(_previews(config, s, takes), _preparation(config, s, encoder))
     return held + work + (CUDA_RUNTIME if cuda else 0)
 
 
@@ -256,13 +261,13 @@ def _forward(config: ModelConfig, s: Settings, tokens: int) -> int:
     return s.dtype.itemsize * (latents * tokens * c.width + 5 * length * c.width + scores)  # (T, C), and 5 of (S, C)
 
 
-def _previews(config: ModelConfig, s: Settings) -> int:
+def _previews(config: ModelConfig, s: Settings, takes: int = 1) -> int:
     """Return the bytes of a sampling step, or of the decoder and vocoder in fp32 with their largest layer, if more."""
     audio = config.audio
     tokens = generation_latents(s.seconds, audio)
     frames = audio.downsample * tokens
     tokens *= 2 if s.given == "reference" else 1
-    sampling = _GUIDANCE_PASSES * _forward(config, s, tokens)
+    sampling = takes * _GUIDANCE_PASSES * _forward(config, s, tokens)
     if not config.transformer.prompt_adaln and not s.offload:  # those of the prompt and of the negative one stay
         sampling += 2 * s.dtype.itemsize * _keys_and_values(config)
     codec = 4 * _decoder_numbers(config)

@@ -10,7 +10,8 @@ from soundlora.errors import InputError
 from soundlora.server.work.turn import Turn
 
 if TYPE_CHECKING:
-    from soundlora.pipeline.generate import Generator, LoraFile
+    from soundlora.pipeline.generate import Generator
+    from soundlora.pipeline.lora_use import LoraFile
 
 Stamp = list[tuple[str, int, int]]
 
