@@ -24,6 +24,7 @@ from soundlora.server.http import (
     metrics,
     models,
     openapi,
+    own_limits,
     page,
     queue,
     runs,
@@ -51,6 +52,7 @@ _IN_ORDER = (
     models,
     history,
     billing,
+    own_limits,
     openapi,
     webhooks,
     metrics,
@@ -113,7 +115,7 @@ def create_app(settings: Settings, *, database: Database | None = None, executor
 
 def _service(settings: Settings, database: Database, executor: bool) -> Service:
     database.migrate()
-    requests = Requests(database, unit_prices(settings))
+    requests = Requests(database, unit_prices(settings), max_running=settings.max_running_per_key)
     storage = Storage(settings.storage)
     keys = Keys(database)
     return Service(
