@@ -28,7 +28,7 @@ NO_KEYS = (
 
 @dataclass(frozen=True)
 class Caller:
-    """The owner of requests and files. `key_id` is "" for everybody on a server without keys, and they have no `key`."""
+    """The owner of requests and files. On a server without keys everybody has the `key_id` "", and no `key`."""
 
     key_id: str
     name: str

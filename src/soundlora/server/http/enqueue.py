@@ -44,7 +44,8 @@ async def enqueue(
     `goes_on` is the run that the new request continues. Its folder moves to the new request, unless that ends at once.
     `longer`: that run has finished, and the new one has so many steps; its own folder goes on from the other's last
     state. `stop_asked`: the new request is to end the run with what it has learnt.
-    Raises Refusal 429 when a limit is reached, 403 when the budget is, and FileNotFoundError when the folder of `goes_on` no longer exists.
+    Raises Refusal 429 when a limit is reached, 403 when the budget is, and FileNotFoundError when the folder of
+    `goes_on` no longer exists.
     """
     accepted, ahead = await asyncio.to_thread(
         _join, service, endpoint, payload, asker, wishes, goes_on, longer, stop_asked
