@@ -112,11 +112,11 @@ def test_many_slots_that_come_free_at_once_are_shared(requests: Requests) -> Non
 
 def test_within_a_key_priority_and_age_are_the_order(requests: Requests) -> None:
     for endpoint, n, priority in (("train", 1, "low"), ("other", 2, "normal"), ("train", 3, "normal")):
-        requests.submit(endpoint, n, key_id="me", priority=priority)
-    requests.submit("train", 4, key_id="you", priority="low")
+        requests.submit(endpoint, {"n": n}, key_id="me", priority=priority)
+    requests.submit("train", {"n": 4}, key_id="you", priority="low")
     mine = [claimed(requests)[0] for _ in range(4)]
-    assert [request.input for request in mine if request.key_id == "me"] == [2, 3, 1]
-    assert mine[1].input == 4  # a low request waits for those of its own key alone
+    assert [request.input for request in mine if request.key_id == "me"] == [{"n": 2}, {"n": 3}, {"n": 1}]
+    assert mine[1].input == {"n": 4}  # a low request waits for those of its own key alone
 
 
 def test_what_one_kind_of_work_has_used_does_not_count_for_the_other(requests: Requests, clock: Clock) -> None:

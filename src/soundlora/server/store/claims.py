@@ -45,15 +45,15 @@ def claim(
             found = shares.read(connection, max_running, endpoints, but)
             for share in found:
                 share.lines = [each for each in share.lines if (share.key_id, each.endpoint) not in tried]
-            share = shares.choose([share for share in found if share.lines], before)
-            if share is None:
+            chosen = shares.choose([share for share in found if share.lines], before)
+            if chosen is None:
                 return None
-            endpoint = share.first.endpoint
-            taken = _take(connection, columns, share.key_id, endpoint, share.most)
+            endpoint = chosen.first.endpoint
+            taken = _take(connection, columns, chosen.key_id, endpoint, chosen.most)
         if taken is not None:
             return taken
         # Others have taken all of this line meanwhile, or as much of it as may run.
-        tried.add((share.key_id, endpoint))
+        tried.add((chosen.key_id, endpoint))
 
 
 def _ticket(connection: Connection, line: int) -> int:

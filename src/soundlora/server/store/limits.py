@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -53,7 +54,8 @@ class Taken:
 def taken(database: Database, key_id: str, now: float | None = None) -> Taken:
     """Count what a key takes. The month is the calendar's, in UTC."""
     now = time.time() if now is None else now
-    asked = [sa.func.count(), sa.func.coalesce(sa.func.sum(requests.c.asked_units), 0)]
+    units = sa.cast(sa.func.coalesce(sa.func.sum(requests.c.asked_units), 0), sa.BigInteger)
+    mine = requests.c.key_id == key_id
     held = sa.case(
         (requests.c.claimed_at > now, 0.0),
         (requests.c.claimed_at < now - usage.WINDOW_SECONDS, usage.WINDOW_SECONDS),
@@ -64,20 +66,20 @@ def taken(database: Database, key_id: str, now: float | None = None) -> Taken:
         used.c.key_id == key_id, used.c.stretch.between(first, last)
     )
     with database.read() as connection:
-        waiting, of_waiting = connection.execute(sa.select(*asked).where(QUEUED, requests.c.key_id == key_id)).one()
+        waiting, of_waiting = connection.execute(sa.select(sa.func.count(), units).where(QUEUED, mine)).one()
         running, of_running, seconds = connection.execute(
-            sa.select(*asked, sa.func.coalesce(sa.func.sum(held), 0.0)).where(RUNNING, requests.c.key_id == key_id)
+            sa.select(sa.func.count(), units, sa.func.coalesce(sa.func.sum(held), 0.0)).where(RUNNING, mine)
         ).one()
         return Taken(
             running=running,
             waiting=waiting,
             units=connection.execute(_billed(key_id, now)).scalar_one(),
-            asked_units=int(of_waiting) + int(of_running),
+            asked_units=of_waiting + of_running,
             hour_seconds=seconds + connection.execute(hour).scalar_one(),
         )
 
 
-def _billed(key_id: str, now: float) -> sa.Select[tuple[int]]:
+def _billed(key_id: str, now: float) -> sa.Select[Any]:
     month = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
     units = sa.cast(sa.func.coalesce(sa.func.sum(ledger.c.units), 0), sa.BigInteger)
     return sa.select(units).where(ledger.c.key_id == key_id, ledger.c.at >= month)
