@@ -109,6 +109,23 @@ def work(url: str, workers: int, seconds: float, answers: Any) -> None:
     answers.put((latencies, taken))
 
 
+def database_seconds(url: str) -> float:
+    """Return the processor seconds of the database's processes since its start, ended ones included."""
+    folder = Path(url.partition("host=")[2]) / "data"
+    postmaster = int((folder / "postmaster.pid").read_text().split()[0])
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(") ", 1)[1].split()
+        except OSError:  # it has ended
+            continue
+        if int(path.parent.name) == postmaster:
+            ticks += sum(map(int, fields[11:15]))
+        elif int(fields[1]) == postmaster:
+            ticks += sum(map(int, fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def measure(url: str, workers: int, seconds: float) -> tuple[list[float], Counter[str]]:
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
@@ -142,10 +159,13 @@ def main() -> None:
         database.migrate()
         for keys in KEYS:
             fill(database, arguments.queue, keys)
+            before = database_seconds(url)
             latencies, taken = measure(url, arguments.workers, arguments.seconds)
+            spent = database_seconds(url) - before
             whose = f"{keys} key{'s' if keys > 1 else ''}"
             figures += [
                 Figure(f"claims and ends | {whose}", sum(taken.values()) / arguments.seconds, "a second", GOAL),
+                Figure(f"the database's time for both | {whose}", spent / sum(taken.values()) * 1000, "ms"),
                 Figure(f"a claim, half of them | {whose}", statistics.median(latencies), "ms"),
                 Figure(f"a claim, 99 % of them | {whose}", statistics.quantiles(latencies, n=100)[98], "ms"),
             ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from soundlora.contract.training import billable_units
 from soundlora.pipeline.lengthen import make_longer
 from soundlora.server.endpoints import Endpoint
 from soundlora.server.http.auth import Caller
@@ -87,10 +88,10 @@ def _join(
     units = 0
     try:
         asked = endpoint.input.model_validate(payload)
-        # What only keeps what was learnt costs nothing.
-        units = 0 if stop_asked else endpoint.units(asked, True)
     except ValidationError as error:
         outcome = rejected(error)
+    else:
+        units = _units(service, endpoint, asked, goes_on, longer, stop_asked)
     request_id = str(uuid.uuid4())
     folder: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if goes_on is not None and outcome is None:
@@ -121,6 +122,22 @@ def _join(
                 stop_asked=stop_asked,
             )
     return accepted, service.requests.ahead(accepted.id) if outcome is None else 0
+
+
+def _units(
+    service: Service,
+    endpoint: Endpoint,
+    asked: Any,
+    goes_on: QueuedRequest | None,
+    longer: int | None,
+    stop_asked: bool,
+) -> int:
+    """Return the units that the request is billed for if it succeeds."""
+    if stop_asked:
+        return 0
+    if goes_on is not None and longer is not None:
+        return billable_units(longer - (listing.steps_done(goes_on, service.settings) or 0), succeeded=True)
+    return endpoint.units(asked, True)
 
 
 @contextlib.contextmanager
