@@ -26,6 +26,7 @@ BETTER = {
     "of the base's": LESS,
     "times as long": LESS,
     "times": MORE,
+    "a second": MORE,
     "steps/s": MORE,
     "TFLOP/s": MORE,
     "× real time": MORE,

@@ -20,8 +20,8 @@ class NoPostgresError(RuntimeError):
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[str]:
-    """The URL of a new server that listens on a socket only. Raises NoPostgresError."""
+def cluster(connections: int = 100) -> Iterator[str]:
+    """The URL of a new server that listens on a socket only, for so many connections. Raises NoPostgresError."""
     programs = _programs()
     become = _become()
     folder = Path(tempfile.mkdtemp(prefix="soundlora-postgres-"))
@@ -31,6 +31,7 @@ def cluster() -> Iterator[str]:
         data = folder / "data"
         _run([*become, programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"])
         options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c shared_buffers=16MB"
+        options += f" -c max_connections={connections}"
         control: list[str | Path] = [*become, programs / "pg_ctl", "-D", data, "-w"]
         _run([*control, "-l", folder / "log", "-o", options, "start"])
         try:

@@ -31,6 +31,47 @@ def test_keys_are_made_listed_and_revoked(soundlora: Cli, tmp_path: Path) -> Non
     assert soundlora("keys", "revoke", id, *here).code == 2
 
 
+def test_a_key_gets_limits_of_its_own(soundlora: Cli, tmp_path: Path) -> None:
+    here = ("--data-dir", tmp_path)
+    id = soundlora("keys", "create", "Ann", *here).out.partition(":")[0]
+
+    def limits() -> list[object]:
+        (key,) = json.loads(soundlora("keys", "list", "--json", *here).out)
+        assert "hash" not in key
+        return [key[name] for name in ("weight", "max_running", "max_queue", "budget")]
+
+    assert limits() == [1, None, 0, None]
+    given = ("--weight", 2, "--max-running", 3, "--max-waiting", 20, "--budget", 100_000)
+    changed = soundlora("keys", "set", id, *given, *here)
+    assert changed.out == f"{id}  Ann, weight 2, 3 running, 20 waiting, 100,000 units a month\n"
+    assert limits() == [2, 3, 20, 100_000]
+    soundlora("keys", "set", id, "--no-budget", "--no-max-waiting", *here)
+    assert limits() == [2, 3, -1, 0]
+    assert "any number waiting, no budget" in soundlora("keys", "list", *here).out
+    assert "limits of the server" in soundlora("keys", "set", id, "--defaults", *here).out
+    assert limits() == [1, None, 0, None]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((), "Nothing is to be changed"),
+        (("--weight", 0), "weight of a key must be above 0"),
+        (("--weight", "nan"), "weight of a key must be above 0"),
+        (("--weight", "inf"), "weight of a key must be above 0"),
+        (("--budget", 5, "--no-budget"), "--budget and --no-budget are both given"),
+    ],
+)
+def test_limits_that_can_not_be_are_refused(
+    soundlora: Cli, tmp_path: Path, given: tuple[object, ...], said: str
+) -> None:
+    id = soundlora("keys", "create", "Ann", "--data-dir", tmp_path).out.partition(":")[0]
+    refused = soundlora("keys", "set", id, *given, "--data-dir", tmp_path)
+    assert (refused.code, said in refused.err) == (2, True)
+    unknown = soundlora("keys", "set", "nobody", "--weight", 2, "--data-dir", tmp_path)
+    assert (unknown.code, "no valid key" in unknown.err) == (2, True)
+
+
 def test_another_host_without_keys_is_refused(soundlora: Cli, tmp_path: Path) -> None:
     refused = soundlora("serve", "--host", "0.0.0.0", "--port", 0, "--data-dir", tmp_path)
     assert refused.code == 2

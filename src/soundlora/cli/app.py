@@ -1,4 +1,4 @@
-"""The command line: train, stop, prepare, caption, generate, grid, inspect, doctor, base, lora, serve and keys."""
+"""The command line: train, stop, prepare, caption, generate, grid, inspect, doctor, base, lora, serve, prune, keys."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from soundlora.cli.output import (
     say_error,
 )
 from soundlora.cli.prepare import prepare
+from soundlora.cli.prune import prune
 from soundlora.cli.serve import TOPICS as SERVE_TOPICS
 from soundlora.cli.serve import serve
 from soundlora.cli.stop import stop
@@ -89,6 +90,7 @@ app.command()(caption)
 app.command(cls=by_topic(GENERATE_TOPICS))(generate)
 app.command(cls=by_topic(GRID_TOPICS))(grid)
 app.command(cls=by_topic(SERVE_TOPICS))(serve)
+app.command()(prune)
 
 
 def _print_version(asked: bool) -> None:

@@ -39,6 +39,10 @@ class Settings:
     keep_state_days: the time that the last state of a finished training is kept, so that it can be trained on; 0 keeps
         none.
     max_queue, max_queue_per_key: the number of requests that may wait; 0 is without limit.
+    max_running_per_key: the number of requests of a key that may run at a time; 0 is without limit.
+    budget_per_key: the units that a key may be billed in a month; 0 is without limit.
+    keep_days: the age at which the files of ended runs are pruned; 0 keeps them.
+    keep_bytes: the size of all runs' files above which the oldest are pruned; 0 is without limit.
     lease_seconds: the silence of a worker after which its run is given to another one.
     private_hosts: names, addresses or networks that users' URLs may lead to although they are not public; "*" is all.
     fetch_proxy: the address of an HTTP proxy through which everything is fetched that clients name; "" is none.
@@ -65,6 +69,10 @@ class Settings:
     keep_state_days: float = 30
     max_queue: int = 0
     max_queue_per_key: int = 0
+    max_running_per_key: int = 0
+    budget_per_key: int = 0
+    keep_days: float = 0
+    keep_bytes: int = 0
     max_upload_bytes: int = 20 * 1024**3
     lease_seconds: float = 20
     private_hosts: tuple[str, ...] = ()

@@ -32,6 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("soundlora.server.store.requests.time", clock)
     monkeypatch.setattr("soundlora.server.store.finish.time", clock)
+    monkeypatch.setattr("soundlora.server.store.claims.time", clock)
     monkeypatch.setattr(module, "time", clock)
     return clock
 

@@ -39,6 +39,7 @@ def done(requests: Requests, monkeypatch: pytest.MonkeyPatch) -> Done:
     clock = type("Clock", (), {"now": START, "time": lambda self: self.now})()
     monkeypatch.setattr("soundlora.server.store.requests.time", clock)
     monkeypatch.setattr("soundlora.server.store.finish.time", clock)
+    monkeypatch.setattr("soundlora.server.store.claims.time", clock)
 
     def make(at: float, outcome: Outcome = OK, *, took: float = 1.0, endpoint: str = "train", **more: Any) -> str:
         clock.now = START + at - took

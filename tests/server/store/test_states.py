@@ -1,7 +1,9 @@
 """What statuses are made of: many at once, and by indexes alone."""
 
+from collections.abc import Callable
+
 import pytest
-import sqlalchemy as sa
+from plans import asked_of, plan
 
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome
@@ -25,14 +27,7 @@ def test_the_queue_is_in_the_order_of_claims(database: Database, requests: Reque
     low = requests.submit("train", 1, priority="low").id
     normal = requests.submit("train", 2).id
     places = [state.place for id in (normal, low) for state in [read_states(database, [id])[id]]]
-    assert read_queue(database) == places
-
-
-def test_the_queue_is_answered_by_its_index(database: Database, requests: Requests) -> None:
-    statement = "SELECT priority, number FROM requests WHERE state = 'queued' ORDER BY priority, number"
-    with database.read() as connection:
-        (row,) = connection.execute(sa.text(f"EXPLAIN QUERY PLAN {statement}"))
-    assert "USING COVERING INDEX requests_queue" in row.detail
+    assert read_queue(database).in_turn() == places
 
 
 def test_places_are_counted_for_a_few(database: Database, requests: Requests) -> None:
@@ -45,21 +40,18 @@ def test_places_are_counted_for_a_few(database: Database, requests: Requests) ->
     assert [requests.ahead(id) for id in (ids[0], ids[2], low, "nobody")] == [0, 1, 3, 0]
 
 
+@pytest.mark.parametrize("read", [read_queue, lambda database: read_ahead(database, [])])
+def test_the_queue_is_answered_by_its_index(database: Database, read: Callable[[Database], object]) -> None:
+    asked = asked_of(database, lambda: read(database))
+    assert "USING COVERING INDEX requests_waiting" in plan(database, *asked[0])
+
+
 def test_counting_reads_the_index_only(database: Database) -> None:
-    statements: list[tuple[str, tuple[object, ...]]] = []
     with database.read() as connection:
-
-        @sa.event.listens_for(connection, "before_cursor_execute")
-        def remember(
-            _connection: object, _cursor: object, statement: str, parameters: tuple[object, ...], *_rest: object
-        ) -> None:
-            statements.append((statement, parameters))
-
-        count_ahead(connection, (0, 5))
-        statement, parameters = statements[-1]  # the first one begins the transaction
-        (row,) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-    assert "SEARCH requests USING COVERING INDEX requests_queue" in row.detail
-    assert "priority" in row.detail  # only what is ahead
+        asked = asked_of(database, lambda: count_ahead(connection, "me", (0, 5)))
+    found = plan(database, *asked[0])
+    assert "SEARCH requests USING COVERING INDEX requests_waiting" in found
+    assert "key_id" in found  # only those of the key
 
 
 def test_there_is_a_result_when_it_has_ended(database: Database, requests: Requests) -> None:

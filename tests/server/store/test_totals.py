@@ -25,6 +25,7 @@ def run(requests: Requests, monkeypatch: pytest.MonkeyPatch, seconds: float) -> 
         clock = type("Clock", (), {"now": 1000.0, "time": lambda self: self.now})()
         patch.setattr("soundlora.server.store.requests.time", clock)
         patch.setattr("soundlora.server.store.finish.time", clock)
+        patch.setattr("soundlora.server.store.claims.time", clock)
         claimed = requests.claim()
         assert claimed is not None
         assert claimed.owner is not None

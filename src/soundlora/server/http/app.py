@@ -24,6 +24,7 @@ from soundlora.server.http import (
     metrics,
     models,
     openapi,
+    own_limits,
     page,
     queue,
     runs,
@@ -36,11 +37,13 @@ from soundlora.server.http.middleware import EdgeMiddleware
 from soundlora.server.http.state import Service
 from soundlora.server.http.status_cache import StatusCache
 from soundlora.server.settings import Settings
+from soundlora.server.store import duties, usage
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.keys import Keys
 from soundlora.server.store.listing import sweep_folders
 from soundlora.server.store.requests import Requests
+from soundlora.server.store.retention import DAY, prune
 from soundlora.server.store.totals import Totals
 from soundlora.server.work.executor import LocalExecutor
 from soundlora.version import __version__
@@ -51,6 +54,7 @@ _IN_ORDER = (
     models,
     history,
     billing,
+    own_limits,
     openapi,
     webhooks,
     metrics,
@@ -113,7 +117,7 @@ def create_app(settings: Settings, *, database: Database | None = None, executor
 
 def _service(settings: Settings, database: Database, executor: bool) -> Service:
     database.migrate()
-    requests = Requests(database, unit_prices(settings))
+    requests = Requests(database, unit_prices(settings), max_running=settings.max_running_per_key)
     storage = Storage(settings.storage)
     keys = Keys(database)
     return Service(
@@ -130,6 +134,16 @@ def _service(settings: Settings, database: Database, executor: bool) -> Service:
     )
 
 
+def prune_daily(service: Service, now: float) -> None:
+    """Prune the files of old runs, once a day by any one server, and what was used long ago."""
+    with service.database.write() as connection:
+        usage.forget(connection, now)
+    keep_days, keep_bytes = service.settings.keep_days, service.settings.keep_bytes
+    if (keep_days or keep_bytes) and duties.take(service.database, "prune", now, DAY):
+        prune(service.files, keep_days=keep_days, keep_bytes=keep_bytes, now=now)
+        duties.done(service.database, "prune", now, DAY)
+
+
 async def _sweep_again_and_again(service: Service) -> None:
     """Remove expired files, and payloads and folders of requests that are not kept."""
     while True:
@@ -137,6 +151,7 @@ async def _sweep_again_and_again(service: Service) -> None:
             await asyncio.to_thread(service.files.sweep)
             await asyncio.to_thread(service.requests.forget_unkept, time.time() - _RESULT_SECONDS)
             await asyncio.to_thread(sweep_folders, service.settings, service.database, time.time())
+            await asyncio.to_thread(prune_daily, service, time.time())
         except Exception as error:  # The storage may be away for a while. The sweeping must go on.
             print(f"soundlora: files could not be swept: {error}", file=sys.stderr, flush=True)
         await asyncio.sleep(_SWEEP_SECONDS)

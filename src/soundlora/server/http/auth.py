@@ -28,11 +28,11 @@ NO_KEYS = (
 
 @dataclass(frozen=True)
 class Caller:
-    """The owner of requests and files. `key_id` is "" for everybody on a server without keys."""
+    """The owner of requests and files. On a server without keys everybody has the `key_id` "", and no `key`."""
 
     key_id: str
     name: str
-    max_queue: int = 0
+    key: Key | None = None
 
 
 class Authenticator:
@@ -84,7 +84,7 @@ class Authenticator:
         key = self._by_hash.get(wanted)
         if key is None or key.revoked_at is not None or not hmac.compare_digest(key.hash, wanted):
             raise HTTPException(401, "The key is unknown, or it was revoked.", {"WWW-Authenticate": "Key"})
-        return Caller(key.id, key.name, key.max_queue)
+        return Caller(key.id, key.name, key)
 
     async def turns_away(self, scope: Scope) -> bool:
         """Whether a call is refused whatever it asks: while there are no keys, only this machine may ask."""

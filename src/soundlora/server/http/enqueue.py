@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from soundlora.contract.training import billable_units
 from soundlora.pipeline.lengthen import make_longer
 from soundlora.server.endpoints import Endpoint
 from soundlora.server.http.auth import Caller
@@ -20,6 +21,7 @@ from soundlora.server.http.submission import Wishes
 from soundlora.server.settings import Settings
 from soundlora.server.store import listing
 from soundlora.server.store.finish import Outcome
+from soundlora.server.store.limits import Taken, limits_of, taken
 from soundlora.server.store.requests import PRIORITIES
 from soundlora.server.store.requests import Request as QueuedRequest
 from soundlora.server.work.outcomes import rejected
@@ -43,7 +45,8 @@ async def enqueue(
     `goes_on` is the run that the new request continues. Its folder moves to the new request, unless that ends at once.
     `longer`: that run has finished, and the new one has so many steps; its own folder goes on from the other's last
     state. `stop_asked`: the new request is to end the run with what it has learnt.
-    Raises Refusal 429 when a limit is reached, and FileNotFoundError when the folder of `goes_on` no longer exists.
+    Raises Refusal 429 when a limit is reached, 403 when the budget is, and FileNotFoundError when the folder of
+    `goes_on` no longer exists.
     """
     accepted, ahead = await asyncio.to_thread(
         _join, service, endpoint, payload, asker, wishes, goes_on, longer, stop_asked
@@ -82,10 +85,13 @@ def _join(
     stop_asked: bool,
 ) -> tuple[QueuedRequest, int]:
     outcome: Outcome | None = None
+    units = 0
     try:
-        endpoint.input.model_validate(payload)
+        asked = endpoint.input.model_validate(payload)
     except ValidationError as error:
         outcome = rejected(error)
+    else:
+        units = _units(service, endpoint, asked, goes_on, longer, stop_asked)
     request_id = str(uuid.uuid4())
     folder: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if goes_on is not None and outcome is None:
@@ -95,7 +101,7 @@ def _join(
             folder = _longer(service.settings, goes_on.id, request_id, longer)
     with service.submitting:
         if outcome is None:
-            _keep_limits(service, endpoint, asker, wishes)
+            _keep_limits(service, endpoint, asker, wishes, units)
         # A worker may take the request as soon as it is written, so the folder comes first.
         with folder:
             accepted = service.requests.submit(
@@ -111,10 +117,27 @@ def _join(
                 no_retry=wishes.no_retry,
                 keep_payloads=wishes.keep_payloads,
                 file_seconds=wishes.file_seconds,
+                asked_units=units,
                 outcome=outcome,
                 stop_asked=stop_asked,
             )
     return accepted, service.requests.ahead(accepted.id) if outcome is None else 0
+
+
+def _units(
+    service: Service,
+    endpoint: Endpoint,
+    asked: Any,
+    goes_on: QueuedRequest | None,
+    longer: int | None,
+    stop_asked: bool,
+) -> int:
+    """Return the units that the request is billed for if it succeeds."""
+    if stop_asked:
+        return 0
+    if goes_on is not None and longer is not None:
+        return billable_units(longer - (listing.steps_done(goes_on, service.settings) or 0), succeeded=True)
+    return endpoint.units(asked, True)
 
 
 @contextlib.contextmanager
@@ -133,8 +156,11 @@ def _longer(settings: Settings, finished_id: str, new_id: str, steps: int) -> It
         raise
 
 
-def _keep_limits(service: Service, endpoint: Endpoint, asker: Caller, wishes: Wishes) -> None:
-    """Raise Refusal 429 when a limit is reached. Clients try again after a 429, because it passes by itself."""
+def _keep_limits(service: Service, endpoint: Endpoint, asker: Caller, wishes: Wishes, units: int) -> None:
+    """Raise Refusal 429 when a limit is reached, and 403 when the budget is.
+
+    Clients try again after a 429, because it passes by itself. The hosted service says 403 of an account without money.
+    """
     requests, settings = service.requests, service.settings
     if wishes.max_queue_length is not None:
         waiting = requests.count_queued(endpoint=endpoint.id)
@@ -142,9 +168,23 @@ def _keep_limits(service: Service, endpoint: Endpoint, asker: Caller, wishes: Wi
             raise _full(f"{waiting} requests wait, more than the {wishes.max_queue_length} of fal_max_queue_length.")
     if settings.max_queue and requests.count_queued() >= settings.max_queue:
         raise _full(f"The queue is full: {settings.max_queue} requests wait.")
-    most = asker.max_queue or settings.max_queue_per_key
+    limits = limits_of(asker.key, settings)
+    most = limits.max_waiting
     if most and requests.count_queued(key_id=asker.key_id) >= most:
         raise _full(f"{most} requests of this key wait already, which is its limit.")
+    if limits.budget and units:
+        now = taken(service.database, asker.key_id)
+        if now.units + now.asked_units + units > limits.budget:
+            raise Refusal(403, "exhausted_balance", _exhausted(limits.budget, now, units))
+
+
+def _exhausted(budget: int, now: Taken, units: int) -> str:
+    """Return the sentence for a request beyond the budget. It begins as that of the hosted service."""
+    return (
+        f"User is locked. Reason: Exhausted balance. This key may use {budget} units a month; {now.units} are used, "
+        f"{now.asked_units} belong to requests that wait or run, and this one asks for {units}. Ask for less, wait for "
+        "the next month (UTC), or let the operator raise the budget with soundlora keys set."
+    )
 
 
 def _full(sentence: str) -> Refusal:

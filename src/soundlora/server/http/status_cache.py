@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import bisect
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 
 from soundlora.server.store.database import Database
 from soundlora.server.store.requests import LogLine, Requests
-from soundlora.server.store.states import State, is_id, read_ahead, read_queue, read_states
+from soundlora.server.store.states import Queue, State, is_id, read_ahead, read_queue, read_states
 
 FRESH_SECONDS = 0.15
 """Seconds after which this process sees what another one wrote. It sees its own writes at once."""
@@ -56,7 +55,7 @@ class StatusCache:
         self._database, self._requests = database, requests
         self._entries: dict[str, _Entry] = {}
         self._refreshing: asyncio.Task[None] | None = None
-        self._queue: list[tuple[int, int]] = []
+        self._queue = Queue({}, [])
         self._queue_due = 0.0
         self._swept_at = 0.0
 
@@ -152,7 +151,7 @@ class StatusCache:
             ahead = await asyncio.to_thread(read_ahead, self._database, waiting)
         else:
             await self._read_queue(started)
-            ahead = {state.id: bisect.bisect_left(self._queue, state.place) for state in waiting}
+            ahead = {state.id: self._queue.ahead(state.key_id, state.place) for state in waiting}
         for id, count in ahead.items():
             due[id].ahead = count
 

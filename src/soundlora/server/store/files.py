@@ -157,6 +157,11 @@ class Files:
         self._forget([file_id])
         self.remove_objects([file_id])
 
+    def remove(self, file_ids: Sequence[str]) -> None:
+        """Remove these files. If this process dies in between, the rows still say what is to be removed."""
+        self.remove_objects(file_ids)
+        self._forget(file_ids)
+
     def remove_objects(self, file_ids: Sequence[str]) -> None:
         """Remove the objects and the parts of these files from the storage."""
         for file_id in file_ids:
@@ -171,9 +176,7 @@ class Files:
         while True:
             with self.database.read() as connection:
                 ids = list(connection.scalars(expired))
-            # The rows go last. If this process dies in between, they still say what is to be removed.
-            self.remove_objects(ids)
-            self._forget(ids)
+            self.remove(ids)
             gone += len(ids)
             if len(ids) < _AT_A_TIME:
                 break

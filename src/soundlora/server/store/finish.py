@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from soundlora.server.store import usage
 from soundlora.server.store.tables import deliveries, ledger, requests
 
 
@@ -71,7 +72,7 @@ def write_end(
             error_type=outcome.error_type,
             units=outcome.units,
         )
-        .returning(requests.c.endpoint, requests.c.key_id, requests.c.webhook_url)
+        .returning(requests.c.endpoint, requests.c.key_id, requests.c.webhook_url, requests.c.claimed_at)
     ).one_or_none()
     if row is None:
         return False
@@ -96,6 +97,8 @@ def write_end(
                 next_at=now,
             )
         )
+    if state == "running":
+        usage.charge(connection, row.key_id, row.endpoint, row.claimed_at, now, ended=True)
     return True
 
 

@@ -18,6 +18,7 @@ from soundlora.server.store.files import FileRow
 from soundlora.server.store.finish import is_error
 from soundlora.server.store.marks import matching
 from soundlora.server.store.requests import Point, Request, Requests
+from soundlora.server.store.retention import unstarred
 from soundlora.server.store.states import is_id
 from soundlora.server.store.tables import marks, requests
 from soundlora.system.file_names import steps_of
@@ -160,8 +161,8 @@ def sweep_folders(settings: Settings, database: Database, now: float) -> int:
     """Remove the folders that nobody may use any more from this machine. Return how many.
 
     A failed run leaves its folder to explain it and to go on from, and a finished training its last state for
-    `keep_state_days`. It goes with the payloads of its request, whoever has deleted them, and when the files of the
-    request were to live no longer. `now` is in seconds since 1970.
+    `keep_state_days`. One without a star goes `keep_days` after its end, too. It goes with the payloads of its request,
+    whoever has deleted them, and when the files of the request were to live no longer. `now` is in seconds since 1970.
     """
     with contextlib.suppress(FileNotFoundError):
         names = [folder.name for folder in settings.runs.iterdir() if is_id(folder.name)]
@@ -180,6 +181,8 @@ def _outlived(database: Database, settings: Settings, ids: Sequence[str], now: f
         requests.c.ended_at + requests.c.file_seconds < now,
         sa.and_(requests.c.status_code < 400, requests.c.ended_at < kept_until),
     )
+    if settings.keep_days:
+        over = sa.or_(over, sa.and_(requests.c.ended_at < now - settings.keep_days * 86400, unstarred()))
     statement = sa.select(requests.c.id).where(requests.c.id.in_(ids), requests.c.state == "completed", over)
     with database.read() as connection:
         return list(connection.scalars(statement))

@@ -17,10 +17,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from soundlora.server.store import claims, usage
 from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.finish import Outcome, cancelled, infrastructure_error, write_end
-from soundlora.server.store.states import count_ahead, is_id
-from soundlora.server.store.tables import files, logs, marks, points, requests
+from soundlora.server.store.states import is_id, read_ahead, read_queue, read_states
+from soundlora.server.store.tables import QUEUED, files, logs, marks, points, requests
 
 PRIORITIES = {"normal": 0, "low": 1}
 MAX_ATTEMPTS = 3
@@ -83,10 +84,16 @@ class Point:
 
 
 class Requests:
-    """The request table of `database`. `unit_nano_usd`: price of a unit of each endpoint, 0 where none is given."""
+    """The request table of `database`.
 
-    def __init__(self, database: Database, unit_nano_usd: Mapping[str, int] | None = None) -> None:
-        self.database = database
+    unit_nano_usd: the price of a unit of each endpoint, 0 where none is given. max_running: so many requests of a key
+    that has no number of its own may run at a time; 0 is without limit.
+    """
+
+    def __init__(
+        self, database: Database, unit_nano_usd: Mapping[str, int] | None = None, *, max_running: int = 0
+    ) -> None:
+        self.database, self.max_running = database, max_running
         self.unit_nano_usd = dict(unit_nano_usd or {})
 
     # ------------------------------------------------------------------------------------------------------------------
@@ -106,6 +113,7 @@ class Requests:
         no_retry: bool = False,
         keep_payloads: bool = True,
         file_seconds: float | None = None,
+        asked_units: int = 0,
         outcome: Outcome | None = None,
         stop_asked: bool = False,
         id: str | None = None,
@@ -113,6 +121,7 @@ class Requests:
         """Accept a request. One that is wrong gets its `outcome` at once, and is in the history all the same.
 
         base_url: the address it came to, which the webhook's links to files begin with.
+        asked_units: those that are billed if it succeeds.
         stop_asked: it goes on with a run only to end it with what that has learnt.
         """
         now = time.time()
@@ -132,6 +141,7 @@ class Requests:
             "start_before": None if start_seconds is None else now + start_seconds,
             "no_retry": no_retry,
             "attempts": 0,
+            "asked_units": asked_units,
             "beat": 0,
             "cancel_asked": False,
             "stop_asked": stop_asked,
@@ -157,19 +167,19 @@ class Requests:
 
     def queued(self) -> list[str]:
         """Return the ids of all that wait, the next one first. A request's place is its position."""
-        statement = sa.select(requests.c.id).where(requests.c.state == "queued")
+        places = read_queue(self.database).in_turn()
         with self.database.read() as connection:
-            return list(connection.scalars(statement.order_by(requests.c.priority, requests.c.number)))
+            found = connection.execute(sa.select(requests.c.number, requests.c.id).where(QUEUED))
+            ids = {number: id for number, id in found}
+        return [ids[number] for _, number in places if number in ids]
 
     def ahead(self, request_id: str) -> int:
-        """Return how many wait before this one."""
-        mine = sa.select(requests.c.priority, requests.c.number).where(requests.c.id == request_id)
-        with self.database.read() as connection:
-            place = connection.execute(mine).one_or_none()
-            return 0 if place is None else count_ahead(connection, (place.priority, place.number))
+        """Return how many begin before this one; beside those of other keys it is an estimate."""
+        state = read_states(self.database, [request_id]).get(request_id)
+        return 0 if state is None else read_ahead(self.database, [state])[request_id]
 
     def count_queued(self, endpoint: str | None = None, key_id: str | None = None) -> int:
-        statement = sa.select(sa.func.count()).where(requests.c.state == "queued")
+        statement = sa.select(sa.func.count()).where(QUEUED)
         if endpoint is not None:
             statement = statement.where(requests.c.endpoint == endpoint)
         if key_id is not None:
@@ -230,34 +240,15 @@ class Requests:
 
         endpoints: those whose requests count; None is all `but` these.
         """
-        waiting = sa.select(requests.c.id).where(requests.c.state == "queued")
-        if endpoints is not None:
-            waiting = waiting.where(requests.c.endpoint.in_(endpoints))
-        if but:
-            waiting = waiting.where(requests.c.endpoint.not_in(but))
-        waiting = waiting.order_by(requests.c.priority, requests.c.number).limit(1)
-        owner = str(uuid.uuid4())
         while True:
-            with self.database.write() as connection:
-                request_id = connection.execute(waiting.with_for_update(skip_locked=True)).scalar_one_or_none()
-                if request_id is None:
-                    return None
-                taken = connection.execute(
-                    sa.update(requests)
-                    .where(requests.c.id == request_id, requests.c.state == "queued")
-                    .values(
-                        state="running",
-                        owner=owner,
-                        attempts=requests.c.attempts + 1,
-                        beat=requests.c.beat + 1,
-                        started_at=sa.func.coalesce(requests.c.started_at, time.time()),
-                    )
-                ).rowcount
-            if taken:
-                found = self.find(request_id)
-                if found is not None and (found.input is not None or self._has_null(request_id)):
-                    return found
-                self._end_damaged(request_id, owner)
+            row = claims.claim(self.database, _COLUMNS, endpoints, but, max_running=self.max_running)
+            if row is None:
+                return None
+            found = _request(row)
+            if found.input is not None or self._has_null(found.id):
+                return found
+            assert found.owner is not None
+            self._end_damaged(found.id, found.owner)
 
     def _has_null(self, request_id: str) -> bool:
         """Return whether null itself is the input, which is wrong, but not damaged."""
@@ -318,7 +309,14 @@ class Requests:
         with self.database.write() as connection:
             # The row is held until it is written. On Postgres the worker's own end could come in between and be undone.
             row = connection.execute(
-                sa.select(requests.c.attempts, requests.c.no_retry, requests.c.cancel_asked)
+                sa.select(
+                    requests.c.attempts,
+                    requests.c.no_retry,
+                    requests.c.cancel_asked,
+                    requests.c.key_id,
+                    requests.c.endpoint,
+                    requests.c.claimed_at,
+                )
                 .where(requests.c.id == request_id, requests.c.owner == owner, requests.c.state == "running")
                 .with_for_update()
             ).one_or_none()
@@ -336,6 +334,7 @@ class Requests:
                     .where(requests.c.id == request_id)
                     .values(state="queued", owner=None, attempts=requests.c.attempts - (0 if lost else 1))
                 )
+                usage.charge(connection, row.key_id, row.endpoint, row.claimed_at, time.time(), ended=False)
 
     def running(self) -> list[tuple[str, str, int]]:
         """Return (id, owner, beat) of all that run. One whose beat stands still has lost its worker.
@@ -410,7 +409,8 @@ def _write_lines(connection: Connection, request_id: str, lines: Sequence[tuple[
 
 
 _FIELDS = tuple(Request.__dataclass_fields__)
-_SELECT = sa.select(*(requests.c[name] for name in _FIELDS))
+_COLUMNS = [requests.c[name] for name in _FIELDS]
+_SELECT = sa.select(*_COLUMNS)
 _JSON = ("input", "progress", "response")
 
 

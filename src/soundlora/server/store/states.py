@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import bisect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from soundlora.server.store import shares
 from soundlora.server.store.database import Database
-from soundlora.server.store.tables import requests
+from soundlora.server.store.shares import Place, Share
+from soundlora.server.store.tables import QUEUED, requests
 
 _AT_A_TIME = 500
 _ID = re.compile(r"[0-9a-f-]{36}")
@@ -36,8 +39,8 @@ class State:
     error_type: str | None
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Return what the queue is sorted by."""
+    def place(self) -> Place:
+        """Return what the requests of a key are sorted by."""
         return (self.priority, self.number)
 
 
@@ -56,26 +59,66 @@ def read_states(database: Database, ids: Sequence[str]) -> dict[str, State]:
     return found
 
 
-def read_queue(database: Database) -> list[tuple[int, int]]:
-    """Return the places of all that wait, the next one first. The index alone answers it."""
-    statement = sa.select(requests.c.priority, requests.c.number).where(requests.c.state == "queued")
+class Queue:
+    """All that waits, by key and in the order of each key, and whose turn it is."""
+
+    def __init__(self, places: Mapping[str, list[Place]], found: Iterable[Share]) -> None:
+        self.places = places
+        self._shares = {share.key_id: share for share in found}
+
+    def ahead(self, key_id: str, place: Place) -> int:
+        """Return how many begin before this one. Beside other keys it is an estimate, as by `shares.count_before`."""
+        mine = self.places.get(key_id, [])
+        return self._before(key_id, bisect.bisect_left(mine, place))
+
+    def in_turn(self) -> list[Place]:
+        """Return all places, the next one first."""
+        every = [(key_id, index, place) for key_id, mine in self.places.items() for index, place in enumerate(mine)]
+        every.sort(key=lambda each: (self._before(each[0], each[1]), each[2][1]))
+        return [place for _, _, place in every]
+
+    def _before(self, key_id: str, index: int) -> int:
+        return _estimate(key_id, index, self._shares, {key: len(mine) for key, mine in self.places.items()})
+
+
+def read_queue(database: Database) -> Queue:
+    """Return all that waits. The index alone answers it."""
+    places: dict[str, list[Place]] = {}
     with database.read() as connection:
-        rows = connection.execute(statement.order_by(requests.c.priority, requests.c.number))
-        return [(row[0], row[1]) for row in rows]
+        for key_id, *place in connection.execute(_PLACES):
+            places.setdefault(key_id, []).append((place[0], place[1]))
+        found = shares.read(connection) if len(places) > 1 else []
+    for mine in places.values():
+        mine.sort()  # the index has the lines of each endpoint
+    return Queue(places, found)
 
 
 def read_ahead(database: Database, states: Iterable[State]) -> dict[str, int]:
-    """Return how many wait before each of a few requests, by id. The index is counted, which is quicker for few."""
+    """Return how many begin before each of a few requests, by id. The index is counted, which is quicker for few."""
     with database.read() as connection:
-        return {state.id: count_ahead(connection, state.place) for state in states}
+        counts = {key_id: count for key_id, count in connection.execute(_COUNTS)}
+        found = {share.key_id: share for share in shares.read(connection)} if len(counts) > 1 else {}
+        return {
+            state.id: _estimate(state.key_id, count_ahead(connection, state.key_id, state.place), found, counts)
+            for state in states
+        }
 
 
-def count_ahead(connection: Connection, place: tuple[int, int]) -> int:
+def count_ahead(connection: Connection, key_id: str, place: Place) -> int:
+    """Return how many of the same key wait before a request."""
     mine = sa.tuple_(*(sa.literal(value) for value in place))
     statement = sa.select(sa.func.count()).where(
-        requests.c.state == "queued", sa.tuple_(requests.c.priority, requests.c.number) < mine
+        QUEUED, requests.c.key_id == key_id, sa.tuple_(requests.c.priority, requests.c.number) < mine
     )
     return connection.execute(statement).scalar_one()
+
+
+def _estimate(key_id: str, index: int, found: Mapping[str, Share], counts: Mapping[str, int]) -> int:
+    share = found.get(key_id)
+    if share is None:  # there is no other key, or it has begun meanwhile
+        return index
+    others = [(other, counts[id]) for id, other in found.items() if id != key_id and id in counts]
+    return shares.count_before(share, index, others)
 
 
 @dataclass(frozen=True)
@@ -98,4 +141,6 @@ def read_result(database: Database, id: str) -> Result | None:
     return None if row is None else Result(*row)
 
 
+_PLACES = sa.select(requests.c.key_id, requests.c.priority, requests.c.number).where(QUEUED)
+_COUNTS = sa.select(requests.c.key_id, sa.func.count()).where(QUEUED).group_by(requests.c.key_id)
 _STATES = sa.select(*(requests.c[name] for name in State.__dataclass_fields__))

@@ -5,13 +5,28 @@ Times are seconds since 1970 in UTC. Money is whole billionths of a dollar, so t
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    literal_column,
+    text,
+)
 
 metadata = MetaData()
 
 # SQLite counts up only in a column of the type INTEGER.
 _Number = BigInteger().with_variant(Integer, "sqlite")
 _DEADLINE = text("start_before IS NOT NULL")
+_WAITING = text("state = 'queued'")
+_RUNNING = text("state = 'running'")
 
 requests = Table(
     "requests",
@@ -34,6 +49,8 @@ requests = Table(
     Column("start_before", Float),  # else the request ends unstarted
     Column("no_retry", Boolean, nullable=False),
     Column("attempts", Integer, nullable=False),  # of workers, the present one included
+    Column("claimed_at", Float),  # when the present worker has taken it, or the last one had
+    Column("asked_units", Integer, nullable=False, server_default=text("0")),  # billed if it succeeds
     Column("owner", String(36)),  # token of the worker that holds the lease
     Column("beat", Integer, nullable=False),  # counted up by that worker for as long as it lives
     Column("cancel_asked", Boolean, nullable=False),
@@ -44,8 +61,18 @@ requests = Table(
     Column("error", Text),
     Column("error_type", String(100)),
     Column("units", Integer),
-    # This index serves the next request in line, the requests ahead of one, and those that run.
     Index("requests_queue", "state", "priority", "number"),
+    # This index has the lines of all keys, each in the order in which it is served.
+    Index(
+        "requests_waiting",
+        "key_id",
+        "endpoint",
+        "priority",
+        "number",
+        sqlite_where=_WAITING,
+        postgresql_where=_WAITING,
+    ),
+    Index("requests_running", "key_id", sqlite_where=_RUNNING, postgresql_where=_RUNNING),
     Index("requests_by_endpoint", "endpoint", "key_id", "number"),
     Index("requests_ended", "endpoint", "key_id", "ended_at", "number"),
     Index("requests_by_key", "key_id", "number"),
@@ -125,7 +152,34 @@ keys = Table(
     Column("hash", String(64), nullable=False, unique=True),  # SHA-256 of the secret
     Column("created_at", Float, nullable=False),
     Column("revoked_at", Float),
-    Column("max_queue", Integer, nullable=False),  # waiting requests; 0 takes the server's limit
+    Column("max_queue", Integer, nullable=False),  # waiting requests; 0 takes the server's limit, -1 has none
+    # The server's own limits hold where these are empty; 0 is without limit.
+    Column("max_running", Integer),
+    Column("budget", BigInteger),  # units a month
+    Column("weight", Float, nullable=False, server_default=text("1")),  # of its share of the slots
+)
+
+# States are written out, because a plan for any state could not use the indexes that have one state only.
+QUEUED = requests.c.state == literal_column("'queued'")
+RUNNING = requests.c.state == literal_column("'running'")
+
+# Time on slots, by key and stretch of time. Its rows are few, and old ones are deleted.
+usage = Table(
+    "usage",
+    metadata,
+    Column("key_id", String(36), primary_key=True),
+    Column("stretch", _Number, primary_key=True),  # of usage.STRETCH_SECONDS, counted since 1970
+    Column("endpoint", String(200), primary_key=True),
+    Column("seconds", Float, nullable=False),
+    Column("ends", Integer, nullable=False),  # requests that ended in it
+)
+
+# What one of many servers does for all of them, and when it is due again.
+duties = Table(
+    "duties",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("due_at", Float, nullable=False),
 )
 
 files = Table(

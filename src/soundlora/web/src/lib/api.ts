@@ -59,6 +59,23 @@ export function machine(): Promise<Machine> {
   return get('/v1/machine')
 }
 
+/** What the key may take of the server, where null is without limit, and what it takes now. */
+export interface Limits {
+  max_running: number | null
+  max_waiting: number | null
+  budget: number | null
+  weight: number
+  running: number
+  waiting: number
+  used_this_month: number
+  asked_for: number
+  seconds_last_hour: number
+}
+
+export function limits(): Promise<Limits> {
+  return get('/v1/limits')
+}
+
 export function inspect(request: Values, signal?: AbortSignal): Promise<DatasetReport> {
   return send('POST', '/v1/datasets/inspect', request, signal)
 }

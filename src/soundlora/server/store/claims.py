@@ -1,0 +1,102 @@
+"""A worker takes the next request: whose turn it is by `shares`, and of that key's line the first that is free.
+
+Workers that ask at the same time don't wait for each other. Postgres gives each a ticket, the number of those that are
+choosing now, and each leaves so many turns to the others; what another one has just taken is skipped. SQLite has one
+writer, so nobody chooses at the same time.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from soundlora.server.store import shares
+from soundlora.server.store.database import Database
+from soundlora.server.store.tables import QUEUED, RUNNING, requests
+
+_KEY_LOCKS = 7710421
+_MOST_TICKETS = 256
+
+
+def claim(
+    database: Database,
+    columns: Sequence[sa.ColumnElement[Any]],
+    endpoints: Sequence[str] | None = None,
+    but: Sequence[str] = (),
+    *,
+    max_running: int = 0,
+) -> Row[Any] | None:
+    """Take the next request and return these columns of its row, or None when there is nothing to do.
+
+    endpoints: those whose requests count; None is all `but` these. max_running: as of `shares.read`.
+    """
+    # A ticket counts those who choose among the same requests.
+    line = zlib.crc32(repr((endpoints, but)).encode()) >> 1
+    tried: set[tuple[str, str]] = set()
+    while True:
+        with database.write() as connection:
+            before = _ticket(connection, line)
+            found = shares.read(connection, max_running, endpoints, but)
+            for share in found:
+                share.lines = [each for each in share.lines if (share.key_id, each.endpoint) not in tried]
+            chosen = shares.choose([share for share in found if share.lines], before)
+            if chosen is None:
+                return None
+            endpoint = chosen.first.endpoint
+            taken = _take(connection, columns, chosen.key_id, endpoint, chosen.most)
+        if taken is not None:
+            return taken
+        # Others have taken all of this line meanwhile, or as much of it as may run.
+        tried.add((chosen.key_id, endpoint))
+
+
+def _ticket(connection: Connection, line: int) -> int:
+    """Return how many others are choosing now. The ticket is held until the end of the transaction."""
+    if connection.dialect.name == "sqlite":
+        return 0
+    return connection.execute(_TICKET, {"line": line, "last": _MOST_TICKETS - 1}).scalar() or 0
+
+
+def _take(
+    connection: Connection, columns: Sequence[sa.ColumnElement[Any]], key_id: str, endpoint: str, most: int
+) -> Row[Any] | None:
+    next_ = (
+        sa.select(requests.c.number)
+        .where(QUEUED, requests.c.key_id == key_id, requests.c.endpoint == endpoint)
+        .order_by(requests.c.priority, requests.c.number)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    mine = [requests.c.number == next_.scalar_subquery(), QUEUED]
+    if most:
+        if connection.dialect.name != "sqlite":
+            # Those who take of a key with a limit do it one by one. The next statement sees what was taken before.
+            connection.execute(_KEY_LOCK, {"locks": _KEY_LOCKS, "key_id": key_id})
+        running = sa.select(sa.func.count()).where(RUNNING, requests.c.key_id == key_id)
+        mine.append(running.scalar_subquery() < most)
+    now = time.time()
+    return connection.execute(
+        sa.update(requests)
+        .where(*mine)
+        .values(
+            state="running",
+            owner=str(uuid.uuid4()),
+            attempts=requests.c.attempts + 1,
+            beat=requests.c.beat + 1,
+            claimed_at=now,
+            started_at=sa.func.coalesce(requests.c.started_at, now),
+        )
+        .returning(*columns)
+    ).one_or_none()
+
+
+_TICKET = sa.text(
+    "SELECT number FROM generate_series(0, :last) AS number WHERE pg_try_advisory_xact_lock(:line, number) LIMIT 1"
+)
+_KEY_LOCK = sa.text("SELECT pg_advisory_xact_lock(:locks, hashtext(:key_id))")
