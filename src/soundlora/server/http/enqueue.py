@@ -113,6 +113,8 @@ def _join(
                 file_seconds=wishes.file_seconds,
                 outcome=outcome,
                 stop_asked=stop_asked,
+                # The data of a training is fetched and checked before it takes a slot.
+                prepared=endpoint.work != "training",
             )
     return accepted, service.requests.ahead(accepted.id) if outcome is None else 0
 

@@ -38,6 +38,9 @@ requests = Table(
     Column("beat", Integer, nullable=False),  # counted up by that worker for as long as it lives
     Column("cancel_asked", Boolean, nullable=False),
     Column("stop_asked", Boolean, nullable=False, server_default=text("false")),  # to end with what it has learnt
+    # Whether it may begin: the data of a training is fetched and checked before. Who does that has its lease meanwhile.
+    Column("prepared", Boolean, nullable=False, server_default=text("true")),
+    Column("give_back_asked", Boolean, nullable=False, server_default=text("false")),  # to go on elsewhere
     Column("progress", Text),  # JSON, the live state of the run
     Column("status_code", Integer),  # of the result, as are the next four
     Column("response", Text),  # JSON
@@ -49,6 +52,7 @@ requests = Table(
     Index("requests_by_endpoint", "endpoint", "key_id", "number"),
     Index("requests_ended", "endpoint", "key_id", "ended_at", "number"),
     Index("requests_by_key", "key_id", "number"),
+    Index("requests_prepared", "state", "prepared", "key_id"),
     # Few requests have a deadline to begin, so this index is small.
     Index("requests_deadlines", "state", "start_before", sqlite_where=_DEADLINE, postgresql_where=_DEADLINE),
 )
@@ -143,6 +147,18 @@ files = Table(
     Index("files_by_request", "request_id", "role"),
     Index("files_by_key", "key_id", "created_at"),
     Index("files_expiring", "expires_at"),
+)
+
+# Whoever does requests has a row, which the same process renews.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(200), nullable=False),  # of the machine; several may have the same
+    Column("seen", Float, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("running", Integer, nullable=False),  # requests
+    Column("draining", String(10), nullable=False),  # "", finish, now
 )
 
 # The server makes these for itself: the key that signs webhooks, and the one that signs upload addresses.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,10 @@ from pathlib import Path
 
 from soundlora.server.store.requests import Request
 from soundlora.system.operating_system import own_group
+
+WORKER = (sys.executable, "-m", "soundlora.server.work.worker")
+SETTINGS_VARIABLE = "SOUNDLORA_WORKER"
+"""It holds the settings of a process that works for an executor, as JSON."""
 
 DONE, LAST, FULL = "done", "last", "full"
 """A worker that stays says one of them when it has done with a request.

@@ -25,12 +25,11 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.finish import Outcome, cancelled
 from soundlora.server.store.requests import LostLeaseError, Requests
-from soundlora.server.work.executor import SETTINGS_VARIABLE
 from soundlora.server.work.generation import GenerationJob
 from soundlora.server.work.job import Job, NotStoredError, Work
 from soundlora.server.work.machine import Keeper, Machine, NoRoomError
 from soundlora.server.work.outcomes import machine_fault, outcome_of, timed_out
-from soundlora.server.work.process import DONE, FULL, LAST
+from soundlora.server.work.process import DONE, FULL, LAST, SETTINGS_VARIABLE
 from soundlora.server.work.pulse import Pulse
 from soundlora.server.work.training import TrainingJob
 from soundlora.server.work.turn import Turn

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from rows import found
+from supervised import Supervised
 from waiting import wait_until
 
 from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA
 from soundlora.server.settings import Settings
 from soundlora.server.store.requests import MAX_ATTEMPTS, Requests
-from soundlora.server.work.executor import LocalExecutor
+from soundlora.server.work.local import LocalExecutor
 
 START = """
 import json, os, signal, sys, time
@@ -79,19 +80,20 @@ Start = Callable[..., LocalExecutor]
 
 @pytest.fixture
 def start(tmp_path: Path, requests: Requests) -> Iterator[Start]:
-    """Start an executor whose workers run the program; stopped at the end of the test."""
+    """Start an executor whose workers run the program, and a supervisor; stopped at the end of the test."""
     started = []
 
-    def start(program: str, **options: Any) -> LocalExecutor:
+    def start(program: str, *, until_empty: bool = False, **options: Any) -> LocalExecutor:
         settings = Settings(data_dir=tmp_path, database_url=requests.database.url, **options)
-        executor = LocalExecutor(settings, requests, (sys.executable, "-c", program))
-        executor.start()
-        started.append(executor)
+        executor = LocalExecutor(settings, requests, (sys.executable, "-c", program), until_empty=until_empty)
+        both = Supervised(executor, requests)
+        both.start()
+        started.append(both)
         return executor
 
     yield start
-    for executor in started:
-        executor.stop()
+    for both in started:
+        both.stop()
 
 
 @pytest.mark.parametrize(
@@ -106,8 +108,8 @@ def test_workers_leave_a_core_to_the_server(
     named: str | None,
     threads: str,
 ) -> None:
-    monkeypatch.setattr("soundlora.server.work.executor.usable_cores", lambda: cores)
-    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 0)
+    monkeypatch.setattr("soundlora.server.work.local.usable_cores", lambda: cores)
+    monkeypatch.setattr("soundlora.server.work.local.gpu_count", lambda: 0)
     if named is None:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     else:
@@ -125,7 +127,7 @@ def test_workers_leave_a_core_to_the_server(
 def test_workers_have_a_gpu_each_unless_one_device_was_named(
     start: Start, requests: Requests, monkeypatch: pytest.MonkeyPatch, device: str, slots: int, visible: str
 ) -> None:
-    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 2)
+    monkeypatch.setattr("soundlora.server.work.local.gpu_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     request_id = requests.submit("train", {}).id
     seen = "os.environ.get('CUDA_VISIBLE_DEVICES', 'none')"
@@ -201,17 +203,8 @@ def test_stopping_the_server_gives_requests_back_without_counting_it(requests: R
     assert said(requests, request.id)[-1] == "stopped in good order"
 
 
-def test_a_submit_wakes_it_to_look_for_a_slot_and_not_for_the_dead(
-    requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks: list[str] = []
-
-    def running() -> list[tuple[str, str, int]]:
-        looks.append("for the dead")
-        return []
-
-    monkeypatch.setattr("soundlora.server.work.executor.TICK_SECONDS", 600)
-    monkeypatch.setattr(requests, "running", running)
+def test_a_submit_wakes_it_at_once(requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soundlora.server.work.queue_loop.TICK_SECONDS", 600)
     executor = start(FINISH)
     for _ in range(2):
         request_id = requests.submit("train", {}).id
@@ -221,7 +214,6 @@ def test_a_submit_wakes_it_to_look_for_a_slot_and_not_for_the_dead(
             return found(requests, request_id).state == "completed"
 
         wait_until(completed)
-    assert looks == ["for the dead"]
 
 
 def test_slots_bound_what_runs_at_once(requests: Requests, start: Start) -> None:
@@ -253,8 +245,8 @@ def test_generations_have_one_process_that_stays(requests: Requests, start: Star
 
 
 def test_a_generation_has_all_cores(requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("soundlora.server.work.executor.usable_cores", lambda: 9)
-    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 0)
+    monkeypatch.setattr("soundlora.server.work.local.usable_cores", lambda: 9)
+    monkeypatch.setattr("soundlora.server.work.local.gpu_count", lambda: 0)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     start(STAYING, slots=2)
     assert ended(requests)["threads"] == "9"
@@ -320,7 +312,7 @@ def test_a_generation_for_which_there_is_no_room_waits_for_the_training(requests
 
 
 def test_a_training_on_a_gpu_gets_its_memory(requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 1)
+    monkeypatch.setattr("soundlora.server.work.local.gpu_count", lambda: 1)
     executor = start(STAYING)
     ended(requests)
     (kept,) = executor._workers
@@ -334,7 +326,7 @@ def test_a_training_on_a_gpu_gets_its_memory(requests: Requests, start: Start, m
 def test_what_shares_a_device_shares_its_turn(
     requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 2)
+    monkeypatch.setattr("soundlora.server.work.local.gpu_count", lambda: 2)
     executor = start(STAYING)
     training = [requests.submit("train", {}).id for _ in range(2)]
     wait_until(lambda: len(executor._workers) == 2)
