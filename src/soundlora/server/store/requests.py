@@ -185,9 +185,7 @@ class Requests:
         """Return OK when it was still waiting and has ended now, CANCELLATION_REQUESTED when its worker will stop,
         ALREADY_COMPLETED or NOT_FOUND."""
         with self.database.write() as connection:
-            state = connection.execute(
-                sa.select(requests.c.state).where(requests.c.id == request_id)
-            ).scalar_one_or_none()
+            state = connection.scalar(sa.select(requests.c.state).where(requests.c.id == request_id))
             if state is None:
                 return "NOT_FOUND"
             if state == "completed":
@@ -230,9 +228,14 @@ class Requests:
     # what workers do
 
     def claim(
-        self, endpoints: Sequence[str] | None = None, *, but: Sequence[str] = (), prepared: bool = False
+        self,
+        endpoints: Sequence[str] | None = None,
+        *,
+        but: Sequence[str] = (),
+        prepared: bool = False,
+        owner: str | None = None,
     ) -> Request | None:
-        """Take the next request, None when nothing waits. Its `owner` is the token for everything that follows.
+        """Take the next request, None when nothing waits. Its `owner`, new or given, is the token for what follows.
 
         endpoints: those whose requests count; None is all `but` these. prepared: only requests whose data is prepared.
         """
@@ -244,7 +247,7 @@ class Requests:
         if prepared:
             waiting = waiting.where(requests.c.prepared.is_(True))
         waiting = waiting.order_by(requests.c.priority, requests.c.number).limit(1)
-        owner = str(uuid.uuid4())
+        owner = owner or str(uuid.uuid4())
         while True:
             with self.database.write() as connection:
                 request_id = connection.execute(waiting.with_for_update(skip_locked=True)).scalar_one_or_none()
@@ -305,9 +308,7 @@ class Requests:
             if curve:
                 named = [{"request_id": request_id, "step": s, "name": n, "value": v} for s, n, v in curve]
                 connection.execute(sa.insert(points), named)
-            return bool(
-                connection.execute(sa.select(requests.c.cancel_asked).where(requests.c.id == request_id)).scalar_one()
-            )
+            return bool(connection.scalar(sa.select(requests.c.cancel_asked).where(requests.c.id == request_id)))
 
     def finish(self, request_id: str, owner: str, outcome: Outcome) -> None:
         """End a running request. Raises LostLeaseError."""
@@ -337,9 +338,11 @@ class Requests:
             if ends is not None:
                 self._end(connection, request_id, ends, row.state, owner)
                 return
-            values = {"state": "queued", "owner": None, "give_back_asked": False}
-            values["attempts"] = row.attempts - (0 if lost else 1)
-            connection.execute(sa.update(requests).where(requests.c.id == request_id).values(values))
+            connection.execute(
+                sa.update(requests)
+                .where(requests.c.id == request_id)
+                .values(state="queued", owner=None, attempts=row.attempts - (0 if lost else 1))
+            )
 
     def running(self) -> list[tuple[str, str, int]]:
         """Return (id, owner, beat) of all that run. One whose beat stands still has lost its worker.

@@ -40,7 +40,6 @@ requests = Table(
     Column("stop_asked", Boolean, nullable=False, server_default=text("false")),  # to end with what it has learnt
     # Whether it may begin: the data of a training is fetched and checked before. Who does that has its lease meanwhile.
     Column("prepared", Boolean, nullable=False, server_default=text("true")),
-    Column("give_back_asked", Boolean, nullable=False, server_default=text("false")),  # to go on elsewhere
     Column("progress", Text),  # JSON, the live state of the run
     Column("status_code", Integer),  # of the result, as are the next four
     Column("response", Text),  # JSON

@@ -10,6 +10,7 @@ from soundlora.server.store.requests import Requests
 from soundlora.server.work.executor import Executor
 from soundlora.server.work.local import LocalExecutor
 from soundlora.server.work.no_executor import NoExecutor
+from soundlora.server.work.ray_driver import RayDriver
 
 _RAY = re.compile(r"auto|(ray://)?[^\s/:]+:\d+")
 
@@ -24,13 +25,14 @@ def executor_of(settings: Settings, requests: Requests) -> Executor:
     check_executor(settings.executor)
     if settings.executor == "none":
         return NoExecutor()
-    return LocalExecutor(settings, requests)
+    return node_executor_of(settings, requests)
 
 
 def node_executor_of(settings: Settings, requests: Requests, *, until_empty: bool = False) -> Executor:
     """Return the executor of a node, which takes requests by itself. Raises InputError as `executor_of` does."""
     check_executor(settings.executor)
-    return LocalExecutor(settings, requests, until_empty=until_empty)
+    kind = RayDriver if is_ray(settings.executor) else LocalExecutor
+    return kind(settings, requests, until_empty=until_empty)
 
 
 def check_executor(name: str) -> None:

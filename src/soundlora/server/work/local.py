@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -67,7 +66,7 @@ class LocalExecutor(QueueLoop):
                 end_at_once(worker.process)
                 worker.process.wait()
             worker.end()
-            self._give_back(worker, lost=False)
+            worker.give_back(self.requests, lost=False)
         self._workers.clear()
         shutil.rmtree(self._turns, ignore_errors=True)
 
@@ -76,10 +75,10 @@ class LocalExecutor(QueueLoop):
         for worker in list(self._workers):
             if worker.process.poll() is not None:
                 worker.end()
-                self._give_back(worker, lost=not self.gives_back)
+                worker.give_back(self.requests, lost=not self.gives_back)
                 self._workers.remove(worker)
             elif answer := worker.answer():
-                self._give_back(worker, lost=False)
+                worker.give_back(self.requests, lost=False)
                 worker.rest()
                 if answer == FULL:
                     self._full.add(worker.device)
@@ -104,7 +103,7 @@ class LocalExecutor(QueueLoop):
             # A training plans by the memory that it finds. On a GPU it waits for a generation, and no base stays there.
             if self._gpus and any(worker.busy for worker in generating):
                 return
-            request = self.claim_training()
+            request = self.claims.training()
             if request is None:
                 return
             if self._gpus:
@@ -120,7 +119,7 @@ class LocalExecutor(QueueLoop):
             worker = generating.get(device)
             if self.stopping or (worker is not None and worker.busy) or device in self._full:
                 continue
-            request = self.requests.claim(self.generations) if self.generations else None
+            request = self.claims.generation()
             if request is None:
                 return
             if worker is None:
@@ -165,16 +164,6 @@ class LocalExecutor(QueueLoop):
             environment.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
         return environment
 
-    def _give_back(self, worker: WorkerProcess, *, lost: bool) -> None:
-        """Give a worker's request back, unless the worker has already finished or released it."""
-        if worker.request is None:
-            return
-        code = worker.process.poll()
-        how = "it answered" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
-        reason = f"The worker ended ({how}){_last_words(worker.log) if lost else ''}"
-        assert worker.request.owner is not None
-        self.requests.release(worker.request.id, worker.request.owner, lost=lost, reason=reason)
-
     def _end_the_lost(self) -> None:
         """End workers whose requests were taken from them some time ago, so that they hold no device."""
         owners = [str(worker.request.owner) for worker in self._workers if worker.request is not None]
@@ -186,11 +175,3 @@ class LocalExecutor(QueueLoop):
             owner = "" if worker.request is None else str(worker.request.owner)
             if now - self._lost_since.get(owner, now) > self.settings.lease_seconds:
                 end_at_once(worker.process)
-
-
-def _last_words(log: Path) -> str:
-    with contextlib.suppress(OSError):
-        lines = log.read_text(errors="replace")[-2000:].strip().splitlines()
-        if lines:
-            return f": {lines[-1]}"
-    return ""

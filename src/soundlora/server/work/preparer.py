@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from typing import TextIO
 
 import sqlalchemy as sa
 
@@ -27,6 +28,7 @@ from soundlora.server.store.preparing import Preparing
 from soundlora.server.store.requests import LostLeaseError, Request, Requests
 from soundlora.server.work.job import Job
 from soundlora.server.work.outcomes import outcome_of, timed_out
+from soundlora.server.work.own_log import log_to
 from soundlora.server.work.preparers import IDLE_SECONDS
 from soundlora.server.work.process import SETTINGS_VARIABLE
 from soundlora.server.work.pulse import Pulse
@@ -41,18 +43,19 @@ _LOOK_SECONDS = 0.2
 def main() -> None:
     settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
     try:
-        with termination_interrupts(), wording(endpoint_words):
-            Preparer(settings, sys.argv[1]).run()
+        answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+        with answers, termination_interrupts(), wording(endpoint_words):
+            Preparer(settings, sys.argv[1], answers).run()
     except KeyboardInterrupt:
         pass
 
 
 class Preparer:
-    """Prepares requests in the name of `owner`, its token."""
+    """Prepares requests in the name of `owner`, its token. It writes a line to `answers` for each that may begin."""
 
-    def __init__(self, settings: Settings, owner: str) -> None:
+    def __init__(self, settings: Settings, owner: str, answers: TextIO) -> None:
         database = Database(settings.database)
-        self._settings, self._owner = settings, owner
+        self._settings, self._owner, self._answers = settings, owner, answers
         self._requests = Requests(database, unit_prices(settings))
         needless = [name for name, endpoint in endpoints(settings).items() if endpoint.work == "generation"]
         self._preparing = Preparing(self._requests, needless)
@@ -83,6 +86,7 @@ class Preparer:
         outcome: Outcome | None = None
         interrupted = False
         job = Job(request, self._settings, self._files)
+        log_to(job.folder)
         most = self._settings.max_run_seconds
         pulse = Pulse(self._requests, request.id, self._owner, max_seconds=most, attached=True)
         with pulse:
@@ -117,7 +121,7 @@ class Preparer:
             _patiently(lambda: self._preparing.refuse(request_id, self._owner, refused))
         else:
             _patiently(lambda: self._preparing.done(request_id, self._owner))
-            print("prepared", flush=True)
+            print("prepared", file=self._answers, flush=True)
 
 
 def _check(job: Job) -> None:

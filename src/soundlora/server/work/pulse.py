@@ -12,7 +12,7 @@ from typing import Any, Literal, TextIO
 import sqlalchemy as sa
 
 from soundlora.server.store.requests import LostLeaseError, Requests
-from soundlora.server.store.stopping import asked_of
+from soundlora.server.store.stopping import is_to_stop
 from soundlora.system.operating_system import interrupt_main_thread, pipe_has_ended
 
 BEAT_SECONDS = 0.3
@@ -80,10 +80,7 @@ class Pulse:
             try:
                 if self._beat():
                     self._interrupt("cancelled")
-                asked = asked_of(self.requests.database, self.request_id)
-                self.stop_asked = asked.stop
-                if asked.give_back:
-                    self._interrupt("stopped")
+                self.stop_asked = is_to_stop(self.requests.database, self.request_id)
             except LostLeaseError:
                 self._interrupt("lost")
                 return

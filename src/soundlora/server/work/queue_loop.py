@@ -11,10 +11,10 @@ from abc import ABC, abstractmethod
 
 import sqlalchemy as sa
 
-from soundlora.server.endpoints import endpoints, taken
 from soundlora.server.settings import Settings
 from soundlora.server.store.nodes import NOW, Nodes
-from soundlora.server.store.requests import Request, Requests
+from soundlora.server.store.requests import Requests
+from soundlora.server.work.claims import Claims
 from soundlora.server.work.preparers import Preparers
 
 TICK_SECONDS = 0.5
@@ -36,13 +36,9 @@ class QueueLoop(ABC):
         self.settings, self.requests = settings, requests
         self.over = threading.Event()
         self.id = str(uuid.uuid4())
-        offered = endpoints(settings)
-        self._taken = taken(settings)
-        self._needless = [name for name, endpoint in offered.items() if endpoint.work == "generation"]
-        self.generations = [name for name in self._needless if name in self._taken or not self._taken]
-        self._trained = [name for name in self._taken if name not in self._needless]
-        self._trains = bool(self._trained) or not self._taken
-        self._preparers = Preparers(settings, requests, self.wake) if self._trains and settings.prepare_slots else None
+        self.claims = Claims(settings, requests)
+        prepares = self.claims.trains and settings.prepare_slots > 0
+        self._preparers = Preparers(settings, requests, self.wake) if prepares else None
         self._nodes = Nodes(requests.database)
         self._until_empty = until_empty
         self._draining = ""
@@ -102,14 +98,6 @@ class QueueLoop(ABC):
         """Whether workers have been asked to end, so that their end is no loss."""
         return self._draining == NOW
 
-    def claim_training(self) -> Request | None:
-        """Take the next training whose data is prepared."""
-        if not self._trains:
-            return None
-        if self._trained:
-            return self.requests.claim(self._trained, prepared=True)
-        return self.requests.claim(but=self._needless, prepared=True)
-
     def _run(self) -> None:
         due = seen_due = 0.0
         while not self._stopping:
@@ -149,11 +137,5 @@ class QueueLoop(ABC):
     def _look_for_the_end(self) -> None:
         if self.running():
             return
-        if self._draining or (self._until_empty and not self._waits()):
+        if self._draining or (self._until_empty and not self.claims.waiting()):
             self.over.set()
-
-    def _waits(self) -> bool:
-        """Return whether a request waits that this node may take."""
-        if not self._taken:
-            return self.requests.count_queued() > 0
-        return any(self.requests.count_queued(endpoint=name) for name in self._taken)

@@ -10,7 +10,6 @@ down_revision = "0004"
 def upgrade() -> None:
     # What waits already was accepted without preparing, and is done without it.
     op.add_column("requests", sa.Column("prepared", sa.Boolean, nullable=False, server_default=sa.text("true")))
-    op.add_column("requests", sa.Column("give_back_asked", sa.Boolean, nullable=False, server_default=sa.text("false")))
     op.create_index("requests_prepared", "requests", ["state", "prepared", "key_id"])
     op.create_table(
         "nodes",
