@@ -31,6 +31,10 @@ StorageOption = Annotated[
     str | None, typer.Option(help="A folder, or s3://bucket/prefix. [default: a folder in the data folder]")
 ]
 
+_RAY_WARNING = (
+    "whoever reaches Ray's ports runs any code there: let only the cluster reach them, and turn on RAY_AUTH_MODE=token"
+)
+
 TOPICS = {
     "Where it is": ("host", "port", "open_page", "public_url", "trusted_proxy"),
     "What it keeps": ("data_dir", "database", "storage"),
@@ -135,6 +139,8 @@ def serve(
         print(f"  files     {settings.storage}")
         print(f"  base      {settings.base}{missing}")
         print(f"  runs      {_runs(settings, service.executor.slots)}")
+        if settings.executor not in ("local", "none"):
+            print(f"  ray       {_RAY_WARNING}")
         if settings.fetch_proxy:
             print(f"  fetches   through {public_name(settings.fetch_proxy)}")
         print(f"  keys      {door}", flush=True)
@@ -148,6 +154,8 @@ def _runs(settings: Settings, slots: int) -> str:
     """Return in words who does the requests."""
     if settings.executor == "none":
         return "none here; soundlora work does them, with this database and these files"
+    if settings.executor != "local":
+        return f"by the Ray cluster {settings.executor}"
     return f"{slots} at a time; sounds are made between their steps"
 
 

@@ -12,8 +12,10 @@ from rows import found
 from supervised import Supervised
 from waiting import wait_until
 
-from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA
+from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING
 from soundlora.server.settings import Settings
+from soundlora.server.store.nodes import FINISH as FINISHING
+from soundlora.server.store.nodes import NOW, Node, Nodes
 from soundlora.server.store.requests import MAX_ATTEMPTS, Requests
 from soundlora.server.work.local import LocalExecutor
 
@@ -22,7 +24,7 @@ import json, os, signal, sys, time
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.requests import Requests
-from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA
+from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING
 from soundlora.server.settings import Settings
 request_id, owner = sys.argv[1:]
 requests = Requests(Database(Settings.from_json(os.environ["SOUNDLORA_WORKER"]).database))
@@ -337,3 +339,78 @@ def test_what_shares_a_device_shares_its_turn(
         wait_until(lambda: all(worker.request is None for worker in executor._workers if worker.stays))
     assert len(turns) == 1, "the next one comes to where the base is loaded"
     end_all(executor, requests, *training)
+
+
+def node_of(requests: Requests) -> Node:
+    return wait_until(lambda: next(iter(Nodes(requests.database).list()), None))
+
+
+def test_a_drained_node_lets_what_runs_end_and_takes_nothing_more(requests: Requests, start: Start) -> None:
+    running = requests.submit("train", {}).id
+    executor = start(HANG)
+    wait_until(lambda: said(requests, running) == ["hanging"])
+    assert Nodes(requests.database).drain(node_of(requests).name, FINISHING) == 1
+    waiting = requests.submit("train", {}).id
+    wait_until(lambda: executor.stopping)
+    assert not executor.over.is_set()
+    end_all(executor, requests, running)
+    wait_until(executor.over.is_set)
+    assert found(requests, waiting).state == "queued"
+    Nodes(requests.database).drain(node_of(requests).id, "")
+    wait_until(lambda: found(requests, waiting).state == "running")
+    end_all(executor, requests, waiting)
+
+
+def test_a_node_that_is_drained_now_gives_back_what_runs_and_another_one_goes_on(
+    requests: Requests, start: Start
+) -> None:
+    request = requests.submit("train", {})
+    executor = start(STOPPABLE, node="left")
+    wait_until(lambda: said(requests, request.id) == ["ready"])
+    wait_until(lambda: [node.name for node in Nodes(requests.database).list()] == ["left"])
+    Nodes(requests.database).drain("left", NOW)
+    wait_until(executor.over.is_set)
+    row = found(requests, request.id)
+    assert (row.state, row.attempts) == ("queued", 0)
+    assert said(requests, request.id) == ["ready", "stopped in good order"]
+    start(FINISH, node="right")
+    wait_until(lambda: found(requests, request.id).state == "completed")
+    assert found(requests, request.id).attempts == 1
+
+
+def test_who_has_ended_is_no_node_any_more(requests: Requests, start: Start) -> None:
+    executor = start(FINISH, slots=3)
+    node = node_of(requests)
+    assert (node.id, node.slots, node.running, node.draining) == (executor.id, 3, 0, "")
+    executor.stop()
+    assert Nodes(requests.database).list() == []
+
+
+def test_it_is_over_once_the_queue_is_empty(requests: Requests, start: Start) -> None:
+    ids = [requests.submit("train", {}).id for _ in range(2)]
+    executor = start(FINISH, until_empty=True)
+    wait_until(executor.over.is_set)
+    assert [found(requests, request_id).state for request_id in ids] == ["completed", "completed"]
+
+
+@pytest.mark.parametrize("named", ["generation", GENERATION])
+def test_it_takes_requests_of_its_endpoints_alone(requests: Requests, start: Start, named: str) -> None:
+    training = requests.submit(TRAINING, {}).id
+    generation = requests.submit(GENERATION, {}).id
+    executor = start(STAYING, endpoints=(named,), until_empty=True, warm_seconds=0)
+    wait_until(executor.over.is_set)
+    assert found(requests, generation).state == "completed"
+    assert found(requests, training).state == "queued"
+
+
+def test_a_worker_whose_request_was_taken_from_it_is_ended(requests: Requests, start: Start) -> None:
+    request = requests.submit("train", {})
+    executor = start(HANG, lease_seconds=LEASE)
+    wait_until(lambda: said(requests, request.id) == ["hanging"])
+    (worker,) = executor._workers
+    requests.cancel(request.id)
+    owner = found(requests, request.id).owner
+    assert owner is not None
+    requests.release(request.id, owner, lost=True, reason="taken by another server's supervisor")
+    wait_until(lambda: worker.process.poll() is not None)
+    wait_until(lambda: not executor._workers)

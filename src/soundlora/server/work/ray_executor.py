@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 from typing import Any
@@ -53,12 +54,22 @@ class RayExecutor(QueueLoop):
         on_gpus = settings.device.startswith("cuda") or (settings.device == "" and found > 0)
         self.slots = settings.slots or max(1, found)
         self._text = settings.to_json()
+        # A client from outside has no node of its own.
+        self._home = "" if settings.executor.startswith("ray://") else ray.get_runtime_context().get_node_id()
         # Failed tasks are the queue's to try again.
         self._train = ray.remote(num_cpus=1, num_gpus=1 if on_gpus else 0, max_retries=0)(train_next)
         share = settings.generation_gpus if on_gpus else 0
         self._generating = ray.remote(num_cpus=1, num_gpus=share, max_restarts=0)(Generating)
         self._tasks: dict[Any, str] = {}  # the tokens of the tasks
         self._actors: list[_Actor] = []
+
+    def connected(self) -> bool:
+        """Return whether the cluster is still the one that was connected to. It may wait for an answer for long."""
+        try:
+            alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        except Exception:  # Ray has many errors for it, and what it was makes no difference.
+            return False
+        return self._home in alive if self._home else bool(alive)
 
     def running(self) -> list[str]:
         return list(held(self.requests.database, self._owners()).values())
@@ -122,7 +133,9 @@ class RayExecutor(QueueLoop):
         try:
             return ray.get(ref)
         except ray.exceptions.RayError as error:
-            reason = f"The task ended ({type(error).__name__}: {str(error).strip().partition(chr(10))[0]})"
+            print(f"soundlora: a task ended: {error}", file=sys.stderr, flush=True)
+            # What Ray says of it names machines of the cluster, which clients must not see.
+            reason = f"The worker's task ended ({type(error).__name__})"
             for request_id in held(self.requests.database, [owner]).values():
                 self.requests.release(request_id, owner, lost=not self.gives_back, reason=reason)
             return None

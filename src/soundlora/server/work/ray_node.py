@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 from soundlora.server.endpoints import unit_prices
@@ -22,6 +23,8 @@ from soundlora.server.work.process import SETTINGS_VARIABLE
 UNTIL_EMPTY = "until-empty"
 OVER = "over"
 _LOOK_SECONDS = 0.2
+_WATCH_SECONDS, _PATIENCE_SECONDS = 2.0, 20.0
+"""The cluster is asked for its nodes so often, and has so long to answer."""
 
 
 def main() -> None:
@@ -33,6 +36,7 @@ def main() -> None:
     database = Database(settings.database)
     executor = RayExecutor(settings, Requests(database, unit_prices(settings)), until_empty=UNTIL_EMPTY in sys.argv)
     threading.Thread(target=_listen, args=(executor.wake, asked_to_end.set), name="wakes", daemon=True).start()
+    threading.Thread(target=_watch, args=(executor.connected,), name="watch", daemon=True).start()
     executor.start()
     try:
         said = ""
@@ -53,6 +57,31 @@ def _listen(wake: Callable[[], None], end: Callable[[], None]) -> None:
     for _ in sys.stdin:
         wake()
     end()
+
+
+def _watch(connected: Callable[[], bool]) -> None:
+    """End this process at once when its cluster is gone: what Ray is asked then may never be answered.
+
+    Another cluster may have the same address by now. What ran in the lost one is given back by its workers, or taken
+    from them by the supervisor.
+    """
+    answered = threading.Event()
+
+    def ask() -> None:
+        while connected():
+            answered.set()
+            time.sleep(_WATCH_SECONDS)
+        _leave()
+
+    threading.Thread(target=ask, name="ask", daemon=True).start()
+    while answered.wait(_PATIENCE_SECONDS):
+        answered.clear()
+    _leave()
+
+
+def _leave() -> None:
+    print("soundlora: the Ray cluster is gone", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 if __name__ == "__main__":
