@@ -1,4 +1,4 @@
-"""This benchmark sends 400 data sets without a sound, and a good one behind them, to a server with one slot.
+"""This benchmark sends 400 data sets without a sound, and a good one behind them, for one slot.
 
     .venv/bin/python benchmarks/refusals.py [--bad 400] [--record]
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -21,6 +23,7 @@ from table import add_record, report
 
 TRAINER = "fal-ai/ltx23-trainer-v2"
 CLIPS = Path(__file__).parents[1] / "examples" / "clips"
+WORK = (sys.executable, "-c", "from soundlora.cli.app import main; main()", "work", "--slots", "1")
 GOAL, LATEST = 20.0, 30.0  # refusals a second, and seconds until the good one starts
 
 
@@ -49,27 +52,33 @@ def main() -> None:
     parser.add_argument("--bad", type=int, default=400)
     add_record(parser)
     arguments = parser.parse_args()
-    server = Server("--slots", "1")
+    # All of them wait before anybody looks at the first, or the sending would be what is measured.
+    server = Server("--executor", "none")
+    worker = None
     try:
-        began = time.perf_counter()
         bad = [submit(data()) for _ in range(arguments.bad)]
         good = submit(data(*sorted(CLIPS.iterdir())))
-        sent = time.perf_counter()
-        # The queue's order makes the last bad one the last refusal but for one process more or less.
-        while state(bad[-1]) != "COMPLETED":
+        began = time.perf_counter()
+        worker = subprocess.Popen([*WORK, "--data-dir", server.folder.name], stdout=subprocess.DEVNULL)
+        refused = started = 0.0
+        while not (refused and started):
+            # Two prepare side by side, so the last one sent may not be the last that ends.
+            if not refused and state(bad[-1]) == "COMPLETED":
+                refused = time.perf_counter() - began
+            if not started and state(good) != "IN_QUEUE":
+                started = time.perf_counter() - began
             time.sleep(0.05)
-        refused = time.perf_counter() - began
-        while state(good) == "IN_QUEUE":
-            time.sleep(0.05)
-        started = time.perf_counter() - sent
         ask(f"{TRAINER}/requests/{good}/cancel", method="PUT")
     finally:
+        if worker is not None:
+            worker.terminate()
+            worker.wait()
         server.stop()
     figures = [
-        Figure("refusals a second, sending included", arguments.bad / refused, "refusals/s", GOAL),
+        Figure("refusals a second, start of soundlora work included", arguments.bad / refused, "refusals/s", GOAL),
         Figure("a good request behind them starts after", started, "s", LATEST),
     ]
-    raw = {"bad": arguments.bad, "sent": sent - began, "refused": refused, "started": started}
+    raw = {"bad": arguments.bad, "refused": refused, "started": started}
     report("refusals", "Data sets that can't be used, before a good one", figures, raw, arguments.record)
 
 

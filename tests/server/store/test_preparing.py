@@ -22,8 +22,8 @@ def preparing(requests: Requests) -> Preparing:
     return Preparing(requests, ["sound"])
 
 
-def unprepared(requests: Requests, key_id: str = "", **fields: bool) -> str:
-    return requests.submit("train", {}, key_id=key_id, prepared=False, **fields).id
+def unprepared(requests: Requests, key_id: str = "") -> str:
+    return requests.submit("train", {}, key_id=key_id, prepared=False).id
 
 
 def test_what_is_not_prepared_is_not_claimed_and_keeps_its_place(requests: Requests, preparing: Preparing) -> None:
@@ -48,9 +48,10 @@ def test_a_refusal_ends_the_request_once_and_costs_nothing(requests: Requests, p
     preparing.refuse(request_id, ME, REFUSED)
     row = found(requests, request_id)
     assert (row.state, row.status_code, row.started_at, row.units) == ("completed", 422, None, 0)
-    for late in (lambda: preparing.refuse(request_id, ME, REFUSED), lambda: preparing.done(request_id, ME)):
-        with pytest.raises(LostLeaseError):
-            late()
+    with pytest.raises(LostLeaseError):
+        preparing.refuse(request_id, ME, REFUSED)
+    with pytest.raises(LostLeaseError):
+        preparing.done(request_id, ME)
 
 
 def test_a_cancelled_one_ends_at_once_and_who_prepares_it_finds_out(requests: Requests, preparing: Preparing) -> None:

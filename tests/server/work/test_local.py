@@ -342,7 +342,8 @@ def test_what_shares_a_device_shares_its_turn(
 
 
 def node_of(requests: Requests) -> Node:
-    return wait_until(lambda: next(iter(Nodes(requests.database).list()), None))
+    (node,) = wait_until(Nodes(requests.database).list)
+    return node
 
 
 def test_a_drained_node_lets_what_runs_end_and_takes_nothing_more(requests: Requests, start: Start) -> None:

@@ -71,7 +71,7 @@ def test_bad_data_ends_as_a_training_would_end_it_and_good_data_may_begin(place:
     refused = place.find(bad)
     assert (refused.state, refused.started_at, refused.units) == ("completed", None, 0)
     # The training itself says the same.
-    place.requests.submit(TRAINING, place.find(good).input | {"training_data_url": empty})
+    place.requests.submit(TRAINING, place.find(bad).input)
     claimed = place.requests.claim(prepared=True)
     assert claimed is not None
     assert (claimed.id, claimed.attempts) == (good, 1)
