@@ -28,6 +28,7 @@ BETTER = {
     "times": MORE,
     "a second": MORE,
     "steps/s": MORE,
+    "refusals/s": MORE,
     "TFLOP/s": MORE,
     "× real time": MORE,
     "% of the matrix rate": MORE,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
+from supervised import Supervised
 from waiting import wait_until
 
 from soundlora.server.http.app import create_app
@@ -19,7 +20,7 @@ from soundlora.server.store.finish import Outcome
 from soundlora.server.store.requests import Requests
 from soundlora.server.store.tables import ledger
 from soundlora.server.store.totals import Totals
-from soundlora.server.work.executor import LocalExecutor
+from soundlora.server.work.local import LocalExecutor
 
 HOUR = 3600.0
 JUMPS = [5 * HOUR, -5 * HOUR]
@@ -79,7 +80,7 @@ def test_no_lease_is_lost_and_nothing_ends_twice(
 ) -> None:
     request = requests.submit("train", {}, no_retry=True)
     settings = Settings(data_dir=tmp_path, lease_seconds=LEASE)
-    executor = LocalExecutor(settings, requests, (sys.executable, "-c", BEATING))
+    executor = Supervised(LocalExecutor(settings, requests, (sys.executable, "-c", BEATING)), requests)
     executor.start()
     try:
         wait_until(lambda: bool(requests.log_lines(request.id)))
@@ -103,7 +104,8 @@ def test_no_lease_is_lost_and_nothing_ends_twice(
 def test_a_start_deadline_ends_neither_early_nor_hours_late(tmp_path: Path, requests: Requests, jump: Jump) -> None:
     """They wait behind a run that does not end."""
     requests.submit("train", {})
-    executor = LocalExecutor(Settings(data_dir=tmp_path), requests, (sys.executable, "-c", BEATING))
+    local = LocalExecutor(Settings(data_dir=tmp_path), requests, (sys.executable, "-c", BEATING))
+    executor = Supervised(local, requests)
     executor.start()
     try:
         wait_until(lambda: not requests.queued())

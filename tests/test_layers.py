@@ -32,7 +32,7 @@ ABOVE = {
         "dataset", "sampling", "training",
     ],
     "server.settings": ["errors"],
-    "server.endpoints": ["system", "contract", "pipeline", "server.settings"],
+    "server.endpoints": ["errors", "system", "contract", "pipeline", "server.settings"],
     "server.store": ["errors", "system", "net", "server.settings"],
     "server.work": [
         "errors", "wording", "progress", "system", "net", "contract", "dataset", "pipeline", "server.settings",
@@ -44,7 +44,7 @@ ABOVE = {
     ],
     "cli": [
         "errors", "wording", "version", "progress", "system", "net", "contract", "model", "weights", "lora", "dataset",
-        "training", "pipeline", "server.settings", "server.store", "server.http",
+        "training", "pipeline", "server.settings", "server.store", "server.work", "server.http",
     ],
     "__main__": ["cli"],
     "client": ["errors"],

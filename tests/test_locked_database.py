@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from supervised import Supervised
 
 from soundlora.server.endpoints import GENERATION
 from soundlora.server.http.app import create_app
@@ -20,7 +21,7 @@ from soundlora.server.settings import Settings
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.requests import Requests
-from soundlora.server.work.executor import LocalExecutor
+from soundlora.server.work.local import LocalExecutor
 from soundlora.server.work.pulse import Pulse
 from soundlora.server.work.worker import _until_written
 
@@ -136,14 +137,14 @@ def test_a_lock_that_outlasts_the_lease_costs_no_worker_its_run(tmp_path: Path, 
     lease_seconds = 2.0
     request = requests.submit("train", {}, no_retry=True)
     settings = Settings(data_dir=tmp_path, lease_seconds=lease_seconds)
-    executor = LocalExecutor(settings, requests, (sys.executable, "-c", BEATING))
+    executor = Supervised(LocalExecutor(settings, requests, (sys.executable, "-c", BEATING)), requests)
     executor.start()
     try:
         deadline = time.monotonic() + 60
         while not requests.log_lines(request.id):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        (worker,) = executor._workers
+        (worker,) = executor.executor._workers
         with locked(tmp_path):
             time.sleep(lease_seconds + HELD_SECONDS)
             assert worker.process.poll() is None

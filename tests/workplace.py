@@ -16,7 +16,7 @@ from soundlora.server.settings import Settings
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.requests import Request, Requests
-from soundlora.server.work.executor import SETTINGS_VARIABLE, WORKER
+from soundlora.server.work.process import SETTINGS_VARIABLE, WORKER
 from soundlora.server.work.turn import TURN_VARIABLE
 
 

@@ -12,7 +12,8 @@ import torch
 from support import CPU, BaseNames, tone, write_clip
 
 from soundlora.pipeline.cache import Cache
-from soundlora.pipeline.encode import Fitting, encode_clips
+from soundlora.pipeline.encode import encode_clips
+from soundlora.pipeline.fitting import Fitting
 from soundlora.progress import Progress
 from soundlora.weights.base import Codec
 

@@ -1,4 +1,6 @@
-"""The command line: train, stop, prepare, caption, generate, grid, inspect, doctor, base, lora, serve, prune, keys."""
+"""The command line: train, stop, prepare, caption, generate, grid, inspect, doctor, base, lora, serve, work, nodes,
+drain, prune and keys.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +38,8 @@ from soundlora.cli.stop import stop
 from soundlora.cli.topics import by_topic
 from soundlora.cli.train import DATA_HELP, train
 from soundlora.cli.train import TOPICS as TRAIN_TOPICS
+from soundlora.cli.work import TOPICS as WORK_TOPICS
+from soundlora.cli.work import drain, nodes, work
 from soundlora.contract.modes import MODES
 from soundlora.errors import DivergedError, InputError, Interrupted, MachineError
 from soundlora.pipeline.options import SETTINGS
@@ -91,6 +95,9 @@ app.command(cls=by_topic(GENERATE_TOPICS))(generate)
 app.command(cls=by_topic(GRID_TOPICS))(grid)
 app.command(cls=by_topic(SERVE_TOPICS))(serve)
 app.command()(prune)
+app.command(cls=by_topic(WORK_TOPICS))(work)
+app.command()(nodes)
+app.command()(drain)
 
 
 def _print_version(asked: bool) -> None:

@@ -27,12 +27,18 @@ DataDirOption = Annotated[
 DatabaseOption = Annotated[
     str | None, typer.Option(help="postgresql://user@host/name. [default: an SQLite file in the data folder]")
 ]
+StorageOption = Annotated[
+    str | None, typer.Option(help="A folder, or s3://bucket/prefix. [default: a folder in the data folder]")
+]
 
+_RAY_WARNING = (
+    "whoever reaches Ray's ports runs any code there: let only the cluster reach them, and turn on RAY_AUTH_MODE=token"
+)
 
 TOPICS = {
     "Where it is": ("host", "port", "open_page", "public_url", "trusted_proxy"),
     "What it keeps": ("data_dir", "database", "storage"),
-    "Runs": ("base", "text_encoder", "device", "slots", "max_queue", "price_per_step"),
+    "Runs": ("base", "text_encoder", "device", "slots", "executor", "max_queue", "price_per_step"),
     "Who may do what": ("allow_anonymous", "private_host", "fetch_proxy"),
 }
 """What --help says below each heading."""
@@ -46,9 +52,7 @@ def serve(
     ] = False,
     data_dir: DataDirOption = None,
     database: DatabaseOption = None,
-    storage: Annotated[
-        str | None, typer.Option(help="A folder, or s3://bucket/prefix. [default: a folder in the data folder]")
-    ] = None,
+    storage: StorageOption = None,
     public_url: Annotated[
         str | None, typer.Option(help="How clients reach the server. [default: as each one has asked]")
     ] = None,
@@ -59,6 +63,10 @@ def serve(
         bool, typer.Option("--allow-anonymous", help="Let everybody in as long as there is no key.")
     ] = False,
     slots: Annotated[int | None, typer.Option(min=0, help="Trainings at a time. [default: one a GPU]")] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(help="local, none, or a Ray cluster: auto, ray://host:10001. [default: local]"),
+    ] = None,
     price_per_step: Annotated[
         float | None, typer.Option(min=0, help="US dollars, of every training. [default: as hosted]")
     ] = None,
@@ -93,6 +101,7 @@ def serve(
         device=device,
         allow_anonymous=allow_anonymous or None,
         slots=slots,
+        executor=executor,
         price_per_step=price_per_step,
         max_queue=max_queue,
         private_hosts=tuple(private_host) if private_host else None,
@@ -129,7 +138,9 @@ def serve(
         print(f"  database  {_without_password(settings.database)}")
         print(f"  files     {settings.storage}")
         print(f"  base      {settings.base}{missing}")
-        print(f"  runs      {service.executor.slots} at a time; sounds are made between their steps")
+        print(f"  runs      {_runs(settings, service.executor.slots)}")
+        if settings.executor not in ("local", "none"):
+            print(f"  ray       {_RAY_WARNING}")
         if settings.fetch_proxy:
             print(f"  fetches   through {public_name(settings.fetch_proxy)}")
         print(f"  keys      {door}", flush=True)
@@ -137,6 +148,15 @@ def serve(
             print(f"  page      {page.MISSING}", flush=True)
 
     serve_app(app, opened, say_ready)
+
+
+def _runs(settings: Settings, slots: int) -> str:
+    """Return in words who does the requests."""
+    if settings.executor == "none":
+        return "none here; soundlora work does them, with this database and these files"
+    if settings.executor != "local":
+        return f"by the Ray cluster {settings.executor}"
+    return f"{slots} at a time; sounds are made between their steps"
 
 
 def _seen_from_here(address: str) -> str:

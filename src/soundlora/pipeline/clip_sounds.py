@@ -13,7 +13,7 @@ import torch
 
 from soundlora.audio.wav import write_wav
 from soundlora.dataset import Clip, ClipReport
-from soundlora.pipeline.encode import Fitting
+from soundlora.pipeline.fitting import Fitting
 from soundlora.pipeline.options import TrainingOptions
 from soundlora.system.file_names import short_stem
 from soundlora.system.whole_files import write_whole

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from soundlora.contract.modes import MODES, Mode
-from soundlora.dataset import Fitted, Spans, UnusableClipError, decode, fit, local_source
+from soundlora.dataset import Spans, local_source
 from soundlora.errors import InputError, about
 from soundlora.model.condition import Given, at_end, at_start, outside
 from soundlora.model.config import AudioConfig
 from soundlora.model.latents import positions
 from soundlora.pipeline.encode import EncodedClip
 from soundlora.pipeline.options import TrainingOptions
+from soundlora.pipeline.sound_files import read_sound
 from soundlora.pipeline.spans import parse_spans
 from soundlora.training.trainer import Example
 from soundlora.weights.base import Base
@@ -141,18 +141,3 @@ def _latents(source: str, encode: Encode, seconds: float) -> Tensor:
     samples = sound.samples[:, : int(seconds * sound.sample_rate)]
     missing = int(seconds * sound.sample_rate) - samples.shape[1]
     return encode(torch.from_numpy(np.pad(samples, ((0, 0), (0, missing)))), sound.sample_rate)
-
-
-def read_sound(path: Path, seconds: float | None = None) -> Fitted:
-    """Return a sound file, or its first seconds, with its peak at the level that clips are trained at.
-
-    Raises InputError when it is not there, can't be decoded, or is silent.
-    """
-    if not path.is_file():
-        raise InputError(f"{path} does not exist, or is no file.")
-    try:
-        audio = decode(path, 3600.0 if seconds is None else seconds)
-        length = audio.samples.shape[1] / audio.sample_rate
-        return fit(audio, length if seconds is None else min(length, seconds))
-    except UnusableClipError as error:
-        raise InputError(f"{path.name} can't be used: {error.reason}.") from None

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 from soundlora.contract.modes import MODES
-from soundlora.dataset import check_source, check_template, check_windows
+from soundlora.dataset import check_template, check_windows
 from soundlora.errors import InputError, MachineError, about
 from soundlora.lora.file import Lora, read_lora
-from soundlora.net.addresses import is_remote
-from soundlora.pipeline.conditions import check_mode, read_sound
+from soundlora.pipeline.conditions import check_mode
+from soundlora.pipeline.data_check import look_at_data
 from soundlora.pipeline.naming import check_name
 from soundlora.pipeline.options import TrainingOptions
 from soundlora.system.cache_root import expanded
@@ -66,12 +66,7 @@ def look_at_request(options: TrainingOptions) -> Lora | None:
     if options.init_lora is not None:
         with about("init_lora"):
             first_lora = read_lora(expanded(options.init_lora))
-    with about("data"):
-        check_source(options.data, MODES[options.mode].partner, options.caption_template)
-    for number, source in enumerate(options.validation_audio or ()):
-        with about(f"validation.{number}"):
-            if not is_remote(source):
-                read_sound(expanded(source))
+    look_at_data(options)
     look_at_place(Path(options.out))
     return first_lora
 

@@ -13,7 +13,8 @@ from soundlora.dataset import DatasetReport
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import Lora
 from soundlora.model.condition import Given
-from soundlora.pipeline.encode import EncodedClip, Fitting
+from soundlora.pipeline.encode import EncodedClip
+from soundlora.pipeline.fitting import Fitting
 from soundlora.pipeline.options import TrainingOptions
 from soundlora.training.evaluation import HeldOut
 from soundlora.training.memory_plan import Plan

@@ -22,10 +22,11 @@ from soundlora.lora.rank import load_into_adapter
 from soundlora.net.addresses import public_name
 from soundlora.pipeline.cache import Cache, cached_contexts, lasting_contexts
 from soundlora.pipeline.conditions import example_of, previews_given
-from soundlora.pipeline.encode import Fitting, encode_clips
+from soundlora.pipeline.encode import encode_clips
 from soundlora.pipeline.ending import diverged, keep_quietly, stopped
 from soundlora.pipeline.first_look import look_at_request, look_at_room, look_at_settings
 from soundlora.pipeline.first_use import check_first_use
+from soundlora.pipeline.fitting import Fitting
 from soundlora.pipeline.judging import judged
 from soundlora.pipeline.lora_config import identity, lora_metadata, run_config
 from soundlora.pipeline.model_card import model_card

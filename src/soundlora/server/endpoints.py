@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, create_model
 from soundlora.contract.generation import GenerationRequest, GenerationResult
 from soundlora.contract.modes import MODES, Mode
 from soundlora.contract.training import TrainingResult, billable_units
+from soundlora.errors import InputError
 from soundlora.pipeline.inputs import TRAINING_INPUTS
 from soundlora.server.settings import Settings
 from soundlora.system.cache_root import expanded
@@ -109,6 +110,23 @@ def endpoints(settings: Settings) -> dict[str, Endpoint]:
         generation(GENERATION_WITH_LORA, "LTX 2.3 text to audio with LoRAs"),
     )
     return {endpoint.id: endpoint for endpoint in offered}
+
+
+def taken(settings: Settings) -> tuple[str, ...]:
+    """Return the ids of the endpoints whose requests are done here, none where no endpoint is left out.
+
+    Raises InputError for one that does not exist.
+    """
+    offered = endpoints(settings)
+    found: list[str] = []
+    for name in settings.endpoints:
+        named = [id for id, endpoint in offered.items() if name in (id, endpoint.work)]
+        if not named:
+            raise InputError(
+                f"There is no endpoint {name!r}; give training, generation, or one of {', '.join(offered)}."
+            )
+        found += named
+    return tuple(dict.fromkeys(found))
 
 
 def unit_prices(settings: Settings) -> dict[str, int]:

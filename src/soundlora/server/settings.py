@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,11 @@ class Settings:
         encoder.
     price_per_step: the price of every training in US dollars; None is the hosted one, 0 is "free on this machine".
     slots: the number of trainings at a time; 0 is one a GPU, or one on the CPU. Generations take turns with them.
+    executor: who does the requests: `local` processes of this machine, `none`, or a Ray cluster, `auto` or an address.
+    endpoints: those whose requests are done here; none named is all of them.
+    node: this machine's name among others; "" is its host name.
+    prepare_slots: the number of processes that fetch and check data before a request is claimed; 0 leaves it to others.
+    generation_gpus: the share of a GPU that a generation has on Ray.
     warm_seconds: the time that a base stays loaded after a generation, for the next one.
     max_run_seconds: the time after which a run is stopped with a checkpoint.
     keep_state_days: the time that the last state of a finished training is kept, so that it can be trained on; 0 keeps
@@ -64,6 +70,11 @@ class Settings:
     allowed_bases: tuple[str, ...] = ()
     price_per_step: float | None = None
     slots: int = 0
+    executor: str = "local"
+    endpoints: tuple[str, ...] = ()
+    node: str = ""
+    prepare_slots: int = 2
+    generation_gpus: float = 0.25
     warm_seconds: float = 600
     max_run_seconds: float = 24 * 3600
     keep_state_days: float = 30
@@ -92,6 +103,10 @@ class Settings:
     def runs(self) -> Path:
         """The folder of the run folders, of which each request has one."""
         return self.data_dir.absolute() / "runs"
+
+    @property
+    def node_name(self) -> str:
+        return (self.node or socket.gethostname())[:200]
 
     @property
     def loopback(self) -> bool:

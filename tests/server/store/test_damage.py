@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -22,7 +23,7 @@ from soundlora.server.store.finish import Outcome
 from soundlora.server.store.requests import Requests
 from soundlora.server.store.tables import deliveries
 from soundlora.server.store.tables import requests as table
-from soundlora.server.work.executor import LocalExecutor
+from soundlora.server.work.local import LocalExecutor
 
 TEXTS = ["", "{", '{"training_data_url": "https://', "nul", "\x01\x02", "{} {}", "]", "\ufffd"]
 FINISH = """
@@ -96,14 +97,14 @@ def test_the_executor_goes_on_after_an_error_that_nobody_has_thought_of(
     requests: Requests, executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     errors = [ValueError("not thought of")]
-    running = requests.running
+    claim = requests.claim
 
-    def fails_once() -> list[tuple[str, str, int]]:
+    def fails_once(*which: Any, **how: Any) -> Any:
         if errors:
             raise errors.pop()
-        return running()
+        return claim(*which, **how)
 
-    monkeypatch.setattr(requests, "running", fails_once)
+    monkeypatch.setattr(requests, "claim", fails_once)
     id = requests.submit("train", {}).id
     executor.start()
     wait_until(lambda: found(requests, id).state == "completed")

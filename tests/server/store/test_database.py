@@ -65,8 +65,10 @@ def test_tables_of_the_first_version_are_brought_up_to_date(tmp_path: Path) -> N
     with database.write() as connection:
         connection.execute(sa.insert(secrets).values(name="kept", value="x"))
     database.migrate()
-    tables = {"marks", "usage", "duties"}
-    indexes = {"requests_deadlines", "marks_by_key", "requests_waiting", "requests_running"}
+    tables = {"marks", "nodes", "usage", "duties"}
+    indexes = {
+        *("requests_deadlines", "marks_by_key", "requests_unprepared", "requests_waiting", "requests_running"),
+    }
     assert _made(database) - first == tables | indexes | {f"sqlite_autoindex_{name}_1" for name in tables}
     new = Database(f"sqlite:///{tmp_path / 'new.db'}")
     new.migrate()

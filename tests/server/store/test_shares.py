@@ -13,7 +13,7 @@ from soundlora.server.store.shares import Line, Share, choose, count_before
 def share(key_id: str, **more: Any) -> Share:
     given: dict[str, Any] = {"weight": 1.0, "running": 0, "most": 0, "seconds": 0.0, "usual": 10.0}
     number = ord(key_id)
-    return Share(key_id=key_id, lines=[Line("train", (0, number))], **given | more)
+    return Share(key_id=key_id, lines=[Line("train", True, (0, number))], **given | more)
 
 
 def chosen(shares: list[Share], before: int = 0) -> str | None:

@@ -18,9 +18,9 @@ from workplace import Place, hang_up
 from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING, endpoints
 from soundlora.server.settings import Settings
 from soundlora.server.store.requests import Request
-from soundlora.server.work.executor import SETTINGS_VARIABLE, WORKER
 from soundlora.server.work.generation import GenerationJob
 from soundlora.server.work.job import Job
+from soundlora.server.work.process import SETTINGS_VARIABLE, WORKER
 from soundlora.server.work.training import TrainingJob
 from soundlora.server.work.worker import work_of
 

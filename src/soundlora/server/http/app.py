@@ -45,7 +45,9 @@ from soundlora.server.store.listing import sweep_folders
 from soundlora.server.store.requests import Requests
 from soundlora.server.store.retention import DAY, prune
 from soundlora.server.store.totals import Totals
-from soundlora.server.work.executor import LocalExecutor
+from soundlora.server.work.executors import executor_of
+from soundlora.server.work.no_executor import NoExecutor
+from soundlora.server.work.supervisor import Supervisor
 from soundlora.version import __version__
 
 _IN_ORDER = (
@@ -74,26 +76,29 @@ _RESULT_SECONDS = 3600.0
 def create_app(settings: Settings, *, database: Database | None = None, executor: bool = True) -> FastAPI:
     """Return the server as an ASGI app, whose `app.state.service` is the Service. The tables are migrated at once.
 
-    With `executor` the server also runs the requests, in processes of this machine. Raises InputError for settings that
-    can't be used.
+    With `executor` the server also does the requests, as the settings say. Without it they are only queued, and nobody
+    looks at leases and deadlines. Raises InputError for settings that can't be used.
     """
     service = _service(settings, database or Database(settings.database), executor)
     sender = webhooks.Webhooks(settings, service.database)
+    supervisor = Supervisor(service.requests, settings.lease_seconds) if executor else None
     proxies = Networks(settings.trusted_proxies)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         sweeper = asyncio.create_task(_sweep_again_and_again(service))
-        if service.executor is not None:
-            service.executor.start()
+        service.executor.start()
+        if supervisor is not None:
+            supervisor.start()
         sender.start()
         try:
             yield
         finally:
             service.closing = True
             sweeper.cancel()
-            if service.executor is not None:
-                await asyncio.to_thread(service.executor.stop)
+            await asyncio.to_thread(service.executor.stop)
+            if supervisor is not None:
+                await asyncio.to_thread(supervisor.stop)
             await asyncio.to_thread(sender.stop)
             service.database.close()
 
@@ -130,7 +135,7 @@ def _service(settings: Settings, database: Database, executor: bool) -> Service:
         endpoints=endpoints(settings),
         authenticator=Authenticator(keys, settings),
         status_cache=StatusCache(database, requests),
-        executor=LocalExecutor(settings, requests) if executor else None,
+        executor=executor_of(settings, requests) if executor else NoExecutor(),
     )
 
 

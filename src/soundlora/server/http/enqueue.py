@@ -120,6 +120,8 @@ def _join(
                 asked_units=units,
                 outcome=outcome,
                 stop_asked=stop_asked,
+                # The data of a training is fetched and checked before it takes a slot.
+                prepared=endpoint.work != "training",
             )
     return accepted, service.requests.ahead(accepted.id) if outcome is None else 0
 

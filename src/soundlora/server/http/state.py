@@ -17,14 +17,14 @@ from soundlora.server.store.keys import Keys
 from soundlora.server.store.requests import Requests
 
 if TYPE_CHECKING:
-    from soundlora.server.work.executor import LocalExecutor
+    from soundlora.server.work.executor import Executor
 
 
 @dataclass
 class Service:
     """The state of one server, as `app.state.service`.
 
-    `executor` is None where requests are only queued. `closing` says that the server is about to stop, and that waiting
+    `closing` says that the server is about to stop, and that waiting
     calls should end. `submitting` is held while the queue is counted and a request joins it, so that limits are exact.
     """
 
@@ -37,11 +37,10 @@ class Service:
     endpoints: dict[str, Endpoint]
     authenticator: Authenticator
     status_cache: StatusCache
-    executor: LocalExecutor | None = None
+    executor: Executor
     closing: bool = False
     submitting: threading.Lock = field(default_factory=threading.Lock)
 
     def wake(self) -> None:
         """Tell the executor that a request has joined the queue."""
-        if self.executor is not None:
-            self.executor.wake()
+        self.executor.wake()

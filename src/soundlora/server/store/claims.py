@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection, Row
 
 from soundlora.server.store import shares
 from soundlora.server.store.database import Database
+from soundlora.server.store.shares import Line
 from soundlora.server.store.tables import QUEUED, RUNNING, requests
 
 _KEY_LOCKS = 7710421
@@ -30,30 +31,37 @@ def claim(
     endpoints: Sequence[str] | None = None,
     but: Sequence[str] = (),
     *,
+    prepared: bool = False,
+    owner: str | None = None,
     max_running: int = 0,
 ) -> Row[Any] | None:
     """Take the next request and return these columns of its row, or None when there is nothing to do.
 
-    endpoints: those whose requests count; None is all `but` these. max_running: as of `shares.read`.
+    endpoints: those whose requests count; None is all `but` these. prepared: only requests whose data is prepared.
+    owner: the token of the one who takes it; None makes one. max_running: as of `shares.read`.
     """
     # A ticket counts those who choose among the same requests.
-    line = zlib.crc32(repr((endpoints, but)).encode()) >> 1
-    tried: set[tuple[str, str]] = set()
+    ticket = zlib.crc32(repr((endpoints, but, prepared)).encode()) >> 1
+    tried: set[tuple[str, str, bool]] = set()
     while True:
         with database.write() as connection:
-            before = _ticket(connection, line)
+            before = _ticket(connection, ticket)
             found = shares.read(connection, max_running, endpoints, but)
             for share in found:
-                share.lines = [each for each in share.lines if (share.key_id, each.endpoint) not in tried]
+                share.lines = [
+                    line
+                    for line in share.lines
+                    if (line.prepared or not prepared) and (share.key_id, line.endpoint, line.prepared) not in tried
+                ]
             chosen = shares.choose([share for share in found if share.lines], before)
             if chosen is None:
                 return None
-            endpoint = chosen.first.endpoint
-            taken = _take(connection, columns, chosen.key_id, endpoint, chosen.most)
+            line = chosen.first
+            taken = _take(connection, columns, chosen.key_id, line, chosen.most, owner or str(uuid.uuid4()))
         if taken is not None:
             return taken
         # Others have taken all of this line meanwhile, or as much of it as may run.
-        tried.add((chosen.key_id, endpoint))
+        tried.add((chosen.key_id, line.endpoint, line.prepared))
 
 
 def _ticket(connection: Connection, line: int) -> int:
@@ -64,11 +72,16 @@ def _ticket(connection: Connection, line: int) -> int:
 
 
 def _take(
-    connection: Connection, columns: Sequence[sa.ColumnElement[Any]], key_id: str, endpoint: str, most: int
+    connection: Connection, columns: Sequence[sa.ColumnElement[Any]], key_id: str, line: Line, most: int, owner: str
 ) -> Row[Any] | None:
     next_ = (
         sa.select(requests.c.number)
-        .where(QUEUED, requests.c.key_id == key_id, requests.c.endpoint == endpoint)
+        .where(
+            QUEUED,
+            requests.c.key_id == key_id,
+            requests.c.endpoint == line.endpoint,
+            requests.c.prepared.is_(line.prepared),
+        )
         .order_by(requests.c.priority, requests.c.number)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -86,7 +99,7 @@ def _take(
         .where(*mine)
         .values(
             state="running",
-            owner=str(uuid.uuid4()),
+            owner=owner,
             attempts=requests.c.attempts + 1,
             beat=requests.c.beat + 1,
             claimed_at=now,

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection, Row
 from soundlora.server.store import claims, usage
 from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.finish import Outcome, cancelled, infrastructure_error, write_end
+from soundlora.server.store.log_lines import write_lines
 from soundlora.server.store.states import is_id, read_ahead, read_queue, read_states
 from soundlora.server.store.tables import QUEUED, files, logs, marks, points, requests
 
@@ -116,6 +117,7 @@ class Requests:
         asked_units: int = 0,
         outcome: Outcome | None = None,
         stop_asked: bool = False,
+        prepared: bool = True,
         id: str | None = None,
     ) -> Request:
         """Accept a request. One that is wrong gets its `outcome` at once, and is in the history all the same.
@@ -123,6 +125,7 @@ class Requests:
         base_url: the address it came to, which the webhook's links to files begin with.
         asked_units: those that are billed if it succeeds.
         stop_asked: it goes on with a run only to end it with what that has learnt.
+        prepared: whether it may begin at once; else `Preparing` looks at its data before.
         """
         now = time.time()
         row: dict[str, Any] = {
@@ -145,6 +148,7 @@ class Requests:
             "beat": 0,
             "cancel_asked": False,
             "stop_asked": stop_asked,
+            "prepared": prepared,
         }
         with self.database.write() as connection:
             connection.execute(sa.insert(requests).values(row))
@@ -191,9 +195,7 @@ class Requests:
         """Return OK when it was still waiting and has ended now, CANCELLATION_REQUESTED when its worker will stop,
         ALREADY_COMPLETED or NOT_FOUND."""
         with self.database.write() as connection:
-            state = connection.execute(
-                sa.select(requests.c.state).where(requests.c.id == request_id)
-            ).scalar_one_or_none()
+            state = connection.scalar(sa.select(requests.c.state).where(requests.c.id == request_id))
             if state is None:
                 return "NOT_FOUND"
             if state == "completed":
@@ -235,13 +237,22 @@ class Requests:
     # ------------------------------------------------------------------------------------------------------------------
     # what workers do
 
-    def claim(self, endpoints: Sequence[str] | None = None, *, but: Sequence[str] = ()) -> Request | None:
-        """Take the next request, None when nothing waits. Its `owner` is the token for everything that follows.
+    def claim(
+        self,
+        endpoints: Sequence[str] | None = None,
+        *,
+        but: Sequence[str] = (),
+        prepared: bool = False,
+        owner: str | None = None,
+    ) -> Request | None:
+        """Take the next request, None when nothing waits. Its `owner`, new or given, is the token for what follows.
 
-        endpoints: those whose requests count; None is all `but` these.
+        endpoints: those whose requests count; None is all `but` these. prepared: only requests whose data is prepared.
         """
         while True:
-            row = claims.claim(self.database, _COLUMNS, endpoints, but, max_running=self.max_running)
+            row = claims.claim(
+                self.database, _COLUMNS, endpoints, but, prepared=prepared, owner=owner, max_running=self.max_running
+            )
             if row is None:
                 return None
             found = _request(row)
@@ -259,7 +270,7 @@ class Requests:
         """End a request whose input can't be read any more, so that it holds nobody up."""
         outcome = infrastructure_error(500, "internal_error", _DAMAGED)
         with self.database.write() as connection:
-            _write_lines(connection, request_id, [(time.time(), "ERROR", _DAMAGED)])
+            write_lines(connection, request_id, [(time.time(), "ERROR", _DAMAGED)])
             self._end(connection, request_id, outcome, "running", owner)
 
     def beat(
@@ -280,19 +291,15 @@ class Requests:
             values["progress"] = json.dumps(progress)
         with self.database.write() as connection:
             changed = connection.execute(
-                sa.update(requests)
-                .where(requests.c.id == request_id, requests.c.owner == owner, requests.c.state == "running")
-                .values(values)
+                sa.update(requests).where(requests.c.id == request_id, requests.c.owner == owner).values(values)
             )
             if not changed.rowcount:
                 raise LostLeaseError(f"Request {request_id} belongs to another worker now, or it has ended.")
-            _write_lines(connection, request_id, lines)
+            write_lines(connection, request_id, lines)
             if curve:
                 named = [{"request_id": request_id, "step": s, "name": n, "value": v} for s, n, v in curve]
                 connection.execute(sa.insert(points), named)
-            return bool(
-                connection.execute(sa.select(requests.c.cancel_asked).where(requests.c.id == request_id)).scalar_one()
-            )
+            return bool(connection.scalar(sa.select(requests.c.cancel_asked).where(requests.c.id == request_id)))
 
     def finish(self, request_id: str, owner: str, outcome: Outcome) -> None:
         """End a running request. Raises LostLeaseError."""
@@ -301,10 +308,10 @@ class Requests:
                 raise LostLeaseError(f"Request {request_id} belongs to another worker now, or it has ended.")
 
     def release(self, request_id: str, owner: str, *, lost: bool, reason: str) -> None:
-        """Give a request back to the queue: its worker was stopped in good order, or was `lost`.
+        """Give a request back to the queue: who runs or prepares it was stopped in good order, or was `lost`.
 
-        Lost workers count: after MAX_ATTEMPTS of them, or one where no retry is wanted, the request fails. One that was
-        to be cancelled ends here. A request that another worker has meanwhile is left alone.
+        Lost ones count: after MAX_ATTEMPTS of them, or one where no retry is wanted, the request fails. One that was to
+        be cancelled ends here. A request that another worker has meanwhile is left alone.
         """
         with self.database.write() as connection:
             # The row is held until it is written. On Postgres the worker's own end could come in between and be undone.
@@ -313,28 +320,31 @@ class Requests:
                     requests.c.attempts,
                     requests.c.no_retry,
                     requests.c.cancel_asked,
+                    requests.c.state,
                     requests.c.key_id,
                     requests.c.endpoint,
                     requests.c.claimed_at,
                 )
-                .where(requests.c.id == request_id, requests.c.owner == owner, requests.c.state == "running")
+                .where(requests.c.id == request_id, requests.c.owner == owner)
                 .with_for_update()
             ).one_or_none()
             if row is None:
                 return
-            _write_lines(connection, request_id, [(time.time(), "WARN", reason)])
-            if row.cancel_asked:
-                self._end(connection, request_id, cancelled(), "running", owner)
-            elif lost and (row.no_retry or row.attempts >= MAX_ATTEMPTS):
-                outcome = infrastructure_error(503, "runner_disconnected", reason)
-                self._end(connection, request_id, outcome, "running", owner)
-            else:
-                connection.execute(
-                    sa.update(requests)
-                    .where(requests.c.id == request_id)
-                    .values(state="queued", owner=None, attempts=requests.c.attempts - (0 if lost else 1))
-                )
-                usage.charge(connection, row.key_id, row.endpoint, row.claimed_at, time.time(), ended=False)
+            now = time.time()
+            write_lines(connection, request_id, [(now, "WARN", reason)])
+            ends = cancelled() if row.cancel_asked else None
+            if ends is None and lost and (row.no_retry or row.attempts >= MAX_ATTEMPTS):
+                ends = infrastructure_error(503, "runner_disconnected", reason)
+            if ends is not None:
+                self._end(connection, request_id, ends, row.state, owner)
+                return
+            connection.execute(
+                sa.update(requests)
+                .where(requests.c.id == request_id)
+                .values(state="queued", owner=None, attempts=row.attempts - (0 if lost else 1))
+            )
+            if row.state == "running":
+                usage.charge(connection, row.key_id, row.endpoint, row.claimed_at, now, ended=False)
 
     def running(self) -> list[tuple[str, str, int]]:
         """Return (id, owner, beat) of all that run. One whose beat stands still has lost its worker.
@@ -400,12 +410,6 @@ class Requests:
             bare = sa.exists().where(requests.c.id == marks.c.request_id, requests.c.input.is_(None))
             connection.execute(sa.delete(marks).where(bare))
             return dropped
-
-
-def _write_lines(connection: Connection, request_id: str, lines: Sequence[tuple[float, str, str]]) -> None:
-    if lines:
-        named = [{"request_id": request_id, "at": at, "level": level, "message": text} for at, level, text in lines]
-        connection.execute(sa.insert(logs), named)
 
 
 _FIELDS = tuple(Request.__dataclass_fields__)

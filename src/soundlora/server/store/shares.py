@@ -28,9 +28,10 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Line:
-    """What waits of one key for one endpoint. `first` is the place of its first request."""
+    """What waits of one key for one endpoint, prepared or not. `first` is the place of its first request."""
 
     endpoint: str
+    prepared: bool
     first: Place
 
 
@@ -100,7 +101,7 @@ def read(
                 usual=mine,
                 lines=[],
             )
-        share.lines.append(Line(row.endpoint, (row.priority, row.number)))
+        share.lines.append(Line(row.endpoint, bool(row.prepared), (row.priority, row.number)))
     return list(shares.values())
 
 
@@ -137,31 +138,35 @@ def count_before(share: Share, index: int, others: Iterable[tuple[Share, int]]) 
 # costs nothing. States are written out, because a plan for any state could not use the indexes of one. SQLite knows no
 # LATERAL, and would sort all requests if it were not told the index.
 _POSTGRES_LINES = """
-WITH RECURSIVE heads(key_id, endpoint, priority, number) AS (
-  (SELECT r.key_id, r.endpoint, r.priority, r.number FROM requests r
-    WHERE r.state = 'queued' ORDER BY r.key_id, r.endpoint, r.priority, r.number LIMIT 1)
+WITH RECURSIVE heads(key_id, endpoint, prepared, priority, number) AS (
+  (SELECT r.key_id, r.endpoint, r.prepared, r.priority, r.number FROM requests r
+    WHERE r.state = 'queued' ORDER BY r.key_id, r.endpoint, r.prepared, r.priority, r.number LIMIT 1)
   UNION ALL
   SELECT following.* FROM heads, LATERAL (
-    SELECT r.key_id, r.endpoint, r.priority, r.number FROM requests r
-    WHERE r.state = 'queued' AND (r.key_id, r.endpoint) > (heads.key_id, heads.endpoint)
-    ORDER BY r.key_id, r.endpoint, r.priority, r.number LIMIT 1) following
+    SELECT r.key_id, r.endpoint, r.prepared, r.priority, r.number FROM requests r
+    WHERE r.state = 'queued' AND (r.key_id, r.endpoint, r.prepared) > (heads.key_id, heads.endpoint, heads.prepared)
+    ORDER BY r.key_id, r.endpoint, r.prepared, r.priority, r.number LIMIT 1) following
 ),
 """
 _SQLITE_LINES = """
 WITH RECURSIVE numbers(number) AS (
   SELECT (SELECT r.number FROM requests r INDEXED BY requests_waiting WHERE r.state = 'queued'
-    ORDER BY r.key_id, r.endpoint, r.priority, r.number LIMIT 1)
+    ORDER BY r.key_id, r.endpoint, r.prepared, r.priority, r.number LIMIT 1)
   UNION ALL
   SELECT coalesce(
     (SELECT r.number FROM requests r INDEXED BY requests_waiting
+      WHERE r.state = 'queued' AND r.key_id = last.key_id AND r.endpoint = last.endpoint AND r.prepared > last.prepared
+      ORDER BY r.prepared, r.priority, r.number LIMIT 1),
+    (SELECT r.number FROM requests r INDEXED BY requests_waiting
       WHERE r.state = 'queued' AND r.key_id = last.key_id AND r.endpoint > last.endpoint
-      ORDER BY r.endpoint, r.priority, r.number LIMIT 1),
+      ORDER BY r.endpoint, r.prepared, r.priority, r.number LIMIT 1),
     (SELECT r.number FROM requests r INDEXED BY requests_waiting WHERE r.state = 'queued' AND r.key_id > last.key_id
-      ORDER BY r.key_id, r.endpoint, r.priority, r.number LIMIT 1))
+      ORDER BY r.key_id, r.endpoint, r.prepared, r.priority, r.number LIMIT 1))
   FROM numbers JOIN requests last ON last.number = numbers.number
 ),
 heads AS (
-  SELECT r.key_id, r.endpoint, r.priority, r.number FROM numbers JOIN requests r ON r.number = numbers.number
+  SELECT r.key_id, r.endpoint, r.prepared, r.priority, r.number
+  FROM numbers JOIN requests r ON r.number = numbers.number
 ),
 """
 _SHARES = """
@@ -175,7 +180,7 @@ past(key_id, used, ends) AS (
   SELECT key_id, sum(seconds), sum(ends) FROM usage
   WHERE stretch BETWEEN :first AND :last AND endpoint {counted} GROUP BY key_id
 )
-SELECT heads.key_id, heads.endpoint, heads.priority, heads.number,
+SELECT heads.key_id, heads.endpoint, heads.prepared, heads.priority, heads.number,
   coalesce(busy.running, 0) AS running, coalesce(busy.holding, 0) AS holding, coalesce(busy.held, 0.0) AS held,
   coalesce(past.used, 0.0) AS used, coalesce(past.ends, 0) AS ends, coalesce(keys.weight, 1.0) AS weight,
   keys.max_running

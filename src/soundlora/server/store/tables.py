@@ -27,6 +27,7 @@ _Number = BigInteger().with_variant(Integer, "sqlite")
 _DEADLINE = text("start_before IS NOT NULL")
 _WAITING = text("state = 'queued'")
 _RUNNING = text("state = 'running'")
+_UNPREPARED = text("state = 'queued' AND NOT prepared")
 
 requests = Table(
     "requests",
@@ -55,6 +56,8 @@ requests = Table(
     Column("beat", Integer, nullable=False),  # counted up by that worker for as long as it lives
     Column("cancel_asked", Boolean, nullable=False),
     Column("stop_asked", Boolean, nullable=False, server_default=text("false")),  # to end with what it has learnt
+    # Whether it may begin: the data of a training is fetched and checked before. Who does that has its lease meanwhile.
+    Column("prepared", Boolean, nullable=False, server_default=text("true")),
     Column("progress", Text),  # JSON, the live state of the run
     Column("status_code", Integer),  # of the result, as are the next four
     Column("response", Text),  # JSON
@@ -67,6 +70,7 @@ requests = Table(
         "requests_waiting",
         "key_id",
         "endpoint",
+        "prepared",
         "priority",
         "number",
         sqlite_where=_WAITING,
@@ -76,6 +80,7 @@ requests = Table(
     Index("requests_by_endpoint", "endpoint", "key_id", "number"),
     Index("requests_ended", "endpoint", "key_id", "ended_at", "number"),
     Index("requests_by_key", "key_id", "number"),
+    Index("requests_unprepared", "priority", "number", sqlite_where=_UNPREPARED, postgresql_where=_UNPREPARED),
     # Few requests have a deadline to begin, so this index is small.
     Index("requests_deadlines", "state", "start_before", sqlite_where=_DEADLINE, postgresql_where=_DEADLINE),
 )
@@ -162,6 +167,7 @@ keys = Table(
 # States are written out, because a plan for any state could not use the indexes that have one state only.
 QUEUED = requests.c.state == literal_column("'queued'")
 RUNNING = requests.c.state == literal_column("'running'")
+UNPREPARED = QUEUED & literal_column("NOT prepared", Boolean)
 
 # Time on slots, by key and stretch of time. Its rows are few, and old ones are deleted.
 usage = Table(
@@ -197,6 +203,18 @@ files = Table(
     Index("files_by_request", "request_id", "role"),
     Index("files_by_key", "key_id", "created_at"),
     Index("files_expiring", "expires_at"),
+)
+
+# Whoever does requests has a row, which the same process renews.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(200), nullable=False),  # of the machine; several may have the same
+    Column("seen", Float, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("running", Integer, nullable=False),  # requests
+    Column("draining", String(10), nullable=False),  # "", finish, now
 )
 
 # The server makes these for itself: the key that signs webhooks, and the one that signs upload addresses.

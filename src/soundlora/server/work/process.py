@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from soundlora.server.store.requests import Request
+from soundlora.server.store.requests import Request, Requests
 from soundlora.system.operating_system import own_group
+
+WORKER = (sys.executable, "-m", "soundlora.server.work.worker")
+SETTINGS_VARIABLE = "SOUNDLORA_WORKER"
+"""It holds the settings of a process that works for an executor, as JSON."""
 
 DONE, LAST, FULL = "done", "last", "full"
 """A worker that stays says one of them when it has done with a request.
@@ -83,6 +88,23 @@ class WorkerProcess:
     def rest(self) -> None:
         """Note that the request is done, and that the process is idle from now on."""
         self._answer, self.request, self.idle_since = "", None, time.monotonic()
+
+    def give_back(self, requests: Requests, *, lost: bool) -> None:
+        """Give its request back, unless the process has already finished or released it. lost: as for `release`."""
+        if self.request is None:
+            return
+        code = self.process.poll()
+        how = "it answered" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
+        reason = f"The worker ended ({how}){self._last_words() if lost else ''}"
+        assert self.request.owner is not None
+        requests.release(self.request.id, self.request.owner, lost=lost, reason=reason)
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = self.log.read_text(errors="replace")[-2000:].strip().splitlines()
+            if lines:
+                return f": {lines[-1]}"
+        return ""
 
     def end(self) -> None:
         """Let the process end when its request is done."""

@@ -11,17 +11,14 @@ from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
-from soundlora.contract.conditioned import AUDIO_FIELDS
 from soundlora.contract.training import billable_units, parse_request
-from soundlora.errors import about
 from soundlora.net.addresses import shown
-from soundlora.pipeline.inputs import TRAINING_INPUTS
 from soundlora.progress import Progress
 from soundlora.server.endpoints import base_of, endpoints
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.curve import Curve
-from soundlora.server.work.inputs import name_of
 from soundlora.server.work.job import Job
+from soundlora.server.work.training_data import fetched
 from soundlora.system.file_names import steps_of
 from soundlora.system.whole_files import write_whole
 
@@ -51,12 +48,10 @@ class TrainingJob:
     def run(self) -> Outcome:
         job = self.job
         url = job.input["training_data_url"]
-        self._show(Progress("base", message=f"fetching {shown(url)}"))
-        with about("data"):
-            data = job.fetch(url, "training_data.zip")
+        self._last_message = f"fetching {shown(url)}"  # `fetched` logs it, where there is something to fetch
+        self._show(Progress("base", message=self._last_message))
+        data, request = fetched(job)
         mode = endpoints(job.settings)[job.request.endpoint].mode
-        local = job.input | {"training_data_url": str(data), "validation": self._previews()}
-        request = parse_request(local, model=TRAINING_INPUTS[mode])
         before = self._done_before()
         from soundlora.pipeline.clip_sounds import write_clip_sounds
 
@@ -106,19 +101,6 @@ class TrainingJob:
         (self.folder / "debug_dataset.zip").unlink(missing_ok=True)
         for state in sorted((self.folder / "checkpoints").glob("*.pt"))[:-1]:
             state.unlink(missing_ok=True)
-
-    def _previews(self) -> Any:
-        """Return the validation entries as they were sent, with copies of their audio in the place of URLs."""
-        entries = self.job.input.get("validation")
-        found = []
-        for number, entry in enumerate(entries if isinstance(entries, list) else []):
-            here = dict(entry)
-            for field in AUDIO_FIELDS:
-                if isinstance(url := entry.get(field), str):
-                    with about(f"validation.{number}.{field}"):
-                        here[field] = str(self.job.fetch(url, f"validation_{number}_{name_of(url)}"))
-            found.append(here)
-        return found
 
     def watch(self) -> list[tuple[int, str, float]]:
         self._tell_clips()

@@ -6,13 +6,11 @@ REQUEST, OWNER and `shared` or `alone`, and each is answered by a line on its st
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -25,12 +23,12 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.finish import Outcome, cancelled
 from soundlora.server.store.requests import LostLeaseError, Requests
-from soundlora.server.work.executor import SETTINGS_VARIABLE
 from soundlora.server.work.generation import GenerationJob
 from soundlora.server.work.job import Job, NotStoredError, Work
 from soundlora.server.work.machine import Keeper, Machine, NoRoomError
 from soundlora.server.work.outcomes import machine_fault, outcome_of, timed_out
-from soundlora.server.work.process import DONE, FULL, LAST
+from soundlora.server.work.own_log import log_to
+from soundlora.server.work.process import DONE, FULL, LAST, SETTINGS_VARIABLE
 from soundlora.server.work.pulse import Pulse
 from soundlora.server.work.training import TrainingJob
 from soundlora.server.work.turn import Turn
@@ -64,23 +62,13 @@ def _serve(settings: Settings) -> None:
         keeper, turn = Keeper(), Turn.of_environment()
         for line in sys.stdin:
             request_id, owner, shared = line.split()
-            _log_to(settings.runs / request_id)
+            log_to(settings.runs / request_id)
             machine = Machine(turn, keeper, shared=shared == "shared")
             with heeded_again():
                 answer = _do(request_id, owner, settings, machine)
             print(answer, file=answers, flush=True)
             if answer == LAST:
                 return
-
-
-def _log_to(folder: Path) -> None:
-    """Let what this process prints go to the log in the folder."""
-    with contextlib.suppress(OSError):  # The disk may be full. What is printed then goes where it went before.
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "worker.log").open("ab") as log:
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-                os.dup2(log.fileno(), stream.fileno())
 
 
 def _do(request_id: str, owner: str, settings: Settings, machine: Machine) -> str:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 
 _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
@@ -16,7 +16,7 @@ def upgrade() -> None:
     op.create_index(
         "requests_waiting",
         "requests",
-        ["key_id", "endpoint", "priority", "number"],
+        ["key_id", "endpoint", "prepared", "priority", "number"],
         sqlite_where=waiting,
         postgresql_where=waiting,
     )

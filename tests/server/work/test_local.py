@@ -9,19 +9,22 @@ from typing import Any
 
 import pytest
 from rows import found
+from supervised import Supervised
 from waiting import wait_until
 
-from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA
+from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING
 from soundlora.server.settings import Settings
+from soundlora.server.store.nodes import FINISH as FINISHING
+from soundlora.server.store.nodes import NOW, Node, Nodes
 from soundlora.server.store.requests import MAX_ATTEMPTS, Requests
-from soundlora.server.work.executor import LocalExecutor
+from soundlora.server.work.local import LocalExecutor
 
 START = """
 import json, os, signal, sys, time
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.requests import Requests
-from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA
+from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING
 from soundlora.server.settings import Settings
 request_id, owner = sys.argv[1:]
 requests = Requests(Database(Settings.from_json(os.environ["SOUNDLORA_WORKER"]).database))
@@ -79,19 +82,20 @@ Start = Callable[..., LocalExecutor]
 
 @pytest.fixture
 def start(tmp_path: Path, requests: Requests) -> Iterator[Start]:
-    """Start an executor whose workers run the program; stopped at the end of the test."""
+    """Start an executor whose workers run the program, and a supervisor; stopped at the end of the test."""
     started = []
 
-    def start(program: str, **options: Any) -> LocalExecutor:
+    def start(program: str, *, until_empty: bool = False, **options: Any) -> LocalExecutor:
         settings = Settings(data_dir=tmp_path, database_url=requests.database.url, **options)
-        executor = LocalExecutor(settings, requests, (sys.executable, "-c", program))
-        executor.start()
-        started.append(executor)
+        executor = LocalExecutor(settings, requests, (sys.executable, "-c", program), until_empty=until_empty)
+        both = Supervised(executor, requests)
+        both.start()
+        started.append(both)
         return executor
 
     yield start
-    for executor in started:
-        executor.stop()
+    for both in started:
+        both.stop()
 
 
 @pytest.mark.parametrize(
@@ -106,8 +110,8 @@ def test_workers_leave_a_core_to_the_server(
     named: str | None,
     threads: str,
 ) -> None:
-    monkeypatch.setattr("soundlora.server.work.executor.usable_cores", lambda: cores)
-    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 0)
+    monkeypatch.setattr("soundlora.server.work.local.usable_cores", lambda: cores)
+    monkeypatch.setattr("soundlora.server.work.local.gpu_count", lambda: 0)
     if named is None:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     else:
@@ -125,7 +129,7 @@ def test_workers_leave_a_core_to_the_server(
 def test_workers_have_a_gpu_each_unless_one_device_was_named(
     start: Start, requests: Requests, monkeypatch: pytest.MonkeyPatch, device: str, slots: int, visible: str
 ) -> None:
-    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 2)
+    monkeypatch.setattr("soundlora.server.work.local.gpu_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     request_id = requests.submit("train", {}).id
     seen = "os.environ.get('CUDA_VISIBLE_DEVICES', 'none')"
@@ -201,17 +205,8 @@ def test_stopping_the_server_gives_requests_back_without_counting_it(requests: R
     assert said(requests, request.id)[-1] == "stopped in good order"
 
 
-def test_a_submit_wakes_it_to_look_for_a_slot_and_not_for_the_dead(
-    requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks: list[str] = []
-
-    def running() -> list[tuple[str, str, int]]:
-        looks.append("for the dead")
-        return []
-
-    monkeypatch.setattr("soundlora.server.work.executor.TICK_SECONDS", 600)
-    monkeypatch.setattr(requests, "running", running)
+def test_a_submit_wakes_it_at_once(requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soundlora.server.work.queue_loop.TICK_SECONDS", 600)
     executor = start(FINISH)
     for _ in range(2):
         request_id = requests.submit("train", {}).id
@@ -221,7 +216,6 @@ def test_a_submit_wakes_it_to_look_for_a_slot_and_not_for_the_dead(
             return found(requests, request_id).state == "completed"
 
         wait_until(completed)
-    assert looks == ["for the dead"]
 
 
 def test_slots_bound_what_runs_at_once(requests: Requests, start: Start) -> None:
@@ -253,8 +247,8 @@ def test_generations_have_one_process_that_stays(requests: Requests, start: Star
 
 
 def test_a_generation_has_all_cores(requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("soundlora.server.work.executor.usable_cores", lambda: 9)
-    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 0)
+    monkeypatch.setattr("soundlora.server.work.local.usable_cores", lambda: 9)
+    monkeypatch.setattr("soundlora.server.work.local.gpu_count", lambda: 0)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     start(STAYING, slots=2)
     assert ended(requests)["threads"] == "9"
@@ -320,7 +314,7 @@ def test_a_generation_for_which_there_is_no_room_waits_for_the_training(requests
 
 
 def test_a_training_on_a_gpu_gets_its_memory(requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 1)
+    monkeypatch.setattr("soundlora.server.work.local.gpu_count", lambda: 1)
     executor = start(STAYING)
     ended(requests)
     (kept,) = executor._workers
@@ -334,7 +328,7 @@ def test_a_training_on_a_gpu_gets_its_memory(requests: Requests, start: Start, m
 def test_what_shares_a_device_shares_its_turn(
     requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("soundlora.server.work.executor.gpu_count", lambda: 2)
+    monkeypatch.setattr("soundlora.server.work.local.gpu_count", lambda: 2)
     executor = start(STAYING)
     training = [requests.submit("train", {}).id for _ in range(2)]
     wait_until(lambda: len(executor._workers) == 2)
@@ -345,3 +339,79 @@ def test_what_shares_a_device_shares_its_turn(
         wait_until(lambda: all(worker.request is None for worker in executor._workers if worker.stays))
     assert len(turns) == 1, "the next one comes to where the base is loaded"
     end_all(executor, requests, *training)
+
+
+def node_of(requests: Requests) -> Node:
+    (node,) = wait_until(Nodes(requests.database).list)
+    return node
+
+
+def test_a_drained_node_lets_what_runs_end_and_takes_nothing_more(requests: Requests, start: Start) -> None:
+    running = requests.submit("train", {}).id
+    executor = start(HANG)
+    wait_until(lambda: said(requests, running) == ["hanging"])
+    assert Nodes(requests.database).drain(node_of(requests).name, FINISHING) == 1
+    waiting = requests.submit("train", {}).id
+    wait_until(lambda: executor.stopping)
+    assert not executor.over.is_set()
+    end_all(executor, requests, running)
+    wait_until(executor.over.is_set)
+    assert found(requests, waiting).state == "queued"
+    Nodes(requests.database).drain(node_of(requests).id, "")
+    wait_until(lambda: found(requests, waiting).state == "running")
+    end_all(executor, requests, waiting)
+
+
+def test_a_node_that_is_drained_now_gives_back_what_runs_and_another_one_goes_on(
+    requests: Requests, start: Start
+) -> None:
+    request = requests.submit("train", {})
+    executor = start(STOPPABLE, node="left")
+    wait_until(lambda: said(requests, request.id) == ["ready"])
+    wait_until(lambda: [node.name for node in Nodes(requests.database).list()] == ["left"])
+    Nodes(requests.database).drain("left", NOW)
+    wait_until(executor.over.is_set)
+    row = found(requests, request.id)
+    assert (row.state, row.attempts) == ("queued", 0)
+    assert said(requests, request.id) == ["ready", "stopped in good order"]
+    start(FINISH, node="right")
+    wait_until(lambda: found(requests, request.id).state == "completed")
+    assert found(requests, request.id).attempts == 1
+
+
+def test_who_has_ended_is_no_node_any_more(requests: Requests, start: Start) -> None:
+    executor = start(FINISH, slots=3)
+    node = node_of(requests)
+    assert (node.id, node.slots, node.running, node.draining) == (executor.id, 3, 0, "")
+    executor.stop()
+    assert Nodes(requests.database).list() == []
+
+
+def test_it_is_over_once_the_queue_is_empty(requests: Requests, start: Start) -> None:
+    ids = [requests.submit("train", {}).id for _ in range(2)]
+    executor = start(FINISH, until_empty=True)
+    wait_until(executor.over.is_set)
+    assert [found(requests, request_id).state for request_id in ids] == ["completed", "completed"]
+
+
+@pytest.mark.parametrize("named", ["generation", GENERATION])
+def test_it_takes_requests_of_its_endpoints_alone(requests: Requests, start: Start, named: str) -> None:
+    training = requests.submit(TRAINING, {}).id
+    generation = requests.submit(GENERATION, {}).id
+    executor = start(STAYING, endpoints=(named,), until_empty=True, warm_seconds=0)
+    wait_until(executor.over.is_set)
+    assert found(requests, generation).state == "completed"
+    assert found(requests, training).state == "queued"
+
+
+def test_a_worker_whose_request_was_taken_from_it_is_ended(requests: Requests, start: Start) -> None:
+    request = requests.submit("train", {})
+    executor = start(HANG, lease_seconds=LEASE)
+    wait_until(lambda: said(requests, request.id) == ["hanging"])
+    (worker,) = executor._workers
+    requests.cancel(request.id)
+    owner = found(requests, request.id).owner
+    assert owner is not None
+    requests.release(request.id, owner, lost=True, reason="taken by another server's supervisor")
+    wait_until(lambda: worker.process.poll() is not None)
+    wait_until(lambda: not executor._workers)

@@ -1,0 +1,146 @@
+"""This executor lets a Ray cluster place the work. It runs in a process of its own, see `ray_driver`."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from typing import Any
+
+import ray
+
+from soundlora.server.settings import Settings
+from soundlora.server.store.leases import held
+from soundlora.server.store.nodes import NOW
+from soundlora.server.store.requests import Requests
+from soundlora.server.work.queue_loop import QueueLoop
+from soundlora.server.work.ray_tasks import NOTHING, Generating, train_next
+
+STOP_SECONDS = 30.0
+"""Workers may take this long for their last checkpoints."""
+
+
+class _Actor:
+    """A process of the cluster that generates. `asked` is what it does, by the token it does it with."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle, self.asked, self.owner = handle, None, ""
+        self.idle_since = time.monotonic()
+
+    def ask(self) -> None:
+        self.owner = str(uuid.uuid4())
+        self.asked = self.handle.generate_next.remote(self.owner)
+
+
+class RayExecutor(QueueLoop):
+    """Asks Ray for a task for each training that is ready, and for actors that generate.
+
+    A task that Ray has not placed yet holds no request: it takes the next one when there is room, so the queue's order
+    holds, and what waits in Ray tells its autoscaler how much is missing. Ray restarts nothing that has failed, since
+    the queue does. What a dead task held is given back as soon as Ray says so.
+    """
+
+    def __init__(self, settings: Settings, requests: Requests, *, until_empty: bool = False) -> None:
+        """Connect to the cluster. Raises ConnectionError where there is none."""
+        super().__init__(settings, requests, until_empty=until_empty)
+        ray.init(
+            address=settings.executor,
+            namespace="soundlora",
+            log_to_driver=False,
+            configure_logging=False,
+            logging_level="error",
+        )
+        found = int(ray.cluster_resources().get("GPU", 0))
+        on_gpus = settings.device.startswith("cuda") or (settings.device == "" and found > 0)
+        self.slots = settings.slots or max(1, found)
+        self._text = settings.to_json()
+        # A client from outside has no node of its own.
+        self._home = "" if settings.executor.startswith("ray://") else ray.get_runtime_context().get_node_id()
+        # Failed tasks are the queue's to try again.
+        self._train = ray.remote(num_cpus=1, num_gpus=1 if on_gpus else 0, max_retries=0)(train_next)
+        share = settings.generation_gpus if on_gpus else 0
+        self._generating = ray.remote(num_cpus=1, num_gpus=share, max_restarts=0)(Generating)
+        self._tasks: dict[Any, str] = {}  # the tokens of the tasks
+        self._actors: list[_Actor] = []
+
+    def connected(self) -> bool:
+        """Return whether the cluster is still the one that was connected to. It may wait for an answer for long."""
+        try:
+            alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        except Exception:  # Ray has many errors for it, and what it was makes no difference.
+            return False
+        return self._home in alive if self._home else bool(alive)
+
+    def running(self) -> list[str]:
+        return list(held(self.requests.database, self._owners()).values())
+
+    def settle(self, ticks: bool) -> None:
+        for ref in _ended(list(self._tasks)):
+            self._take_note(ref, self._tasks.pop(ref))
+        busy = {actor.asked: actor for actor in self._actors if actor.asked is not None}
+        for ref in _ended(list(busy)):
+            actor = busy[ref]
+            answer = self._take_note(ref, actor.owner)
+            actor.asked = None
+            if answer != NOTHING:
+                actor.idle_since = time.monotonic()
+            if answer is None:
+                self._actors.remove(actor)
+        for actor in list(self._actors):
+            if actor.asked is None and time.monotonic() - actor.idle_since >= self.settings.warm_seconds:
+                # Ray ends an actor once nobody knows it any more and it has done what it was asked for.
+                actor.handle.end.remote()
+                self._actors.remove(actor)
+
+    def claim(self) -> None:
+        holding = held(self.requests.database, self._owners())
+        waiting = sum(owner not in holding for owner in self._tasks.values())
+        for _ in range(min(self.claims.ready_trainings() - waiting, self.slots - len(self._tasks))):
+            owner = str(uuid.uuid4())
+            self._tasks[self._train.remote(self._text, self.id, owner)] = owner
+        idle = [actor for actor in self._actors if actor.asked is None]
+        asked = sum(actor.asked is not None and actor.owner not in holding for actor in self._actors)
+        for _ in range(self.claims.ready_generations() - asked):
+            if idle:
+                actor = idle.pop()
+            elif len(self._actors) < self.slots:
+                actor = _Actor(self._generating.remote(self._text, self.id))
+                self._actors.append(actor)
+            else:
+                break
+            actor.ask()
+
+    def give_back(self) -> None:
+        """Do nothing: the tasks see for themselves that their node is drained."""
+
+    def end_all(self) -> None:
+        self._nodes.drain(self.id, NOW)
+        refs = [*self._tasks, *(actor.asked for actor in self._actors if actor.asked is not None)]
+        if refs:
+            ray.wait(refs, num_returns=len(refs), timeout=STOP_SECONDS)
+        for actor in self._actors:
+            actor.handle.end.remote()
+        left = held(self.requests.database, self._owners())
+        ray.shutdown()
+        for owner, request_id in left.items():
+            self.requests.release(request_id, owner, lost=False, reason="The node was stopped")
+
+    def _owners(self) -> list[str]:
+        return [*self._tasks.values(), *(actor.owner for actor in self._actors if actor.asked is not None)]
+
+    def _take_note(self, ref: Any, owner: str) -> Any:
+        """Return what a task or a call has returned, None where its process is gone. Its request is then given back."""
+        try:
+            return ray.get(ref)
+        except ray.exceptions.RayError as error:
+            print(f"soundlora: a task ended: {error}", file=sys.stderr, flush=True)
+            # What Ray says of it names machines of the cluster, which clients must not see.
+            reason = f"The worker's task ended ({type(error).__name__})"
+            for request_id in held(self.requests.database, [owner]).values():
+                self.requests.release(request_id, owner, lost=not self.gives_back, reason=reason)
+            return None
+
+
+def _ended(refs: list[Any]) -> list[Any]:
+    """Return those that have a result already."""
+    return list(ray.wait(refs, num_returns=len(refs), timeout=0)[0]) if refs else []

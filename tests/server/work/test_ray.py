@@ -1,0 +1,150 @@
+"""A Ray cluster does the requests: a head on this machine, and real workers. Nothing is lost with the head."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from example_zip import some_clips
+from local_http import free_port
+from waiting import wait_until
+from workplace import Place
+
+from soundlora.server.endpoints import GENERATION, TRAINING, unit_prices
+from soundlora.server.settings import Settings
+from soundlora.server.store.nodes import NOW, Nodes
+from soundlora.server.store.requests import Requests
+from soundlora.server.store.tables import ledger
+from soundlora.server.work.ray_driver import RayDriver
+from soundlora.server.work.supervisor import Supervisor
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
+
+SECONDS = 240.0
+SOUND = {"prompt": "rain", "num_frames": 9}
+
+
+class Head:
+    """Ray's head, which can be killed and started again with the same port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        options = {
+            "--port": str(self.port),
+            "--node-ip-address": "127.0.0.1",
+            "--num-cpus": "3",
+            "--object-store-memory": "80000000",
+            "--include-dashboard": "false",
+            "--ray-client-server-port": "0",
+            "--temp-dir": str(self._folder),
+        }
+        quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
+        said = subprocess.PIPE
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *sum(options.items(), ())],
+            stdout=said, stderr=subprocess.STDOUT, env=os.environ | quiet,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if b"block forever" in line:
+                return
+        raise AssertionError("Ray's head did not start")
+
+    def kill(self) -> None:
+        """Kill all that belongs to it, at once."""
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (path / "cmdline").read_bytes()
+                if (b"gcs_server" in command or b"raylet/raylet" in command) and str(self._folder).encode() in command:
+                    os.kill(int(path.name), signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+@pytest.fixture
+def head() -> Iterator[Head]:
+    # Ray's sockets have short names, or none.
+    folder = Path(f"/tmp/soundlora-ray-{os.getpid()}")
+    head = Head(folder)
+    head.start()
+    yield head
+    head.kill()
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+@pytest.fixture
+def driver(place: Place, head: Head) -> Iterator[RayDriver]:
+    settings = Settings(
+        data_dir=place.settings.data_dir, executor=f"127.0.0.1:{head.port}", lease_seconds=6, warm_seconds=600, slots=1
+    )
+    requests = Requests(place.database, unit_prices(settings))
+    driver, supervisor = RayDriver(settings, requests), Supervisor(requests, settings.lease_seconds)
+    driver.start()
+    supervisor.start()
+    yield driver
+    driver.stop()
+    supervisor.stop()
+
+
+def train(place: Place, steps: int) -> str:
+    payload = {"training_data_url": some_clips(), "number_of_steps": steps, "rank": 8, "audio_duration_seconds": 1}
+    return place.requests.submit(TRAINING, payload, prepared=False).id
+
+
+def wait_for_step(place: Place, request_id: str) -> None:
+    wait_until(lambda: any(line.startswith("Step") for line in place.said(request_id)), SECONDS)
+
+
+def billed(place: Place) -> list[tuple[str, int]]:
+    with place.database.read() as connection:
+        rows = connection.execute(sa.select(ledger.c.request_id, ledger.c.units))
+        return sorted((row.request_id, row.units) for row in rows)
+
+
+def test_nothing_is_lost_or_done_twice_when_the_head_is_killed(place: Place, head: Head, driver: RayDriver) -> None:
+    training = train(place, 300)
+    first, second = (place.requests.submit(GENERATION, SOUND | {"seed": seed}).id for seed in (1, 2))
+    wait_until(lambda: place.find(second).state == "completed", SECONDS)
+    wait_for_step(place, training)
+    head.kill()
+    # What was accepted meanwhile waits.
+    late = place.requests.submit(GENERATION, SOUND | {"seed": 3}).id
+    wait_until(lambda: place.find(training).state == "queued", SECONDS)
+    head.start()
+    ids = sorted([training, first, second, late])
+    wait_until(lambda: all(place.find(id).state == "completed" for id in ids), SECONDS)
+    assert [place.find(id).status_code for id in ids] == [200] * 4
+    assert billed(place) == sorted((id, 300 if id == training else 0) for id in ids)
+    said = place.said(training)
+    assert sum(line.startswith("Fetching") for line in said) == 1
+
+
+def test_a_training_is_cancelled_by_its_own_beat_and_given_back_by_a_drain(place: Place, driver: RayDriver) -> None:
+    cancelled = train(place, 20_000)
+    wait_for_step(place, cancelled)
+    assert wait_until(driver.running) == [cancelled]
+    place.requests.cancel(cancelled)
+    wait_until(lambda: place.find(cancelled).state == "completed", SECONDS)
+    assert place.find(cancelled).error_type == "client_cancelled"
+    drained = train(place, 20_000)
+    wait_for_step(place, drained)
+    (node,) = Nodes(place.database).list()
+    Nodes(place.database).drain(node.id, NOW)
+    wait_until(driver.over.is_set, SECONDS)
+    row = place.find(drained)
+    assert (row.state, row.attempts) == ("queued", 0)
+    assert any((place.settings.runs / drained / "run" / "checkpoints").glob("*.pt")), "it goes on from there"
