@@ -69,6 +69,7 @@ requests = Table(
         "endpoint",
         "priority",
         "number",
+        "state",  # without it SQLite would look each row up
         sqlite_where=_WAITING,
         postgresql_where=_WAITING,
     ),
