@@ -114,7 +114,7 @@ def count_ahead(connection: Connection, key_id: str, place: Place) -> int:
 
 def _waiting(
     connection: Connection, what: str, more: str = "", values: Mapping[str, object] | None = None
-) -> sa.CursorResult[Any]:
+) -> Any:
     """Select of all that waits, from the index alone. SQLite would take another one if it were not told."""
     by = "INDEXED BY requests_waiting" if connection.dialect.name == "sqlite" else ""
     return connection.execute(sa.text(f"SELECT {what} FROM requests {by} WHERE state = 'queued' {more}"), values or {})
