@@ -49,6 +49,7 @@ OPERATIONS = [
     ("own", "DELETE", "/v1/models/requests/{request_id}/payloads"),
     ("own", "GET", "/v1/models/billing-events"),
     ("own", "GET", "/v1/models/usage"),
+    ("own", "GET", "/v1/limits"),
     ("own", "GET", "/api/openapi/queue/openapi.json"),
     ("own", "GET", "/models/{endpoint_id}/llms.txt"),
     ("own", "GET", "/.well-known/jwks.json"),

@@ -73,6 +73,7 @@ requests = Table(
         "prepared",
         "priority",
         "number",
+        "state",  # without it SQLite would look each row up
         sqlite_where=_WAITING,
         postgresql_where=_WAITING,
     ),

@@ -16,7 +16,7 @@ def upgrade() -> None:
     op.create_index(
         "requests_waiting",
         "requests",
-        ["key_id", "endpoint", "prepared", "priority", "number"],
+        ["key_id", "endpoint", "prepared", "priority", "number", "state"],
         sqlite_where=waiting,
         postgresql_where=waiting,
     )
