@@ -58,7 +58,7 @@ class Head:
             stdout=log, stderr=subprocess.STDOUT, env=os.environ | quiet,
         )  # fmt: skip
         log.close()
-        wait_until(self._started)
+        wait_until(self._started, SECONDS)
 
     def _started(self) -> bool:
         assert self._process is not None
