@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -80,3 +81,27 @@ def test_a_process_that_goes_on_after_its_last_words_heeds_signals_again() -> No
         receive(NUMBERS[0])
     with termination_interrupts(), pytest.raises(KeyboardInterrupt):
         receive(NUMBERS[0])
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signals are blocked there")
+def test_a_process_that_interrupts_itself_does_so_whoever_started_it() -> None:
+    """Ray ignores SIGINT and blocks it, which processes inherit; scripts ignore it in what they start aside."""
+    program = """
+import signal
+from soundlora.system.interrupts import heed_interrupts
+from soundlora.system.operating_system import interrupt_main_thread
+interrupt_main_thread()
+heed_interrupts()
+try:
+    interrupt_main_thread()
+    signal.pause()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    starting = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}); "
+        "os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])"
+    )
+    run = subprocess.run([sys.executable, "-c", starting, program], capture_output=True, text=True, timeout=120)
+    assert run.stdout == "interrupted\n", run.stderr

@@ -135,7 +135,7 @@ def serve(
         if settings.public_url:
             print(f"  clients   {settings.public_url}")
         print(f"  data      {settings.data_dir.absolute()}")
-        print(f"  database  {_without_password(settings.database)}")
+        print(f"  database  {without_password(settings.database)}")
         print(f"  files     {settings.storage}")
         print(f"  base      {settings.base}{missing}")
         print(f"  runs      {_runs(settings, service.executor.slots)}")
@@ -189,7 +189,7 @@ def database_told(settings: Settings) -> Iterator[None]:
     except OperationalError as error:
         reason = str(error.orig).strip().partition("\n")[0]
         raise MachineError(
-            f"The database {_without_password(settings.database)} can't be used ({reason}); mend that, or name another "
+            f"The database {without_password(settings.database)} can't be used ({reason}); mend that, or name another "
             "one with --database or --data-dir.",
             "files",
         ) from error
@@ -225,7 +225,7 @@ def _missing(base: str) -> str:
     raise InputError(f"There is no base {base}; give nano, the path of a checkpoint, owner/name on the hub, or a URL.")
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
     from sqlalchemy.engine import make_url
 
     return make_url(url).render_as_string(hide_password=True)

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soundlora.cli.output import print_json
-from soundlora.cli.serve import DatabaseOption, DataDirOption, StorageOption, database_told, need_server, settings_of
+from soundlora.cli.serve import (
+    DatabaseOption,
+    DataDirOption,
+    StorageOption,
+    database_told,
+    need_server,
+    settings_of,
+    without_password,
+)
 from soundlora.errors import InputError
 from soundlora.system.operating_system import STOP_SIGNALS
 
@@ -115,11 +123,9 @@ def nodes(
 
 
 def _say(settings: Settings, slots: int) -> None:
-    from sqlalchemy.engine import make_url
-
-    shown = make_url(settings.database).render_as_string(hide_password=True)
     print(f"soundlora works as {settings.node_name}: {slots} trainings at a time; Ctrl-C ends it")
-    print(f"  database  {shown}\n  files     {settings.storage}\n  base      {settings.base}", flush=True)
+    print(f"  database  {without_password(settings.database)}")
+    print(f"  files     {settings.storage}", flush=True)
 
 
 def _stop_signal() -> threading.Event:

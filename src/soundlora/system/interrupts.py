@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from soundlora.system.operating_system import STOP_SIGNALS
+from soundlora.system.operating_system import STOP_SIGNALS, unblock_interrupts
 
 _DEAF_SECONDS = 10.0
 """An interrupt is on its way up for a moment. Another one in this time would only stop what it wants to be done."""
@@ -30,6 +30,17 @@ def termination_interrupts() -> Iterator[None]:
     ours = (signal.SIG_DFL, signal.default_int_handler)
     with _handled_by(_interrupt, ours):
         yield
+
+
+def heed_interrupts() -> None:
+    """Let SIGINT interrupt this process although whoever started it ignores or blocks it, as Ray and scripts do.
+
+    It is for processes that interrupt themselves, and that no terminal's Ctrl-C reaches.
+    """
+    if _in_main_thread():
+        unblock_interrupts()
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager

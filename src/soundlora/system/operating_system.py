@@ -42,6 +42,12 @@ def interrupt_main_thread() -> None:
         importlib.import_module("_thread").interrupt_main()
 
 
+def unblock_interrupts() -> None:
+    """Let SIGINT come through to this thread: whoever started the process may have blocked it."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Processes
 

@@ -252,3 +252,13 @@ def test_stop_asks_the_worker_or_makes_a_request_that_keeps_what_was_learnt(
     assert again != failed
     assert (row(service, again).stop_asked, row(service, failed).stop_asked) == (True, False)
     assert (service.settings.runs / again / "run" / "checkpoints" / "step_000050.pt").exists()
+
+
+def test_the_data_of_a_training_is_prepared_before_anybody_may_claim_it(client: TestClient, service: Service) -> None:
+    training = submit(client)
+    sound = client.post("/fal-ai/ltx-2.3-quality/text-to-audio", json={"prompt": "rain"}).json()["request_id"]
+    claimed = service.requests.claim(prepared=True)
+    assert claimed is not None
+    assert claimed.id == sound
+    assert service.requests.claim(prepared=True) is None
+    assert service.requests.queued() == [training]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,8 +37,8 @@ class Head:
     """Ray's head, which can be killed and started again with the same port."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self._folder = folder
+        self.port, self.client_port = free_port(), free_port()
+        self._folder, self._log = folder, folder.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -47,20 +48,22 @@ class Head:
             "--num-cpus": "3",
             "--object-store-memory": "80000000",
             "--include-dashboard": "false",
-            "--ray-client-server-port": "0",
+            "--ray-client-server-port": str(self.client_port),
             "--temp-dir": str(self._folder),
         }
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
-        said = subprocess.PIPE
+        log = self._log.open("wb")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *sum(options.items(), ())],
-            stdout=said, stderr=subprocess.STDOUT, env=os.environ | quiet,
+            stdout=log, stderr=subprocess.STDOUT, env=os.environ | quiet,
         )  # fmt: skip
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if b"block forever" in line:
-                return
-        raise AssertionError("Ray's head did not start")
+        log.close()
+        wait_until(self._started, SECONDS)
+
+    def _started(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._log.read_text()
+        return "block forever" in self._log.read_text()
 
     def kill(self) -> None:
         """Kill all that belongs to it, at once."""
@@ -71,7 +74,7 @@ class Head:
                     os.kill(int(path.name), signal.SIGKILL)
         if self._process is not None:
             self._process.kill()
-            self._process.communicate()
+            self._process.wait()
             self._process = None
 
 
@@ -80,17 +83,18 @@ def head() -> Iterator[Head]:
     # Ray's sockets have short names, or none.
     folder = Path(f"/tmp/soundlora-ray-{os.getpid()}")
     head = Head(folder)
-    head.start()
-    yield head
-    head.kill()
-    subprocess.run(["rm", "-rf", str(folder)], check=True)
+    try:
+        head.start()
+        yield head
+    finally:
+        head.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.with_suffix(".log").unlink()
 
 
 @pytest.fixture
 def driver(place: Place, head: Head) -> Iterator[RayDriver]:
-    settings = Settings(
-        data_dir=place.settings.data_dir, executor=f"127.0.0.1:{head.port}", lease_seconds=6, warm_seconds=600, slots=1
-    )
+    settings = Settings(data_dir=place.settings.data_dir, executor=f"127.0.0.1:{head.port}", warm_seconds=600, slots=1)
     requests = Requests(place.database, unit_prices(settings))
     driver, supervisor = RayDriver(settings, requests), Supervisor(requests, settings.lease_seconds)
     driver.start()
@@ -106,7 +110,11 @@ def train(place: Place, steps: int) -> str:
 
 
 def wait_for_step(place: Place, request_id: str) -> None:
-    wait_until(lambda: any(line.startswith("Step") for line in place.said(request_id)), SECONDS)
+    def steps() -> bool:
+        assert place.find(request_id).state != "completed", place.said(request_id)
+        return any(line.startswith("Step") for line in place.said(request_id))
+
+    wait_until(steps, SECONDS)
 
 
 def billed(place: Place) -> list[tuple[str, int]]:

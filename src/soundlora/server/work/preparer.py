@@ -33,7 +33,7 @@ from soundlora.server.work.preparers import IDLE_SECONDS
 from soundlora.server.work.process import SETTINGS_VARIABLE
 from soundlora.server.work.pulse import Pulse
 from soundlora.server.work.training_data import fetched
-from soundlora.system.interrupts import held_back, termination_interrupts
+from soundlora.system.interrupts import heed_interrupts, held_back, termination_interrupts
 from soundlora.system.operating_system import pipe_has_ended
 from soundlora.wording import wording
 
@@ -41,6 +41,7 @@ _LOOK_SECONDS = 0.2
 
 
 def main() -> None:
+    heed_interrupts()
     settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
     try:
         answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")

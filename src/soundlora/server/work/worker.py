@@ -32,7 +32,7 @@ from soundlora.server.work.process import DONE, FULL, LAST, SETTINGS_VARIABLE
 from soundlora.server.work.pulse import Pulse
 from soundlora.server.work.training import TrainingJob
 from soundlora.server.work.turn import Turn
-from soundlora.system.interrupts import heeded_again, ignore_interrupts, termination_interrupts
+from soundlora.system.interrupts import heed_interrupts, heeded_again, ignore_interrupts, termination_interrupts
 from soundlora.wording import wording
 
 _WORK: dict[str, Callable[[Job], Work]] = {"training": TrainingJob, "generation": GenerationJob}
@@ -45,6 +45,7 @@ _FULL_SECONDS = 60.0
 
 
 def main() -> None:
+    heed_interrupts()
     settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
     if sys.argv[1:]:
         request_id, owner = sys.argv[1:]
