@@ -221,6 +221,14 @@ class TrainingOptions:
     resume: Annotated[
         bool, Setting("Go on from the last checkpoint; the result is an uninterrupted run's, to the bit.", kept=False)
     ] = False
+    sync: Annotated[
+        str | os.PathLike[str] | None,
+        Setting(
+            "s3://bucket/run or a folder that keeps the run's states: the same command goes on from there anywhere.",
+            unset="nowhere",
+            kept=False,
+        ),
+    ] = None
     device: Annotated[
         torch.device | str | None,
         Setting(

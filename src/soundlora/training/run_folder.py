@@ -42,6 +42,7 @@ class RunFolder:
         self.config = path / "config.json"
         self.preview = path / "preview.wav"
         self.stop_file = path / "stop"
+        self.fetching = path / ".fetching"  # stands there until a run that comes from elsewhere is whole
         self.debug_dataset = path / "debug_dataset.zip"
         self._lock = FileLock(path / _LOCK, timeout=_LOCK_SECONDS)
         self._title: str | None = None  # what the LoRA is called, once it is known
@@ -123,12 +124,16 @@ class RunFolder:
         try:
             self._lock.acquire()
         except Timeout:
-            raise MachineError(
-                f"Another process trains in {self.path}; wait for its end, or give another folder with {using('out')}.",
-                "processes",
-            ) from None
+            raise self.held() from None
         except NotImplementedError:
             pass  # This file system has no locks.
+
+    def held(self) -> MachineError:
+        """Return the error of a folder in which another process trains."""
+        return MachineError(
+            f"Another process trains in {self.path}; wait for its end, or give another folder with {using('out')}.",
+            "processes",
+        )
 
     def is_finished(self) -> bool:
         """Say whether the run has ended with a LoRA. Its config is written last."""
