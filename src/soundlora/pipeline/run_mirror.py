@@ -44,6 +44,23 @@ class State:
     finished: bool
     files: dict[str, tuple[int, str]]
 
+    @classmethod
+    def named(
+        cls, prefix: str, number: int, step: int, finished: bool, files: dict[str, tuple[int, str]], token: str
+    ) -> State:
+        """Return a state with its key, which tells without a look inside what it is. token: of the process."""
+        going = "finished" if finished else "going"
+        return cls(f"{prefix}states/{number:08d}-{step:06d}-{going}-{token}.json", step, finished, files)
+
+    @property
+    def number(self) -> int:
+        return int(self.key.rpartition("/")[2][:8])
+
+    @property
+    def manifest(self) -> bytes:
+        told = {"version": 1, "step": self.step, "finished": self.finished, "files": self.files}
+        return json.dumps(told).encode()
+
     @property
     def rank(self) -> tuple[bool, int]:
         return self.finished, self.step
@@ -65,6 +82,11 @@ class RunMirror:
     A thread of its own brings the states there, so no step waits for it. An error of the storage is told once, and
     tried again until it has passed. tell: it is called with a sentence, by the thread that trains.
     """
+
+    STOP_SECONDS = 20.0
+    """A run that is stopped waits so long for its state to reach the storage. Clouds often leave it 30 s in all."""
+    END_SECONDS = 300.0
+    """A run that has ended waits this long."""
 
     def __init__(
         self, folder: Path, storage: Storage, prefix: str = "", tell: Callable[[str], None] = lambda sentence: None
@@ -96,8 +118,8 @@ class RunMirror:
         """
         holder = {"token": self._token, "host": socket.gethostname(), "time": time.time()}
         self._holder = json.dumps(holder).encode()
-        self._put("holder.json", self._holder)
-        self._states = self._found()
+        self._put(self._key("holder.json"), self._holder)
+        self._states = found_states(self.storage, self._prefix, self._tell)
         here = self._rank_here()
         for state in list(self._states):
             if here is not None and state.rank <= here:
@@ -115,15 +137,6 @@ class RunMirror:
         if here is not None and here[0] and not any(state.finished for state in self._states):
             self.offer(here[1], finished=True)
         return here is not None
-
-    def _found(self) -> list[State]:
-        found = []
-        for key, _ in list(self.storage.list(self._key("states"))):
-            try:
-                found.append(_parsed(key, json.loads(self._read(key))))
-            except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
-                self._tell(f"{key} in {self.storage.url} is no manifest any more ({type(error).__name__}).")
-        return sorted(found, key=lambda state: state.key, reverse=True)
 
     def _remove_left(self) -> None:
         """Delete what no state has: a process was killed before its manifest, or a state was damaged."""
@@ -263,11 +276,10 @@ class RunMirror:
                     raise
         if not self._is_held():
             return
-        number = int(self._states[0].key.rpartition("/")[2][:8]) + 1 if self._states else 0
-        name = f"states/{number:08d}-{self._token}.json"
-        manifest = {"version": 1, "step": moment.step, "finished": moment.finished, "files": files}
-        self._put(name, json.dumps(manifest).encode())
-        self._states.insert(0, State(self._key(name), moment.step, moment.finished, files))
+        number = self._states[0].number + 1 if self._states else 0
+        state = State.named(self._prefix, number, moment.step, moment.finished, files, self._token)
+        self._put(state.key, state.manifest)
+        self._states.insert(0, state)
         self._drop_older()
 
     def _drop_older(self) -> None:
@@ -310,7 +322,7 @@ class RunMirror:
                 file.seek(0)
                 few = found.st_size <= _PIECE_BYTES
                 content = file.read(found.st_size) if few else _pieces(file, found.st_size)
-                self._put(f"files/{sha256}", content)
+                self._put(self._content(sha256), content)
                 self._stored.add(sha256)
         return found.st_size, sha256
 
@@ -322,7 +334,7 @@ class RunMirror:
                 self._taken = f"A process on {holder['host']}"
         except FileNotFoundError:
             self._states, self._stored = [], set()
-            self._put("holder.json", self._holder)
+            self._put(self._key("holder.json"), self._holder)
         except (ValueError, KeyError, TypeError) as error:
             raise StorageError(f"holder.json can't be read: {error}") from None
         return not self._taken
@@ -343,14 +355,31 @@ class RunMirror:
     def _content(self, sha256: str) -> str:
         return self._key(f"files/{sha256}")
 
-    def _put(self, name: str, content: bytes | Iterator[bytes]) -> None:
+    def _put(self, key: str, content: bytes | Iterator[bytes]) -> None:
         try:
-            self.storage.put(self._key(name), content)
+            self.storage.put(key, content)
         except FileNotFoundError as error:  # There is no such bucket.
             raise StorageError(str(error)) from None
 
     def _read(self, key: str) -> bytes:
-        return b"".join(self.storage.stream(key))
+        return read_whole(self.storage, key)
+
+
+def found_states(storage: Storage, prefix: str, tell: Callable[[str], None] = lambda sentence: None) -> list[State]:
+    """Return the states below a prefix, which is empty or ends with a slash, the newest first."""
+    found = []
+    for key, _ in list(storage.list(f"{prefix}states")):
+        try:
+            if key.endswith(".json"):
+                found.append(_parsed(key, json.loads(read_whole(storage, key))))
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
+            tell(f"{key} in {storage.url} is no manifest any more ({type(error).__name__}).")
+    return sorted(found, key=lambda state: state.key, reverse=True)
+
+
+def read_whole(storage: Storage, key: str) -> bytes:
+    """Return a small object. Raises FileNotFoundError when there is none."""
+    return b"".join(storage.stream(key))
 
 
 def _parsed(key: str, manifest: Any) -> State:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,6 @@ from soundlora.wording import setting
 if TYPE_CHECKING:
     from soundlora.pipeline.run_mirror import RunMirror
 
-STOP_SECONDS = 20.0
-"""A run that is stopped waits this long for its state to reach its place. Clouds often leave it 30 seconds in all."""
-END_SECONDS = 300.0
-"""A run that has ended waits this long."""
 _FOUND = (DATA_FIELD, "name", "base", "init_lora", "validation")
 """What a request says in other words than the options that it was made from."""
 
@@ -67,10 +62,10 @@ class Synced:
             if isinstance(error, InputError) and self.fetched:
                 self.forget()
             elif kind is None:
-                self._see_off(END_SECONDS)
+                self._see_off(self.mirror.END_SECONDS)
             elif self.folder.request.exists():
                 with contextlib.suppress(KeyboardInterrupt, MachineError):
-                    self._see_off(STOP_SECONDS)
+                    self._see_off(self.mirror.STOP_SECONDS)
         finally:
             self.mirror.close()
 
@@ -124,7 +119,7 @@ def _mirror(options: TrainingOptions) -> RunMirror:
         raise InputError(
             f"{setting('sync')} needs the package obstore: pip install 'soundlora[serve]'.", field="sync"
         ) from None
-    place, out = os.fspath(options.sync or ""), Path(options.out).absolute()
+    place, out = options.sync or "", Path(options.out).absolute()
     if "://" not in place:
         place = str(expanded(place).absolute())
         if Path(place).is_relative_to(out) or out.is_relative_to(place):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,8 @@ from soundlora.pipeline.naming import lora_title
 from soundlora.pipeline.notebook import notebook_progress
 from soundlora.pipeline.options import SETTINGS, TrainingOptions, takes_options
 from soundlora.pipeline.placement import placed, planned
-from soundlora.pipeline.result import TrainingResult, kept_result, result_of
+from soundlora.pipeline.result import TrainingResult as TrainingResult
+from soundlora.pipeline.result import kept_result, result_of
 from soundlora.pipeline.resuming import check_same, other_rates
 from soundlora.pipeline.run import Run, Training
 from soundlora.pipeline.settings import check_names
@@ -57,6 +59,9 @@ from soundlora.weights.base import open_base
 if TYPE_CHECKING:
     from soundlora.pipeline.run_mirror import RunMirror
 
+_STATE_EVERY = timedelta(minutes=5)
+"""A run that goes on elsewhere has lost no more than this, unless `checkpoint_every` says otherwise."""
+
 
 @takes_options(TrainingOptions)
 def train(options: TrainingOptions) -> TrainingResult:
@@ -73,10 +78,15 @@ def train(options: TrainingOptions) -> TrainingResult:
 
 @termination_interrupts()
 @shortage_told("A run that had a checkpoint can be resumed.")
-def run_training(options: TrainingOptions, mirror: RunMirror | None = None) -> TrainingResult:
-    """Do what `train` does, for options that are made already. mirror: it keeps the states, and has begun."""
+def run_training(
+    options: TrainingOptions, mirror: RunMirror | None = None, store: Cache | None = None
+) -> TrainingResult:
+    """Do what `train` does, for options that are made already.
+
+    mirror: it keeps the states, and has begun. store: latents and contexts; None takes the folder that is theirs.
+    """
     if options.sync is None:
-        return _all_stages(options, mirror)
+        return _all_stages(options, mirror, store)
     synced = Synced.shared(options)
     if synced.finished:
         return kept_result(RunFolder(Path(options.out)))
@@ -84,8 +94,10 @@ def run_training(options: TrainingOptions, mirror: RunMirror | None = None) -> T
         return _all_stages(replace(options, resume=options.resume or synced.goes_on), synced.mirror)
 
 
-def _all_stages(options: TrainingOptions, mirror: RunMirror | None) -> TrainingResult:
-    run = prepare(options, mirror)
+def _all_stages(options: TrainingOptions, mirror: RunMirror | None, store: Cache | None = None) -> TrainingResult:
+    if mirror is not None and options.checkpoint_every is None:
+        options = replace(options, checkpoint_every=_STATE_EVERY)
+    run = prepare(options, mirror, store)
     try:
         training = build(run)
         run, training = shortened(run, training, loop(run, training))
@@ -101,22 +113,26 @@ def _all_stages(options: TrainingOptions, mirror: RunMirror | None) -> TrainingR
 
 
 def train_request(
-    request: TrainingRequest, out: str | os.PathLike[str], mirror: RunMirror | None = None, **options: Any
+    request: TrainingRequest,
+    out: str | os.PathLike[str],
+    mirror: RunMirror | None = None,
+    store: Cache | None = None,
+    **options: Any,
 ) -> TrainingResult:
     """Train by an endpoint's request whose training data lies on this machine. Raises as `train` does.
 
-    Fields that the request does not name take the base's own values. mirror: it keeps the states, and has begun.
-    options: those the endpoint has no field for.
+    Fields that the request does not name take the base's own values. mirror, store: as for `run_training`. options:
+    those the endpoint has no field for.
     """
     check_names("train_request", options, SETTINGS)
-    return run_training(TrainingOptions.from_endpoint(request, out, **options), mirror)
+    return run_training(TrainingOptions.from_endpoint(request, out, **options), mirror, store)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 # 1. Prepare: the base, the clips and the contexts of the run
 
 
-def prepare(options: TrainingOptions, mirror: RunMirror | None = None) -> Run:
+def prepare(options: TrainingOptions, mirror: RunMirror | None = None, store: Cache | None = None) -> Run:
     """Open the base, encode the clips and every text. A wrong setting is found before anything costs time."""
     workers = Workers.from_environment(options.device)
     device = device_of(workers.device() or options.device)
@@ -138,7 +154,7 @@ def prepare(options: TrainingOptions, mirror: RunMirror | None = None) -> Run:
         with about("init_lora"):
             check_generation(base.checkpoint, first_lora)
 
-    store = Cache(Path(options.cache) if options.cache else default_root())
+    store = store or Cache(Path(options.cache) if options.cache else default_root())
     fitting = Fitting.of(options)
     with about("data"):
         clips, report = encode_clips(base, store, fitting, device, tell)
@@ -163,7 +179,7 @@ def prepare(options: TrainingOptions, mirror: RunMirror | None = None) -> Run:
         **lengthened,
     )
     if options.resume:
-        check_same(str(options.sync or recorder.folder.path), {"name": request["name"]} | stored, request)
+        check_same(options.sync or recorder.folder.path, {"name": request["name"]} | stored, request)
 
     # The text encoder is read once, for every text of the run, and its memory is then free.
     texts = [*captions, *(options.validation_prompts or ()), options.negative_prompt or ""]
@@ -328,6 +344,7 @@ def finish(run: Run, training: Training) -> TrainingResult:
     write_json(folder.report, run.report.to_json() | {"fit": fit.to_json()} | notes)
     if final_previews:
         combine(final_previews, folder.preview)
+    folder.drop_states(keep=0)
     if options.keep_checkpoints is not None:
         folder.keep_checkpoints(options.keep_checkpoints)
     card = lora.with_suffix(".md")

@@ -96,6 +96,14 @@ class RunRecorder:
             self._mirror.offer(step)
         return path
 
+    def state(self, step: int, adapter: Adapter, optimizer: Optimizer) -> None:
+        """Keep the state after `step` steps to go on from, until there are newer ones."""
+        if self.awake:
+            self.folder.save_state(step, adapter, optimizer)
+            self.folder.drop_states(keep=2)
+            if self._mirror is not None:
+                self._mirror.offer(step)
+
     def lora(self, adapter: Adapter, name: str) -> Path:
         """Write the LoRA as the adapter is, and return its path. name: the file's, beside lora.safetensors."""
         return self.folder.save_lora(adapter, self._metadata, name)

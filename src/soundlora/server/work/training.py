@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import shutil
@@ -16,6 +17,7 @@ from soundlora.contract.training import billable_units, parse_request
 from soundlora.errors import about
 from soundlora.net.addresses import shown
 from soundlora.pipeline.inputs import TRAINING_INPUTS
+from soundlora.pipeline.run_mirror import RunMirror
 from soundlora.progress import Progress
 from soundlora.server.endpoints import base_of, endpoints
 from soundlora.server.store.finish import Outcome
@@ -27,6 +29,9 @@ from soundlora.system.whole_files import write_whole
 
 _LINE_SECONDS = 5.0
 """The time between two lines of the log while the training runs."""
+
+_STATE_EVERY = "5min"
+"""A run whose worker is killed has lost no more than this."""
 
 JSON = "application/json"
 WAV = "audio/wav"
@@ -49,6 +54,24 @@ class TrainingJob:
         self._clips_turn = threading.Lock()
 
     def run(self) -> Outcome:
+        mirror = self.job.mirror(self.folder)
+        if mirror is None:
+            return self._trained(None)
+        try:
+            self.job.patiently(mirror.begin)
+            outcome = self._trained(mirror)
+            if self.job.settings.keep_state_days:
+                mirror.settle(mirror.END_SECONDS)
+            return outcome
+        except BaseException:
+            # Another machine goes on from here, so the state gets there before the request is given back.
+            with contextlib.suppress(KeyboardInterrupt):
+                mirror.settle(mirror.STOP_SECONDS)
+            raise
+        finally:
+            mirror.close()
+
+    def _trained(self, mirror: RunMirror | None) -> Outcome:
         job = self.job
         url = job.input["training_data_url"]
         self._show(Progress("base", message=f"fetching {shown(url)}"))
@@ -80,6 +103,9 @@ class TrainingJob:
                 text_encoder=text_encoder,
                 device=job.settings.device or None,
                 resume=resume,
+                mirror=mirror,
+                store=job.cache(),
+                checkpoint_every=_STATE_EVERY,
                 on_progress=self._show,
                 stop=lambda: job.request.stop_asked or job.pulse.stop_asked,
             )
