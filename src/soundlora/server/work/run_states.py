@@ -94,7 +94,7 @@ class RunStates:
             if steps is not None:
                 request = json.loads(read_whole(self.storage, f"{old}/files/{state.files['request.json'][1]}"))
                 told = longer_request(request, state.step, steps)
-                content = (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode()
+                content = (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
                 files["request.json"] = len(content), hashlib.sha256(content).hexdigest()
                 self.storage.put(f"{new}/files/{files['request.json'][1]}", content)
             finished = state.finished and steps is None
