@@ -239,3 +239,36 @@ def test_runs_below_their_prefixes_keep_apart(storage: Storage, tmp_path: Path) 
     brought(begun(tmp_path / "two", 2), storage, 5, prefix="runs/two")
     assert RunMirror(tmp_path / "elsewhere", storage, "runs/two").begin()
     assert json.loads((tmp_path / "elsewhere" / "request.json").read_text())["seed"] == 2
+
+
+def test_a_run_that_began_without_its_storage_brings_its_states_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, storage = begun(tmp_path / "run"), Storage(str(tmp_path / "kept"))
+
+    def away(key: str, source: Any) -> None:
+        raise StorageError("away")
+
+    mirror = RunMirror(folder.path, storage)
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "put", away)
+        with pytest.raises(StorageError):
+            mirror.begin()
+    step(folder, 5)
+    mirror.offer(5)
+    assert mirror.settle(LONG)
+    assert RunMirror(tmp_path / "elsewhere", storage).begin()
+    assert content(tmp_path / "elsewhere") == content(folder.path)
+
+
+def test_a_folder_with_an_older_state_goes_on_from_it_where_the_newer_one_is_damaged(
+    storage: Storage, tmp_path: Path
+) -> None:
+    folder = begun(tmp_path / "run")
+    brought(folder, storage, 5, 10, 15)
+    (key,) = [key for key in keys(storage, "states") if "-000015-" in key]
+    newest = json.loads(b"".join(storage.stream(key)))
+    damage(storage, f"files/{newest['files']['checkpoints/step_000015.pt'][1]}")
+    folder.checkpoint_path(15).unlink()
+    assert RunMirror(folder.path, storage).begin()
+    assert (folder.checkpoint_steps(), folder.fetching.exists()) == ([5, 10], False)

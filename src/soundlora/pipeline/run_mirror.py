@@ -97,6 +97,7 @@ class RunMirror:
         self._tell = tell
         self._token = secrets.token_hex(8)
         self._holder = b""
+        self._begun = False
         self._states: list[State] = []  # that are in the storage, the newest first
         self._stored: set[str] = set()  # contents that are in the storage
         self._hashes: dict[tuple[str, int, int], str] = {}  # by path, bytes and time of change
@@ -113,13 +114,11 @@ class RunMirror:
     def begin(self) -> bool:
         """Hold the run, fetch its newest state where the folder has none as new, and say whether a run is there.
 
-        A state that is damaged is passed over for the one before it. Raises StorageError when the storage fails, and
-        InputError when the folder holds another run than the storage.
+        A state that is damaged is passed over for the one before it. Raises StorageError when the storage fails; what
+        is offered all the same is brought once it can be reached. Raises InputError when the folder holds another run
+        than the storage.
         """
-        holder = {"token": self._token, "host": socket.gethostname(), "time": time.time()}
-        self._holder = json.dumps(holder).encode()
-        self._put(self._key("holder.json"), self._holder)
-        self._states = found_states(self.storage, self._prefix, self._tell)
+        self._take()
         here = self._rank_here()
         for state in list(self._states):
             if here is not None and state.rank <= here:
@@ -131,12 +130,23 @@ class RunMirror:
                 self._tell(f"The state after {state.step} steps in {self.place} is damaged ({error}).")
                 self._states.remove(state)
                 self.storage.delete(state.key)
+                if here is not None:  # Its files are whole, and those that came beside them, too.
+                    self.folder.fetching.unlink(missing_ok=True)
         self._stored = {sha256 for state in self._states for sha256 in state.contents}
         self._remove_left()
         here = self._rank_here()
         if here is not None and here[0] and not any(state.finished for state in self._states):
             self.offer(here[1], finished=True)
         return here is not None
+
+    def _take(self) -> None:
+        """Hold the run, and look at what the storage has of it."""
+        holder = {"token": self._token, "host": socket.gethostname(), "time": time.time()}
+        self._holder = json.dumps(holder).encode()
+        self._put(self._key("holder.json"), self._holder)
+        self._states = found_states(self.storage, self._prefix, self._tell)
+        self._stored = {sha256 for state in self._states for sha256 in state.contents}
+        self._begun = True
 
     def _remove_left(self) -> None:
         """Delete what no state has: a process was killed before its manifest, or a state was damaged."""
@@ -265,6 +275,8 @@ class RunMirror:
 
         Raises FileNotFoundError when the folder no longer has it, StorageError when the storage fails.
         """
+        if not self._begun:
+            self._take()
         if not self._is_held():
             return
         files = {}

@@ -23,7 +23,7 @@ from soundlora.server.endpoints import base_of, endpoints
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.curve import Curve
 from soundlora.server.work.inputs import name_of
-from soundlora.server.work.job import Job
+from soundlora.server.work.job import Job, NotStoredError
 from soundlora.system.file_names import steps_of
 from soundlora.system.whole_files import write_whole
 
@@ -58,7 +58,7 @@ class TrainingJob:
         if mirror is None:
             return self._trained(None)
         try:
-            self.job.patiently(mirror.begin)
+            self._begin(mirror)
             outcome = self._trained(mirror)
             if self.job.settings.keep_state_days:
                 mirror.settle(mirror.END_SECONDS)
@@ -70,6 +70,15 @@ class TrainingJob:
             raise
         finally:
             mirror.close()
+
+    def _begin(self, mirror: RunMirror) -> None:
+        """Fetch what another machine has left. Without the storage the training goes on with what is on this one."""
+        try:
+            self.job.patiently(mirror.begin)
+        except NotStoredError as error:
+            if self.job.pulse.reason is not None or mirror.folder.fetching.exists():
+                raise
+            self.job.pulse.log(f"States of other machines can't be fetched ({error}); this one begins without", "WARN")
 
     def _trained(self, mirror: RunMirror | None) -> Outcome:
         job = self.job
