@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 
 from soundlora.net.storage import Storage, StorageError
+from soundlora.pipeline.kept_state import State, found_states, read_whole
 from soundlora.pipeline.lengthen import longer_request
-from soundlora.pipeline.run_mirror import State, found_states, read_whole
 
 _KNOWN_SECONDS = 30.0
 _CLAIM = "states/passed_on"
