@@ -37,9 +37,16 @@ class Place:
         patience: float | None = None,
         base: str = "nano",
         allowed_bases: tuple[str, ...] = (),
+        database_url: str = "",
     ) -> None:
         """patience: seconds that workers try to store results, where the usual ones are too long for a test."""
-        self.settings = Settings(data_dir=folder, storage_url=storage_url, base=base, allowed_bases=allowed_bases)
+        self.settings = Settings(
+            data_dir=folder,
+            database_url=database_url,
+            storage_url=storage_url,
+            base=base,
+            allowed_bases=allowed_bases,
+        )
         self.database = Database(self.settings.database)
         self.database.migrate()
         self.requests = Requests(self.database, unit_prices(self.settings))

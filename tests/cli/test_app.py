@@ -86,7 +86,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "--batch-size", "2", "--targets", "self-ff", "--init-lora", lora, "--keep-checkpoints", "1", "--log", "csv",
         "--quantize", "bf16", "--optimizer", "adamw8bit", "--no-average", "--checkpoint-activations",
         "--caption-dropout", "0.25", "--captions-from", "all", "--short", "pad", "--caption-template", "{caption}",
-        "--windows", "all", "--name", "My kit", "--schedule", "constant",
+        "--windows", "all", "--name", "My kit", "--schedule", "constant", "--sync", tmp_path / "kept",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     request = json.loads((out / "request.json").read_text())
@@ -129,6 +129,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
     }
     assert (out / "My-kit-100.safetensors").samefile(out / "lora.safetensors")
     assert (out / "debug_dataset.zip").is_file()
+    assert list((tmp_path / "kept" / "states").iterdir())
     kept = sorted(path.name for path in (out / "checkpoints").iterdir())
     assert kept == ["My-kit-100.safetensors", "step_000100.pt"]
     assert len((out / "metrics.csv").read_text().splitlines()) == 101

@@ -48,6 +48,23 @@ def read(storage: Storage, key: str, start: int = 0, end: int | None = None) -> 
     return b"".join(storage.stream(key, start, end))
 
 
+def test_of_two_that_create_an_object_one_does(storage: Storage) -> None:
+    storage.create("claims/a", b"first")
+    with pytest.raises(FileExistsError):
+        storage.create("claims/a", b"second")
+    assert read(storage, "claims/a") == b"first"
+
+
+def test_an_object_is_copied_and_folders_are_named(storage: Storage) -> None:
+    storage.put("runs/a/files/x", b"content")
+    storage.copy("runs/a/files/x", "runs/b/files/y")
+    assert read(storage, "runs/b/files/y") == read(storage, "runs/a/files/x") == b"content"
+    assert sorted(storage.folders("runs")) == ["a", "b"]
+    assert storage.folders("nowhere") == []
+    with pytest.raises(FileNotFoundError):
+        storage.copy("runs/a/files/none", "runs/b/files/z")
+
+
 def test_an_object_is_written_read_listed_and_deleted(storage: Storage, tmp_path: Path) -> None:
     source = tmp_path / "lora.safetensors"
     source.write_bytes(b"0123456789")

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from support import BaseNames, tone, write_clip
 from torch import Tensor
 
-from soundlora.errors import InputError, Interrupted
+from soundlora.errors import InputError, Interrupted, MachineError
 from soundlora.lora.file import read_lora, write_lora
 from soundlora.lora.targets import PRESETS
 from soundlora.pipeline.train import TrainingResult, train
@@ -321,6 +321,29 @@ def test_a_checkpoints_lora_is_what_the_run_would_have_ended_with(quick_train: T
         assert torch.equal(last.pairs[name][0], a)
         assert torch.equal(last.pairs[name][1], b)
     assert_holds(result.folder / "checkpoints" / "clips-2.safetensors", averaged(state(result, 2)))
+
+
+def test_a_time_keeps_states_to_go_on_from_and_changes_nothing_else(quick_train: Train, tmp_path: Path) -> None:
+    usual = quick_train("usual", hold_out=1, steps=24)
+
+    def stop(news: Progress) -> None:
+        if news.stage == "training" and news.step == 5:
+            raise OSError("killed")
+
+    with pytest.raises(MachineError):
+        quick_train("timed", hold_out=1, steps=24, checkpoint_every="0.000001s", on_progress=stop)
+    states = sorted(path.name for path in (tmp_path / "timed" / "checkpoints").glob("*.pt"))
+    assert states == [f"step_{step:06d}.pt" for step in (3, 4, 5)], "the two newest, and that of the stop"
+    timed = quick_train("timed", hold_out=1, steps=24, checkpoint_every="1h", resume=True)
+    states = {path.name for path in (timed.folder / "checkpoints").glob("*.pt")}
+    assert states == {f"step_{step:06d}.pt" for step in (5, 6, 12, 18, 24)}, "only those with a LoRA are left"
+
+    def files(folder: Path) -> dict[str, bytes]:
+        found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        return {name: path.read_bytes() for name, path in found.items() if path.suffix != ".pt"}
+
+    (timed.folder / "checkpoints" / "clips-5.safetensors").unlink()  # of the stop
+    assert files(timed.folder) == files(usual.folder)
 
 
 def test_every_checkpoint_is_measured_and_the_best_ones_are_kept(quick_train: Train) -> None:

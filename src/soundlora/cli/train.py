@@ -27,7 +27,7 @@ DATA_HELP = SETTINGS["data"].help
 # Of a preview the flags say on their own what is given, and nothing of it means a part of the first clips.
 _PREVIEW = {"audio_url": "clip", "reference_audio_url": "clip", "spans": [[0, 1]]}
 TOPICS = {
-    "The run": ("out", "name", "request", "continue_run", "resume", "seed"),
+    "The run": ("out", "name", "request", "continue_run", "resume", "sync", "seed"),
     "The base": ("base", "text_encoder", "device", "check"),
     "Clips and captions": (
         "duration", "short", "windows", "trigger_phrase", "captions_from", "caption_template", "normalize",

@@ -1,9 +1,9 @@
 """The report says what became of every clip of a data set, for people and for programs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -172,6 +172,20 @@ class DatasetReport:
             "ignored": [_plain(file) for file in self.ignored],
             "clips": [_plain(clip) for clip in self.clips],
         }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Self:
+        """Return the report that `to_json` told, but for what that has rounded."""
+        return cls(
+            told["source"],
+            told["duration"],
+            [ClipReport(**clip) for clip in told["clips"]],
+            told["orphan_captions"],
+            [IgnoredFile(**file) for file in told["ignored"]],
+            told["duplicates"],
+            told["warnings"],
+            told["windows"],
+        )
 
 
 def _plain(item: ClipReport | Bucket | IgnoredFile) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, S3Store
 
 from soundlora.errors import InputError
@@ -75,6 +75,19 @@ class Storage:
             await obstore.put_async(self._store, key, source, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_A_TIME)
             await asyncio.to_thread(self._settle, key)
 
+    def create(self, key: str, content: bytes) -> None:
+        """Write an object that no other call has written. Raises FileExistsError when it is there already."""
+        with self._writing(key):
+            try:
+                obstore.put(self._store, key, content, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                raise FileExistsError(f"{key} is there already.") from None
+
+    def copy(self, key: str, other: str) -> None:
+        """Write an object once more under another key, without reading it here. Raises FileNotFoundError."""
+        with _errors():
+            obstore.copy(self._store, key, other)
+
     def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Return the bytes from `start` up to `end` in pieces. FileNotFoundError is raised before the first piece."""
         with _errors():
@@ -102,6 +115,12 @@ class Storage:
         """Delete an object. A missing object is no error."""
         with _errors(), contextlib.suppress(FileNotFoundError):
             obstore.delete(self._store, key)
+
+    def folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders in the folder `prefix`."""
+        with _errors():
+            found = obstore.list_with_delimiter(self._store, f"{prefix}/")["common_prefixes"]
+        return [path.rstrip("/").rpartition("/")[2] for path in found]
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Yield (key, bytes) of all objects below the folder `prefix`, in no particular order."""

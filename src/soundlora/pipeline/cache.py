@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import secrets
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -21,22 +24,47 @@ from soundlora.system.whole_files import partial, writing
 from soundlora.weights.base import Base
 from soundlora.wording import is_text
 
+if TYPE_CHECKING:
+    from soundlora.net.storage import Storage
+
+_IN_USE_SECONDS = 300.0
+"""What was used since stays: another run may be about to read it."""
+_WEIGHED_EVERY = 0.05
+"""The share of its limit that the folder may grow by before it is looked through again."""
 _VERSION = 1  # raised when the same key would give other values
 
 
 class Cache:
-    """Tensors by key. Entries appear complete or not at all, so runs may share one cache."""
+    """Tensors by key. Entries appear complete or not at all, so runs may share one cache.
 
-    def __init__(self, root: Path) -> None:
+    shared: the cache of many machines, in front of which this folder lies; it is left alone after it has failed, which
+    `tell` is told. limit: the bytes of the folder, above which the entries that were used longest ago are deleted; 0 is
+    without limit. An entry that goes is fetched or computed again, and no run reads one twice.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        shared: Storage | None = None,
+        *,
+        limit: int = 0,
+        tell: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
         self.root = root
+        self._shared, self._tell = shared, tell
+        self._limit = limit
+        self._unweighed = limit  # bytes since the folder was last looked through; the first entry has it done
 
     def get(self, key: str) -> Tensor | None:
         """Return the tensor of a key, or None where there is none."""
-        try:
-            return load_file(self._path(key))["value"]
-        except (SafetensorError, KeyError, OSError):
-            # A damaged entry is worth no more than a missing one.
-            return None
+        path = self._path(key)
+        found = _tensor(path)
+        if found is None and self._fetch(key, path):
+            found = _tensor(path)
+        elif found is not None and self._limit:
+            with contextlib.suppress(OSError):
+                os.utime(path)  # it has been used just now
+        return found
 
     def put(self, key: str, value: Tensor) -> None:
         """Keep a tensor. Raises MachineError when the cache can't be written to."""
@@ -46,14 +74,78 @@ class Cache:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 # It is not synced: what a power cut takes is computed again.
-                unfinished.write_bytes(save({"value": value.contiguous()}))
+                content = save({"value": value.contiguous()})
+                unfinished.write_bytes(content)
                 replace(unfinished, path)
             finally:
                 with contextlib.suppress(OSError):  # what went wrong before counts more
                     unfinished.unlink(missing_ok=True)
+        with self._sharing() as shared:
+            if shared is not None:
+                shared.put(_shared_key(key), content)
+        self._make_room(len(content))
+
+    def _fetch(self, key: str, path: Path) -> bool:
+        """Copy an entry from the shared cache. Return False where that has none."""
+        with self._sharing() as shared:
+            if shared is not None:
+                unfinished = partial(path, secrets.token_hex(4))
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    shared.copy_to(_shared_key(key), unfinished)
+                    size = unfinished.stat().st_size
+                    replace(unfinished, path)
+                    self._make_room(size)
+                    return True
+                except FileNotFoundError:
+                    return False
+                finally:
+                    unfinished.unlink(missing_ok=True)
+        return False
+
+    @contextlib.contextmanager
+    def _sharing(self) -> Iterator[Storage | None]:
+        """Yield the shared cache. The run goes on without it after an error."""
+        try:
+            yield self._shared
+        except Exception as error:
+            self._shared = None
+            self._tell(f"The shared cache can't be used ({error}); this run does without.")
+
+    def _make_room(self, added: int) -> None:
+        """Delete what was used longest ago where the folder has grown beyond its limit."""
+        self._unweighed += added
+        if not self._limit or self._unweighed < self._limit * _WEIGHED_EVERY:
+            return
+        self._unweighed = 0
+        entries = []
+        for path in self.root.glob("[0-9a-f][0-9a-f]/*.safetensors"):
+            with contextlib.suppress(OSError):  # another process deletes it
+                found = path.stat()
+                entries.append((found.st_mtime, found.st_size, path))
+        left = sum(size for _, size, _ in entries)
+        just_now = time.time() - _IN_USE_SECONDS
+        for used, size, path in sorted(entries, key=lambda entry: entry[0]):
+            if left <= self._limit or used > just_now:
+                break
+            with contextlib.suppress(OSError):
+                path.unlink()
+            left -= size
 
     def _path(self, key: str) -> Path:
         return self.root / key[:2] / f"{key}.safetensors"
+
+
+def _tensor(path: Path) -> Tensor | None:
+    """Return the tensor of an entry. A damaged one is worth no more than a missing one."""
+    try:
+        return load_file(path)["value"]
+    except (SafetensorError, KeyError, OSError):
+        return None
+
+
+def _shared_key(key: str) -> str:
+    return f"cache/{key[:2]}/{key}.safetensors"
 
 
 def cached_contexts(

@@ -74,6 +74,6 @@ def keep_quietly(recorder: RunRecorder, adapter: Adapter, optimizer: Optimizer) 
 
 def _keep(recorder: RunRecorder, adapter: Adapter, optimizer: Optimizer) -> Path | None:
     step = optimizer.step_number
-    if recorder.awake and step in recorder.folder.checkpoint_steps():
+    if recorder.awake and recorder.folder.has_checkpoint(step):
         return recorder.folder.checkpoint_path(step)
     return recorder.checkpoint(step, adapter, optimizer)

@@ -66,7 +66,8 @@ def longer_options(
     """Return the options of the longer run, for arguments as `lengthen` takes them. Raises InputError."""
     check_names("lengthen", options, [name for name in SETTINGS if name != "steps"])
     total = total_steps(steps, steps_done(shorter))
-    stored = _longer_request(shorter, total)
+    folder = RunFolder(shorter)
+    stored = longer_request(folder.read_request(), max(folder.checkpoint_steps()), total)
     given = dict(options) | {"init_lora": _first_lora(shorter, stored, options.get("init_lora")), "steps": total}
     whole = shorter.absolute()
     given["out"] = whole.with_name(f"{whole.name}-{total}") if out is None else out
@@ -149,7 +150,7 @@ def make_longer(shorter: Path, longer: Path, steps: int) -> None:
         for before in (old.metrics, old.held_out):  # they grow, so they are copies
             if before.exists():
                 shutil.copyfile(before, unfinished / before.name)
-        write_json(new.request, _longer_request(shorter, steps))
+        write_json(new.request, longer_request(old.read_request(), max(old.checkpoint_steps()), steps))
         if longer.is_dir():
             for left in longer.iterdir():  # a lock of a process that is gone
                 left.unlink()
@@ -157,12 +158,12 @@ def make_longer(shorter: Path, longer: Path, steps: int) -> None:
         renamed(unfinished, longer)
 
 
-def _longer_request(shorter: Path, steps: int) -> dict[str, Any]:
-    """Return the request of the longer run. Intervals that followed from the steps follow from the new number."""
-    folder = RunFolder(shorter)
-    request = folder.read_request()
+def longer_request(request: dict[str, Any], reached: int, steps: int) -> dict[str, Any]:
+    """Return the request of a run of `steps` steps that goes on from a shorter one, whose last state is `reached`.
+
+    request: the shorter run's. Intervals that followed from the steps follow from the new number.
+    """
     asked = int(request["number_of_steps"])
-    reached = max(folder.checkpoint_steps())
     quarters = {name: -(-steps // 4) for name in _INTERVALS if request.get(name) == -(-asked // 4)}
     stretches = [*request.get("lengthened", ()), {"step": reached, "of": asked}]
     return request | quarters | {"number_of_steps": steps, "lengthened": stretches}

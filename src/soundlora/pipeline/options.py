@@ -11,6 +11,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import (
     TYPE_CHECKING,
@@ -28,6 +29,7 @@ from soundlora.contract.modes import MODES, ModeName
 from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT, TrainingRequest
 from soundlora.errors import InputError
 from soundlora.net.addresses import shown
+from soundlora.pipeline.intervals import interval_of
 from soundlora.pipeline.settings import Setting, check_names, checked, without_none
 from soundlora.pipeline.spans import spans_text
 from soundlora.progress import OnProgress
@@ -179,7 +181,14 @@ class TrainingOptions:
     seed: Annotated[int, Setting("Fixes everything random.", least=0, most=2**63 - 1)] = 42
     debug_dataset: Annotated[bool, Setting("Also write what the model hears of every clip.", "debug_dataset")] = False
     preview_every: Annotated[int | None, Setting("Steps between previews.", unset="a quarter of the run")] = None
-    checkpoint_every: Annotated[int | None, Setting("Steps between checkpoints.", unset="a quarter of the run")] = None
+    checkpoint_every: Annotated[
+        int | str | timedelta | None,
+        Setting(
+            "Steps between checkpoints. A time such as 5min keeps a state to go on from at least so often beside them.",
+            unset="a quarter of the run",
+            parse=interval_of,
+        ),
+    ] = None
     keep_checkpoints: Annotated[
         int | None, Setting("How many of the best checkpoints stay when the run has ended.", unset="all")
     ] = None
@@ -221,6 +230,14 @@ class TrainingOptions:
     resume: Annotated[
         bool, Setting("Go on from the last checkpoint; the result is an uninterrupted run's, to the bit.", kept=False)
     ] = False
+    sync: Annotated[
+        str | None,
+        Setting(
+            "s3://bucket/run or a folder that keeps the run's states: the same command goes on from there anywhere.",
+            unset="nowhere",
+            kept=False,
+        ),
+    ] = None
     device: Annotated[
         torch.device | str | None,
         Setting(
@@ -274,6 +291,11 @@ class TrainingOptions:
             checkpoint_every=self.checkpoint_every or quarter,
         )
 
+    @property
+    def checkpoint_steps(self) -> int:
+        """The steps between two checkpoints. A time adds states, and leaves the checkpoints where they are."""
+        return self.checkpoint_every if isinstance(self.checkpoint_every, int) else -(-self.steps // 4)
+
     def to_request(self, **found: Any) -> dict[str, Any]:
         """Return the run folder's `request.json`: every setting that shapes the run, by the endpoint's names.
 
@@ -282,6 +304,8 @@ class TrainingOptions:
         """
         values = {name: getattr(self, name) for name, known in SETTINGS.items() if known.kept}
         values["data"] = shown(os.fspath(self.data))
+        if self.checkpoint_every is not None:
+            values["checkpoint_every"] = self.checkpoint_steps
         values["validation_prompts"] = [{"prompt": prompt} for prompt in self.validation_prompts or ()]
         values |= {name: found.pop(name) for name in list(found) if name in values}
         return {SETTINGS[name].hosted or name: value for name, value in values.items()} | found

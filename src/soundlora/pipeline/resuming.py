@@ -12,8 +12,8 @@ from soundlora.pipeline.options import DATA_FIELD, SETTINGS, default_of
 from soundlora.wording import setting, using
 
 
-def check_same(run: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise InputError unless the run in a folder, whose request is `stored`, is the one that is `wanted`.
+def check_same(run: Path | str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise InputError unless the run in a folder or storage, whose request is `stored`, is the one that is `wanted`.
 
     The place of the data is no matter: the clips with their hashes tell it apart. A setting that an older run does not
     name has its default.

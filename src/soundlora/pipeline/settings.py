@@ -27,6 +27,7 @@ class Setting:
     kept: it shapes the LoRA or the run folder, so that a run only goes on with the same value.
     extra: the server takes it, too, as a field of our own beside the endpoint's.
     flag: the command line has it.
+    parse: what makes the value of what was given, or raises InputError; it is called with the setting's name, too.
     """
 
     help: str
@@ -37,6 +38,7 @@ class Setting:
     kept: bool = True
     extra: bool = False
     flag: bool = True
+    parse: Callable[[str, Any], Any] | None = None
 
 
 class ArgumentError(InputError, TypeError):
@@ -61,6 +63,8 @@ def checked(name: str, value: Any, known: Setting | None, kind: Any, optional: b
     """
     if value is None and optional:
         return None
+    if known is not None and known.parse is not None:
+        return known.parse(name, value)
     if (choices := _choices(kind)) and (not isinstance(value, str) or value not in choices):
         raise InputError(f"{setting(name)} is {value!r}, but it must be one of {_listed(choices)}.", field=name)
     if kind in (int, float) and isinstance(value, int | float):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from soundlora.pipeline.intervals import Due
 from soundlora.pipeline.lora_config import lora_metadata, run_config
 from soundlora.pipeline.run import Run, Training
 from soundlora.progress import Pace, Progress
@@ -22,7 +23,7 @@ def all_steps(run: Run, training: Training) -> int:
     """Take the steps that are left, and return the number that is done in the end."""
     options, recorder, trainer = run.options, run.recorder, training.trainer
     assert options.preview_every is not None
-    assert options.checkpoint_every is not None
+    due = Due(options.checkpoint_every)
     pace = Pace(options.steps, training.done)
     evaluate_every = max(1, options.steps // _EVALUATIONS)
     ends = {stretch["step"] for stretch in run.request.get("lengthened", ())}  # of the shorter runs before
@@ -31,7 +32,7 @@ def all_steps(run: Run, training: Training) -> int:
         if step and _is_to_stop(run):
             done = step
             break
-        if step % evaluate_every == 0 or step % options.checkpoint_every == 0 or step in ends:
+        if step % evaluate_every == 0 or step % options.checkpoint_steps == 0 or step in ends:
             evaluate(run, training, step)
         if recorder.awake and step % options.preview_every == 0:
             preview(run, training, step)
@@ -40,11 +41,15 @@ def all_steps(run: Run, training: Training) -> int:
             figures = trainer.step(step)
             recorder.step(figures)
         recorder.tell(pace.tick(figures.loss))
-        if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.steps:
+        if (step + 1) % options.checkpoint_steps == 0 or step + 1 == options.steps:
             recorder.checkpoint(step + 1, training.adapter, trainer.optimizer)
+            due.done()
+        elif due():
+            recorder.state(step + 1, training.adapter, trainer.optimizer)
+            due.done()
     if done < options.steps:
         recorder.note(f"stopped after {done} of {options.steps} steps, to keep what it has learnt")
-        if recorder.awake and done not in recorder.folder.checkpoint_steps():
+        if recorder.awake and not recorder.folder.has_checkpoint(done):
             recorder.checkpoint(done, training.adapter, trainer.optimizer)
     evaluate(run, training, done)
     return done

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from soundlora.contract.training import TrainingRequest, preview_seconds
-from soundlora.dataset import DatasetReport
 from soundlora.errors import DivergedError, Interrupted, MachineError, about
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.merge import check_generation
@@ -34,10 +34,13 @@ from soundlora.pipeline.naming import lora_title
 from soundlora.pipeline.notebook import notebook_progress
 from soundlora.pipeline.options import SETTINGS, TrainingOptions, takes_options
 from soundlora.pipeline.placement import placed, planned
+from soundlora.pipeline.result import TrainingResult as TrainingResult
+from soundlora.pipeline.result import kept_result, result_of
 from soundlora.pipeline.resuming import check_same, other_rates
 from soundlora.pipeline.run import Run, Training
 from soundlora.pipeline.settings import check_names
 from soundlora.pipeline.steps import all_steps, preview, shortened
+from soundlora.pipeline.sync import Synced
 from soundlora.progress import Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings
 from soundlora.system.cache_root import default_root
@@ -51,25 +54,14 @@ from soundlora.training.preview import PreviewSettings, combine
 from soundlora.training.recorder import RunRecorder
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import Trainer
-from soundlora.training.verdict import Fit
 from soundlora.training.workers import Workers
 from soundlora.weights.base import open_base
 
+if TYPE_CHECKING:
+    from soundlora.pipeline.run_mirror import RunMirror
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """The files and figures of a finished run. A file that it did not make is None."""
-
-    folder: Path
-    lora: Path  # under its own name; lora.safetensors beside it is the same file
-    card: Path
-    config: Path
-    preview: Path | None
-    debug_dataset: Path | None
-    report: DatasetReport
-    final_loss: float  # mean over the last tenth of the steps
-    fit: Fit
-    warnings: tuple[str, ...] = ()  # about the LoRA that the run began with
+_STATE_EVERY = timedelta(minutes=5)
+"""A run that goes on elsewhere has lost no more than this, unless `checkpoint_every` says otherwise."""
 
 
 @takes_options(TrainingOptions)
@@ -87,39 +79,66 @@ def train(options: TrainingOptions) -> TrainingResult:
 
 @termination_interrupts()
 @shortage_told("A run that had a checkpoint can be resumed.")
-def run_training(options: TrainingOptions) -> TrainingResult:
-    """Do what `train` does, for options that are made already."""
-    run = prepare(options)
+def run_training(
+    options: TrainingOptions, mirror: RunMirror | None = None, store: Cache | None = None
+) -> TrainingResult:
+    """Do what `train` does, for options that are made already.
+
+    mirror: it keeps the states, and has begun. store: latents and contexts; None takes the folder that is theirs.
+    """
+    if options.sync is None:
+        return _all_stages(options, mirror, store)
+    synced = Synced.shared(options)
+    if synced.finished:
+        return kept_result(RunFolder(Path(options.out)))
+    with synced:
+        return _all_stages(replace(options, resume=options.resume or synced.goes_on), synced.mirror)
+
+
+def _all_stages(options: TrainingOptions, mirror: RunMirror | None, store: Cache | None = None) -> TrainingResult:
+    if mirror is not None and options.checkpoint_every is None:
+        options = replace(options, checkpoint_every=_STATE_EVERY)
+    run = prepare(options, mirror, store)
     try:
         training = build(run)
         run, training = shortened(run, training, loop(run, training))
         try:
-            return finish(run, training)
+            result = finish(run, training)
         except (KeyboardInterrupt, MachineError, OSError) as error:
             raise _stopped(error, run, training) from None
     finally:
         run.folder.release()
+    if mirror is not None:
+        mirror.offer(run.options.steps, finished=True)
+    return result
 
 
-def train_request(request: TrainingRequest, out: str | os.PathLike[str], **options: Any) -> TrainingResult:
+def train_request(
+    request: TrainingRequest,
+    out: str | os.PathLike[str],
+    mirror: RunMirror | None = None,
+    store: Cache | None = None,
+    **options: Any,
+) -> TrainingResult:
     """Train by an endpoint's request whose training data lies on this machine. Raises as `train` does.
 
-    Fields that the request does not name take the base's own values. options: those the endpoint has no field for.
+    Fields that the request does not name take the base's own values. mirror, store: as for `run_training`. options:
+    those the endpoint has no field for.
     """
     check_names("train_request", options, SETTINGS)
-    return run_training(TrainingOptions.from_endpoint(request, out, **options))
+    return run_training(TrainingOptions.from_endpoint(request, out, **options), mirror, store)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 # 1. Prepare: the base, the clips and the contexts of the run
 
 
-def prepare(options: TrainingOptions) -> Run:
+def prepare(options: TrainingOptions, mirror: RunMirror | None = None, store: Cache | None = None) -> Run:
     """Open the base, encode the clips and every text. A wrong setting is found before anything costs time."""
     workers = Workers.from_environment(options.device)
     device = device_of(workers.device() or options.device)
     look_at_settings(options, workers.count, device)
-    recorder = RunRecorder(RunFolder(Path(options.out)), options.on_progress, awake=workers.first)
+    recorder = RunRecorder(RunFolder(Path(options.out)), options.on_progress, mirror, awake=workers.first)
     if not workers.first:
         workers.wait()  # the first process fills the cache and makes the run folder
     recorder.check(options.resume)
@@ -136,7 +155,7 @@ def prepare(options: TrainingOptions) -> Run:
         with about("init_lora"):
             check_generation(base.checkpoint, first_lora)
 
-    store = Cache(Path(options.cache) if options.cache else default_root())
+    store = store or Cache(Path(options.cache) if options.cache else default_root())
     fitting = Fitting.of(options)
     with about("data"):
         clips, report = encode_clips(base, store, fitting, device, tell)
@@ -161,7 +180,7 @@ def prepare(options: TrainingOptions) -> Run:
         **lengthened,
     )
     if options.resume:
-        check_same(recorder.folder.path, {"name": request["name"]} | stored, request)
+        check_same(options.sync or recorder.folder.path, {"name": request["name"]} | stored, request)
 
     # The text encoder is read once, for every text of the run, and its memory is then free.
     texts = [*captions, *(options.validation_prompts or ()), options.negative_prompt or ""]
@@ -326,24 +345,12 @@ def finish(run: Run, training: Training) -> TrainingResult:
     write_json(folder.report, run.report.to_json() | {"fit": fit.to_json()} | notes)
     if final_previews:
         combine(final_previews, folder.preview)
+    folder.drop_states(keep=0)
     if options.keep_checkpoints is not None:
         folder.keep_checkpoints(options.keep_checkpoints)
     card = lora.with_suffix(".md")
     write_whole(card, model_card(training.config, run.report, fit, run.options).encode())
     write_json(folder.config, training.config)
     folder.stop_file.unlink(missing_ok=True)
-    losses = [line["loss"] for line in folder.read_metrics()][-max(1, options.steps // 10) :]
     tell(Progress("done", options.steps, options.steps, message=f"the LoRA is {lora}"))
-    result = TrainingResult(
-        folder=folder.path,
-        lora=lora,
-        card=card,
-        config=folder.config,
-        preview=folder.preview if final_previews else None,
-        debug_dataset=folder.debug_dataset if options.debug_dataset else None,
-        report=run.report,
-        final_loss=sum(losses) / len(losses),
-        fit=fit,
-        warnings=training.warnings,
-    )
-    return run.workers.share(result)
+    return run.workers.share(result_of(folder, run.report, fit, training.warnings))

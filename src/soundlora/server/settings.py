@@ -44,6 +44,8 @@ class Settings:
     max_run_seconds: the time after which a run is stopped with a checkpoint.
     keep_state_days: the time that the last state of a finished training is kept, so that it can be trained on; 0 keeps
         none.
+    cache_bytes: the size of this machine's latents and contexts, above which those that were used longest ago are
+        deleted; 0 is without limit.
     max_queue, max_queue_per_key: the number of requests that may wait; 0 is without limit.
     max_running_per_key: the number of requests of a key that may run at a time; 0 is without limit.
     budget_per_key: the units that a key may be billed in a month; 0 is without limit.
@@ -78,6 +80,7 @@ class Settings:
     warm_seconds: float = 600
     max_run_seconds: float = 24 * 3600
     keep_state_days: float = 30
+    cache_bytes: int = 0
     max_queue: int = 0
     max_queue_per_key: int = 0
     max_running_per_key: int = 0
@@ -98,6 +101,11 @@ class Settings:
     @property
     def storage(self) -> str:
         return self.storage_url or str(self.data_dir.absolute() / "files")
+
+    @property
+    def shares(self) -> bool:
+        """Whether other machines may have the same storage. One in the data folder is this machine's own."""
+        return bool(self.storage_url)
 
     @property
     def runs(self) -> Path:

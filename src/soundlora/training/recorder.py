@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from soundlora.lora.adapter import Adapter
 from soundlora.progress import OnProgress, Progress
@@ -14,11 +14,29 @@ from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import StepFigures
 
 
+class Mirror(Protocol):
+    """What brings the states of a run folder to another place."""
+
+    def offer(self, step: int) -> None:
+        """Bring the state after `step` steps there soon. It does not wait, and raises nothing."""
+
+    def check(self) -> None:
+        """Raise MachineError when another process has taken the run over."""
+
+
 class RunRecorder:
     """The recorder of one process of a run. Only that of the first process is `awake`; the others' do nothing."""
 
-    def __init__(self, folder: RunFolder, on_progress: OnProgress | None = None, *, awake: bool = True) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        on_progress: OnProgress | None = None,
+        mirror: Mirror | None = None,
+        *,
+        awake: bool = True,
+    ) -> None:
         self.folder, self.awake = folder, awake
+        self._mirror = mirror if awake else None
         self._on_progress = on_progress if awake else None
         self._metadata: Mapping[str, str] = {}
         self._logs: list[Log] = []
@@ -50,13 +68,17 @@ class RunRecorder:
             self.folder.truncate_metrics(done)
         self._metadata = metadata
         self._logs = open_logs(logs, self.folder, request, done)
+        if self._mirror is not None:
+            self._mirror.offer(done)
 
     def step(self, figures: StepFigures) -> None:
-        """Keep a step's figures."""
+        """Keep a step's figures. Raises MachineError when another process has taken the run over."""
         if self.awake:
             self.folder.log(vars(figures))
             for log in self._logs:
                 log.step(figures)
+        if self._mirror is not None:
+            self._mirror.check()
 
     def held_out(self, step: int, loss: float) -> None:
         """Keep the loss on the clips kept out, as it is after `step` steps."""
@@ -67,7 +89,20 @@ class RunRecorder:
 
     def checkpoint(self, step: int, adapter: Adapter, optimizer: Optimizer) -> Path | None:
         """Keep the state after `step` steps. Return its path, or None where this process keeps nothing."""
-        return self.folder.save_checkpoint(step, adapter, optimizer, self._metadata) if self.awake else None
+        if not self.awake:
+            return None
+        path = self.folder.save_checkpoint(step, adapter, optimizer, self._metadata)
+        if self._mirror is not None:
+            self._mirror.offer(step)
+        return path
+
+    def state(self, step: int, adapter: Adapter, optimizer: Optimizer) -> None:
+        """Keep the state after `step` steps to go on from, until there are newer ones."""
+        if self.awake:
+            self.folder.save_state(step, adapter, optimizer)
+            self.folder.drop_states(keep=2)
+            if self._mirror is not None:
+                self._mirror.offer(step)
 
     def lora(self, adapter: Adapter, name: str) -> Path:
         """Write the LoRA as the adapter is, and return its path. name: the file's, beside lora.safetensors."""

@@ -42,6 +42,7 @@ class RunFolder:
         self.config = path / "config.json"
         self.preview = path / "preview.wav"
         self.stop_file = path / "stop"
+        self.fetching = path / ".fetching"  # stands there until a run that comes from elsewhere is whole
         self.debug_dataset = path / "debug_dataset.zip"
         self._lock = FileLock(path / _LOCK, timeout=_LOCK_SECONDS)
         self._title: str | None = None  # what the LoRA is called, once it is known
@@ -123,12 +124,16 @@ class RunFolder:
         try:
             self._lock.acquire()
         except Timeout:
-            raise MachineError(
-                f"Another process trains in {self.path}; wait for its end, or give another folder with {using('out')}.",
-                "processes",
-            ) from None
+            raise self.held() from None
         except NotImplementedError:
             pass  # This file system has no locks.
+
+    def held(self) -> MachineError:
+        """Return the error of a folder in which another process trains."""
+        return MachineError(
+            f"Another process trains in {self.path}; wait for its end, or give another folder with {using('out')}.",
+            "processes",
+        )
 
     def is_finished(self) -> bool:
         """Say whether the run has ended with a LoRA. Its config is written last."""
@@ -214,12 +219,16 @@ class RunFolder:
         metadata: the strings in the LoRA file, to which the step is added.
         Raises MachineError when the state can't be written.
         """
+        with optimizer.averaged():
+            adapter.save(self.checkpoint_lora(step), {**metadata, "step": str(step)})
+        return self.save_state(step, adapter, optimizer)
+
+    def save_state(self, step: int, adapter: Adapter, optimizer: Optimizer) -> Path:
+        """Write the state after `step` steps without a LoRA, and return its path. Raises as `save_checkpoint` does."""
         import torch  # here, so that a folder can be looked into without it
 
         path = self.checkpoint_path(step)
         self._write_lines()  # a run that goes on from here has the figures of all steps before
-        with optimizer.averaged():
-            adapter.save(self.checkpoint_lora(step), {**metadata, "step": str(step)})
         with whole(path) as unfinished:
             state = {"step": step, "adapter": adapter.state_dict(), "optimizer": optimizer.state_dict()}
             try:
@@ -229,6 +238,17 @@ class RunFolder:
             except RuntimeError as error:  # torch raises it for a file that can't be written
                 raise MachineError(f"{path} can't be written whole; make room on its disk.", "disk") from error
         return path
+
+    def has_checkpoint(self, step: int) -> bool:
+        """Say whether there are a state and a LoRA of that step."""
+        return self.checkpoint_path(step).exists() and step in self.checkpoint_loras()
+
+    def drop_states(self, keep: int) -> None:
+        """Delete the states that have no LoRA beside them, all but the last `keep`."""
+        loras = self.checkpoint_loras()
+        alone = [step for step in self.checkpoint_steps() if step not in loras]
+        for step in alone[: len(alone) - keep]:
+            self.checkpoint_path(step).unlink(missing_ok=True)
 
     def checkpoint_path(self, step: int) -> Path:
         """Return the path of the state after `step` steps."""

@@ -67,6 +67,11 @@ class Fit:
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"sentences": list(self.sentences), "advice": list(self.advice)}
 
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Fit:
+        """Return the outcome that `to_json` told."""
+        return cls(**{**told, "sentences": tuple(told["sentences"]), "advice": tuple(told["advice"])})
+
 
 @dataclass(frozen=True)
 class Figures:

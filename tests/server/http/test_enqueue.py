@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +14,15 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
+from soundlora.pipeline.run_mirror import RunMirror
 from soundlora.server.endpoints import TRAINING
-from soundlora.server.http.app import create_app
+from soundlora.server.http.app import _sweep_states, create_app
 from soundlora.server.http.state import Service
 from soundlora.server.settings import Settings
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.requests import Request
 from soundlora.server.store.tables import requests as table
+from soundlora.server.work.run_states import prefix_of
 
 INPUT = {"training_data_url": "https://example.com/clips.zip", "number_of_steps": 100}
 KEPT = (
@@ -262,3 +266,75 @@ def test_the_data_of_a_training_is_prepared_before_anybody_may_claim_it(client: 
     assert claimed.id == sound
     assert service.requests.claim(prepared=True) is None
     assert service.requests.queued() == [training]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# runs whose folder is on no machine: the storage has their states
+
+
+def bring(service: Service, id: str, step: int, *, finished: bool = False) -> None:
+    """Let the storage have the run's state, and this machine no longer."""
+    folder = service.settings.runs / id
+    mirror = RunMirror(folder / "run", service.storage, prefix_of(id))
+    mirror.begin()
+    mirror.offer(step, finished=finished)
+    assert mirror.settle(60)
+    mirror.close()
+    shutil.rmtree(folder)
+
+
+def test_a_run_that_another_machine_has_left_is_resumed(client: TestClient, service: Service) -> None:
+    first = submit(client)
+    stop(service, first)
+    bring(service, first, 50)
+    assert client.get(f"/v1/runs/{first}").json()["resumable"] is True
+    answer = client.post(f"/v1/runs/{first}/resume")
+    assert answer.status_code == 200, answer.text
+    again = answer.json()["request_id"]
+    assert service.run_states.newest(again) == (50, False)
+    assert client.post(f"/v1/runs/{first}/resume").status_code == 400
+    assert ids(service) == {first, again}
+
+
+def test_a_run_that_another_machine_has_left_is_stopped_and_kept(client: TestClient, service: Service) -> None:
+    first = submit(client)
+    stop(service, first)
+    bring(service, first, 50)
+    answer = client.post(f"/v1/runs/{first}/stop")
+    assert answer.status_code == 200, answer.text
+    again = answer.json()["request_id"]
+    assert (service.run_states.newest(again), row(service, again).stop_asked) == ((50, False), True)
+
+
+def test_a_run_that_another_machine_has_finished_is_trained_on(client: TestClient, service: Service) -> None:
+    first = submit(client)
+    finish(service, first, 100)
+    bring(service, first, 100, finished=True)
+    assert client.get(f"/v1/runs/{first}").json()["steps_done"] == 100
+    answer = client.post(f"/v1/runs/{first}/continue", json={"number_of_steps": 300})
+    assert answer.status_code == 200, answer.text
+    again = answer.json()["request_id"]
+    assert service.run_states.newest(again) == (100, False)
+    assert service.run_states.newest(first) == (100, True)
+    assert not (service.settings.runs / again).exists()
+
+
+def test_states_go_with_the_payloads(client: TestClient, service: Service) -> None:
+    first = submit(client)
+    stop(service, first)
+    bring(service, first, 50)
+    assert client.delete(f"/v1/models/requests/{first}/payloads").status_code == 200
+    assert list(service.storage.list(prefix_of(first))) == []
+
+
+def test_the_sweep_removes_states_that_nobody_may_use(client: TestClient, service: Service) -> None:
+    first, second = submit(client), submit(client)
+    finish(service, first, 100)
+    bring(service, first, 100, finished=True)
+    stop(service, second)
+    bring(service, second, 50)
+    days = service.settings.keep_state_days
+    _sweep_states(service, time.time() + (days - 1) * 86400)
+    assert sorted(service.run_states.ids()) == sorted([first, second])
+    _sweep_states(service, time.time() + (days + 1) * 86400)
+    assert service.run_states.ids() == [second]

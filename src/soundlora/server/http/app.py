@@ -41,7 +41,7 @@ from soundlora.server.store import duties, usage
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.keys import Keys
-from soundlora.server.store.listing import sweep_folders
+from soundlora.server.store.listing import outlived, sweep_folders
 from soundlora.server.store.requests import Requests
 from soundlora.server.store.retention import DAY, prune
 from soundlora.server.store.totals import Totals
@@ -157,6 +157,13 @@ async def _sweep_again_and_again(service: Service) -> None:
             await asyncio.to_thread(service.requests.forget_unkept, time.time() - _RESULT_SECONDS)
             await asyncio.to_thread(sweep_folders, service.settings, service.database, time.time())
             await asyncio.to_thread(prune_daily, service, time.time())
+            await asyncio.to_thread(_sweep_states, service, time.time())
         except Exception as error:  # The storage may be away for a while. The sweeping must go on.
             print(f"soundlora: files could not be swept: {error}", file=sys.stderr, flush=True)
         await asyncio.sleep(_SWEEP_SECONDS)
+
+
+def _sweep_states(service: Service, now: float) -> None:
+    """Remove the states from the storage that nobody may go on from any more, by the rules of `sweep_folders`."""
+    for request_id in outlived(service.database, service.settings, service.run_states.ids(), now):
+        service.run_states.remove(request_id)

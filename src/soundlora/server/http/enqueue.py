@@ -16,9 +16,9 @@ from soundlora.pipeline.lengthen import make_longer
 from soundlora.server.endpoints import Endpoint
 from soundlora.server.http.auth import Caller
 from soundlora.server.http.errors import Refusal
+from soundlora.server.http.run_view import steps_done
 from soundlora.server.http.state import Service
 from soundlora.server.http.submission import Wishes
-from soundlora.server.settings import Settings
 from soundlora.server.store import listing
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.limits import Taken, limits_of, taken
@@ -42,11 +42,12 @@ async def enqueue(
 ) -> tuple[QueuedRequest, int]:
     """Return the accepted request and how many wait before it. A request with wrong input has already ended with 422.
 
-    `goes_on` is the run that the new request continues. Its folder moves to the new request, unless that ends at once.
+    `goes_on` is the run that the new request continues. Its folder here and its state in the storage move to the new
+    request, unless that ends at once.
     `longer`: that run has finished, and the new one has so many steps; its own folder goes on from the other's last
     state. `stop_asked`: the new request is to end the run with what it has learnt.
-    Raises Refusal 429 when a limit is reached, 403 when the budget is, and FileNotFoundError when the folder of
-    `goes_on` no longer exists.
+    Raises Refusal 429 when a limit is reached, 403 when the budget is, and FileNotFoundError when nothing of `goes_on`
+    is left.
     """
     accepted, ahead = await asyncio.to_thread(
         _join, service, endpoint, payload, asker, wishes, goes_on, longer, stop_asked
@@ -96,9 +97,9 @@ def _join(
     folder: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if goes_on is not None and outcome is None:
         if longer is None:
-            folder = listing.passed_on(service.settings, goes_on.id, request_id)
+            folder = _passed_on(service, goes_on.id, request_id)
         else:
-            folder = _longer(service.settings, goes_on.id, request_id, longer)
+            folder = _longer(service, goes_on.id, request_id, longer)
     with service.submitting:
         if outcome is None:
             _keep_limits(service, endpoint, asker, wishes, units)
@@ -138,21 +139,43 @@ def _units(
     if stop_asked:
         return 0
     if goes_on is not None and longer is not None:
-        return billable_units(longer - (listing.steps_done(goes_on, service.settings) or 0), succeeded=True)
+        return billable_units(longer - (steps_done(service, goes_on) or 0), succeeded=True)
     return endpoint.units(asked, True)
 
 
 @contextlib.contextmanager
-def _longer(settings: Settings, finished_id: str, new_id: str, steps: int) -> Iterator[None]:
-    """Make the folder of a run of `steps` steps that goes on from a finished one, and remove it when the block fails.
+def _passed_on(service: Service, old_id: str, new_id: str) -> Iterator[None]:
+    """Give what is left of a run to another request, and take it back when the block fails.
 
-    Raises FileNotFoundError when the folder of the finished run is gone.
+    Any machine may take the new request, so the state in the storage is passed on beside the folder on this machine.
+    Raises FileNotFoundError when neither exists.
     """
-    made = settings.runs / new_id
-    try:
-        made.mkdir(parents=True)
-        make_longer(settings.runs / finished_id / "run", made / "run", steps)
+    found = service.run_states.newest(old_id)
+    here = (service.settings.runs / old_id).exists()
+    with contextlib.ExitStack() as both:
+        if here or not (found and found[0]):
+            both.enter_context(listing.passed_on(service.settings, old_id, new_id))
+        if found and found[0]:
+            both.enter_context(service.run_states.passed_on(old_id, new_id))
         yield
+
+
+@contextlib.contextmanager
+def _longer(service: Service, finished_id: str, new_id: str, steps: int) -> Iterator[None]:
+    """Make what a run of `steps` steps goes on from, of a finished one, and remove it when the block fails.
+
+    It is a folder on this machine, a state in the storage, or both. Raises FileNotFoundError when neither of the
+    finished run exists.
+    """
+    found = service.run_states.newest(finished_id)
+    there = found is not None and found[1]
+    finished, made = service.settings.runs / finished_id / "run", service.settings.runs / new_id
+    try:
+        with service.run_states.longer(finished_id, new_id, steps) if there else contextlib.nullcontext():
+            if finished.exists() or not there:
+                made.mkdir(parents=True)
+                make_longer(finished, made / "run", steps)
+            yield
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise

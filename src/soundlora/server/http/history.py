@@ -152,6 +152,7 @@ def delete_payloads(request: Request, caller: Asks, request_id: uuid.UUID) -> De
     Deliveries(service.database).forget(found.id)
     results = [_deletion(service, request, row.id, row.path) for row in service.files.of_request(found.id)]
     if not any(each.exception for each in results):
+        service.run_states.remove(found.id)
         folder = service.settings.runs / found.id
         if folder.exists():
             shutil.rmtree(folder)

@@ -103,9 +103,39 @@ def _row(service: Service, request: QueuedRequest) -> Fields:
         "error_type": request.error_type,
         "units": request.units,
         "cost": None if request.units is None else round(request.units * unit, 9),
-        "resumable": runs.resumable(request, service.settings),
-        "steps_done": runs.steps_done(request, service.settings),
+        "resumable": resumable(service, request, known=True),
+        "steps_done": steps_done(service, request, known=True),
     }
+
+
+def resumable(service: Service, request: QueuedRequest, *, known: bool = False) -> bool:
+    """Say whether a run ended early, and this machine or the storage has a state of it.
+
+    known: what was known some seconds ago is good enough.
+    """
+    if runs.resumable(request, service.settings):
+        return True
+    if runs.outcome(request) not in ("failed", "cancelled") or not _is_training(service, request):
+        return False
+    found = service.run_states.newest(request.id, known=known)
+    return found is not None and found[0] > 0
+
+
+def steps_done(service: Service, request: QueuedRequest, *, known: bool = False) -> int | None:
+    """Return the steps of a finished training whose last state this machine or the storage has, else None.
+
+    known: what was known some seconds ago is good enough.
+    """
+    done = runs.steps_done(request, service.settings)
+    if done is not None or runs.outcome(request) != "succeeded" or not _is_training(service, request):
+        return done
+    found = service.run_states.newest(request.id, known=known)
+    return found[0] if found is not None and found[1] and found[0] else None
+
+
+def _is_training(service: Service, request: QueuedRequest) -> bool:
+    endpoint = service.endpoints.get(request.endpoint)
+    return request.input is not None and endpoint is not None and endpoint.work == "training"
 
 
 def _place(service: Service, request: QueuedRequest) -> Fields:

@@ -20,15 +20,15 @@ from soundlora.server.http.auth import Caller
 from soundlora.server.http.depends import Asks, caller, service_of
 from soundlora.server.http.enqueue import enqueue, wishes_of
 from soundlora.server.http.platform import ERRORS, PlatformError, PlatformRoute
-from soundlora.server.http.run_view import log, snapshot, summaries, whole
+from soundlora.server.http.run_view import log, resumable, snapshot, steps_done, summaries, whole
 from soundlora.server.http.state import Service
-from soundlora.server.store.listing import curves, page, resumable, steps_done
+from soundlora.server.store.listing import curves, page
 from soundlora.server.store.requests import Request as QueuedRequest
 from soundlora.server.store.states import State
 from soundlora.server.store.stopping import ask_to_stop
 
-_NO_CHECKPOINT = "This run can't be resumed: it left no checkpoint on this machine; run it again."
-_NO_STATE = "This run can't be trained on: its last state is not on this machine (any more); train it again."
+_NO_CHECKPOINT = "This run can't be resumed: it left no checkpoint; run it again."
+_NO_STATE = "This run can't be trained on: its last state is not kept (any more); train it again."
 _LOOK_SECONDS = 0.4
 _PING_SECONDS = 15.0
 
@@ -97,7 +97,7 @@ async def resume(request: Request, asker: Asks, run_id: str) -> dict[str, str]:
     service = service_of(request)
     found = await asyncio.to_thread(_own, service, asker, run_id)
     endpoint = service.endpoints.get(found.endpoint)
-    if endpoint is None or not await asyncio.to_thread(resumable, found, service.settings):
+    if endpoint is None or not await asyncio.to_thread(resumable, service, found):
         raise HTTPException(400, _NO_CHECKPOINT)
     try:
         accepted, _ = await enqueue(service, endpoint, found.input, asker, wishes_of(found), goes_on=found)
@@ -122,7 +122,7 @@ async def train_on(request: Request, asker: Asks, run_id: str, more: More) -> di
     service = service_of(request)
     found = await asyncio.to_thread(_own, service, asker, run_id)
     endpoint = service.endpoints.get(found.endpoint)
-    done = await asyncio.to_thread(steps_done, found, service.settings)
+    done = await asyncio.to_thread(steps_done, service, found)
     if endpoint is None or done is None or found.input is None:
         raise HTTPException(400, _NO_STATE)
     if more.number_of_steps <= done:
@@ -156,8 +156,8 @@ async def stop(request: Request, asker: Asks, run_id: str) -> dict[str, str]:
         service.status_cache.changed(run_id)
         return {"request_id": run_id}
     found = await asyncio.to_thread(_own, service, asker, run_id)
-    if not await asyncio.to_thread(resumable, found, service.settings):
-        raise HTTPException(400, "This training has ended, and left no checkpoint on this machine to keep.")
+    if not await asyncio.to_thread(resumable, service, found):
+        raise HTTPException(400, "This training has ended, and left no checkpoint to keep.")
     try:
         accepted, _ = await enqueue(
             service, endpoint, found.input, asker, wishes_of(found), goes_on=found, stop_asked=True

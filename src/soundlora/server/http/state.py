@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.keys import Keys
 from soundlora.server.store.requests import Requests
+from soundlora.server.work.run_states import RunStates
 
 if TYPE_CHECKING:
     from soundlora.server.work.executor import Executor
@@ -40,6 +42,11 @@ class Service:
     executor: Executor
     closing: bool = False
     submitting: threading.Lock = field(default_factory=threading.Lock)
+
+    @functools.cached_property
+    def run_states(self) -> RunStates:
+        """The states of trainings in the storage."""
+        return RunStates(self.storage)
 
     def wake(self) -> None:
         """Tell the executor that a request has joined the queue."""

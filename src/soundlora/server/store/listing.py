@@ -165,13 +165,18 @@ def sweep_folders(settings: Settings, database: Database, now: float) -> int:
     whoever has deleted them, and when the files of the request were to live no longer. `now` is in seconds since 1970.
     """
     with contextlib.suppress(FileNotFoundError):
-        names = [folder.name for folder in settings.runs.iterdir() if is_id(folder.name)]
-        parts = [names[start : start + 500] for start in range(0, len(names), 500)]
-        gone = [id for part in parts for id in _outlived(database, settings, part, now)]
+        gone = outlived(database, settings, [folder.name for folder in settings.runs.iterdir()], now)
         for id in gone:
             shutil.rmtree(settings.runs / id, ignore_errors=True)
         return len(gone)
     return 0
+
+
+def outlived(database: Database, settings: Settings, names: Sequence[str], now: float) -> list[str]:
+    """Return the ids among `names` of the requests whose folder and states nobody may use any more."""
+    ids = [name for name in names if is_id(name)]
+    parts = [ids[start : start + 500] for start in range(0, len(ids), 500)]
+    return [id for part in parts for id in _outlived(database, settings, part, now)]
 
 
 def _outlived(database: Database, settings: Settings, ids: Sequence[str], now: float) -> list[str]:

@@ -112,9 +112,7 @@ def count_ahead(connection: Connection, key_id: str, place: Place) -> int:
     return int(_waiting(connection, "count(*)", before, mine).scalar_one())
 
 
-def _waiting(
-    connection: Connection, what: str, more: str = "", values: Mapping[str, object] | None = None
-) -> Any:
+def _waiting(connection: Connection, what: str, more: str = "", values: Mapping[str, object] | None = None) -> Any:
     """Select of all that waits, from the index alone. SQLite would take another one if it were not told."""
     by = "INDEXED BY requests_waiting" if connection.dialect.name == "sqlite" else ""
     return connection.execute(sa.text(f"SELECT {what} FROM requests {by} WHERE state = 'queued' {more}"), values or {})

@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import sqlalchemy as sa
 
 from soundlora.net.storage import StorageError
+from soundlora.pipeline.run_mirror import RunMirror
 from soundlora.server.settings import Settings
 from soundlora.server.store.files import Files
 from soundlora.server.store.finish import Outcome, is_error
 from soundlora.server.store.requests import Request
 from soundlora.server.work.inputs import fetch
 from soundlora.server.work.machine import Machine
+from soundlora.server.work.run_states import RunStates, prefix_of
+from soundlora.system.cache_root import default_root
 
 if TYPE_CHECKING:
+    from soundlora.pipeline.cache import Cache
     from soundlora.server.work.pulse import Pulse
 
 PATIENCE_SECONDS = 300.0
@@ -107,6 +111,22 @@ class Job:
             fetch(url, target, settings=self.settings, files=self.files)
         return target
 
+    def mirror(self, folder: Path) -> RunMirror | None:
+        """Return the mirror of the run in a folder, from which other machines go on with it. None where none can."""
+        if not self.settings.shares:
+            return None
+        return RunMirror(folder, self.files.storage, prefix_of(self.request.id), self._warn)
+
+    def cache(self) -> Cache:
+        """Return the cache of latents and contexts, behind which lies that of all machines."""
+        from soundlora.pipeline.cache import Cache
+
+        shared = self.files.storage if self.settings.shares else None
+        return Cache(default_root(), shared, limit=self.settings.cache_bytes, tell=self._warn)
+
+    def _warn(self, sentence: str) -> None:
+        self.pulse.log(sentence, "WARN")
+
     def publish(self, path: Path, role: str, content_type: str) -> dict[str, Any]:
         """Store a file and return it as results describe files.
 
@@ -166,9 +186,11 @@ class Job:
         """
         if is_error(outcome.status_code):
             return
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, StorageError):
             if self._work is not None and self.settings.keep_state_days:
                 self._work.keep_state()
+            elif (self.folder / "run").exists():
+                RunStates(self.files.storage).remove(self.request.id)
         if not (self.settings.keep_state_days and (self.folder / "run" / "config.json").exists()):
             shutil.rmtree(self.folder, ignore_errors=True)
 

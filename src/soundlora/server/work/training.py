@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import shutil
@@ -13,17 +14,21 @@ from typing import Any
 
 from soundlora.contract.training import billable_units, parse_request
 from soundlora.net.addresses import shown
+from soundlora.pipeline.run_mirror import RunMirror
 from soundlora.progress import Progress
 from soundlora.server.endpoints import base_of, endpoints
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.curve import Curve
-from soundlora.server.work.job import Job
+from soundlora.server.work.job import Job, NotStoredError
 from soundlora.server.work.training_data import fetched
 from soundlora.system.file_names import steps_of
 from soundlora.system.whole_files import write_whole
 
 _LINE_SECONDS = 5.0
 """The time between two lines of the log while the training runs."""
+
+_STATE_EVERY = "5min"
+"""A run whose worker is killed has lost no more than this."""
 
 JSON = "application/json"
 WAV = "audio/wav"
@@ -46,6 +51,33 @@ class TrainingJob:
         self._clips_turn = threading.Lock()
 
     def run(self) -> Outcome:
+        mirror = self.job.mirror(self.folder)
+        if mirror is None:
+            return self._trained(None)
+        try:
+            self._begin(mirror)
+            outcome = self._trained(mirror)
+            if self.job.settings.keep_state_days:
+                mirror.settle(mirror.END_SECONDS)
+            return outcome
+        except BaseException:
+            # Another machine goes on from here, so the state gets there before the request is given back.
+            with contextlib.suppress(KeyboardInterrupt):
+                mirror.settle(mirror.STOP_SECONDS)
+            raise
+        finally:
+            mirror.close()
+
+    def _begin(self, mirror: RunMirror) -> None:
+        """Fetch what another machine has left. Without the storage the training goes on with what is on this one."""
+        try:
+            self.job.patiently(mirror.begin)
+        except NotStoredError as error:
+            if self.job.pulse.reason is not None or mirror.folder.fetching.exists():
+                raise
+            self.job.pulse.log(f"States of other machines can't be fetched ({error}); this one begins without", "WARN")
+
+    def _trained(self, mirror: RunMirror | None) -> Outcome:
         job = self.job
         url = job.input["training_data_url"]
         self._last_message = f"fetching {shown(url)}"  # `fetched` logs it, where there is something to fetch
@@ -75,6 +107,9 @@ class TrainingJob:
                 text_encoder=text_encoder,
                 device=job.settings.device or None,
                 resume=resume,
+                mirror=mirror,
+                store=job.cache(),
+                checkpoint_every=_STATE_EVERY,
                 on_progress=self._show,
                 stop=lambda: job.request.stop_asked or job.pulse.stop_asked,
             )
