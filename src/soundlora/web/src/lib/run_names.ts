@@ -1,5 +1,6 @@
 // What things of a run are called.
 
+import { trimmed } from './format'
 import type { Progress, RunSummary } from './types'
 import { words } from './words'
 
@@ -39,4 +40,13 @@ export function fileName(url: unknown): string {
 
 export function prompts(input: RunSummary['input']): string[] {
   return ((input?.validation ?? []) as { prompt: string }[]).map((entry) => entry.prompt)
+}
+
+/** What a sound was made with: its LoRAs, each with its strength, and its seed where one was asked for. */
+export function madeWith(input: RunSummary['input']): string {
+  if (!input) return ''
+  const loras = (input.loras ?? []) as { path: string; scale?: number }[]
+  const names = loras.map(({ path, scale }) => words.common.at(fileName(path) || words.tries.aLora, trimmed(scale ?? 1, 2)))
+  const seed = typeof input.seed === 'number' ? [words.common.seed(input.seed)] : []
+  return [names.join(', ') || words.common.baseAlone, ...seed].join(' · ')
 }
