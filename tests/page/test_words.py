@@ -45,7 +45,7 @@ BARE = """() => {
 
 DATA = re.compile(
     r"soundlora|[ABCX](,| ,|, ,)?|[ABC], My .*|zapgun|My .*|a note of mine|nano|OpenAPI|llms\.txt|(· )?14 Nov 2023( ·)?"
-    r"|zap_0\d\.\w+( ·)?|fast low zaps|slow zaps|zapgun (fast low|slow) zaps(, [01])?|, :? ?zapgun .*"  # of clips and prompts
+    r"|zap_0\d\.\w+( ·)?|fast low zaps|slow zaps|zapgun (fast low|slow) zaps(, [01])?|, :? ?zapgun .*"
     r"|[0-9a-f]{8}|zaps(\.zip)?|GPU 0|It came nearer\.|Train longer\.|Learnt in part|One line of the log\."
 )
 
