@@ -260,7 +260,7 @@ def test_takes_are_compared_with_each_other_and_with_a_clip(visit: Visit, run: s
 
 def test_clips_go_with_the_run(visit: Visit, server: Server) -> None:
     """As its previews do; until then its clips are among its files."""
-    gone = train(server)
+    gone = train(server, validation=[])
     files = call(server, "GET", f"/v1/runs/{gone}")["files"]
     clips = [file["url"] for file in files if file["role"] in ("clip", "clips")]
     assert len(clips) == 6
@@ -269,3 +269,25 @@ def test_clips_go_with_the_run(visit: Visit, server: Server) -> None:
     call(server, "DELETE", f"/v1/models/requests/{gone}/payloads")
     for url in clips:
         assert visit.page.request.get(url).status == 404
+
+
+def test_the_best_checkpoint_is_one_click_away(visit: Visit, run: str) -> None:
+    """As a run whose loss has turned names it."""
+    page = visit.page
+    visit.go(f"run/{run}")
+    report = page.locator('a[download="report.json"]').get_attribute("href")
+    assert report is not None
+    told = page.request.get(report).json()
+    told["fit"] |= {
+        "verdict": "overfitting",
+        "advice": ["Use checkpoints/zapgun-50.safetensors."],
+        "best_file": "checkpoints/zapgun-50.safetensors",
+    }
+    page.route("**" + report.split("?")[0], lambda route: route.fulfill(json=told))
+    page.reload()
+    verdict = page.get_by_role("region", name="Verdict")
+    expect(verdict.get_by_role("heading", name="Next")).to_be_visible()
+    with page.expect_download() as download:
+        verdict.get_by_role("link", name="Save the LoRA of step 50, the best").click()
+    assert download.value.suggested_filename == "zapgun-50.safetensors"
+    assert visit.violations() == []

@@ -26,8 +26,6 @@ export default defineConfig({
     target: 'es2022',
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
-    // The two are always loaded together, and pack better as one.
-    rolldownOptions: { output: { codeSplitting: { groups: [{ name: 'wavesurfer', test: /wavesurfer/ }] } } },
   },
   server: { proxy: { '^/(v1|files|storage|fal-ai|api)(/|$)': 'http://127.0.0.1:8420' } },
   test: { include: ['src/**/*.test.ts'] },

@@ -1,5 +1,7 @@
 // A blind test: X is A or B, drawn anew for each trial; how often it is told says whether a difference is heard.
 
+import { words } from './words'
+
 export interface Test {
   /** Of each trial, whether X is A. */
   drawn: boolean[]
@@ -40,10 +42,8 @@ export function chance(rights: number, trials: number): number {
 
 /** The score in plain words. */
 export function verdict(rights: number, trials: number): string {
-  const score = `${rights} of ${trials}`
   const p = chance(rights, trials)
-  if (p <= RARE) return `${score}: you hear a difference. Guessing does as well in one of ${Math.round(1 / p).toLocaleString('en-US')} tests.`
-  const swapped = chance(trials - rights, trials)
-  if (swapped <= RARE / 2) return `${score}: you hear a difference, but took one for the other.`
-  return `${score}: could be chance. Guessing does as well in ${Math.round(100 * p)} of 100 tests.`
+  if (p <= RARE) return words.blind.heard(rights, trials, Math.round(1 / p))
+  if (chance(trials - rights, trials) <= RARE / 2) return words.blind.swapped(rights, trials)
+  return words.blind.chance(rights, trials, Math.round(100 * p))
 }

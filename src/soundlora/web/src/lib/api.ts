@@ -211,7 +211,7 @@ async function put(url: string, body: Blob, onProgress: (share: number) => void,
       request.upload.onprogress = (event) => onProgress(event.loaded / Math.max(1, event.total))
       request.onload = () => resolve({ status: request.status, text: request.responseText })
       request.onerror = () => resolve('lost')
-      request.onabort = () => reject(new DOMException('The upload was cancelled.', 'AbortError'))
+      request.onabort = () => reject(new DOMException('', 'AbortError'))
       signal.addEventListener('abort', () => request.abort(), { once: true })
       if (signal.aborted) request.abort()
       request.send(body)

@@ -1,6 +1,6 @@
 // Captions of many clips at once, and what there is to say about them.
 
-import { plural } from './format'
+import { words } from './words'
 
 /** The text encoder reads about this much. */
 export const LONGEST = 4000
@@ -18,14 +18,14 @@ export function fromName(path: string): string {
   const name = path.slice(path.lastIndexOf('/') + 1).replace(/\.[^.]+$/, '').replace(/_(start|end)$/, '')
   // CATsub_What is heard_Maker_Source: the second part is meant for people.
   const heard = /^[A-Z]{2,}[A-Za-z]*(?:-[^_]*)?_([^_]+)_[^_]/.exec(name)?.[1] ?? name
-  const words = heard
+  const found = heard
     .replace(/(\p{Ll})(?=[\p{Lu}\d])/gu, '$1 ')
     .split(/[^\p{L}\p{N}'’]+/u)
     .filter((word) => word && !/^(0\d*|take|tk)$/i.test(word))
-  while (/^\d+$/.test(words.at(-1) ?? '')) words.pop()
-  const loud = words.every((word) => word === word.toUpperCase())
+  while (/^\d+$/.test(found.at(-1) ?? '')) found.pop()
+  const loud = found.every((word) => word === word.toUpperCase())
   // Short words in capitals are names of things, as UFO and AK47.
-  return words.map((word) => (!loud && word.length < 5 && word === word.toUpperCase() ? word : word.toLowerCase())).join(' ')
+  return found.map((word) => (!loud && word.length < 5 && word === word.toUpperCase() ? word : word.toLowerCase())).join(' ')
 }
 
 /** Each caption, and where one is empty the one above it. */
@@ -43,34 +43,34 @@ export function replaced(caption: string, wanted: string, instead: string): stri
 /** What the server would say of the caption of one clip, in its words. */
 export function captionWarnings(caption: string, trigger: string): string[] {
   if (!caption.trim()) {
-    return [`it has no caption: ${trigger ? 'the trigger phrase stands alone' : 'it is trained with an empty caption'}`]
+    return [trigger ? words.captions.triggerAlone : words.captions.empty]
   }
-  return caption.trim().length > LONGEST ? [`its caption is longer than ${LONGEST} characters and is cut there`] : []
+  return caption.trim().length > LONGEST ? [words.captions.long(LONGEST)] : []
 }
 
 /** What there is to say of all captions together. */
 export function setWarnings(captions: string[]): string[] {
   const texts = captions.map((caption) => caption.trim())
   if (texts.length > 1 && new Set(texts).size === 1) {
-    return ['All captions are alike; the model learns to tell sounds apart only where captions differ.']
+    return [words.captions.alike]
   }
   const found: string[] = []
   const without = texts.filter((text) => !text).length
-  if (without) found.push(`${plural(without, 'clip')} of ${texts.length} ${without === 1 ? 'has' : 'have'} no caption, the others do.`)
-  const styles = new Map<string, number>()
+  if (without) found.push(words.captions.without(without, texts.length))
+  const styles = new Map<ReturnType<typeof style>, number>()
   for (const text of texts) if (text) styles.set(style(text), (styles.get(style(text)) ?? 0) + 1)
   const common = [...styles].filter(([, number]) => number >= 0.2 * texts.length)
   if (common.length > 1) {
-    const kinds = common.map(([kind, number]) => `${number} as a ${kind}`).join(', ')
-    found.push(`Captions are written in different ways: ${kinds}; write all in the way you will write prompts.`)
+    const kinds = common.map(([kind, number]) => words.captions[kind](number)).join(', ')
+    found.push(words.captions.mixed(kinds))
   }
   return found
 }
 
-function style(text: string): string {
+function style(text: string): 'tags' | 'sentence' | 'phrase' {
   const parts = text.split(',')
-  const words = parts.reduce((sum, part) => sum + part.split(/\s+/).filter(Boolean).length, 0)
-  if (parts.length >= 3 && words <= 3 * parts.length) return 'list of tags'
+  const number = parts.reduce((sum, part) => sum + part.split(/\s+/).filter(Boolean).length, 0)
+  if (parts.length >= 3 && number <= 3 * parts.length) return 'tags'
   return /[.!?]["')]*$/.test(text) ? 'sentence' : 'phrase'
 }
 

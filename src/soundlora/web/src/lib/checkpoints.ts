@@ -1,12 +1,13 @@
 // The LoRAs of a run that can be tried: the final one, and those of its checkpoints.
 
 import type { Run } from './types'
+import { words } from './words'
 
 export interface Choice {
   path: string
   step: number
   final: boolean
-  words: string
+  label: string
 }
 
 /** The final LoRA first, then the checkpoints from the latest on. The best has the lowest loss on clips kept out. */
@@ -18,11 +19,11 @@ export function choices(run: Pick<Run, 'lora' | 'checkpoints' | 'curves'>): Choi
     path: file.url,
     step,
     final: false,
-    words: `step ${step.toLocaleString('en-US')}${measured.get(step) === best ? ', best' : ''}`,
+    label: measured.get(step) === best ? words.tries.bestStep(step) : words.tries.step(step),
   }))
   found.reverse()
   const last = found[0]?.step ?? 0
-  return run.lora ? [{ path: run.lora.url, step: last, final: true, words: 'final' }, ...found] : found
+  return run.lora ? [{ path: run.lora.url, step: last, final: true, label: words.tries.final }, ...found] : found
 }
 
 /** The LoRA that is tried unless another one is chosen. */

@@ -3,6 +3,7 @@
 
 import type { ModeName } from './modes'
 import { parseMask, type Span } from './spans'
+import { words } from './words'
 import type { Entry } from './zip'
 
 export const AUDIO = (
@@ -88,13 +89,13 @@ export function entriesOf(data: LocalData): Entry[] {
   })
 }
 
-/** What was changed since the clips were dropped or uploaded: "captions", "spans", both, or "". */
+/** What was changed since the clips were dropped or uploaded, captions or spans, in words; or "". */
 export function changesOf(clips: LocalClip[]): string {
   const captions = clips.some((clip) => clip.caption.trim() !== clip.original)
   const spans = clips.some(
     ({ spans, originalSpans }) => (spans.length || originalSpans.length) && JSON.stringify(spans) !== JSON.stringify(originalSpans),
   )
-  return [captions ? 'captions' : '', spans ? 'spans' : ''].filter(Boolean).join(' and ')
+  return captions && spans ? words.dataset.both : captions ? words.dataset.captions : spans ? words.dataset.spans : ''
 }
 
 export interface Pair {
@@ -115,13 +116,13 @@ export function pairsOf(clips: LocalClip[]): Pair[] {
     const pair = found.get(name) ?? { name, start: null, end: null, lack: '' }
     if (role === START) pair.start = clip
     else pair.end = clip
-    if (!role) pair.lack = `${clip.name} is neither NAME${START} nor NAME${END}.`
+    if (!role) pair.lack = words.dataset.stray(clip.name)
     found.set(name, pair)
   }
   for (const pair of found.values()) {
     const half = pair.start ?? pair.end
     if (!pair.lack && half && !(pair.start && pair.end)) {
-      pair.lack = `${base(half.name)} has no ${pair.name}${pair.start ? END : START} beside it.`
+      pair.lack = words.dataset.half(base(half.name), pair.name + (pair.start ? END : START))
     }
   }
   return [...found.values()]
@@ -130,7 +131,7 @@ export function pairsOf(clips: LocalClip[]): Pair[] {
 /** What a mode needs and these clips lack, a sentence each. */
 export function lacksOf(mode: ModeName, clips: LocalClip[]): string[] {
   if (mode === 'a2a') return pairsOf(clips).flatMap((pair) => pair.lack || [])
-  if (mode === 'inpaint') return clips.flatMap((clip) => (clip.spans.length ? [] : `${clip.name} has no span yet.`))
+  if (mode === 'inpaint') return clips.flatMap((clip) => (clip.spans.length ? [] : words.dataset.noSpan(clip.name)))
   return []
 }
 

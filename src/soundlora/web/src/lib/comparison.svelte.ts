@@ -4,6 +4,7 @@ import { Voices, type Span } from './compare'
 import { channels, decoded } from './decode'
 import { loudness, matching } from './loudness'
 import { FLOOR, loudest, mel, type Mel } from './mel'
+import { BANDS, COLUMNS } from './picture'
 import { playing } from './playing'
 
 export interface Voice {
@@ -17,11 +18,6 @@ export interface Voice {
   chosen?: string
   choose?: (value: string) => void
 }
-
-export const COLUMNS = 320
-export const BANDS = 72
-/** What the pictures show below the loudest place, in dB. */
-export const RANGE = 72
 
 const levels = new WeakMap<AudioBuffer, number>()
 const pictures = new WeakMap<AudioBuffer, { seconds: number; picture: Mel }>()

@@ -1,17 +1,18 @@
 // What a run costs, by the server's own price.
 
-import { count, money, trimmed } from './format'
+import { money, trimmed } from './format'
 import { modeOf } from './modes'
 import type { RunSummary } from './types'
+import { words } from './words'
 
 export const FEWEST_BILLED = 100
 
 /** The formula of a price per step, worked out: what is shown before start. */
 export function costLine(pricePerStep: number | null, steps: number): string {
   if (pricePerStep === null) return ''
-  if (pricePerStep === 0) return 'Free on this machine'
+  if (pricePerStep === 0) return words.cost.free
   const billed = Math.max(FEWEST_BILLED, steps)
-  return `${trimmed(pricePerStep, 6)} × steps; with ${count(billed)} steps: ${money(pricePerStep * billed)}`
+  return words.cost.formula(trimmed(pricePerStep, 6), billed, money(pricePerStep * billed))
 }
 
 /** What the hosted endpoints take for a step, which a server shows unless it was given a price of its own. */

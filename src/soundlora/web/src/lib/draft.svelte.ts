@@ -2,12 +2,13 @@
 
 import { inspect, local, openApi, pricePerStep, machine, submit, upload } from './api'
 import { changesOf, entriesOf, lacksOf, pairUp, type LocalClip, type LocalData } from './clips'
-import { plural, trimmed } from './format'
+import { trimmed } from './format'
 import { modeNamed, modeOf, type ModeName } from './modes'
 import { OFFLINE, problemOfError, type Problem } from './problems'
 import { defaults, fieldsOf, fromRequest, problemOf, soundOf, toRequest, type Field, type Prompt, type Values } from './schema'
 import type { Span } from './spans'
 import type { DatasetReport, Machine } from './types'
+import { words } from './words'
 import { readZip, writeZip, type Entry } from './zip'
 
 /** Open in the form; all others are folded. */
@@ -136,7 +137,7 @@ async function takeBack(url: string, signal: AbortSignal): Promise<void> {
     dropped.files = files
     draft.edits += 1
   } catch {
-    if (!signal.aborted) draft.notice = 'The clips of that run are not kept here any more. To edit captions, choose “Use other data” and drop the clips again.'
+    if (!signal.aborted) draft.notice = words.dataset.gone
   }
 }
 
@@ -190,7 +191,7 @@ export async function take(entries: Entry[], name?: string): Promise<void> {
   draft.data = data
   draft.edits += 1
   if (data && !data.clips.length && !zip) {
-    return fail({ ...OFFLINE, type: '', sentence: 'No audio files were found in what you dropped.', remedy: 'wav, mp3, flac, ogg, aac and m4a are read.' })
+    return fail({ ...OFFLINE, type: '', sentence: words.dataset.noAudio, remedy: words.dataset.audioFormats })
   }
   await send()
 }
@@ -205,7 +206,7 @@ async function add(entries: Entry[], had: LocalData): Promise<void> {
     const unused = new Set(data.others.map((entry) => entry.name))
     if (draft.data !== had) return
     if (fresh.every((entry) => unused.has(entry.name))) {
-      draft.notice = 'Nothing in what you dropped is a sound, or the caption or mask of one.'
+      draft.notice = words.dataset.nothingNew
       return
     }
     stop.abort()
@@ -215,7 +216,7 @@ async function add(entries: Entry[], had: LocalData): Promise<void> {
     dropped.files = [...all.values()]
     draft.edits += 1
   } catch (error) {
-    draft.notice = `What you dropped can’t be read: ${problemOfError(error).sentence}`
+    draft.notice = words.dataset.unreadable(problemOfError(error).sentence)
     return
   }
   await send()
@@ -243,7 +244,7 @@ export async function replaceWith(clip: LocalClip, pieces: Blob[]): Promise<void
 
 function folderName(entries: Entry[]): string {
   const first = entries[0]?.name ?? ''
-  return first.includes('/') ? first.slice(0, first.indexOf('/')) : plural(entries.length, 'file')
+  return first.includes('/') ? first.slice(0, first.indexOf('/')) : words.dataset.files(entries.length)
 }
 
 /** Pack what has to be packed, upload, and have it checked; clips that lack something stay here. */
@@ -356,7 +357,7 @@ export function problems(): Record<string, string> {
   }
   const [given, bucket] = [draft.values[GIVEN], draft.values[BUCKET]]
   if (draft.fields.some(({ name }) => name === GIVEN) && typeof given === 'number' && typeof bucket === 'number' && given >= bucket) {
-    found[GIVEN] ??= `It must be less than the clip length, ${trimmed(bucket, 2)} s.`
+    found[GIVEN] ??= words.form.shorter(trimmed(bucket, 2))
   }
   return found
 }

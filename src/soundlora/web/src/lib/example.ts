@@ -6,6 +6,9 @@ const RATE = 24_000
 /** Seconds of each sound. */
 const LENGTHS = [6.8, 8.4, 5.2, 9.3, 6, 7.5, 5.4, 8.9, 5.3, 7.1]
 
+export const EXAMPLE_TRIGGER = 'zapgun'
+export const EXAMPLE_PROMPTS = ['zapgun fast high laser zaps', 'zapgun slow low laser zaps']
+
 interface Zap {
   caption: string
   high: number

@@ -13,12 +13,7 @@ export interface Given {
   added: number | null
 }
 
-export const BECOMES: [Given['becomes'], string][] = [
-  ['extend-prefix', 'It goes on'],
-  ['extend-suffix', 'Something leads into it'],
-  ['inpaint', 'Its spans are mended'],
-  ['a2a', 'It turns into another sound'],
-]
+export const BECOMES: Given['becomes'][] = ['extend-prefix', 'extend-suffix', 'inpaint', 'a2a']
 
 export function extended(given: Given): boolean {
   return given.becomes === 'extend-prefix' || given.becomes === 'extend-suffix'

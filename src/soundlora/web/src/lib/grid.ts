@@ -1,6 +1,7 @@
 // What varies along the rows and the columns of a grid on the Try screen, and the sound of each cell.
 
 import type { Chosen, Wish } from './trials.svelte'
+import { words } from './words'
 
 export type AxisName = 'prompt' | 'seed' | 'strength' | 'lora' | 'steps' | 'guidance'
 
@@ -30,14 +31,7 @@ export interface Plan {
 
 export const MOST_CELLS = 64
 
-export const AXES: [AxisName, string, string][] = [
-  ['prompt', 'Prompt', 'One in each line'],
-  ['seed', 'Seed', 'Whole numbers, such as 1-4'],
-  ['strength', 'Strength of the LoRAs', 'Numbers from -4 to 4, such as 0, 0.5, 1'],
-  ['lora', 'LoRA', 'The base alone, and each LoRA that is chosen'],
-  ['steps', 'Steps', 'Whole numbers from 8 to 30'],
-  ['guidance', 'Guidance', 'Numbers from 1 to 20'],
-]
+export const AXES: AxisName[] = ['prompt', 'seed', 'strength', 'lora', 'steps', 'guidance']
 
 const RANGES: Partial<Record<AxisName, [number, number]>> = {
   seed: [0, Number.MAX_SAFE_INTEGER],
@@ -56,15 +50,15 @@ export function proposed(name: AxisName, wish: Wish): string {
 /** Everything that a grid makes of a wish, row by row. */
 export function planned(rows: Axis, columns: Axis, wish: Wish): Plan {
   const nothing = (wrong: string): Plan => ({ rows: [], columns: [], cells: [], wrong })
-  if (rows.name === columns.name) return nothing('Choose two different settings.')
+  if (rows.name === columns.name) return nothing(words.grid.different)
   const [down, right] = [valuesOf(rows, wish), valuesOf(columns, wish)]
   for (const found of [down, right]) if (typeof found === 'string') return nothing(found)
   const [first, second] = [down as Value[], right as Value[]]
   const names = [rows.name, columns.name]
-  if (!names.includes('prompt') && !wish.prompt.trim()) return nothing('A prompt is needed.')
-  if (names.some((name) => name === 'strength' || name === 'lora') && !wish.loras.length) return nothing('Choose a LoRA first.')
+  if (!names.includes('prompt') && !wish.prompt.trim()) return nothing(words.common.promptNeeded)
+  if (names.some((name) => name === 'strength' || name === 'lora') && !wish.loras.length) return nothing(words.grid.loraFirst)
   const count = first.length * second.length
-  if (count > MOST_CELLS) return nothing(`That makes ${count} sounds, but ${MOST_CELLS} at most are made at a time.`)
+  if (count > MOST_CELLS) return nothing(words.grid.many(count, MOST_CELLS))
   const cells = first.flatMap((one, row) =>
     second.map((other, column) => {
       // The choice of a LoRA comes before its strength.
@@ -79,11 +73,11 @@ export function planned(rows: Axis, columns: Axis, wish: Wish): Plan {
 function valuesOf({ name, text }: Axis, wish: Wish): Value[] | string {
   if (name === 'lora') {
     const choices: Chosen[][] = [[], ...wish.loras.map((one) => [one])]
-    return choices.map((loras) => ({ label: loras[0]?.name ?? 'Base alone', set: () => ({ loras }) }))
+    return choices.map((loras) => ({ label: loras[0]?.name ?? words.common.baseAlone, set: () => ({ loras }) }))
   }
   if (name === 'prompt') {
     const prompts = [...new Set(text.split('\n').map((line) => line.trim()).filter(Boolean))]
-    return prompts.length ? prompts.map((prompt) => ({ label: prompt, set: () => ({ prompt }) })) : 'A prompt is needed.'
+    return prompts.length ? prompts.map((prompt) => ({ label: prompt, set: () => ({ prompt }) })) : words.common.promptNeeded
   }
   const numbers: number[] = []
   for (const part of text.split(/[\s,;]+/).filter(Boolean)) {
@@ -91,11 +85,11 @@ function valuesOf({ name, text }: Axis, wish: Wish): Value[] | string {
     const [from, to] = range ? [Number(range[1]), Number(range[2])] : [Number(part), Number(part)]
     const [low, high] = RANGES[name]!
     if (!(low <= from && from <= to && to <= high) || (WHOLE.includes(name) && !Number.isInteger(from))) {
-      return `“${part}” can’t be a value of ${name}.`
+      return words.grid.notValue(part, words.grid.names[name])
     }
     for (let value = from; value <= to && numbers.length <= MOST_CELLS; value += 1) if (!numbers.includes(value)) numbers.push(value)
   }
-  if (!numbers.length) return `Values of ${name} are needed.`
+  if (!numbers.length) return words.grid.needed(words.grid.names[name])
   return numbers.map((value) => ({ label: String(value), set: (to) => setNumber(name, value, to) }))
 }
 

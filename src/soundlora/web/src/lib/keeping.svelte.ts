@@ -5,6 +5,7 @@ import { find, keep, keepAtOnce, leave, letGo } from './keep'
 import type { ModeName } from './modes'
 import { toRequest, type Values } from './schema'
 import type { Span } from './spans'
+import { words } from './words'
 import type { Entry } from './zip'
 
 interface Kept {
@@ -86,8 +87,8 @@ export async function setAside(): Promise<void> {
 function unable(error: unknown): void {
   const full = (error as Error | null)?.name === 'QuotaExceededError'
   draft.unkept = full
-    ? 'The browser has no room to keep these clips, so a reload loses them; all else works.'
-    : 'This browser keeps nothing, as in a private window, so a reload loses what is here; all else works.'
+    ? words.dataset.full
+    : words.dataset.unkept
 }
 
 function nothing(): boolean {

@@ -1,5 +1,7 @@
 // What a LoRA can learn: each mode has an endpoint of its own, and needs something beside each clip.
 
+import { words } from './words'
+
 const TRAINERS = 'fal-ai/ltx23-trainer-v2/'
 
 export type ModeName = 't2a' | 'extend-prefix' | 'extend-suffix' | 'inpaint' | 'a2a'
@@ -13,45 +15,15 @@ export interface Mode {
   data: string
 }
 
-const BESIDE = 'beside each a text file of the same name that says what is heard'
-
-export const MODES: Mode[] = [
-  {
-    name: 't2a',
-    endpoint: `${TRAINERS}t2a`,
-    title: 'Text to audio',
-    about: 'A sound from its caption.',
-    data: `Ten or more recordings, and ${BESIDE}.`,
-  },
-  {
-    name: 'extend-prefix',
-    endpoint: `${TRAINERS}audio-extend-prefix`,
-    title: 'Go on from a start',
-    about: 'The start is given, the rest is learnt.',
-    data: `Ten or more recordings, and ${BESIDE}. Of each the start is given.`,
-  },
-  {
-    name: 'extend-suffix',
-    endpoint: `${TRAINERS}audio-extend-suffix`,
-    title: 'Lead into an end',
-    about: 'The end is given, what leads into it is learnt.',
-    data: `Ten or more recordings, and ${BESIDE}. Of each the end is given.`,
-  },
-  {
-    name: 'inpaint',
-    endpoint: `${TRAINERS}audio-inpaint`,
-    title: 'Mend spans',
-    about: 'All but some spans is given, they are learnt.',
-    data: `Ten or more recordings, and ${BESIDE}. You mark what is made anew here, or bring NAME_mask.json.`,
-  },
-  {
-    name: 'a2a',
-    endpoint: `${TRAINERS}a2a`,
-    title: 'Turn one sound into another',
-    about: 'One sound is given, what becomes of it is learnt.',
-    data: 'Ten or more pairs: NAME_start is given, NAME_end is what becomes of it, and NAME.txt says what is heard then.',
-  },
+const ENDPOINTS: [ModeName, string][] = [
+  ['t2a', 't2a'],
+  ['extend-prefix', 'audio-extend-prefix'],
+  ['extend-suffix', 'audio-extend-suffix'],
+  ['inpaint', 'audio-inpaint'],
+  ['a2a', 'a2a'],
 ]
+
+export const MODES: Mode[] = ENDPOINTS.map(([name, path]) => ({ name, endpoint: TRAINERS + path, ...words.modes[name] }))
 
 export function modeNamed(name: ModeName): Mode {
   return MODES.find((mode) => mode.name === name)!

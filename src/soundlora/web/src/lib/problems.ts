@@ -1,5 +1,7 @@
 // Errors of the server: at their field where they belong to one, else as a sentence with what to do.
 
+import { words } from './words'
+
 export interface Detail {
   loc?: (string | number)[]
   msg?: string
@@ -18,21 +20,7 @@ export interface Problem {
   fields: Record<string, string>
 }
 
-const REMEDIES: Record<string, string> = {
-  file_download_error: 'Check that the address is public, or drop the zip here instead.',
-  file_too_large: 'Make the archive smaller: shorter clips, or FLAC in place of WAV.',
-  invalid_archive: 'Make the zip again and drop it here; a folder of files can be dropped too.',
-  archive_file_count_below_minimum: 'Put audio files into the zip: wav, mp3, flac, ogg, aac or m4a.',
-  audio_duration_too_short: 'Choose a shorter clip length, or bring longer recordings.',
-  unsupported_audio_format: 'Convert the clips to wav, mp3, flac, ogg, aac or m4a.',
-  internal_server_error: 'The log says more. Run it again; if it fails again, please report it with the log.',
-  generation_timeout: 'Choose fewer steps, or raise the server’s limit for a run.',
-  request_timeout: 'It waited too long in the queue. Run it again when the machine is free.',
-  runner_disconnected: 'The process of the run vanished several times, often for lack of memory. Try a smaller rank.',
-  client_cancelled: 'What had been made until then is kept below.',
-  offline: 'Is soundlora serve still running? The page goes on by itself when the server is back.',
-  unauthorized: 'Enter a key in Settings.',
-}
+const REMEDIES: Record<string, string> = words.problems.remedies
 
 export function problemFrom(status: number, body: unknown, headers?: Headers): Problem {
   const flat = (typeof body === 'object' && body !== null ? body : {}) as Record<string, unknown>
@@ -43,7 +31,7 @@ export function problemFrom(status: number, body: unknown, headers?: Headers): P
   if (Array.isArray(detail)) {
     for (const one of detail as Detail[]) {
       const field = one.loc?.find((part) => part !== 'body')
-      if (typeof field === 'string') fields[field] ??= one.msg ?? 'This is not right.'
+      if (typeof field === 'string') fields[field] ??= one.msg ?? words.problems.notRight
       type ||= one.type ?? ''
     }
     sentence = (detail as Detail[]).map((one) => one.msg).filter(Boolean).join(' ')
@@ -53,7 +41,7 @@ export function problemFrom(status: number, body: unknown, headers?: Headers): P
     status,
     type,
     fields,
-    sentence: sentence || `The server answered with ${status}.`,
+    sentence: sentence || words.problems.answered(status),
     remedy: REMEDIES[type] ?? (status >= 500 ? REMEDIES.internal_server_error! : ''),
   }
 }
@@ -62,7 +50,7 @@ export const OFFLINE: Problem = {
   status: 0,
   type: 'offline',
   fields: {},
-  sentence: 'The server can’t be reached.',
+  sentence: words.problems.offline,
   remedy: REMEDIES.offline!,
 }
 

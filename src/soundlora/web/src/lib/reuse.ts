@@ -5,7 +5,8 @@ import type { Given } from './given'
 import type { Values } from './schema'
 import type { Chosen, Wish } from './trials.svelte'
 import type { Run, RunSummary } from './types'
-import { atStep, fileName, title } from './words'
+import { atStep, fileName, title } from './run_names'
+import { words } from './words'
 
 export interface Reused {
   wish: Wish
@@ -20,9 +21,9 @@ const KNOWN = [
 
 /** The form's values of a sound, its LoRAs named after the runs that made them; or a sentence why there are none. */
 export function reused(run: Pick<Run, 'endpoint' | 'input' | 'result'>, trainings: RunSummary[]): Reused | string {
-  if (modeOf(run.endpoint)) return 'This is a training, not a sound.'
+  if (modeOf(run.endpoint)) return words.tries.aTraining
   const input = run.input
-  if (!input) return 'The settings of this sound were deleted.'
+  if (!input) return words.tries.deleted
   const given = givenOf(input)
   const lost = Object.keys(input).filter((name) => !KNOWN.includes(name) && input[name] !== null)
   if (!given) lost.push('audio_url')
@@ -54,7 +55,7 @@ function chosen({ path, scale }: { path: string; scale?: number }, trainings: Ru
     const found = run.checkpoints.find(({ file }) => sameFile(file.url, path))
     if (found) return { run: run.id, name: atStep(run, found.step), path: found.file.url, strength }
   }
-  return { run: path, name: fileName(path) || 'A LoRA', path, strength }
+  return { run: path, name: fileName(path) || words.tries.aLora, path, strength }
 }
 
 /** Half seconds, as the form's slider has them; it asks for eight frames at a time. */

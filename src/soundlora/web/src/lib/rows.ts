@@ -4,6 +4,7 @@ import { pairsOf, TOLERANCE, type LocalClip } from './clips'
 import { trimmed } from './format'
 import type { ModeName } from './modes'
 import type { ClipReport, DatasetReport } from './types'
+import { words } from './words'
 
 export interface Row {
   name: string
@@ -37,7 +38,7 @@ export function rowsOf(clips: LocalClip[], report: DatasetReport | null, bucket:
     // Where later windows begin depends on the length too, which the server tells.
     const byLength = report.duration !== bucket && !told.offset && seconds !== null && (problem === null || problem === 'too_short' || /short/i.test(problem))
     const kept = byLength ? !missing : told.status === 'kept'
-    const reason = byLength && missing ? `${trimmed(seconds, 2)} s long, shorter than ${trimmed(bucket, 2)} s` : (told.reason ?? '')
+    const reason = byLength && missing ? words.dataset.tooShort(trimmed(seconds, 2), trimmed(bucket, 2)) : (told.reason ?? '')
     return { name: told.name, local, start: starts.get(local?.name) ?? null, lack: '', told, kept, reason: kept ? '' : reason }
   })
 }

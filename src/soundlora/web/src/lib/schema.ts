@@ -1,6 +1,8 @@
 // The form, read from the endpoint's own OpenAPI document: fields, ranges, defaults; and the JSON that is sent.
 
+import { count } from './format'
 import type { Span } from './spans'
+import { words } from './words'
 
 export type Kind = 'text' | 'integer' | 'number' | 'boolean' | 'choice' | 'prompts'
 
@@ -78,7 +80,7 @@ export function fieldsOf(document: OpenApi): Field[] {
     return {
       name,
       kind,
-      title: words(name),
+      title: titleOf(name),
       description: schema.description ?? '',
       required: body.required?.includes(name) ?? false,
       default: (BASES_OWN.includes(name) ? null : schema.default) ?? (kind === 'prompts' ? [] : kind === 'text' ? '' : null),
@@ -103,54 +105,40 @@ function kindOf(schema: Schema, resolve: (schema: Schema) => Schema): Kind | nul
 /** Where these are not sent, the base decides, and the default of the schema is not what happens. */
 export const BASES_OWN = ['stg_scale', 'validation_negative_prompt']
 
-const WORDS: Record<string, string> = {
-  stg_scale: 'STG scale',
-  number_of_steps: 'Steps',
-  audio_duration_seconds: 'Clip length',
-  validation: 'Preview prompts',
-  validation_negative_prompt: 'Negative prompt for previews',
-  validation_frame_rate: 'Preview frame rate',
-  audio_normalize: 'Normalise levels',
-  audio_preserve_pitch: 'Preserve pitch',
-  debug_dataset: 'Return the prepared data set',
-  conditioning_seconds: 'Seconds that are given',
-  condition_probability: 'Share with a given part',
-}
-
-function words(name: string): string {
-  if (WORDS[name]) return WORDS[name]
+/** What a field is called: a name that the catalogue lacks becomes words by itself. */
+export function titleOf(name: string): string {
   const text = name.replaceAll('_', ' ')
-  return text.charAt(0).toUpperCase() + text.slice(1)
+  return (words.fields.titles as Record<string, string>)[name] ?? text.charAt(0).toUpperCase() + text.slice(1)
 }
 
 /** What is wrong with a value, in words, or null. */
 export function problemOf(field: Field, value: unknown): string | null {
   if (value === null || value === undefined || value === '') {
-    if (field.required) return 'This is needed.'
-    return field.kind === 'text' || value === undefined || field.default === null ? null : 'A value is needed.'
+    if (field.required) return words.form.needed
+    return field.kind === 'text' || value === undefined || field.default === null ? null : words.form.value
   }
   if (field.kind === 'number' || field.kind === 'integer') {
-    if (typeof value !== 'number' || !Number.isFinite(value)) return 'A number is needed.'
-    if (field.kind === 'integer' && !Number.isInteger(value)) return 'A whole number is needed.'
+    if (typeof value !== 'number' || !Number.isFinite(value)) return words.form.number
+    if (field.kind === 'integer' && !Number.isInteger(value)) return words.form.whole
     const { min, max, above } = field
     if ((min !== undefined && value < min) || (max !== undefined && value > max) || (above !== undefined && value <= above)) {
-      return `It must be ${range(field)}.`
+      return words.form.mustBe(range(field))
     }
   }
   if (field.kind === 'choice' && !field.choices?.includes(value as string)) {
-    return `It must be one of ${field.choices?.join(', ')}.`
+    return words.form.oneOf(field.choices?.join(', ') ?? '')
   }
-  if (field.kind === 'boolean' && typeof value !== 'boolean') return 'It must be true or false.'
-  if (field.kind === 'text' && typeof value !== 'string') return 'Text is needed.'
+  if (field.kind === 'boolean' && typeof value !== 'boolean') return words.form.trueOrFalse
+  if (field.kind === 'text' && typeof value !== 'string') return words.form.text
   if (field.kind === 'prompts') {
-    if (!Array.isArray(value)) return 'A list of prompts is needed.'
-    if (field.most !== undefined && value.length > field.most) return `At most ${field.most} prompts are allowed.`
-    if (value.some((entry) => typeof entry?.prompt !== 'string')) return 'Each entry needs a "prompt".'
+    if (!Array.isArray(value)) return words.form.prompts
+    if (field.most !== undefined && value.length > field.most) return words.form.mostPrompts(field.most)
+    if (value.some((entry) => typeof entry?.prompt !== 'string')) return words.form.prompt
     const sound = soundOf(field)
     const written = cleaned(field, value) as Prompt[]
-    if (sound && written.some((entry) => !entry[sound])) return 'Each prompt needs a sound.'
+    if (sound && written.some((entry) => !entry[sound])) return words.form.sound
     if (field.entry?.includes('spans') && written.some((entry) => !entry.spans?.length)) {
-      return 'Each sound needs a span that is made anew.'
+      return words.form.span
     }
   }
   return null
@@ -163,13 +151,13 @@ export function soundOf(field: Field): 'audio_url' | 'reference_audio_url' | und
 
 /** "from 100 to 20,000", or "" where there is no range. */
 export function range(field: Field): string {
-  const show = (number: number) => (number < 0.01 && number > 0 ? String(number) : number.toLocaleString('en-US'))
+  const show = (number: number) => (number < 0.01 && number > 0 ? String(number) : count(number))
   if (field.above !== undefined) {
-    return `more than ${show(field.above)}${field.max === undefined ? '' : ` and at most ${show(field.max)}`}`
+    return field.max === undefined ? words.form.moreThan(show(field.above)) : words.form.moreThanAtMost(show(field.above), show(field.max))
   }
-  if (field.min !== undefined && field.max !== undefined) return `from ${show(field.min)} to ${show(field.max)}`
-  if (field.min !== undefined) return `at least ${show(field.min)}`
-  if (field.max !== undefined) return `at most ${show(field.max)}`
+  if (field.min !== undefined && field.max !== undefined) return words.form.fromTo(show(field.min), show(field.max))
+  if (field.min !== undefined) return words.form.atLeast(show(field.min))
+  if (field.max !== undefined) return words.form.atMost(show(field.max))
   return ''
 }
 
@@ -216,10 +204,10 @@ export function parseJson(text: string): Values | string {
   try {
     const value: unknown = JSON.parse(text)
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      return 'The request must be an object, such as {"rank": 32}.'
+      return words.form.object
     }
     return value as Values
   } catch (error) {
-    return `This is not JSON yet: ${(error as Error).message}.`
+    return words.form.notJson((error as Error).message)
   }
 }

@@ -1,5 +1,7 @@
 // How to use a finished LoRA elsewhere.
 
+import { words } from './words'
+
 export interface Use {
   title: string
   steps: string
@@ -12,33 +14,20 @@ export function uses(file: string, prompt: string, base: string): Use[] {
   const quoted = JSON.stringify(prompt)
   const here = [
     {
-      title: 'Command line',
-      steps: 'In the folder of the file:',
+      ...words.uses.commandLine,
       code: `soundlora generate --lora ${file} --prompt ${quoted}`,
     },
     {
-      title: 'Python',
-      steps: 'With soundlora itself:',
+      ...words.uses.python,
       code: `from soundlora import Generator\n\ngenerator = Generator(lora="${file}")\ngenerator(${quoted}).save("sound.wav")`,
     },
   ]
   if (!base) return here
-  if (base === 'nano')
-    return [
-      ...here,
-      {
-        title: 'ComfyUI, diffusers',
-        steps: 'This LoRA belongs to nano, the small base of soundlora, and works with no other. Train on LTX for a LoRA that these load.',
-      },
-    ]
+  if (base === 'nano') return [...here, words.uses.nano]
   return [
+    { title: words.uses.comfyui.title, steps: words.uses.comfyui.steps(file) },
     {
-      title: 'ComfyUI',
-      steps: `Put ${file} into ComfyUI/models/loras. Load the base, add the node “Load LoRA (Model only)” behind the model, choose the file, and write the trigger phrase into the prompt.`,
-    },
-    {
-      title: 'diffusers',
-      steps: 'Load it into the pipeline of its base.',
+      ...words.uses.diffusers,
       code: `pipe.load_lora_weights("${file}")\naudio = pipe(${quoted})`,
     },
     ...here,

@@ -1,6 +1,7 @@
 // Spans of a clip that are made anew: start and end of each in seconds, as NAME_mask.json has them.
 
 import { trimmed } from './format'
+import { words } from './words'
 
 export type Span = [number, number]
 
@@ -25,10 +26,10 @@ export function joined(spans: Span[], seconds = Infinity): Span[] {
 
 /** What is wrong with a span of a clip of `seconds`, or "". */
 export function problemOfSpan(start: number, end: number, seconds: number): string {
-  if (!Number.isFinite(start) || !Number.isFinite(end)) return 'Two numbers of seconds are needed.'
-  if (start < 0) return 'It can’t begin before the clip.'
-  if (end - start < SHORTEST) return 'It must end after it starts.'
-  if (seconds && start >= seconds) return `The clip ends at ${trimmed(seconds, 2)} s.`
+  if (!Number.isFinite(start) || !Number.isFinite(end)) return words.spans.numbers
+  if (start < 0) return words.spans.early
+  if (end - start < SHORTEST) return words.spans.order
+  if (seconds && start >= seconds) return words.spans.late(trimmed(seconds, 2))
   return ''
 }
 

@@ -4,6 +4,7 @@ import { clipSounds, listOf, type ClipSound } from './clip_sounds'
 import type { Voice } from './comparison.svelte'
 import { nearest } from './nearest'
 import type { Run } from './types'
+import { words } from './words'
 
 export class Target {
   clips = $state.raw<ClipSound[]>([])
@@ -26,8 +27,8 @@ export class Target {
     const clip = this.clips.find(({ name }) => name === this.name) ?? this.clips[nearest(prompt, this.clips.map(({ caption }) => caption))]!
     return [{
       letter,
-      title: 'Your clip',
-      note: `${clip.caption}${clip.kept_out ? ' · kept out of the training' : ''}`,
+      title: words.takes.yourClip,
+      note: clip.kept_out ? words.takes.keptOut(clip.caption) : clip.caption,
       src: clip.src,
       choices: this.clips.map(({ name }) => ({ value: name, label: name })),
       chosen: clip.name,

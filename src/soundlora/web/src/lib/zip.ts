@@ -1,6 +1,8 @@
 // Zip files in the browser: written without compression (sound hardly gets smaller), read with or without it.
 // Parts stay blobs, so that a large folder is never in memory as a whole.
 
+import { words } from './words'
+
 export interface Entry {
   name: string
   blob: Blob
@@ -24,9 +26,9 @@ export async function writeZip(entries: Entry[], now = new Date()): Promise<Blob
     directory.push(central)
     offset += local.length + blob.size
     directorySize += central.length
-    if (offset > LARGEST) throw new Error('The folder is larger than 4 GB; make a zip of it yourself and drop that.')
+    if (offset > LARGEST) throw new Error(words.zip.large)
   }
-  if (entries.length > 0xffff) throw new Error('The folder has more than 65,535 files.')
+  if (entries.length > 0xffff) throw new Error(words.zip.many)
   const end = new DataView(new ArrayBuffer(22))
   end.setUint32(0, 0x06054b50, true)
   end.setUint16(8, entries.length, true)
@@ -60,15 +62,15 @@ export async function readZip(file: Blob): Promise<Entry[]> {
   const tail = await view(file, Math.max(0, file.size - 22 - 0xffff), file.size)
   let end = tail.byteLength - 22
   while (end >= 0 && tail.getUint32(end, true) !== 0x06054b50) end -= 1
-  if (end < 0) throw new Error('This is not a zip file.')
+  if (end < 0) throw new Error(words.zip.none)
   const number = tail.getUint16(end + 10, true)
   const size = tail.getUint32(end + 12, true)
   const start = tail.getUint32(end + 16, true)
-  if (start === LARGEST || number === 0xffff) throw new Error('This zip is in the 64-bit format.')
+  if (start === LARGEST || number === 0xffff) throw new Error(words.zip.wide)
   const directory = await view(file, start, start + size)
   const entries: Entry[] = []
   for (let at = 0; entries.length < number && at + 46 <= directory.byteLength; ) {
-    if (directory.getUint32(at, true) !== 0x02014b50) throw new Error('The directory of this zip is damaged.')
+    if (directory.getUint32(at, true) !== 0x02014b50) throw new Error(words.zip.damaged)
     const flags = directory.getUint16(at + 8, true)
     const method = directory.getUint16(at + 10, true)
     const packed = directory.getUint32(at + 20, true)
@@ -77,7 +79,7 @@ export async function readZip(file: Blob): Promise<Entry[]> {
     const name = new TextDecoder().decode(new Uint8Array(directory.buffer, directory.byteOffset + at + 46, nameLength))
     const offset = directory.getUint32(at + 42, true)
     at += 46 + nameLength + extra
-    if (flags & 1) throw new Error('This zip is encrypted.')
+    if (flags & 1) throw new Error(words.zip.encrypted)
     if (!name.endsWith('/')) entries.push({ name, blob: await unpack(file, offset, packed, method) })
   }
   return entries
@@ -88,13 +90,13 @@ async function unpack(file: Blob, offset: number, packed: number, method: number
   const start = offset + 30 + local.getUint16(26, true) + local.getUint16(28, true)
   const content = file.slice(start, start + packed)
   if (method === 0) return content
-  if (method !== 8) throw new Error('This zip is packed in an unusual way.')
+  if (method !== 8) throw new Error(words.zip.unusual)
   return new Response(content.stream().pipeThrough(new DecompressionStream('deflate-raw'))).blob()
 }
 
 async function view(file: Blob, start: number, end: number): Promise<DataView> {
   const bytes = await file.slice(start, end).arrayBuffer()
-  if (bytes.byteLength < end - start) throw new Error('This zip is cut off.')
+  if (bytes.byteLength < end - start) throw new Error(words.zip.cutOff)
   return new DataView(bytes)
 }
 

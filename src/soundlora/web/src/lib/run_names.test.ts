@@ -4,6 +4,7 @@ import { costLine, estimate } from './cost'
 import { columns, smooth } from './curves'
 import { bytes, duration, moment, money } from './format'
 import { problemFrom } from './problems'
+import { madeWith } from './run_names'
 
 test('durations, sizes and money', () => {
   expect([0.5, 59.4, 95, 4020].map(duration)).toEqual(['0.5 s', '59 s', '1:35 min', '1 h 7 min'])
@@ -46,4 +47,11 @@ test('code holds the request, each language in its own way', () => {
   expect(javascript(call)).toContain('"on": true')
   expect(curl(call)).toContain("it'\\''s")
   expect(curl(call)).toContain('Authorization: Key $FAL_KEY')
+})
+
+test('a sound says which LoRAs made it, how strong, and of which seed', () => {
+  const loras = [{ path: 'http://x/files/a/kit-300.safetensors', scale: 0.5 }, { path: 'data:,' }]
+  expect(madeWith({ loras, seed: 7 })).toBe('kit-300.safetensors at 0.5, A LoRA at 1 · seed 7')
+  expect(madeWith({ prompt: 'rain' })).toBe('Base alone')
+  expect(madeWith(null)).toBe('')
 })

@@ -1,27 +1,17 @@
 // What things of a run are called.
 
-import { count } from './format'
+import { trimmed } from './format'
 import type { Progress, RunSummary } from './types'
-
-const STAGES: Record<string, string> = {
-  base: 'Getting ready',
-  clips: 'Preparing the clips',
-  contexts: 'Reading the captions',
-  training: 'Training',
-  previews: 'Making previews',
-  sampling: 'Generating',
-  saving: 'Storing the results',
-  done: 'Done',
-}
+import { words } from './words'
 
 export function stage(progress: Progress | null): string {
-  return progress ? (STAGES[progress.stage] ?? progress.stage) : 'Starting'
+  return progress ? ((words.names.stages as Record<string, string>)[progress.stage] ?? progress.stage) : words.names.starting
 }
 
 export function status(run: Pick<RunSummary, 'state' | 'outcome' | 'position' | 'cancel_asked' | 'progress'>): string {
-  if (run.state === 'queued') return run.position ? `Waiting, ${run.position} ahead` : 'Waiting, next in line'
-  if (run.state === 'running') return run.cancel_asked ? 'Stopping' : stage(run.progress)
-  return { succeeded: 'Done', failed: 'Failed', cancelled: 'Cancelled' }[run.outcome ?? 'failed']
+  if (run.state === 'queued') return run.position ? words.names.ahead(run.position) : words.names.next
+  if (run.state === 'running') return run.cancel_asked ? words.names.stopping : stage(run.progress)
+  return words.names[run.outcome ?? 'failed']
 }
 
 /** What a run is called everywhere: the name it was given, else what it was asked for. The server's search finds it. */
@@ -29,12 +19,12 @@ export function title(run: Pick<RunSummary, 'input' | 'id'> & { name?: string })
   if (run.name) return run.name
   const { trigger_phrase: trigger, prompt, training_data_url: url } = run.input ?? {}
   if (trigger || prompt) return String(trigger || prompt)
-  return fileName(url).replace(/\.zip$/, '') || `Run ${run.id.slice(0, 8)}`
+  return fileName(url).replace(/\.zip$/, '') || words.names.run(run.id.slice(0, 8))
 }
 
 /** What the LoRA of a checkpoint is called. */
 export function atStep(run: Parameters<typeof title>[0], step: number): string {
-  return `${title(run)}, step ${count(step)}`
+  return words.names.atStep(title(run), step)
 }
 
 /** The last part of an address as people read it; "" of what is none. */
@@ -50,4 +40,13 @@ export function fileName(url: unknown): string {
 
 export function prompts(input: RunSummary['input']): string[] {
   return ((input?.validation ?? []) as { prompt: string }[]).map((entry) => entry.prompt)
+}
+
+/** What a sound was made with: its LoRAs, each with its strength, and its seed where one was asked for. */
+export function madeWith(input: RunSummary['input']): string {
+  if (!input) return ''
+  const loras = (input.loras ?? []) as { path: string; scale?: number }[]
+  const names = loras.map(({ path, scale }) => words.common.at(fileName(path) || words.tries.aLora, trimmed(scale ?? 1, 2)))
+  const seed = typeof input.seed === 'number' ? [words.common.seed(input.seed)] : []
+  return [names.join(', ') || words.common.baseAlone, ...seed].join(' · ')
 }
