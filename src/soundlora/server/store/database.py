@@ -50,8 +50,13 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """Yield a connection in a transaction that changes nothing."""
+        """Yield a connection that changes nothing. On SQLite its statements see one state of the tables.
+
+        On Postgres each statement sees the latest state, with or without a transaction, so there is none.
+        """
         with self.engine.connect() as connection:
+            if not self._sqlite:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
             yield connection
 
     @contextlib.contextmanager
@@ -59,6 +64,20 @@ class Database:
         """Yield a connection in a transaction that takes effect whole or not at all. SQLite has one writer."""
         with self.engine.connect().execution_options(soundlora_write=True) as connection, connection.begin():
             yield connection
+
+    @contextlib.contextmanager
+    def write_once(self) -> Iterator[Connection]:
+        """Yield a connection for one statement that writes. Postgres needs no BEGIN and no COMMIT around it."""
+        if self._sqlite:
+            with self.write() as connection:
+                yield connection
+        else:
+            with self.engine.connect() as connection:
+                yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @property
+    def _sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
 
     def migrate(self) -> None:
         """Bring the tables to this version's state. Their content stays. Servers call this, and workers rely on it."""

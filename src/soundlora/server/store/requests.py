@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from soundlora.server.store.beats import Asked, LostLeaseError, asked_of, beat, write_lines
 from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.finish import Outcome, cancelled, infrastructure_error, write_end
 from soundlora.server.store.states import count_ahead, is_id
@@ -26,10 +27,6 @@ PRIORITIES = {"normal": 0, "low": 1}
 MAX_ATTEMPTS = 3
 """So many workers may vanish before the request fails."""
 _DAMAGED = "The server's database is damaged: it has lost the input of this request. Send the request again."
-
-
-class LostLeaseError(RuntimeError):
-    """Another worker has the request now, or it has ended."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +130,7 @@ class Requests:
             "no_retry": no_retry,
             "attempts": 0,
             "beat": 0,
+            "told": 0,
             "cancel_asked": False,
             "stop_asked": stop_asked,
         }
@@ -214,14 +212,6 @@ class Requests:
         with self.database.read() as connection:
             return [Point(*row) for row in connection.execute(statement)]
 
-    def progress(self, request_id: str) -> dict[str, Any] | None:
-        """Return the live state of a run, without the rest of its row, which may be megabytes."""
-        statement = sa.select(requests.c.progress).where(requests.c.id == request_id)
-        with self.database.read() as connection:
-            text = connection.execute(statement).scalar_one_or_none()
-        value = value_of(text)
-        return value if isinstance(value, dict) else None
-
     # ------------------------------------------------------------------------------------------------------------------
     # what workers do
 
@@ -268,7 +258,7 @@ class Requests:
         """End a request whose input can't be read any more, so that it holds nobody up."""
         outcome = infrastructure_error(500, "internal_error", _DAMAGED)
         with self.database.write() as connection:
-            _write_lines(connection, request_id, [(time.time(), "ERROR", _DAMAGED)])
+            write_lines(connection, request_id, [(time.time(), "ERROR", _DAMAGED)])
             self._end(connection, request_id, outcome, "running", owner)
 
     def beat(
@@ -279,29 +269,14 @@ class Requests:
         progress: Mapping[str, Any] | None = None,
         lines: Sequence[tuple[float, str, str]] = (),
         curve: Sequence[tuple[int, str, float]] = (),
-    ) -> bool:
-        """Say that the worker lives and what it does; returns whether it is asked to stop.
+        made: bool = False,
+    ) -> Asked:
+        """See `beats.beat`."""
+        return beat(self.database, request_id, owner, progress=progress, lines=lines, curve=curve, made=made)
 
-        lines: (time, level, message) of the log. curve: (step, name, value). Raises LostLeaseError.
-        """
-        values: dict[str, Any] = {"beat": requests.c.beat + 1}
-        if progress is not None:
-            values["progress"] = json.dumps(progress)
-        with self.database.write() as connection:
-            changed = connection.execute(
-                sa.update(requests)
-                .where(requests.c.id == request_id, requests.c.owner == owner, requests.c.state == "running")
-                .values(values)
-            )
-            if not changed.rowcount:
-                raise LostLeaseError(f"Request {request_id} belongs to another worker now, or it has ended.")
-            _write_lines(connection, request_id, lines)
-            if curve:
-                named = [{"request_id": request_id, "step": s, "name": n, "value": v} for s, n, v in curve]
-                connection.execute(sa.insert(points), named)
-            return bool(
-                connection.execute(sa.select(requests.c.cancel_asked).where(requests.c.id == request_id)).scalar_one()
-            )
+    def asked_of(self, request_id: str, owner: str) -> Asked:
+        """See `beats.asked_of`."""
+        return asked_of(self.database, request_id, owner)
 
     def finish(self, request_id: str, owner: str, outcome: Outcome) -> None:
         """End a running request. Raises LostLeaseError."""
@@ -324,7 +299,7 @@ class Requests:
             ).one_or_none()
             if row is None:
                 return
-            _write_lines(connection, request_id, [(time.time(), "WARN", reason)])
+            write_lines(connection, request_id, [(time.time(), "WARN", reason)])
             if row.cancel_asked:
                 self._end(connection, request_id, cancelled(), "running", owner)
             elif lost and (row.no_retry or row.attempts >= MAX_ATTEMPTS):
@@ -334,7 +309,12 @@ class Requests:
                 connection.execute(
                     sa.update(requests)
                     .where(requests.c.id == request_id)
-                    .values(state="queued", owner=None, attempts=requests.c.attempts - (0 if lost else 1))
+                    .values(
+                        state="queued",
+                        owner=None,
+                        attempts=requests.c.attempts - (0 if lost else 1),
+                        told=requests.c.beat + 1,
+                    )
                 )
 
     def running(self) -> list[tuple[str, str, int]]:
@@ -401,12 +381,6 @@ class Requests:
             bare = sa.exists().where(requests.c.id == marks.c.request_id, requests.c.input.is_(None))
             connection.execute(sa.delete(marks).where(bare))
             return dropped
-
-
-def _write_lines(connection: Connection, request_id: str, lines: Sequence[tuple[float, str, str]]) -> None:
-    if lines:
-        named = [{"request_id": request_id, "at": at, "level": level, "message": text} for at, level, text in lines]
-        connection.execute(sa.insert(logs), named)
 
 
 _FIELDS = tuple(Request.__dataclass_fields__)

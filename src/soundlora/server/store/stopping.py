@@ -1,4 +1,4 @@
-"""The wish that a training end with what it has learnt. Its worker asks for it at every beat."""
+"""The wish that a training end with what it has learnt. Its worker hears of it at a beat, or looks for it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,3 @@ def ask_to_stop(database: Database, request_id: str) -> bool:
                 .values(stop_asked=True)
             ).rowcount
         )
-
-
-def is_to_stop(database: Database, request_id: str) -> bool:
-    """Return whether a request is to end with what it has."""
-    with database.read() as connection:
-        return bool(connection.scalar(sa.select(requests.c.stop_asked).where(requests.c.id == request_id)))

@@ -36,6 +36,8 @@ requests = Table(
     Column("attempts", Integer, nullable=False),  # of workers, the present one included
     Column("owner", String(36)),  # token of the worker that holds the lease
     Column("beat", Integer, nullable=False),  # counted up by that worker for as long as it lives
+    # The beat that last brought more than progress: lines, points or files. Until the next one there is none to read.
+    Column("told", Integer, nullable=False, server_default=text("0")),
     Column("cancel_asked", Boolean, nullable=False),
     Column("stop_asked", Boolean, nullable=False, server_default=text("false")),  # to end with what it has learnt
     Column("progress", Text),  # JSON, the live state of the run

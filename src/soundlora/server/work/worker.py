@@ -21,10 +21,11 @@ from soundlora.net.storage import Storage
 from soundlora.pipeline.options import endpoint_words
 from soundlora.server.endpoints import endpoints, unit_prices
 from soundlora.server.settings import Settings
+from soundlora.server.store.beats import LostLeaseError
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.finish import Outcome, cancelled
-from soundlora.server.store.requests import LostLeaseError, Requests
+from soundlora.server.store.requests import Requests
 from soundlora.server.work.executor import SETTINGS_VARIABLE
 from soundlora.server.work.generation import GenerationJob
 from soundlora.server.work.job import Job, NotStoredError, Work
@@ -112,7 +113,15 @@ def work(
     interrupted = full = False
     outcome: Outcome | None = None
     reason, lost = "The worker was stopped; the run goes on from its last checkpoint", False
-    pulse = Pulse(requests, request_id, owner, max_seconds=settings.max_run_seconds, watch=job.watch, attached=attached)
+    pulse = Pulse(
+        requests,
+        request_id,
+        owner,
+        max_seconds=settings.max_run_seconds,
+        lease_seconds=settings.lease_seconds,
+        watch=job.watch,
+        attached=attached,
+    )
     with pulse:
         job.pulse = pulse
         try:
