@@ -40,6 +40,7 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.keys import Keys
 from soundlora.server.store.listing import sweep_folders
+from soundlora.server.store.news import Listener
 from soundlora.server.store.requests import Requests
 from soundlora.server.store.totals import Totals
 from soundlora.server.work.executor import LocalExecutor
@@ -74,6 +75,7 @@ def create_app(settings: Settings, *, database: Database | None = None, executor
     can't be used.
     """
     service = _service(settings, database or Database(settings.database), executor)
+    listener = Listener(service.database, service.heard)
     sender = webhooks.Webhooks(settings, service.database)
     proxies = Networks(settings.trusted_proxies)
 
@@ -83,6 +85,7 @@ def create_app(settings: Settings, *, database: Database | None = None, executor
         if service.executor is not None:
             service.executor.start()
         sender.start()
+        listener.start()
         try:
             yield
         finally:
@@ -91,6 +94,7 @@ def create_app(settings: Settings, *, database: Database | None = None, executor
             if service.executor is not None:
                 await asyncio.to_thread(service.executor.stop)
             await asyncio.to_thread(sender.stop)
+            await asyncio.to_thread(listener.stop)
             service.database.close()
 
     # Its own pages of the API would load scripts from elsewhere; /openapi.json and llms.txt stay.

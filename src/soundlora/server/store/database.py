@@ -17,6 +17,15 @@ from soundlora.system.whole_files import writing
 _BUSY_SECONDS = 30
 """A write waits this long for the end of another process's write."""
 
+_PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # ms
+}
+"""Of Postgres' connections. A network that swallows everything would else hold a worker for a quarter of an hour."""
+
 
 class Database:
     """Short transactions on one engine. Threads may share it."""
@@ -42,7 +51,8 @@ class Database:
                 if parsed.drivername == "postgresql":
                     parsed = parsed.set(drivername="postgresql+psycopg")
                 # The ping notices a connection that the database has dropped meanwhile.
-                self.engine = sa.create_engine(parsed, pool_pre_ping=True)
+                given = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}
+                self.engine = sa.create_engine(parsed, pool_pre_ping=True, connect_args=given)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
             raise InputError(f"The database URL can't be used ({error}); write postgresql://user@host/name.") from None
         except ModuleNotFoundError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from soundlora.server.store.news import tell
 from soundlora.server.store.tables import deliveries, ledger, requests
 
 
@@ -85,6 +86,7 @@ def write_end(
             unit_nano_usd=unit_nano_usd.get(row.endpoint, 0),
         )
     )
+    tell(connection, "changed", request_id)
     if row.webhook_url:
         connection.execute(
             sa.insert(deliveries).values(

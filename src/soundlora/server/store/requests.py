@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection, Row
 from soundlora.server.store.beats import Asked, LostLeaseError, asked_of, beat, write_lines
 from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.finish import Outcome, cancelled, infrastructure_error, write_end
+from soundlora.server.store.news import tell
 from soundlora.server.store.states import count_ahead, is_id
 from soundlora.server.store.tables import files, logs, marks, points, requests
 
@@ -138,6 +139,8 @@ class Requests:
             connection.execute(sa.insert(requests).values(row))
             if outcome is not None:
                 self._end(connection, row["id"], outcome, "queued")
+            else:
+                tell(connection, "queued", row["id"])
         found = self.find(row["id"])
         assert found is not None
         return found
@@ -189,6 +192,7 @@ class Requests:
             if state == "queued" and self._end(connection, request_id, cancelled(), "queued"):
                 return "OK"
             connection.execute(sa.update(requests).where(requests.c.id == request_id).values(cancel_asked=True))
+            tell(connection, "changed", request_id)
             return "CANCELLATION_REQUESTED"
 
     def log_lines(self, request_id: str, after: int = 0, most: int = 10_000) -> list[LogLine]:
@@ -316,6 +320,7 @@ class Requests:
                         told=requests.c.beat + 1,
                     )
                 )
+                tell(connection, "queued", request_id)
 
     def running(self) -> list[tuple[str, str, int]]:
         """Return (id, owner, beat) of all that run. One whose beat stands still has lost its worker.
