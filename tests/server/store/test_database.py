@@ -65,7 +65,14 @@ def test_tables_of_the_first_version_are_brought_up_to_date(tmp_path: Path) -> N
     with database.write() as connection:
         connection.execute(sa.insert(secrets).values(name="kept", value="x"))
     database.migrate()
-    assert _made(database) - first == {"requests_deadlines", "marks", "marks_by_key", "sqlite_autoindex_marks_1"}
+    assert _made(database) - first == {
+        "requests_deadlines",
+        "marks",
+        "marks_by_key",
+        "sqlite_autoindex_marks_1",
+        "requests_unfinished",
+        "requests_failed",
+    }
     new = Database(f"sqlite:///{tmp_path / 'new.db'}")
     new.migrate()
     assert _made(database) == _made(new)

@@ -20,7 +20,7 @@ from soundlora.server.store.states import read_states
 from soundlora.server.store.tables import deliveries, ledger
 from soundlora.server.store.tables import requests as table
 
-NOTHING = Asked(cancel=False, stop=False)
+NOTHING = Asked(cancel=False, stop=False, beat=0)
 OK = Outcome(200, {"lora_file": {"url": "/files/1/lora"}}, units=2000)
 WRONG = Outcome(422, {"detail": [{"type": "missing"}]}, error="wrong", error_type="missing")
 
@@ -119,6 +119,25 @@ def test_who_has_lost_the_lease_changes_nothing_any_more(database: Database, req
     assert (now.state, now.owner, now.progress) == ("running", new, None)
     assert [line.message for line in requests.log_lines(id)] == ["silent"]
     assert rows(database, ledger) == []
+
+
+def test_a_line_of_any_text_is_written(requests: Requests) -> None:
+    requests.submit("train", {})
+    request, owner = claimed(requests)
+    requests.beat(request.id, owner, lines=[(0.0, "INFO", "a\0b"), (0.0, "INFO", "half a pair: \ud83d")])
+    assert [line.message for line in requests.log_lines(request.id)] == ["ab", "half a pair: ?"]
+
+
+def test_a_beat_that_is_repeated_writes_nothing_twice(requests: Requests) -> None:
+    requests.submit("train", {})
+    request, owner = claimed(requests)
+    one, two = (0.0, "INFO", "one"), (1.0, "INFO", "two")
+    for _ in range(2):  # the answer to the first was lost
+        assert requests.beat(request.id, owner, lines=[one], number=request.beat + 1).beat == request.beat + 1
+    requests.beat(request.id, owner, lines=[two], number=request.beat + 2)
+    assert [line.message for line in requests.log_lines(request.id)] == ["one", "two"]
+    with pytest.raises(LostLeaseError):
+        requests.beat(request.id, owner, lines=[one], number=request.beat + 1)
 
 
 def test_beats_pass_on_progress_lines_and_curves(requests: Requests) -> None:

@@ -125,7 +125,8 @@ class StatusCache:
             finally:
                 entry.watched -= 1
             if self._entries.get(state.id) is not entry:
-                return state  # it was forgotten, so all of it is read anew
+                # It is gone, or it was forgotten, so that all of it is read anew.
+                return None if entry.state is None and entry.read_at > 0 else state
 
     def position(self, state: State) -> int:
         """Return how many wait before this one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +24,7 @@ class Asked:
 
     cancel: bool
     stop: bool  # to end a training with what it has learnt
+    beat: int = field(compare=False)  # the number of the last beat
 
 
 def beat(
@@ -35,11 +36,13 @@ def beat(
     lines: Sequence[tuple[float, str, str]] = (),
     curve: Sequence[tuple[int, str, float]] = (),
     made: bool = False,
+    number: int | None = None,
 ) -> Asked:
     """Say that the worker lives and what it does; return what it is asked.
 
     It is one statement where there are neither lines nor points. lines: (time, level, message) of the log. curve:
-    (step, name, value). made: files were stored since the beat before. Raises LostLeaseError.
+    (step, name, value). made: files were stored since the beat before. number: one above the last beat's; a beat whose
+    answer was lost can be repeated with the same number, and writes nothing twice. Raises LostLeaseError.
     """
     values: dict[str, Any] = {"beat": requests.c.beat + 1}
     if progress is not None:
@@ -47,16 +50,15 @@ def beat(
     more = bool(lines or curve)
     if more or made:
         values["told"] = requests.c.beat + 1
-    statement = (
-        sa.update(requests)
-        .where(requests.c.id == request_id, requests.c.owner == owner, requests.c.state == "running")
-        .values(values)
-        .returning(requests.c.cancel_asked, requests.c.stop_asked)
-    )
+    next_one = sa.true() if number is None else requests.c.beat == number - 1
+    statement = sa.update(requests).where(_held(request_id, owner), next_one).values(values).returning(*_ASKED)
     with database.write() if more else database.write_once() as connection:
         row = connection.execute(statement).one_or_none()
         if row is None:
-            raise _lost(request_id)
+            row = connection.execute(sa.select(*_ASKED).where(_held(request_id, owner))).one_or_none()
+            if row is None or number is None or row.beat != number:
+                raise _lost(request_id)
+            return Asked(*row)
         write_lines(connection, request_id, lines)
         if curve:
             named = [{"request_id": request_id, "step": s, "name": n, "value": v} for s, n, v in curve]
@@ -66,11 +68,8 @@ def beat(
 
 def asked_of(database: Database, request_id: str, owner: str) -> Asked:
     """Return what a worker is asked, without a word of its own. Raises LostLeaseError."""
-    statement = sa.select(requests.c.cancel_asked, requests.c.stop_asked).where(
-        requests.c.id == request_id, requests.c.owner == owner, requests.c.state == "running"
-    )
     with database.read() as connection:
-        row = connection.execute(statement).one_or_none()
+        row = connection.execute(sa.select(*_ASKED).where(_held(request_id, owner))).one_or_none()
     if row is None:
         raise _lost(request_id)
     return Asked(*row)
@@ -79,8 +78,22 @@ def asked_of(database: Database, request_id: str, owner: str) -> Asked:
 def write_lines(connection: Connection, request_id: str, lines: Sequence[tuple[float, str, str]]) -> None:
     """Add lines (time, level, message) to the log of a request, in the transaction of `connection`."""
     if lines:
-        named = [{"request_id": request_id, "at": at, "level": level, "message": text} for at, level, text in lines]
+        named = [
+            {"request_id": request_id, "at": at, "level": level, "message": _clean(text)} for at, level, text in lines
+        ]
         connection.execute(sa.insert(logs), named)
+
+
+def _clean(text: str) -> str:
+    """Return text that every database takes. A line that can't be written would keep all later beats from it."""
+    return text.encode(errors="replace").decode().replace("\0", "")
+
+
+_ASKED = (requests.c.cancel_asked, requests.c.stop_asked, requests.c.beat)
+
+
+def _held(request_id: str, owner: str) -> sa.ColumnElement[bool]:
+    return sa.and_(requests.c.id == request_id, requests.c.owner == owner, requests.c.state == "running")
 
 
 def _lost(request_id: str) -> LostLeaseError:

@@ -274,9 +274,12 @@ class Requests:
         lines: Sequence[tuple[float, str, str]] = (),
         curve: Sequence[tuple[int, str, float]] = (),
         made: bool = False,
+        number: int | None = None,
     ) -> Asked:
         """See `beats.beat`."""
-        return beat(self.database, request_id, owner, progress=progress, lines=lines, curve=curve, made=made)
+        return beat(
+            self.database, request_id, owner, progress=progress, lines=lines, curve=curve, made=made, number=number
+        )
 
     def asked_of(self, request_id: str, owner: str) -> Asked:
         """See `beats.asked_of`."""

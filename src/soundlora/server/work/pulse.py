@@ -59,6 +59,8 @@ class Pulse:
         self._lines: list[tuple[float, str, str]] = []
         self._points: list[tuple[int, str, float]] = []
         self._made = False
+        self._number: int | None = None  # of the next beat
+        self._unsure: dict[str, Any] | None = None  # what was sent and not answered
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
@@ -72,6 +74,14 @@ class Pulse:
         self._thread.join()
         self._watch_again()
         with contextlib.suppress(LostLeaseError, sa.exc.SQLAlchemyError):
+            self.tell_the_rest()
+
+    def tell_the_rest(self) -> None:
+        """Write what has been said since the last beat. The end of the block tries it once.
+
+        Raises LostLeaseError, or the database's error, after which it can be called again.
+        """
+        while self._has_news():
             self._beat()
 
     def show(self, progress: dict[str, Any]) -> None:
@@ -125,7 +135,7 @@ class Pulse:
         return None
 
     def _has_news(self) -> bool:
-        return self._progress is not None or bool(self._lines or self._points) or self._made
+        return self._unsure is not None or self._progress is not None or bool(self._lines or self._points) or self._made
 
     def _watch_again(self) -> None:
         try:
@@ -134,22 +144,22 @@ class Pulse:
             _print(f"WARN: {type(error).__name__}: {error}", sys.stderr)
 
     def _beat(self) -> Asked:
+        if self._number is None:
+            self._number = self.requests.asked_of(self.request_id, self.owner).beat + 1
+        # The answer may have been lost after the beat was written, so what is sent again is the same.
+        news = self._unsure = self._unsure or self._news()
+        asked = self.requests.beat(self.request_id, self.owner, **news, number=self._number)
+        self._unsure = None
+        self._number = asked.beat + 1
+        return asked
+
+    def _news(self) -> dict[str, Any]:
         progress, self._progress = self._progress, None
         with self._lock:
             lines, self._lines = self._lines, []
         curve, self._points = self._points, []
         made, self._made = self._made, False
-        try:
-            return self.requests.beat(
-                self.request_id, self.owner, progress=progress, lines=lines, curve=curve, made=made
-            )
-        except sa.exc.SQLAlchemyError:
-            self._progress = self._progress or progress
-            with self._lock:
-                self._lines = lines + self._lines
-            self._points = curve + self._points
-            self._made = self._made or made
-            raise
+        return {"progress": progress, "lines": lines, "curve": curve, "made": made}
 
     def _interrupt(self, reason: Reason) -> None:
         if self.reason is None:

@@ -152,6 +152,9 @@ def work(
         elif outcome is None and interrupted and pulse.reason == "timeout":
             outcome = timed_out(settings.max_run_seconds)
         job.publish_rest()
+    if pulse.reason != "lost":
+        with contextlib.suppress(sa.exc.SQLAlchemyError):  # The result matters more than a line of the log.
+            _until_written(pulse.tell_the_rest)
     if outcome is not None:
         final = outcome
         _until_written(lambda: requests.finish(request_id, owner, final))
