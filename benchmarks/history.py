@@ -27,6 +27,7 @@ BETTER = {
     "times as long": LESS,
     "times": MORE,
     "steps/s": MORE,
+    "claims/s": MORE,
     "TFLOP/s": MORE,
     "× real time": MORE,
     "% of the matrix rate": MORE,

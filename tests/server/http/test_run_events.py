@@ -140,6 +140,24 @@ def test_many_who_watch_a_run_cost_no_more_than_one(client: TestClient, service:
         assert (told[-1]["state"], told[-1]["outcome"], told[-1]["progress"]) == ("completed", "succeeded", None)
 
 
+def test_a_step_costs_those_who_watch_no_read_of_their_own(client: TestClient, service: Service) -> None:
+    id, owner = begin(service)
+    with Watching(client, service, id, 3) as watching:
+        with Queries(service, id) as queries:
+            for step in range(1, 6):
+                service.requests.beat(id, owner, progress={"step": step})
+                wait_until(lambda step=step: _shown(service, id) == {"step": step})  # type: ignore[misc]
+        service.requests.finish(id, owner, DONE)
+    assert queries.details == []
+    for told in watching.told:
+        assert {"step": 5} in [event["progress"] for event in told if "progress" in event]
+
+
+def _shown(service: Service, id: str) -> object:
+    state = service.status_cache._entries[id].state
+    return None if state is None else state.progress
+
+
 @pytest.mark.parametrize("queued", [True, False])
 def test_nothing_is_read_while_nothing_is_said(client: TestClient, service: Service, queued: bool) -> None:
     id, owner = begin(service)
@@ -167,7 +185,7 @@ def test_curves_are_told_whole_at_first_and_then_what_is_new(client: TestClient,
         service.requests.beat(id, owner, curve=[(2, "loss", 0.45), (3, "loss", 0.35), (3, "held_out", 0.7)])
         watching.until(lambda seen: len(seen.points) == 7)
         service.requests.beat(id, owner, progress={"step": 3})
-        time.sleep(4 * LOOK)
+        wait_until(lambda: _shown(service, id) == {"step": 3})
         service.requests.finish(id, owner, DONE)
     (told,) = watching.told
     assert [event["curves"] for event in told if "curves" in event] == [
