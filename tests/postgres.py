@@ -34,7 +34,18 @@ class Postgres:
         if port:
             self.url += f"&port={port}"
         programs = _programs()
-        initdb: list[str | Path] = [programs / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        initdb: list[str | Path] = [
+            programs / "initdb",
+            "-D",
+            self._data,
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ]
         _run([*_become(), *initdb])
         self._control: list[str | Path] = [*_become(), programs / "pg_ctl", "-D", self._data, "-w"]
 
