@@ -29,6 +29,7 @@ BETTER = {
     "a second": MORE,
     "steps/s": MORE,
     "refusals/s": MORE,
+    "claims/s": MORE,
     "TFLOP/s": MORE,
     "× real time": MORE,
     "% of the matrix rate": MORE,

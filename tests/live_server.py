@@ -55,7 +55,7 @@ def working(requests: Requests, work: Work) -> Iterator[None]:
             assert owner is not None
 
             def beat(id: str = id, owner: str = owner, **news: Any) -> bool:
-                return requests.beat(id, owner, **news)
+                return requests.beat(id, owner, **news).cancel
 
             requests.finish(id, owner, work(request, beat))
 

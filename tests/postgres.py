@@ -8,7 +8,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 SERVER_USER = "postgres"
@@ -19,27 +19,78 @@ class NoPostgresError(RuntimeError):
     """There is no server that could be started; the message says why."""
 
 
+QUICK = ("fsync=off", "shared_buffers=16MB")
+
+
+class Postgres:
+    """A server of its own folder that can be stopped and started again, with all it has."""
+
+    def __init__(self, folder: Path, settings: Sequence[str], port: int | None) -> None:
+        self.folder, self.port = folder, port
+        self.url = f"postgresql://postgres@/postgres?host={folder}"
+        self._data = folder / "data"
+        where = f"-c listen_addresses={'*' if port else ''} -c unix_socket_directories={folder}"
+        self._options = " ".join([where, f"-p {port}" if port else "", *(f"-c {each}" for each in settings)])
+        if port:
+            self.url += f"&port={port}"
+        programs = _programs()
+        initdb: list[str | Path] = [
+            programs / "initdb",
+            "-D",
+            self._data,
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ]
+        _run([*_become(), *initdb])
+        self._control: list[str | Path] = [*_become(), programs / "pg_ctl", "-D", self._data, "-w"]
+
+    def start(self) -> None:
+        _run([*self._control, "-l", self.folder / "log", "-o", self._options, "start"])
+
+    def stop(self, mode: str = "immediate") -> None:
+        """`mode` is pg_ctl's: immediate is as if it were killed."""
+        _run([*self._control, "-m", mode, "stop"])
+
+    @property
+    def process(self) -> int:
+        """The id of the process that all others of this server are children of."""
+        return int((self._data / "postmaster.pid").read_text().splitlines()[0])
+
+    def let_in(self, network: str) -> None:
+        """Let everybody of a network in, such as 10.1.2.0/24, from the next start on."""
+        with (self._data / "pg_hba.conf").open("a") as file:
+            file.write(f"host all all {network} trust\n")
+
+
 @contextlib.contextmanager
-def cluster(connections: int = 100) -> Iterator[str]:
-    """The URL of a new server that listens on a socket only, for so many connections. Raises NoPostgresError."""
-    programs = _programs()
+def started(settings: Sequence[str] = QUICK, port: int | None = None) -> Iterator[Postgres]:
+    """A new server that listens on a socket, and on `port` if there is one. Raises NoPostgresError."""
     become = _become()
     folder = Path(tempfile.mkdtemp(prefix="soundlora-postgres-"))
     try:
         if become:
             shutil.chown(folder, SERVER_USER)
-        data = folder / "data"
-        _run([*become, programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"])
-        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c shared_buffers=16MB"
-        options += f" -c max_connections={connections}"
-        control: list[str | Path] = [*become, programs / "pg_ctl", "-D", data, "-w"]
-        _run([*control, "-l", folder / "log", "-o", options, "start"])
+        server = Postgres(folder, settings, port)
+        server.start()
         try:
-            yield f"postgresql://postgres@/postgres?host={folder}"
+            yield server
         finally:
-            _run([*control, "-m", "immediate", "stop"])
+            with contextlib.suppress(NoPostgresError):  # a test may have stopped it
+                server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def cluster(connections: int = 100) -> Iterator[str]:
+    """The URL of a new server that listens on a socket only, for so many connections. Raises NoPostgresError."""
+    with started((*QUICK, f"max_connections={connections}")) as server:
+        yield server.url
 
 
 def _programs() -> Path:

@@ -159,7 +159,7 @@ def test_keys_share_workers_and_servers_share_requests(
             .status_code
             == 202
         )
-        assert workers.requests.beat(running.id, owner) is True
+        assert workers.requests.beat(running.id, owner).cancel
         checkpoints = settings.runs / running.id / "run" / "checkpoints"
         checkpoints.mkdir(parents=True)
         (checkpoints / "step_000010.pt").write_bytes(b"state")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from support import RATE, Cli, write_clip
+from waiting import wait_until
 from workplace import Place, hang_up
 
 from soundlora.server.endpoints import GENERATION
@@ -61,8 +61,7 @@ def test_a_result_waits_for_room(disk: Path, tmp_path: Path) -> None:
     _, process = place.start()
     place.wait_for_line(request.id, process, "can't be stored yet")
     beat = place.find(request.id).beat
-    time.sleep(1)
-    assert place.find(request.id).beat > beat
+    wait_until(lambda: place.find(request.id).beat > beat)
     assert objects(disk) == []
     assert (place.settings.runs / request.id / "audio.wav").exists()
     ballast.unlink()

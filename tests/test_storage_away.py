@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from example_zip import some_clips
 from moto.server import ThreadedMotoServer
 from s3_server import BUCKET, bucket
+from waiting import wait_until
 from workplace import Place, hang_up
 
 from soundlora.server.endpoints import GENERATION, TRAINING
@@ -56,8 +56,7 @@ def test_a_result_waits_for_the_storage(s3: S3, tmp_path: Path) -> None:
     _, process = place.start()
     place.wait_for_line(request.id, process, "can't be stored yet")
     beat = place.find(request.id).beat
-    time.sleep(1)
-    assert place.find(request.id).beat > beat
+    wait_until(lambda: place.find(request.id).beat > beat)
     s3.restart()
     assert process.wait(120) == 0
     hang_up(process)

@@ -72,7 +72,13 @@ def pseudo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not vite.exists():
         pytest.skip("npm ci has not been run")
     folder = tmp_path_factory.mktemp("pseudo")
-    command = [Path(executable.ROOT_DIR, "bin", "node"), vite, "build", "--config", "pseudo.config.ts"]
+    command: list[str | Path] = [
+        Path(executable.ROOT_DIR, "bin", "node"),
+        vite,
+        "build",
+        "--config",
+        "pseudo.config.ts",
+    ]
     done = subprocess.run([*command, "--outDir", folder], cwd=WEB, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder

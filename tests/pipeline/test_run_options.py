@@ -335,8 +335,8 @@ def test_a_time_keeps_states_to_go_on_from_and_changes_nothing_else(quick_train:
     states = sorted(path.name for path in (tmp_path / "timed" / "checkpoints").glob("*.pt"))
     assert states == [f"step_{step:06d}.pt" for step in (3, 4, 5)], "the two newest, and that of the stop"
     timed = quick_train("timed", hold_out=1, steps=24, checkpoint_every="1h", resume=True)
-    states = {path.name for path in (timed.folder / "checkpoints").glob("*.pt")}
-    assert states == {f"step_{step:06d}.pt" for step in (5, 6, 12, 18, 24)}, "only those with a LoRA are left"
+    left = {path.name for path in (timed.folder / "checkpoints").glob("*.pt")}
+    assert left == {f"step_{step:06d}.pt" for step in (5, 6, 12, 18, 24)}, "only those with a LoRA are left"
 
     def files(folder: Path) -> dict[str, bytes]:
         found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}

@@ -115,7 +115,7 @@ def test_all_who_wait_for_a_look_at_the_machine_are_told_that_it_failed(
             raise TimeoutError
 
         monkeypatch.setattr(inspection, "_answer", look)
-        calls = [asyncio.ensure_future(inspection.machine(request, Caller("", "", 0))) for _ in range(2)]
+        calls = [asyncio.ensure_future(inspection.machine(request, Caller("", ""))) for _ in range(2)]
         await asyncio.sleep(0)
         ended.set()
         return await asyncio.gather(*calls, return_exceptions=True)

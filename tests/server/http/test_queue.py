@@ -176,7 +176,7 @@ def test_what_runs_is_asked_to_stop(client: TestClient, service: Service) -> Non
     assert request.owner is not None
     answer = client.put(body["cancel_url"])
     assert (answer.status_code, answer.json()) == (202, {"status": "CANCELLATION_REQUESTED", "success": True})
-    assert service.requests.beat(request.id, request.owner) is True
+    assert service.requests.beat(request.id, request.owner).cancel
     assert client.get(body["status_url"]).json()["status"] == "IN_PROGRESS"
 
 

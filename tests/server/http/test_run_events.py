@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from waiting import wait_until
 
 from soundlora.server.endpoints import TRAINING
-from soundlora.server.http import runs
+from soundlora.server.http import runs, status_cache
 from soundlora.server.http.run_view import Snapshot
 from soundlora.server.http.state import Service
 from soundlora.server.store.finish import Outcome
@@ -65,7 +65,7 @@ class Queries:
 
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "_LOOK_SECONDS", LOOK)
+    monkeypatch.setattr(status_cache, "LOOK_SECONDS", LOOK)
 
 
 def begin(service: Service) -> tuple[str, str]:
@@ -127,9 +127,9 @@ def test_many_who_watch_a_run_cost_no_more_than_one(client: TestClient, service:
             time.sleep(2 * LOOK)
         service.requests.finish(id, owner, DONE)
     took = time.monotonic() - began
-    # Progress, files, points and lines: once for the beginning, for each beat, and for the end, whoever looks. Its
-    # mark is read at the beginning.
-    assert len(queries.details) <= 4 * (beats + 2) + 1
+    # Files, points and lines: once for the beginning, for each beat, and for the end, whoever looks. Its row is read at
+    # the beginning and at the end, its mark at the beginning.
+    assert len(queries.details) <= 3 * (beats + 2) + 3
     assert len(queries.rows) == 2
     # One more for each of them who comes, at most.
     assert len(queries.looks) <= took / LOOK + 1 + viewers
@@ -138,6 +138,24 @@ def test_many_who_watch_a_run_cost_no_more_than_one(client: TestClient, service:
             str(step) for step in range(1, beats + 1)
         ]
         assert (told[-1]["state"], told[-1]["outcome"], told[-1]["progress"]) == ("completed", "succeeded", None)
+
+
+def test_a_step_costs_those_who_watch_no_read_of_their_own(client: TestClient, service: Service) -> None:
+    id, owner = begin(service)
+    with Watching(client, service, id, 3) as watching:
+        with Queries(service, id) as queries:
+            for step in range(1, 6):
+                service.requests.beat(id, owner, progress={"step": step})
+                wait_until(lambda step=step: _shown(service, id) == {"step": step})  # type: ignore[misc]
+        service.requests.finish(id, owner, DONE)
+    assert queries.details == []
+    for told in watching.told:
+        assert {"step": 5} in [event["progress"] for event in told if "progress" in event]
+
+
+def _shown(service: Service, id: str) -> object:
+    state = service.status_cache._entries[id].state
+    return None if state is None else state.progress
 
 
 @pytest.mark.parametrize("queued", [True, False])
@@ -167,7 +185,7 @@ def test_curves_are_told_whole_at_first_and_then_what_is_new(client: TestClient,
         service.requests.beat(id, owner, curve=[(2, "loss", 0.45), (3, "loss", 0.35), (3, "held_out", 0.7)])
         watching.until(lambda seen: len(seen.points) == 7)
         service.requests.beat(id, owner, progress={"step": 3})
-        watching.until(lambda seen: seen.fields["progress"] is not None)
+        wait_until(lambda: _shown(service, id) == {"step": 3})
         service.requests.finish(id, owner, DONE)
     (told,) = watching.told
     assert [event["curves"] for event in told if "curves" in event] == [
@@ -196,7 +214,7 @@ def test_previews_come_as_they_are_made(client: TestClient, service: Service, tm
             path = tmp_path / f"step_{step:06d}_prompt_0.wav"
             path.write_bytes(b"sound")
             service.files.add(path, name=path.name, content_type="audio/wav", role="preview", key_id="", request_id=id)
-            service.requests.beat(id, owner)
+            service.requests.beat(id, owner, made=True)
             watching.until(lambda seen, number=number: len(seen.fields["previews"]) == number)  # type: ignore[misc]
         service.requests.finish(id, owner, DONE)
     told = [[each["step"] for each in event["previews"]] for event in watching.told[0] if "previews" in event]

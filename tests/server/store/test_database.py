@@ -68,6 +68,7 @@ def test_tables_of_the_first_version_are_brought_up_to_date(tmp_path: Path) -> N
     tables = {"marks", "nodes", "usage", "duties"}
     indexes = {
         *("requests_deadlines", "marks_by_key", "requests_unprepared", "requests_waiting", "requests_running"),
+        *("requests_unfinished", "requests_failed"),
     }
     assert _made(database) - first == tables | indexes | {f"sqlite_autoindex_{name}_1" for name in tables}
     new = Database(f"sqlite:///{tmp_path / 'new.db'}")

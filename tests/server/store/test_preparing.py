@@ -3,10 +3,11 @@
 import pytest
 from rows import found
 
+from soundlora.server.store.beats import LostLeaseError
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.preparing import MOST_AHEAD, Preparing
-from soundlora.server.store.requests import MAX_ATTEMPTS, LostLeaseError, Requests
+from soundlora.server.store.requests import MAX_ATTEMPTS, Requests
 
 ME, OTHER = "me", "somebody else"
 REFUSED = Outcome(422, {"detail": []}, error="it is empty")
@@ -57,7 +58,7 @@ def test_a_refusal_ends_the_request_once_and_costs_nothing(requests: Requests, p
 def test_a_cancelled_one_ends_at_once_and_who_prepares_it_finds_out(requests: Requests, preparing: Preparing) -> None:
     request_id = unprepared(requests)
     preparing.claim(ME)
-    assert requests.beat(request_id, ME) is False
+    assert not requests.beat(request_id, ME).cancel
     assert requests.cancel(request_id) == "OK"
     with pytest.raises(LostLeaseError):
         requests.beat(request_id, ME)

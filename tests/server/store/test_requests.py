@@ -11,13 +11,16 @@ import pytest
 import sqlalchemy as sa
 from rows import claimed, found
 
+from soundlora.server.store.beats import Asked, LostLeaseError
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome, cancelled
 from soundlora.server.store.listing import curves
-from soundlora.server.store.requests import MAX_ATTEMPTS, LostLeaseError, Requests
+from soundlora.server.store.requests import MAX_ATTEMPTS, Requests
+from soundlora.server.store.states import read_states
 from soundlora.server.store.tables import deliveries, ledger
 from soundlora.server.store.tables import requests as table
 
+NOTHING = Asked(cancel=False, stop=False, beat=0)
 OK = Outcome(200, {"lora_file": {"url": "/files/1/lora"}}, units=2000)
 WRONG = Outcome(422, {"detail": [{"type": "missing"}]}, error="wrong", error_type="missing")
 
@@ -118,14 +121,33 @@ def test_who_has_lost_the_lease_changes_nothing_any_more(database: Database, req
     assert rows(database, ledger) == []
 
 
+def test_a_line_of_any_text_is_written(requests: Requests) -> None:
+    requests.submit("train", {})
+    request, owner = claimed(requests)
+    requests.beat(request.id, owner, lines=[(0.0, "INFO", "a\0b"), (0.0, "INFO", "half a pair: \ud83d")])
+    assert [line.message for line in requests.log_lines(request.id)] == ["ab", "half a pair: ?"]
+
+
+def test_a_beat_that_is_repeated_writes_nothing_twice(requests: Requests) -> None:
+    requests.submit("train", {})
+    request, owner = claimed(requests)
+    one, two = (0.0, "INFO", "one"), (1.0, "INFO", "two")
+    for _ in range(2):  # the answer to the first was lost
+        assert requests.beat(request.id, owner, lines=[one], number=request.beat + 1).beat == request.beat + 1
+    requests.beat(request.id, owner, lines=[two], number=request.beat + 2)
+    assert [line.message for line in requests.log_lines(request.id)] == ["one", "two"]
+    with pytest.raises(LostLeaseError):
+        requests.beat(request.id, owner, lines=[one], number=request.beat + 1)
+
+
 def test_beats_pass_on_progress_lines_and_curves(requests: Requests) -> None:
     id = requests.submit("train", {}).id
     _, owner = claimed(requests)
     ((running, by, before),) = requests.running()
     assert (running, by) == (id, owner)
     one, two = (1.0, "INFO", "one"), (2.0, "WARN", "two")
-    assert requests.beat(id, owner, progress={"step": 1}, lines=[one], curve=[(1, "loss", 0.5)]) is False
-    assert requests.beat(id, owner, lines=[two], curve=[(2, "loss", 0.25), (1, "loss", 0.4)]) is False
+    assert requests.beat(id, owner, progress={"step": 1}, lines=[one], curve=[(1, "loss", 0.5)]) == NOTHING
+    assert requests.beat(id, owner, lines=[two], curve=[(2, "loss", 0.25), (1, "loss", 0.4)]) == NOTHING
     assert requests.running() == [(id, owner, before + 2)]
     assert found(requests, id).progress == {"step": 1}
     first, second = requests.log_lines(id)
@@ -136,7 +158,7 @@ def test_beats_pass_on_progress_lines_and_curves(requests: Requests) -> None:
     first_point, *later = requests.points(id)
     assert (first_point.step, first_point.name, first_point.value) == (1, "loss", 0.5)
     assert requests.points(id, after=first_point.number) == later
-    assert requests.progress(id) == {"step": 1}
+    assert read_states(requests.database, [id])[id].progress == {"step": 1}
 
 
 def test_a_worker_stopped_in_good_order_costs_no_attempt(requests: Requests) -> None:
@@ -183,11 +205,11 @@ def test_cancelling_what_waits_ends_it(database: Database, requests: Requests) -
 def test_cancelling_what_runs_asks_the_worker(requests: Requests) -> None:
     id = requests.submit("train", {}).id
     _, owner = claimed(requests)
-    assert requests.beat(id, owner) is False
+    assert not requests.beat(id, owner).cancel
     assert requests.cancel(id) == "CANCELLATION_REQUESTED"
     assert requests.cancel(id) == "CANCELLATION_REQUESTED"
     assert found(requests, id).state == "running"
-    assert requests.beat(id, owner) is True
+    assert requests.beat(id, owner).cancel
     requests.finish(id, owner, cancelled())
     assert found(requests, id).status_code == 499
     assert requests.cancel(id) == "ALREADY_COMPLETED"

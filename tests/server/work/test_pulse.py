@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from rows import claimed, found
+from waiting import wait_until
 
+from soundlora.server.store.beats import Asked
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.listing import curves
 from soundlora.server.store.requests import Request, Requests
@@ -47,7 +49,7 @@ def test_a_cancellation_interrupts_once(requests: Requests, taken: Request) -> N
     with pulse_of(requests, taken) as pulse:
         assert requests.cancel(taken.id) == "CANCELLATION_REQUESTED"
         wait_for_interrupt()
-        time.sleep(0.8)  # several beats more
+        time.sleep(1.5)  # it is asked again
     assert pulse.reason == "cancelled"
     assert found(requests, taken.id).state == "running"
 
@@ -72,7 +74,7 @@ def test_nothing_said_is_lost_while_the_database_is_away(
     real = requests.beat
     failures = iter([True, True, True])
 
-    def beat(*arguments: Any, **options: Any) -> bool:
+    def beat(*arguments: Any, **options: Any) -> Asked:
         if next(failures, False):
             raise sa.exc.OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
         return real(*arguments, **options)
@@ -81,7 +83,7 @@ def test_nothing_said_is_lost_while_the_database_is_away(
     with pulse_of(requests, taken) as pulse:
         for number in range(4):
             pulse.log(str(number))
-            time.sleep(0.35)
+        wait_until(lambda: len(requests.log_lines(taken.id)) == 4)
     assert [line.message for line in requests.log_lines(taken.id)] == ["0", "1", "2", "3"]
     requests.finish(taken.id, pulse.owner, Outcome(200, {}))
 

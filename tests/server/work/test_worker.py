@@ -243,7 +243,7 @@ def test_a_worker_that_stays_does_one_generation_after_another(place: Place, tmp
     minute = {"num_inference_steps": 30, "num_frames": 480, "frames_per_second": 8}
     long = place.requests.submit(GENERATION, sound | minute)
     place.give(worker)
-    wait_until(lambda: (place.requests.progress(long.id) or {}).get("stage") == "sampling")
+    wait_until(lambda: (place.find(long.id).progress or {}).get("stage") == "sampling")
     with pytest.raises(Timeout):
         FileLock(tmp_path / "turn", timeout=0).acquire()
     place.requests.cancel(long.id)

@@ -42,6 +42,7 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.keys import Keys
 from soundlora.server.store.listing import outlived, sweep_folders
+from soundlora.server.store.news import Listener
 from soundlora.server.store.requests import Requests
 from soundlora.server.store.retention import DAY, prune
 from soundlora.server.store.totals import Totals
@@ -80,6 +81,7 @@ def create_app(settings: Settings, *, database: Database | None = None, executor
     looks at leases and deadlines. Raises InputError for settings that can't be used.
     """
     service = _service(settings, database or Database(settings.database), executor)
+    listener = Listener(service.database, service.heard)
     sender = webhooks.Webhooks(settings, service.database)
     supervisor = Supervisor(service.requests, settings.lease_seconds) if executor else None
     proxies = Networks(settings.trusted_proxies)
@@ -91,6 +93,7 @@ def create_app(settings: Settings, *, database: Database | None = None, executor
         if supervisor is not None:
             supervisor.start()
         sender.start()
+        listener.start()
         try:
             yield
         finally:
@@ -100,6 +103,7 @@ def create_app(settings: Settings, *, database: Database | None = None, executor
             if supervisor is not None:
                 await asyncio.to_thread(supervisor.stop)
             await asyncio.to_thread(sender.stop)
+            await asyncio.to_thread(listener.stop)
             service.database.close()
 
     # Its own pages of the API would load scripts from elsewhere; /openapi.json and llms.txt stay.

@@ -21,8 +21,9 @@ _MARK = tuple(asdict(Mark()))
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run at one beat. `fields` are those of `whole` without place, curves and log; `points` are all so far.
+    """A run as it was last told.
 
+    `fields` are those of `whole` without progress, place, curves and log; `points` are all so far.
     The row was read for `state`, and may have gone on since then.
     """
 
@@ -46,14 +47,9 @@ def snapshot(service: Service, state: State, before: Snapshot | None) -> Snapsho
         assert found is not None, "rows are never deleted"
         # Whoever changes a mark makes all of this be read anew.
         mark = _mark(service, state.id) if before is None else {name: before.fields[name] for name in _MARK}
-        fields = _row(service, found) | mark | {"result": found.response}
+        fields = _row(service, found) | {"progress": None} | mark | {"result": found.response}
     else:
-        progress = None if state.state == "completed" else service.requests.progress(state.id)
-        fields = before.fields | {
-            "progress": progress,
-            "cancel_asked": state.cancel_asked,
-            "stop_asked": state.stop_asked,
-        }
+        fields = before.fields | {"cancel_asked": state.cancel_asked, "stop_asked": state.stop_asked}
     points = [] if before is None else before.points
     new = service.requests.points(state.id, points[-1].number if points else 0)
     return Snapshot(state, fields | _made(service.files.of_request(state.id)), [*points, *new])

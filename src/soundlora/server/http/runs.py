@@ -6,6 +6,7 @@ import asyncio
 import bisect
 import functools
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,7 @@ from soundlora.server.http.enqueue import enqueue, wishes_of
 from soundlora.server.http.platform import ERRORS, PlatformError, PlatformRoute
 from soundlora.server.http.run_view import log, resumable, snapshot, steps_done, summaries, whole
 from soundlora.server.http.state import Service
+from soundlora.server.http.status_cache import CLOSING_SECONDS
 from soundlora.server.store.listing import curves, page
 from soundlora.server.store.requests import Request as QueuedRequest
 from soundlora.server.store.states import State
@@ -29,7 +31,6 @@ from soundlora.server.store.stopping import ask_to_stop
 
 _NO_CHECKPOINT = "This run can't be resumed: it left no checkpoint; run it again."
 _NO_STATE = "This run can't be trained on: its last state is not kept (any more); train it again."
-_LOOK_SECONDS = 0.4
 _PING_SECONDS = 15.0
 
 router = APIRouter(prefix="/v1", tags=["page"], route_class=PlatformRoute, responses=ERRORS)
@@ -172,16 +173,19 @@ async def _changes(service: Service, state: State, after: int, address: str) -> 
     cache = service.status_cache
     said: dict[str, Any] = {}
     points = 0
-    silent = 0.0
+    word_at = time.monotonic()
     while not service.closing:
+        place = cache.position(state) if state.state == "queued" else 0
         seen = await cache.view(state, functools.partial(snapshot, service, state))
         if seen.behind:
             cache.changed(state.id)
         else:
             lines = await cache.log(state)
             new = lines[bisect.bisect_right(lines, after, key=lambda line: line.number) :]
-            place = cache.position(state) if state.state == "queued" else None
-            shown = seen.fields | {"position": place}
+            shown = seen.fields | {
+                "progress": state.progress,
+                "position": place if state.state == "queued" else None,
+            }
             news = {name: value for name, value in shown.items() if name not in said or said[name] != value}
             if not said or len(seen.points) > points:
                 news["curves"] = curves(seen.points[points:])
@@ -192,15 +196,13 @@ async def _changes(service: Service, state: State, after: int, address: str) -> 
             if news:
                 # The state is always told, so that whoever reads one event knows whether it is the last.
                 yield f"data: {json.dumps(absolute(news, address) | {'state': state.state})}\n\n"
-                silent = 0.0
+                word_at = time.monotonic()
             if state.state == "completed":
                 return
-            await asyncio.sleep(_LOOK_SECONDS)
-            silent += _LOOK_SECONDS
-            if silent >= _PING_SECONDS:
+            if time.monotonic() - word_at >= _PING_SECONDS:
                 yield ": ping\n\n"
-                silent = 0.0
-        found = await cache.state(state.id, within=_LOOK_SECONDS)
+                word_at = time.monotonic()
+        found = await cache.change(state, place, CLOSING_SECONDS)
         if found is None:
             return
         state = found

@@ -51,3 +51,9 @@ class Service:
     def wake(self) -> None:
         """Tell the executor that a request has joined the queue."""
         self.executor.wake()
+
+    def heard(self, kind: str, request_id: str) -> None:
+        """Note what another server has written. Two empty texts say that anything may have been."""
+        self.status_cache.heard_of(request_id)
+        if kind in ("", "queued"):
+            self.wake()

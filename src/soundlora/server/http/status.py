@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -13,7 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 from soundlora.server.http.address import base_url
 from soundlora.server.http.depends import service_of
 from soundlora.server.http.queue import PREFIX, state_of, urls
-from soundlora.server.http.status_cache import FRESH_SECONDS, StatusCache
+from soundlora.server.http.status_cache import CLOSING_SECONDS, StatusCache
 from soundlora.server.store.states import State
 
 PING_SECONDS = 15.0
@@ -49,7 +48,8 @@ async def _events(request: Request, state: State) -> AsyncIterator[str]:
         if with_logs:
             new = (await service.status_cache.lines(state))[lines_told:]
             lines_told += len(new)
-        now = (state.state, service.status_cache.position(state) if state.state == "queued" else 0)
+        place = service.status_cache.position(state) if state.state == "queued" else 0
+        now = (state.state, place)
         if now != told or new:
             yield f"data: {_body(state, service.status_cache, base, new)}\n\n"
             told, last_word = now, time.monotonic()
@@ -58,8 +58,7 @@ async def _events(request: Request, state: State) -> AsyncIterator[str]:
             last_word = time.monotonic()
         if state.state == "completed" or service.closing:
             return
-        await asyncio.sleep(FRESH_SECONDS)
-        found = await service.status_cache.state(state.id)
+        found = await service.status_cache.change(state, place, min(CLOSING_SECONDS, PING_SECONDS))
         if found is None:
             return
         state = found

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+
+import sqlalchemy as sa
 
 from soundlora.server.store.database import Database
 from soundlora.server.store.requests import LogLine, Requests
@@ -15,9 +18,15 @@ from soundlora.server.store.states import Queue, State, is_id, read_ahead, read_
 
 FRESH_SECONDS = 0.15
 """Seconds after which this process sees what another one wrote. It sees its own writes at once."""
+LOOK_SECONDS = 0.4
+"""Seconds after which it is looked again at what somebody watches, unless something is heard of it before."""
+CLOSING_SECONDS = 1.0
+"""Whoever waits for a change looks up so often, and sees that the server is closing."""
 _KEPT_SECONDS = 30.0
 _QUEUE_SHARE = 20
 """The queue is read again after so many times what reading it took, so that a long one costs little."""
+_BREATH_SECONDS = 0.02
+"""Between two looks that words of others have brought about."""
 _FEW = 8
 """So many places are counted one by one. For more of them the whole queue is read, once for all."""
 _LINES_AT_A_TIME = 10_000
@@ -34,11 +43,13 @@ class _Entry:
         self.read_at = -1.0  # monotonic, when the query began
         self.changed_at = -1.0  # by this process: what was read before is stale
         self.asked_at = 0.0
+        self.watched = 0  # by so many who wait for a change
+        self.change: asyncio.Future[None] | None = None  # they all wait for it
         self.log: list[LogLine] = []
         self.lines: list[str] = []  # the same as JSON, as far as somebody has asked for it
-        self.log_of: tuple[str, int] | None = None  # state and beat of which the log is
+        self.log_of: tuple[str, int] | None = None  # state and `told` of which the log is
         self.view: Any = None
-        self.view_of: tuple[str, int, bool] | None = None
+        self.view_of: tuple[str, int, bool, bool] | None = None
         self.reading_log, self.reading_view = asyncio.Lock(), asyncio.Lock()
 
     def fresh(self, now: float, within: float) -> bool:
@@ -46,6 +57,16 @@ class _Entry:
             return False
         over = self.state is not None and self.state.state == "completed"
         return over or now - self.read_at < within
+
+    def due(self, now: float) -> bool:
+        """Whether it is to be read, because somebody has asked for it lately or waits for a change."""
+        asked = now - self.asked_at < 2 * FRESH_SECONDS + 1 and not self.fresh(now, FRESH_SECONDS)
+        return asked or (self.watched > 0 and not self.fresh(now, LOOK_SECONDS / 2))
+
+    def announce(self) -> None:
+        if self.change is not None and not self.change.done():
+            self.change.set_result(None)
+        self.change = None
 
 
 class StatusCache:
@@ -55,14 +76,16 @@ class StatusCache:
         self._database, self._requests = database, requests
         self._entries: dict[str, _Entry] = {}
         self._refreshing: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._heard: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._queue = Queue({}, [])
         self._queue_due = 0.0
         self._swept_at = 0.0
 
-    async def state(self, id: str, within: float | None = None) -> State | None:
+    async def state(self, id: str) -> State | None:
         """Return the state of a request, None when there is none of that id.
 
-        within: seconds that it may be old; None is FRESH_SECONDS. What this process has changed is never old.
+        It is FRESH_SECONDS old at most. What this process has changed is never old.
         """
         if not is_id(id):
             return None
@@ -72,13 +95,37 @@ class StatusCache:
             # The entry is looked up each time, for it may have been forgotten while this waited.
             entry = self._entries.setdefault(id, _Entry())
             entry.asked_at = time.monotonic()
-            if entry.fresh(entry.asked_at, FRESH_SECONDS if within is None else within):
+            if entry.fresh(entry.asked_at, FRESH_SECONDS):
                 return entry.state
-            if self._refreshing is None or self._refreshing.done():
-                self._refreshing = asyncio.ensure_future(self._refresh())
-            await asyncio.shield(self._refreshing)
+            await self._refreshed()
             if entry.read_at >= asked_at and entry.read_at > entry.changed_at:
                 return entry.state  # read since it was asked for, however slow the database is
+
+    async def change(self, state: State, ahead: int, seconds: float) -> State | None:
+        """Return the state once it or its place is another than `state` and `ahead`, or after `seconds`.
+
+        None says that the request is gone. One task looks for all who wait, and a database that is away lets them wait.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            entry = self._entries.setdefault(state.id, _Entry())
+            now = entry.asked_at = time.monotonic()
+            if entry.read_at > entry.changed_at and (entry.state, entry.ahead) != (state, ahead):
+                return entry.state
+            if now >= until:
+                return state
+            if entry.change is None:
+                entry.change = asyncio.get_running_loop().create_future()
+            if self._watching is None or self._watching.done():
+                self._watching = asyncio.ensure_future(self._watch())
+            entry.watched += 1
+            try:
+                await asyncio.wait([entry.change], timeout=until - now)
+            finally:
+                entry.watched -= 1
+            if self._entries.get(state.id) is not entry:
+                # It is gone, or it was forgotten, so that all of it is read anew.
+                return None if entry.state is None and entry.read_at > 0 else state
 
     def position(self, state: State) -> int:
         """Return how many wait before this one."""
@@ -89,10 +136,23 @@ class StatusCache:
         """Note that this process has just written to the request. Any thread may call it."""
         self._entries.setdefault(id, _Entry()).changed_at = time.monotonic()
         self._queue_due = 0.0
+        self._look_now()
+
+    def heard_of(self, id: str) -> None:
+        """Note that another process has written to a request, "" for any. Any thread may call it."""
+        now = time.monotonic()
+        for entry in [self._entries.get(id)] if id else list(self._entries.values()):
+            if entry is not None:
+                entry.changed_at = now
+        self._queue_due = 0.0
+        self._look_now()
 
     def forget(self, id: str) -> None:
         """Tell nothing any more of what was read of the request. Any thread may call it."""
-        self._entries.pop(id, None)
+        entry = self._entries.pop(id, None)
+        if entry is not None and self._heard is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._heard[0].call_soon_threadsafe(entry.announce)
 
     async def lines(self, state: State) -> Sequence[str]:
         """Return all lines of the log so far, each as JSON. There are only ever more of them."""
@@ -105,13 +165,13 @@ class StatusCache:
         return (await self._with_log(state)).log
 
     async def view(self, state: State, read: Callable[[V | None], V]) -> V:
-        """Return what `read` makes of the request. It is made once for all who ask, until state or beat change.
+        """Return what `read` makes of the request. It is made once for all who ask, until the state has another `told`.
 
         read: called in a thread with what it returned before, None at first; everybody must give the same one.
         """
         entry = self._entries.setdefault(state.id, _Entry())
         entry.asked_at = time.monotonic()
-        wanted = (state.state, state.beat, state.cancel_asked)
+        wanted = (state.state, state.told, state.cancel_asked, state.stop_asked)
         async with entry.reading_view:
             if entry.view_of != wanted:
                 entry.view = await asyncio.to_thread(read, entry.view)
@@ -123,25 +183,59 @@ class StatusCache:
         entry = self._entries.setdefault(state.id, _Entry())
         entry.asked_at = time.monotonic()
         async with entry.reading_log:
-            while entry.log_of != (state.state, state.beat):
+            while entry.log_of != (state.state, state.told):
                 last = entry.log[-1].number if entry.log else 0
                 found = await asyncio.to_thread(self._requests.log_lines, state.id, last, _LINES_AT_A_TIME)
                 entry.log += found
                 if len(found) < _LINES_AT_A_TIME:
-                    entry.log_of = (state.state, state.beat)
+                    entry.log_of = (state.state, state.told)
         return entry
+
+    def _look_now(self) -> None:
+        if self._heard is not None:
+            loop, heard = self._heard
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(heard.set)
+
+    async def _watch(self) -> None:
+        """Look again and again at what is watched, until nothing is."""
+        heard = asyncio.Event()
+        self._heard = asyncio.get_running_loop(), heard
+        while any(entry.watched for entry in list(self._entries.values())):
+            heard.clear()
+            with contextlib.suppress(sa.exc.SQLAlchemyError):  # Whoever watches waits on.
+                await self._refreshed()
+                if any(entry.watched and entry.read_at <= entry.changed_at for entry in list(self._entries.values())):
+                    await asyncio.sleep(_BREATH_SECONDS)
+                    continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(heard.wait(), LOOK_SECONDS)
+
+    async def _refreshed(self) -> None:
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.ensure_future(self._refresh())
+        await asyncio.shield(self._refreshing)
 
     async def _refresh(self) -> None:
         started = time.monotonic()
-        due = {
-            id: entry
-            for id, entry in list(self._entries.items())
-            if started - entry.asked_at < 2 * FRESH_SECONDS + 1 and not entry.fresh(started, FRESH_SECONDS)
-        }
+        due = {id: entry for id, entry in list(self._entries.items()) if entry.due(started)}
+        if not due:
+            return
+        before = {id: (entry.state, entry.ahead) for id, entry in due.items()}
+        try:
+            await self._read(due, started)
+        finally:
+            for id, entry in due.items():
+                if (entry.state, entry.ahead) != before[id] or entry.state is None:
+                    entry.announce()
+
+    async def _read(self, due: dict[str, _Entry], started: float) -> None:
         found = await asyncio.to_thread(read_states, self._database, list(due))
         for id, entry in due.items():
             entry.state = found.get(id)
             entry.read_at = started
+            if entry.state is None or entry.state.state != "queued":
+                entry.ahead = 0
             if entry.state is None:
                 self._entries.pop(id, None)  # made-up ids leave nothing behind
         waiting = [state for state in found.values() if state.state == "queued"]
@@ -168,8 +262,9 @@ class StatusCache:
         if now - self._swept_at < 1:
             return
         self._swept_at = now
-        for id in [id for id, entry in list(self._entries.items()) if now - entry.asked_at > _KEPT_SECONDS]:
-            self._entries.pop(id, None)
+        for id, entry in list(self._entries.items()):
+            if now - entry.asked_at > _KEPT_SECONDS and not entry.watched:
+                self._entries.pop(id, None)
 
 
 def log_entry(line: LogLine) -> str:

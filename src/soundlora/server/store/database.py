@@ -17,6 +17,15 @@ from soundlora.system.whole_files import writing
 _BUSY_SECONDS = 30
 """A write waits this long for the end of another process's write."""
 
+_PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # ms
+}
+"""Of Postgres' connections. A network that swallows everything would else hold a worker for a quarter of an hour."""
+
 
 class Database:
     """Short transactions on one engine. Threads may share it."""
@@ -42,7 +51,8 @@ class Database:
                 if parsed.drivername == "postgresql":
                     parsed = parsed.set(drivername="postgresql+psycopg")
                 # The ping notices a connection that the database has dropped meanwhile.
-                self.engine = sa.create_engine(parsed, pool_pre_ping=True)
+                given = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}
+                self.engine = sa.create_engine(parsed, pool_pre_ping=True, connect_args=given)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
             raise InputError(f"The database URL can't be used ({error}); write postgresql://user@host/name.") from None
         except ModuleNotFoundError as error:
@@ -50,8 +60,13 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """Yield a connection in a transaction that changes nothing."""
+        """Yield a connection that changes nothing. On SQLite its statements see one state of the tables.
+
+        On Postgres each statement sees the latest state, with or without a transaction, so there is none.
+        """
         with self.engine.connect() as connection:
+            if not self._sqlite:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
             yield connection
 
     @contextlib.contextmanager
@@ -59,6 +74,20 @@ class Database:
         """Yield a connection in a transaction that takes effect whole or not at all. SQLite has one writer."""
         with self.engine.connect().execution_options(soundlora_write=True) as connection, connection.begin():
             yield connection
+
+    @contextlib.contextmanager
+    def write_once(self) -> Iterator[Connection]:
+        """Yield a connection for one statement that writes. Postgres needs no BEGIN and no COMMIT around it."""
+        if self._sqlite:
+            with self.write() as connection:
+                yield connection
+        else:
+            with self.engine.connect() as connection:
+                yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @property
+    def _sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
 
     def migrate(self) -> None:
         """Bring the tables to this version's state. Their content stays. Servers call this, and workers rely on it."""

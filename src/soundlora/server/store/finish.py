@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from soundlora.server.store import usage
+from soundlora.server.store.news import tell
 from soundlora.server.store.tables import deliveries, ledger, requests
 
 
@@ -86,6 +87,7 @@ def write_end(
             unit_nano_usd=unit_nano_usd.get(row.endpoint, 0),
         )
     )
+    tell(connection, "changed", request_id)
     if row.webhook_url:
         connection.execute(
             sa.insert(deliveries).values(

@@ -20,7 +20,7 @@ from soundlora.server.store.marks import matching
 from soundlora.server.store.requests import Point, Request, Requests
 from soundlora.server.store.retention import unstarred
 from soundlora.server.store.states import is_id
-from soundlora.server.store.tables import marks, requests
+from soundlora.server.store.tables import FAILED, UNFINISHED, marks, requests
 from soundlora.system.file_names import steps_of
 from soundlora.system.operating_system import replace
 
@@ -70,13 +70,13 @@ def page(
     if search:
         statement = statement.where(matching(key_id, search))
     if state == "active":
-        statement = statement.where(requests.c.state != "completed")
+        statement = statement.where(UNFINISHED)
     elif state:
         cancelled = sa.func.coalesce(requests.c.error_type, "") == "client_cancelled"
         condition = {
             "succeeded": requests.c.status_code < 400,
-            "cancelled": cancelled,
-            "failed": sa.and_(requests.c.status_code >= 400, ~cancelled),
+            "cancelled": sa.and_(FAILED, cancelled),
+            "failed": sa.and_(FAILED, ~cancelled),
         }[state]
         statement = statement.where(requests.c.state == "completed", condition)
     with database.read() as connection:

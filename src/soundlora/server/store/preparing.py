@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from soundlora.server.store.beats import LostLeaseError
 from soundlora.server.store.finish import Outcome, write_end
-from soundlora.server.store.requests import LostLeaseError, Request, Requests
+from soundlora.server.store.news import tell
+from soundlora.server.store.requests import Request, Requests
 from soundlora.server.store.tables import QUEUED, UNPREPARED, requests
 
 MOST_AHEAD = 8
@@ -59,6 +61,7 @@ class Preparing:
             changed = connection.execute(
                 sa.update(requests).where(mine).values(prepared=True, owner=None, attempts=requests.c.attempts - 1)
             )
+            tell(connection, "queued", request_id)
         if not changed.rowcount:
             raise _lost(request_id)
 

@@ -18,9 +18,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from soundlora.server.store import claims, usage
+from soundlora.server.store.beats import Asked, LostLeaseError, asked_of, beat, write_lines
 from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.finish import Outcome, cancelled, infrastructure_error, write_end
-from soundlora.server.store.log_lines import write_lines
+from soundlora.server.store.news import tell
 from soundlora.server.store.states import is_id, read_ahead, read_queue, read_states
 from soundlora.server.store.tables import QUEUED, files, logs, marks, points, requests
 
@@ -28,10 +29,6 @@ PRIORITIES = {"normal": 0, "low": 1}
 MAX_ATTEMPTS = 3
 """So many workers may vanish before the request fails."""
 _DAMAGED = "The server's database is damaged: it has lost the input of this request. Send the request again."
-
-
-class LostLeaseError(RuntimeError):
-    """Another worker has the request now, or it has ended."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +143,7 @@ class Requests:
             "attempts": 0,
             "asked_units": asked_units,
             "beat": 0,
+            "told": 0,
             "cancel_asked": False,
             "stop_asked": stop_asked,
             "prepared": prepared,
@@ -154,6 +152,8 @@ class Requests:
             connection.execute(sa.insert(requests).values(row))
             if outcome is not None:
                 self._end(connection, row["id"], outcome, "queued")
+            else:
+                tell(connection, "queued", row["id"])
         found = self.find(row["id"])
         assert found is not None
         return found
@@ -203,6 +203,7 @@ class Requests:
             if state == "queued" and self._end(connection, request_id, cancelled(), "queued"):
                 return "OK"
             connection.execute(sa.update(requests).where(requests.c.id == request_id).values(cancel_asked=True))
+            tell(connection, "changed", request_id)
             return "CANCELLATION_REQUESTED"
 
     def log_lines(self, request_id: str, after: int = 0, most: int = 10_000) -> list[LogLine]:
@@ -225,14 +226,6 @@ class Requests:
         )
         with self.database.read() as connection:
             return [Point(*row) for row in connection.execute(statement)]
-
-    def progress(self, request_id: str) -> dict[str, Any] | None:
-        """Return the live state of a run, without the rest of its row, which may be megabytes."""
-        statement = sa.select(requests.c.progress).where(requests.c.id == request_id)
-        with self.database.read() as connection:
-            text = connection.execute(statement).scalar_one_or_none()
-        value = value_of(text)
-        return value if isinstance(value, dict) else None
 
     # ------------------------------------------------------------------------------------------------------------------
     # what workers do
@@ -281,25 +274,17 @@ class Requests:
         progress: Mapping[str, Any] | None = None,
         lines: Sequence[tuple[float, str, str]] = (),
         curve: Sequence[tuple[int, str, float]] = (),
-    ) -> bool:
-        """Say that the worker lives and what it does; returns whether it is asked to stop.
+        made: bool = False,
+        number: int | None = None,
+    ) -> Asked:
+        """See `beats.beat`."""
+        return beat(
+            self.database, request_id, owner, progress=progress, lines=lines, curve=curve, made=made, number=number
+        )
 
-        lines: (time, level, message) of the log. curve: (step, name, value). Raises LostLeaseError.
-        """
-        values: dict[str, Any] = {"beat": requests.c.beat + 1}
-        if progress is not None:
-            values["progress"] = json.dumps(progress)
-        with self.database.write() as connection:
-            changed = connection.execute(
-                sa.update(requests).where(requests.c.id == request_id, requests.c.owner == owner).values(values)
-            )
-            if not changed.rowcount:
-                raise LostLeaseError(f"Request {request_id} belongs to another worker now, or it has ended.")
-            write_lines(connection, request_id, lines)
-            if curve:
-                named = [{"request_id": request_id, "step": s, "name": n, "value": v} for s, n, v in curve]
-                connection.execute(sa.insert(points), named)
-            return bool(connection.scalar(sa.select(requests.c.cancel_asked).where(requests.c.id == request_id)))
+    def asked_of(self, request_id: str, owner: str) -> Asked:
+        """See `beats.asked_of`."""
+        return asked_of(self.database, request_id, owner)
 
     def finish(self, request_id: str, owner: str, outcome: Outcome) -> None:
         """End a running request. Raises LostLeaseError."""
@@ -338,13 +323,13 @@ class Requests:
             if ends is not None:
                 self._end(connection, request_id, ends, row.state, owner)
                 return
+            given_back = {"state": "queued", "owner": None, "attempts": row.attempts - (0 if lost else 1)}
             connection.execute(
-                sa.update(requests)
-                .where(requests.c.id == request_id)
-                .values(state="queued", owner=None, attempts=row.attempts - (0 if lost else 1))
+                sa.update(requests).where(requests.c.id == request_id).values(told=requests.c.beat + 1, **given_back)
             )
             if row.state == "running":
                 usage.charge(connection, row.key_id, row.endpoint, row.claimed_at, now, ended=False)
+            tell(connection, "queued", request_id)
 
     def running(self) -> list[tuple[str, str, int]]:
         """Return (id, owner, beat) of all that run. One whose beat stands still has lost its worker.

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from soundlora.server.store import shares
-from soundlora.server.store.database import Database
+from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.shares import Place, Share
 from soundlora.server.store.tables import requests
 
@@ -33,11 +33,12 @@ class State:
     created_at: float
     started_at: float | None
     ended_at: float | None
-    beat: int  # grows with every word of the worker: the log is as it was while this is
+    told: int  # grows with every line, point and file: these are as they were while this is
     cancel_asked: bool
     stop_asked: bool
     error: str | None
     error_type: str | None
+    progress: dict[str, Any] | None  # of one that runs
 
     @property
     def place(self) -> Place:
@@ -56,7 +57,11 @@ def read_states(database: Database, ids: Sequence[str]) -> dict[str, State]:
     with database.read() as connection:
         for start in range(0, len(ids), _AT_A_TIME):
             statement = _STATES.where(requests.c.id.in_(ids[start : start + _AT_A_TIME]))
-            found |= {row.id: State(*row) for row in connection.execute(statement)}
+            for *row, progress in connection.execute(statement):
+                value = value_of(progress)
+                row.append(value if isinstance(value, dict) else None)
+                state = State(*row)
+                found[state.id] = state
     return found
 
 
@@ -146,4 +151,7 @@ def read_result(database: Database, id: str) -> Result | None:
     return None if row is None else Result(*row)
 
 
-_STATES = sa.select(*(requests.c[name] for name in State.__dataclass_fields__))
+_STATES = sa.select(
+    *(requests.c[name] for name in State.__dataclass_fields__ if name != "progress"),
+    sa.case((requests.c.state == "running", requests.c.progress)),
+)

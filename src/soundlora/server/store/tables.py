@@ -28,6 +28,9 @@ _DEADLINE = text("start_before IS NOT NULL")
 _WAITING = text("state = 'queued'")
 _RUNNING = text("state = 'running'")
 _UNPREPARED = text("state = 'queued' AND NOT prepared")
+UNFINISHED = text("state <> 'completed'")
+"""Queries write it so, too: a planner doesn't know of a parameter that it is always the same."""
+FAILED = text("status_code >= 400")
 
 requests = Table(
     "requests",
@@ -54,6 +57,8 @@ requests = Table(
     Column("asked_units", Integer, nullable=False, server_default=text("0")),  # billed if it succeeds
     Column("owner", String(36)),  # token of the worker that holds the lease
     Column("beat", Integer, nullable=False),  # counted up by that worker for as long as it lives
+    # The beat that last brought more than progress: lines, points or files. Until the next one there is none to read.
+    Column("told", Integer, nullable=False, server_default=text("0")),
     Column("cancel_asked", Boolean, nullable=False),
     Column("stop_asked", Boolean, nullable=False, server_default=text("false")),  # to end with what it has learnt
     # Whether it may begin: the data of a training is fetched and checked before. Who does that has its lease meanwhile.
@@ -82,6 +87,9 @@ requests = Table(
     Index("requests_ended", "endpoint", "key_id", "ended_at", "number"),
     Index("requests_by_key", "key_id", "number"),
     Index("requests_unprepared", "priority", "number", sqlite_where=_UNPREPARED, postgresql_where=_UNPREPARED),
+    # What a key has under way is found among millions that have ended, and so are the few that have failed.
+    Index("requests_unfinished", "key_id", "number", sqlite_where=UNFINISHED, postgresql_where=UNFINISHED),
+    Index("requests_failed", "key_id", "number", sqlite_where=FAILED, postgresql_where=FAILED),
     # Few requests have a deadline to begin, so this index is small.
     Index("requests_deadlines", "state", "start_before", sqlite_where=_DEADLINE, postgresql_where=_DEADLINE),
 )

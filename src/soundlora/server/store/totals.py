@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.tables import deliveries, ledger, requests
@@ -54,6 +55,9 @@ class Totals:
             .order_by(ledger.c.number)
         )
         with self._lock, self.database.read() as connection:
+            if not self._last:
+                self._sum_up(connection)
+                statement = statement.where(ledger.c.number > self._last - _OVERLAP)
             for number, endpoint, units, status_code, error_type, started_at, ended_at in connection.execute(statement):
                 if number in self._recent:
                     continue
@@ -69,6 +73,37 @@ class Totals:
                 for bound in BUCKETS:
                     self.within[endpoint, bound] += took <= bound
             self._recent = {number for number in self._recent if number > self._last - _OVERLAP}
+
+    def _sum_up(self, connection: Connection) -> None:
+        """Let the database count all but the last lines, of which there may be millions."""
+        last = connection.scalar(sa.select(sa.func.max(ledger.c.number))) or 0
+        if last <= _OVERLAP:
+            return
+        took = requests.c.ended_at - requests.c.started_at
+        within = [sa.func.sum(sa.case((took <= bound, 1), else_=0)) for bound in BUCKETS]
+        by = (ledger.c.endpoint, requests.c.status_code, sa.func.coalesce(requests.c.error_type, ""))
+        sums = (
+            sa.select(
+                *by,
+                sa.func.count(),
+                sa.cast(sa.func.sum(ledger.c.units), sa.BigInteger),
+                sa.func.count(requests.c.started_at),
+                sa.func.sum(sa.case((took > 0, took), else_=0.0)),
+                *within,
+            )
+            .join(requests, requests.c.id == ledger.c.request_id)
+            .where(ledger.c.number <= last - _OVERLAP)
+            .group_by(*by)
+        )
+        for endpoint, status_code, error_type, count, units, runs, seconds, *counts in connection.execute(sums):
+            self.ended[endpoint, status_code, error_type] += count
+            self.units[endpoint] += units
+            if runs:
+                self.runs[endpoint] += runs
+                self.seconds[endpoint] = self.seconds.get(endpoint, 0.0) + seconds
+                for bound, number in zip(BUCKETS, counts, strict=True):
+                    self.within[endpoint, bound] += number
+        self._last = last
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,7 @@ class Job:
                     lifetime=self.request.file_seconds,
                 )
                 self._published[key] = row.to_file()
+                self.pulse.tell_of_files()
             return self._published[key]
 
     def patiently(self, store: Callable[[], _T]) -> _T:

@@ -21,11 +21,12 @@ from soundlora.pipeline.data_check import check_data
 from soundlora.pipeline.options import TrainingOptions, endpoint_words
 from soundlora.server.endpoints import endpoints, unit_prices
 from soundlora.server.settings import Settings
+from soundlora.server.store.beats import LostLeaseError
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.preparing import Preparing
-from soundlora.server.store.requests import LostLeaseError, Request, Requests
+from soundlora.server.store.requests import Request, Requests
 from soundlora.server.work.job import Job
 from soundlora.server.work.outcomes import outcome_of, timed_out
 from soundlora.server.work.own_log import log_to

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
 import time
@@ -11,11 +12,16 @@ from typing import Any, Literal, TextIO
 
 import sqlalchemy as sa
 
-from soundlora.server.store.requests import LostLeaseError, Requests
-from soundlora.server.store.stopping import is_to_stop
+from soundlora.server.store.beats import Asked, LostLeaseError
+from soundlora.server.store.requests import Requests
 from soundlora.system.operating_system import interrupt_main_thread, pipe_has_ended
 
-BEAT_SECONDS = 0.3
+NEWS_SECONDS = 0.5
+"""News is written at most so often: progress, lines, points and files."""
+LOOK_SECONDS = 1.0
+"""So often the table is asked whether the work is to end, which is a short read. Each beat answers it, too."""
+BEAT_SECONDS = 5.0
+"""So often a worker without news says that it lives."""
 
 Reason = Literal["cancelled", "timeout", "lost", "stopped"]
 
@@ -25,9 +31,9 @@ class Pulse:
 
     `reason` says why the work was interrupted; it is None before that. The interrupt is a SIGINT to this process, which
     a training run takes between two steps. `stop_asked` says whether a training is to end with what it has learnt.
-    `max_seconds` limits the work. `watch` is called at every beat and returns points of curves (step, name, value).
-    With `attached` the process is also interrupted when its standard input ends, because whoever started it has gone
-    then.
+    `max_seconds` limits the work. `lease_seconds` is the silence after which the worker is taken for dead; a quarter of
+    it is kept at most. `watch` is called twice a second and returns points of curves (step, name, value). With
+    `attached` the process is also interrupted when its standard input ends, because whoever started it has gone then.
     """
 
     def __init__(
@@ -37,6 +43,7 @@ class Pulse:
         owner: str,
         *,
         max_seconds: float,
+        lease_seconds: float = 4 * BEAT_SECONDS,
         watch: Callable[[], list[tuple[int, str, float]]] = list,
         attached: bool = False,
     ) -> None:
@@ -44,11 +51,16 @@ class Pulse:
         self.reason: Reason | None = None
         self.stop_asked = False
         self._deadline = time.monotonic() + max_seconds
+        self._beat_seconds = min(BEAT_SECONDS, lease_seconds / 4)
+        self._spoke_at = self._looked_at = -math.inf
         self._watch = watch
         self._attached = attached
         self._progress: dict[str, Any] | None = None
         self._lines: list[tuple[float, str, str]] = []
         self._points: list[tuple[int, str, float]] = []
+        self._made = False
+        self._number: int | None = None  # of the next beat
+        self._unsure: dict[str, Any] | None = None  # what was sent and not answered
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
@@ -62,6 +74,14 @@ class Pulse:
         self._thread.join()
         self._watch_again()
         with contextlib.suppress(LostLeaseError, sa.exc.SQLAlchemyError):
+            self.tell_the_rest()
+
+    def tell_the_rest(self) -> None:
+        """Write what has been said since the last beat. The end of the block tries it once.
+
+        Raises LostLeaseError, or the database's error, after which it can be called again.
+        """
+        while self._has_news():
             self._beat()
 
     def show(self, progress: dict[str, Any]) -> None:
@@ -74,23 +94,48 @@ class Pulse:
         with self._lock:
             self._lines.append((time.time(), level, message))
 
+    def tell_of_files(self) -> None:
+        """Let those who watch the run look for the files that were just stored."""
+        self._made = True
+
     def _run(self) -> None:
-        while not self._over.wait(BEAT_SECONDS):
-            self._watch_again()
+        while not self._over.wait(min(NEWS_SECONDS, self._beat_seconds)):
             try:
-                if self._beat():
-                    self._interrupt("cancelled")
-                self.stop_asked = is_to_stop(self.requests.database, self.request_id)
+                self._turn(time.monotonic())
             except LostLeaseError:
                 self._interrupt("lost")
                 return
-            except sa.exc.SQLAlchemyError as error:
-                # The next beat sends what this one could not, and the work goes on.
-                _print(f"WARN: the database can't be reached: {error}", sys.stderr)
-            if time.monotonic() > self._deadline:
-                self._interrupt("timeout")
-            if self._attached and self._parent_gone():
-                self._interrupt("stopped")
+
+    def _turn(self, now: float) -> None:
+        """Beat where there is news or it is time, else look at times what is asked. Raises LostLeaseError."""
+        self._watch_again()
+        try:
+            asked = self._ask(now)
+            if asked is not None:
+                self.stop_asked = asked.stop
+                if asked.cancel:
+                    self._interrupt("cancelled")
+        except sa.exc.SQLAlchemyError as error:
+            # The next beat sends what this one could not, and the work goes on.
+            _print(f"WARN: the database can't be reached: {error}", sys.stderr)
+        if now > self._deadline:
+            self._interrupt("timeout")
+        if self._attached and self._parent_gone():
+            self._interrupt("stopped")
+
+    def _ask(self, now: float) -> Asked | None:
+        if self._has_news() or now - self._spoke_at >= self._beat_seconds:
+            asked = self._beat()
+            self._spoke_at = self._looked_at = now
+            return asked
+        if now - self._looked_at >= LOOK_SECONDS:
+            asked = self.requests.asked_of(self.request_id, self.owner)
+            self._looked_at = now
+            return asked
+        return None
+
+    def _has_news(self) -> bool:
+        return self._unsure is not None or self._progress is not None or bool(self._lines or self._points) or self._made
 
     def _watch_again(self) -> None:
         try:
@@ -98,19 +143,23 @@ class Pulse:
         except Exception as error:  # A curve is only a comfort. Its errors must not end the run.
             _print(f"WARN: {type(error).__name__}: {error}", sys.stderr)
 
-    def _beat(self) -> bool:
+    def _beat(self) -> Asked:
+        if self._number is None:
+            self._number = self.requests.asked_of(self.request_id, self.owner).beat + 1
+        # The answer may have been lost after the beat was written, so what is sent again is the same.
+        news = self._unsure = self._unsure or self._news()
+        asked = self.requests.beat(self.request_id, self.owner, **news, number=self._number)
+        self._unsure = None
+        self._number = asked.beat + 1
+        return asked
+
+    def _news(self) -> dict[str, Any]:
         progress, self._progress = self._progress, None
         with self._lock:
             lines, self._lines = self._lines, []
         curve, self._points = self._points, []
-        try:
-            return self.requests.beat(self.request_id, self.owner, progress=progress, lines=lines, curve=curve)
-        except sa.exc.SQLAlchemyError:
-            self._progress = self._progress or progress
-            with self._lock:
-                self._lines = lines + self._lines
-            self._points = curve + self._points
-            raise
+        made, self._made = self._made, False
+        return {"progress": progress, "lines": lines, "curve": curve, "made": made}
 
     def _interrupt(self, reason: Reason) -> None:
         if self.reason is None:

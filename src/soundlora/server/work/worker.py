@@ -6,6 +6,7 @@ REQUEST, OWNER and `shared` or `alone`, and each is answered by a line on its st
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -19,10 +20,11 @@ from soundlora.net.storage import Storage
 from soundlora.pipeline.options import endpoint_words
 from soundlora.server.endpoints import endpoints, unit_prices
 from soundlora.server.settings import Settings
+from soundlora.server.store.beats import LostLeaseError
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.finish import Outcome, cancelled
-from soundlora.server.store.requests import LostLeaseError, Requests
+from soundlora.server.store.requests import Requests
 from soundlora.server.work.generation import GenerationJob
 from soundlora.server.work.job import Job, NotStoredError, Work
 from soundlora.server.work.machine import Keeper, Machine, NoRoomError
@@ -101,7 +103,15 @@ def work(
     interrupted = full = False
     outcome: Outcome | None = None
     reason, lost = "The worker was stopped; the run goes on from its last checkpoint", False
-    pulse = Pulse(requests, request_id, owner, max_seconds=settings.max_run_seconds, watch=job.watch, attached=attached)
+    pulse = Pulse(
+        requests,
+        request_id,
+        owner,
+        max_seconds=settings.max_run_seconds,
+        lease_seconds=settings.lease_seconds,
+        watch=job.watch,
+        attached=attached,
+    )
     with pulse:
         job.pulse = pulse
         try:
@@ -132,6 +142,9 @@ def work(
         elif outcome is None and interrupted and pulse.reason == "timeout":
             outcome = timed_out(settings.max_run_seconds)
         job.publish_rest()
+    if pulse.reason != "lost":
+        with contextlib.suppress(sa.exc.SQLAlchemyError):  # The result matters more than a line of the log.
+            _until_written(pulse.tell_the_rest)
     if outcome is not None:
         final = outcome
         _until_written(lambda: requests.finish(request_id, owner, final))
