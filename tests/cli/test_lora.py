@@ -215,3 +215,76 @@ def test_what_can_t_be_done_gets_one_sentence(
     assert re.fullmatch(r"soundlora: [^\n]+\.\n", outcome.err), outcome.err
     assert words in outcome.err
     assert sorted(tmp_path.iterdir()) == before
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# mix, compare, slice
+
+
+@pytest.fixture
+def another(tmp_path: Path) -> Path:
+    adapter = Adapter.create(fresh_transformer(), 2, seed=9)
+    with torch.no_grad():
+        for layer in adapter.layers.values():
+            layer.lora_B.normal_(std=0.1)
+    adapter.save(tmp_path / "another.safetensors", METADATA | {"trigger_phrase": "rain"})
+    return tmp_path / "another.safetensors"
+
+
+def test_mix_adds_loras_up(soundlora_lora: Cli, file: Path, another: Path, tmp_path: Path) -> None:
+    out = tmp_path / "both.safetensors"
+    done = soundlora_lora("mix", f"{file}:0.5", f"{another}:2,text=0", "--out", out)
+    assert re.search(r"both.safetensors: 2 LoRAs, 20 pairs, rank 6, the exact sum, 0\.\d MB", done.out), done.out
+    one, other, both = (read_lora(path) for path in (file, another, out))
+    for name, (a, b) in both.pairs.items():
+        expected = 0.5 * one.pairs[name][1].float() @ one.pairs[name][0].float()
+        if "audio_attn2" not in name:
+            expected += 2 * other.pairs[name][1].float() @ other.pairs[name][0].float()
+        torch.testing.assert_close(b.float() @ a.float(), expected)
+    assert both.metadata["trigger_phrase"] == "rusty gate, rain"
+    rounded = soundlora_lora("mix", f"{file}:0.7", another, "--out", out)
+    assert re.search(r"99\.99 % of the sum's energy kept", rounded.out), rounded.out
+    smaller = soundlora_lora("mix", file, another, "--out", out, "--rank", "2")
+    assert re.search(r"rank 2, \d\d\.\d+ % of the sum's energy kept", smaller.out), smaller.out
+    assert read_lora(out).ranks == [2]
+
+
+def test_mix_refuses_what_makes_no_file(soundlora_lora: Cli, file: Path, another: Path, tmp_path: Path) -> None:
+    out = tmp_path / "both.safetensors"
+    for arguments, said in (
+        ([file, "--out", out], "One file alone is no mixture"),
+        ([f"{file}:1@0-0.5", another, "--out", out], "names sampling steps, which no file can say"),
+        ([file, another, "--out", out, "--rank", "0"], "--rank is 0, but it must be 1 or more"),
+        ([file, another, "--out", another], "is the file that is read"),
+        ([f"{file}:0", f"{another}:0", "--out", out], "Nothing is left of these LoRAs"),
+    ):
+        outcome = soundlora_lora("mix", *arguments)
+        assert outcome.code == 2
+        assert said in " ".join(outcome.err.split()), outcome.err
+        assert not out.exists()
+
+
+def test_compare_says_the_angles(soundlora_lora: Cli, file: Path, another: Path) -> None:
+    same = soundlora_lora("compare", file, file).out
+    assert re.search(r"^together +0\.0° ", same, re.MULTILINE), same
+    assert [line.split()[0] for line in same.splitlines()[1:5]] == ["together", "self", "text", "ff"]
+    found = json.loads(soundlora_lora("compare", file, another, "--json").out)
+    assert 60 < found["together"]["angle"] < 120
+    assert len(found["layers"]) == 20
+
+
+def test_slice_keeps_parts_and_blocks(soundlora_lora: Cli, file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "part.safetensors"
+    done = soundlora_lora("slice", file, out, "--parts", "self,ff", "--blocks", "1")
+    assert re.search(r"part.safetensors: 6 of 20 pairs", done.out), done.out
+    whole, part = read_lora(file), read_lora(out)
+    assert all(torch.equal(part.pairs[name][1], whole.pairs[name][1]) for name in part.pairs)
+    assert all(name.startswith("transformer_blocks.1.") and "audio_attn2" not in name for name in part.pairs)
+    for arguments, said in (
+        (["--parts", "hands"], "--parts has 'hands', but the parts are self, text, ff"),
+        (["--blocks", "3-1"], "--blocks has '3-1', but it must be numbers and rising ranges"),
+        (["--blocks", "40"], "changes nothing there"),
+    ):
+        outcome = soundlora_lora("slice", file, out, *arguments)
+        assert outcome.code == 2
+        assert said in " ".join(outcome.err.split())

@@ -22,6 +22,7 @@ from soundlora.cli.grid import TOPICS as GRID_TOPICS
 from soundlora.cli.grid import grid
 from soundlora.cli.keys import app as keys_commands
 from soundlora.cli.lora import app as lora_commands
+from soundlora.cli.lora_mix import compare, mix, slice_lora
 from soundlora.cli.output import (
     finish_output,
     is_output_error,
@@ -84,6 +85,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+lora_commands.command()(mix)
+lora_commands.command()(compare)
+lora_commands.command(name="slice")(slice_lora)
 app.add_typer(base_commands, name="base")
 app.add_typer(lora_commands, name="lora")
 app.add_typer(keys_commands, name="keys")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from soundlora.lora.names import WrittenNaming
 
 app = typer.Typer(
-    help="Look into LoRA files, convert, resize and merge them.", no_args_is_help=True, rich_markup_mode=None
+    help="Look into LoRA files, convert, resize, mix, slice and merge them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 _SAID = (("title", "title"), ("trigger", "trigger_phrase"), ("licence", "license"))
@@ -44,7 +46,7 @@ def info(
         return
     relative = facts["relative_norm"]
     beside = "" if relative is None else f", {100 * relative:.2f} % of the base's weights"
-    print(f"{file}: {_megabytes(file)}, {facts['dtype']}")
+    print(f"{file}: {megabytes(file)}, {facts['dtype']}")
     for label, key in _SAID:
         if text := lora.metadata.get(f"modelspec.{key}"):
             print(f"{label:<10}{text}")
@@ -54,8 +56,8 @@ def info(
     print(f"update    norm {facts['update_norm']:.4g}{beside}")
     for key, value in sorted(lora.metadata.items()):
         print(f"  {key}: {value}")
-    _note(lora)
-    _say_where_it_loads(lora)
+    note(lora)
+    say_where_it_loads(lora.metadata)
 
 
 @app.command()
@@ -75,11 +77,11 @@ def convert(
     if naming is None:
         raise InputError(f"--to is {to!r}, but it must be one of {', '.join(WRITTEN_NAMINGS)}.")
     lora = read_lora(file)
-    with _writing(out, file):
+    with writing(out, file):
         write_lora(out, lora.pairs, lora.metadata, naming=naming, dtype=lora.dtype)
-    print(f"{out}: {len(lora.pairs)} pairs, {lora.naming} → {naming}, {_megabytes(out)}")
-    _note(lora)
-    _say_where_it_loads(lora)
+    print(f"{out}: {len(lora.pairs)} pairs, {lora.naming} → {naming}, {megabytes(out)}")
+    note(lora)
+    say_where_it_loads(lora.metadata)
 
 
 @app.command()
@@ -100,10 +102,10 @@ def resize(
     if lora.naming != "peft" and lora.naming != "bare":  # Neither of these is ever written.
         naming = lora.naming
     metadata = lora.metadata | ({"rank": str(rank)} if "rank" in lora.metadata else {})
-    with _writing(out, file):
+    with writing(out, file):
         write_lora(out, pairs, metadata, naming=naming, dtype=lora.dtype)
-    print(f"{out}: rank {_ranks(lora)} → {rank}, {percent(kept)} of the update's energy kept, {_megabytes(out)}")
-    _note(lora)
+    print(f"{out}: rank {_ranks(lora)} → {rank}, {percent(kept)} of the update's energy kept, {megabytes(out)}")
+    note(lora)
 
 
 @app.command()
@@ -127,13 +129,13 @@ def merge(
         raise InputError(f"--strength is {strength}, but it must be a number.")
     lora = read_lora(file)
     checkpoint = open_checkpoint(base)
-    with _writing(out, file, checkpoint.path):
+    with writing(out, file, checkpoint.path):
         merged = merge_into(checkpoint, lora, strength, out)
     print(
-        f"{out}: {len(lora.pairs)} weights changed at strength {strength:g}, {_megabytes(out)}; rounding kept "
+        f"{out}: {len(lora.pairs)} weights changed at strength {strength:g}, {megabytes(out)}; rounding kept "
         f"{percent(1 - merged.lost)} of the update's energy"
     )
-    _note(lora)
+    note(lora)
 
 
 def _facts(lora: Lora, base: str | None) -> dict[str, Any]:
@@ -159,7 +161,7 @@ def _facts(lora: Lora, base: str | None) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _writing(out: Path, *sources: Path) -> Iterator[None]:
+def writing(out: Path, *sources: Path) -> Iterator[None]:
     """Raise InputError when `out` can't be written, or is one of `sources`."""
     if not out.parent.is_dir():
         raise InputError(f"{out} can't be written: there is no folder {out.parent}.")
@@ -174,17 +176,17 @@ def _writing(out: Path, *sources: Path) -> Iterator[None]:
         raise InputError(f"{out} can't be written: {error.strerror}.") from None
 
 
-def _note(lora: Lora) -> None:
+def note(lora: Lora) -> None:
     for warning in lora.warnings:
         print(f"Note: {warning}")
 
 
-def _say_where_it_loads(lora: Lora) -> None:
+def say_where_it_loads(metadata: Mapping[str, str]) -> None:
     """Say of a LoRA on nano that no other program can use it, whatever names it has."""
-    if lora.metadata.get("base") == "nano":
+    if metadata.get("base") == "nano":
         from soundlora.pipeline.model_card import where_it_loads
 
-        print(f"Note: {where_it_loads(lora.metadata)}")
+        print(f"Note: {where_it_loads(metadata)}")
 
 
 def _trained_on(lora: Lora) -> str:
@@ -197,5 +199,5 @@ def _ranks(lora: Lora) -> str:
     return f"{lora.ranks[0]}" if len(lora.ranks) == 1 else f"{lora.ranks[0]} to {lora.ranks[-1]}"
 
 
-def _megabytes(path: Path) -> str:
+def megabytes(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB"

@@ -90,7 +90,8 @@ class Preparer:
         job = Job(request, self._settings, self._files)
         log_to(job.folder)
         most = self._settings.max_run_seconds
-        pulse = Pulse(self._requests, request.id, self._owner, max_seconds=most, attached=True)
+        lease = self._settings.lease_seconds
+        pulse = Pulse(self._requests, request.id, self._owner, max_seconds=most, lease_seconds=lease, attached=True)
         with pulse:
             job.pulse = pulse
             try:
