@@ -25,7 +25,7 @@ def sections(text: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("command", "heading", "flags"),
     [
-        ("train", "The run", ["--out", "--name", "--request", "--continue", "--resume", "--seed"]),
+        ("train", "The run", ["--out", "--name", "--request", "--continue", "--resume", "--sync", "--seed"]),
         ("train", "Memory and speed", ["--quantize", "--optimizer", "--checkpoint-activations", "--offload"]),
         ("train", "Other", ["--help"]),
         ("serve", "What it keeps", ["--data-dir", "--database", "--storage"]),

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from soundlora.errors import InputError
 from soundlora.lora.names import LoraKey, Naming, WrittenNaming, parse_key, written_keys
+from soundlora.lora.products import NoProductError, is_product, pair_of
 from soundlora.model.tensor_file import json_object
 from soundlora.system.whole_files import write_whole
 
@@ -103,14 +104,24 @@ def read_lora(path: Path) -> Lora:
             f"{path} has no adapter_config.json beside it, which says how strong it is; it is taken with alpha = rank."
         )
 
-    pairs = {}
+    pairs, least = {}, 1.0  # the least share of a layer's energy that is kept
     for module, here in modules.items():
-        a, b = _matrices(path, here, tensors)
-        scale = _alpha_scale(path, here["alpha"], tensors, a.shape[0]) if "alpha" in here else None
-        if scale is None:
-            scale = 1.0 if config is None else _peft_scale(path, config, keys[here["A"]].written, a.shape[0])
+        if is_product(here):
+            (a, b), rank, kept = _product(path, here, tensors)
+            least = min(least, kept)
+        else:
+            a, b = _matrices(path, here, tensors)
+            rank = a.shape[0]
+        scale = 1.0
+        if rank is not None and "alpha" in here:
+            scale = _alpha_scale(path, here["alpha"], tensors, rank)
+        elif rank is not None and config is not None:
+            first = next(key for part, key in here.items() if part != "alpha")
+            scale = _peft_scale(path, config, keys[first].written, rank)
         pairs[module] = (a, b) if scale == 1 else (a, b.float() * scale)
-    dtype = next(tensor.dtype for key, tensor in tensors.items() if keys[key].part == "A")
+    if any(map(is_product, modules.values())):
+        warnings.append(_product_warning(path, pairs, least))
+    dtype = next(tensor.dtype for key, tensor in tensors.items() if keys[key].part != "alpha")
     known = dtype in (torch.float32, torch.float16)
     stored = str(dtype).removeprefix("torch.")
     return Lora(path, pairs, metadata, naming, dtype if known else torch.bfloat16, stored, warnings)
@@ -144,7 +155,7 @@ def write_lora(
 
 def _refuse_others(path: Path, keys: Mapping[str, LoraKey]) -> None:
     """Raise InputError for no LoRA, for one of another stream, and for one of more than two matrices a layer."""
-    lora = [parsed for parsed in keys.values() if parsed.part in ("A", "B")]
+    lora = [parsed for parsed in keys.values() if parsed.part not in (None, "alpha")]
     if not lora:
         raise InputError(f"{path} holds no lora_A and lora_B tensors; {_ADVICE}.")
     if not any(parsed.audio for parsed in lora):
@@ -159,7 +170,7 @@ def _refuse_others(path: Path, keys: Mapping[str, LoraKey]) -> None:
         )
     for key, parsed in keys.items():
         if parsed.audio and parsed.part is None:
-            raise InputError(f"{path} holds {key}, so it is no plain LoRA (but a DoRA, LoKr or the like); {_ADVICE}.")
+            raise InputError(f"{path} holds {key}, so it is no plain LoRA (but a DoRA or the like); {_ADVICE}.")
 
 
 def _refuse_integers(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -218,6 +229,22 @@ def _matrices(path: Path, here: Mapping[str, str], tensors: Mapping[str, Tensor]
     return a, b
 
 
+def _product(path: Path, here: Mapping[str, str], tensors: Mapping[str, Tensor]) -> tuple[Pair, int | None, float]:
+    try:
+        return pair_of({part: tensors[key] for part, key in here.items() if part != "alpha"})
+    except NoProductError as error:
+        key = next(key for part, key in here.items() if part != "alpha")
+        module = key.rpartition(".")[0]
+        raise InputError(f"{path} has {error} at {module}; the file is damaged, {_ADVICE}.") from None
+
+
+def _product_warning(path: Path, pairs: Mapping[str, Pair], least: float) -> str:
+    ranks = [a.shape[0] for a, _ in pairs.values()]
+    kept = "all" if least == 1 else f"{math.floor(least * 1e4) / 1e2:g} % or more"
+    taken = f"it is taken as a LoRA of rank {max(ranks)}"
+    return f"{path} is a LoKr or LoHa; {taken}, which has {kept} of each layer's energy."
+
+
 def _alpha_scale(path: Path, key: str, tensors: Mapping[str, Tensor], rank: int) -> float:
     tensor = tensors[key]
     if tensor.numel() != 1 or not math.isfinite(tensor.item()):
@@ -240,7 +267,7 @@ def _peft_config(path: Path, naming: Naming, metadata: Mapping[str, str]) -> dic
 def _peft_scale(path: Path, config: Mapping[str, Any], written: str, rank: int) -> float:
     """Return alpha/rank, or alpha/√rank for rank-stabilised LoRA, by the rules of peft.LoraConfig."""
     try:
-        alpha = float(config.get("lora_alpha", 8))
+        alpha = float(config.get("lora_alpha", config.get("alpha", 8)))
         for pattern, value in config.get("alpha_pattern", {}).items():
             if re.fullmatch(rf"(.*\.)?({pattern})", written):
                 alpha = float(value)

@@ -52,6 +52,8 @@ _AROUND_BY_FLAT_NAME = {
 _MATRIX = re.compile(
     r"(?P<module>.+?)[._]lora(?:_linear_layer)?[._](?P<half>A|B|down|up)(?:(?:\.(?P<adapter>[^.]+))?\.weight)?"
 )
+# `<module>.lokr_w1`, `<module>.hada_w2_b`: an update of more matrices than two.
+_PRODUCT = re.compile(r"(?P<module>.+)\.(?P<part>lokr_w[12](?:_[ab])?|hada_w[12]_[ab])(?:\.weight)?")
 _KNOWN_PREFIXES = ("base_model.model.diffusion_model.", "base_model.model.", "diffusion_model.", "transformer.")
 _HALVES = {"A": "A", "down": "A", "B": "B", "up": "B"}
 
@@ -62,7 +64,7 @@ class LoraKey:
 
     module: the checkpoint's name of the layer, or the file's where it is no layer of the audio stream.
     audio: whether it is a linear layer of the audio stream.
-    part: "A", "B" or "alpha"; None for anything that a plain LoRA does not have.
+    part: "A", "B", "alpha", or a matrix of LoKr or LoHa, such as "lokr_w1"; None for anything else.
     written: the file's name of the layer, without the prefix.
     adapter: the name that PEFT puts into keys, "" where there is none.
     """
@@ -88,6 +90,10 @@ def parse_key(key: str) -> LoraKey:
         plain = key.endswith((".lora_A.weight", ".lora_B.weight"))
         prefix, written, module = _peeled(matrix["module"])
         return LoraKey(module or written, module is not None, part, _naming(prefix, plain), written, adapter)
+    product = _PRODUCT.fullmatch(key)
+    if product is not None:
+        prefix, written, module = _peeled(product["module"])
+        return LoraKey(module or written, module is not None, product["part"], _naming(prefix, False), written)
     if key.endswith(".alpha"):
         prefix, written, module = _peeled(key.removesuffix(".alpha"))
         return LoraKey(module or written, module is not None, "alpha", _naming(prefix, False), written)
@@ -110,7 +116,7 @@ def _peeled(name: str) -> tuple[str, str, str | None]:
         module = _official(written)
         if module is not None:
             return ".".join(parts[:first]), written, module
-    flat = name.removeprefix("lora_unet_").removeprefix("lora_transformer_")
+    flat = name.removeprefix("lora_unet_").removeprefix("lora_transformer_").removeprefix("lycoris_")
     if flat != name:
         return name[: len(name) - len(flat)], flat, _official(flat)
     known = next((prefix for prefix in _KNOWN_PREFIXES if name.startswith(prefix)), "")
@@ -136,7 +142,7 @@ def _naming(prefix: str, plain: bool) -> Naming:
         return "peft"
     if prefix.endswith("diffusion_model"):
         return "official" if plain else "comfyui"
-    if prefix.startswith("lora_"):
+    if prefix.startswith(("lora_", "lycoris_")):
         return "kohya"
     return "diffusers" if prefix.endswith("transformer") else "bare"
 
