@@ -154,6 +154,7 @@ LISTS = dict(
         call("GET /v1/models/requests/search", params={"query": "sesame", "expand": "payloads"}),
         call("GET /v1/models/billing-events"),
         call("GET /v1/models/usage"),
+        call("GET /v1/limits"),
     ]
 )
 """Answer with what the caller has."""
@@ -341,10 +342,12 @@ def test_lists_have_the_callers_own_and_nothing_else(place: Place, route: str) -
     made = LISTS[route](place)
     mine, theirs = place.ask(made, place.owner), place.ask(made, place.other)
     assert mine.status_code == theirs.status_code == 200
-    assert SECRET in mine.text or place.done in mine.text or '"quantity":100' in mine.text.replace(" ", "")
+    told = [SECRET, place.done, '"quantity":100', '"used_this_month":100']
+    assert any(each in mine.text.replace(" ", "") for each in told)
     holds_nothing(theirs, place)
     assert not [id for id in place.ids if id in theirs.text]
     assert '"quantity"' not in theirs.text
+    assert '"used_this_month":100' not in theirs.text.replace(" ", "")
 
 
 @pytest.mark.parametrize("route", LISTS)

@@ -68,7 +68,8 @@ import io
 names = [module.name for module in pkgutil.walk_packages(soundlora.__path__, "soundlora.")]
 names = [name for name in names if "node_modules" not in name and "migrations." not in name]
 for name in names:
-    if not name.endswith("__main__"):
+    # Ray is an extra of its own.
+    if not name.endswith(("__main__", ".ray_executor")):
         importlib.import_module(name)
 from soundlora.cli.app import main
 from soundlora.pipeline.generate import generate

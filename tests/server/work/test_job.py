@@ -49,6 +49,9 @@ class Pulse:
     def log(self, message: str, level: str = "INFO") -> None:
         self.lines.append(message)
 
+    def tell_of_files(self) -> None:
+        self.lines.append("files")
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
@@ -115,6 +118,7 @@ def test_a_file_is_stored_once(job: Job) -> None:
     path.write_bytes(b"12")
     first = job.publish(path, "audio", "audio/wav")
     again = Job(job.request, job.settings, job.files)
+    again.pulse = job.pulse
     assert again.publish(path, "audio", "audio/wav") == first
     path.write_bytes(b"123")
     assert again.publish(path, "audio", "audio/wav")["file_size"] == 3
