@@ -1,12 +1,14 @@
 """A worker takes the next request: whose turn it is by `shares`, and of that key's line the first that is free.
 
-Workers that ask at the same time don't wait for each other. Postgres gives each a ticket, the number of those that are
-choosing now, and each leaves so many turns to the others; what another one has just taken is skipped. SQLite has one
-writer, so nobody chooses at the same time.
+A few workers choose at the same time on Postgres, and more of them wait in a line, which costs the database nothing: all
+at once they would only pass over what the others hold. Each that chooses has a ticket, the number of those that choose
+before it, and leaves so many turns to them; what another one has just taken is skipped. SQLite has one writer, so nobody
+chooses at the same time.
 """
 
 from __future__ import annotations
 
+import random
 import time
 import uuid
 import zlib
@@ -22,7 +24,8 @@ from soundlora.server.store.shares import Line
 from soundlora.server.store.tables import QUEUED, RUNNING, requests
 
 _KEY_LOCKS = 7710421
-_MOST_TICKETS = 256
+_TICKETS = 4
+"""So many choose at a time."""
 
 
 def claim(
@@ -65,10 +68,15 @@ def claim(
 
 
 def _ticket(connection: Connection, line: int) -> int:
-    """Return how many others are choosing now. The ticket is held until the end of the transaction."""
+    """Return how many others are choosing now, once there is a ticket. It is held until the end of the transaction."""
     if connection.dialect.name == "sqlite":
         return 0
-    return connection.execute(_TICKET, {"line": line, "last": _MOST_TICKETS - 1}).scalar() or 0
+    free = connection.execute(_TICKET, {"line": line, "last": _TICKETS - 1}).scalar_one_or_none()
+    if free is not None:
+        return int(free)
+    number = random.randrange(_TICKETS)
+    connection.execute(_WAIT, {"line": line, "number": number})
+    return number
 
 
 def _take(
@@ -109,6 +117,7 @@ def _take(
     ).one_or_none()
 
 
+_WAIT = sa.text("SELECT pg_advisory_xact_lock(:line, :number)")
 _TICKET = sa.text(
     "SELECT number FROM generate_series(0, :last) AS number WHERE pg_try_advisory_xact_lock(:line, number) LIMIT 1"
 )
