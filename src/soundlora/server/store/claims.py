@@ -1,9 +1,9 @@
 """A worker takes the next request: whose turn it is by `shares`, and of that key's line the first that is free.
 
-A few workers choose at the same time on Postgres, and more of them wait in a line, which costs the database nothing: all
-at once they would only pass over what the others hold. Each that chooses has a ticket, the number of those that choose
-before it, and leaves so many turns to them; what another one has just taken is skipped. SQLite has one writer, so nobody
-chooses at the same time.
+A few workers choose at the same time on Postgres, and more of them wait in a line, which costs the database nothing:
+all at once they would only pass over what the others hold. Each that chooses has a ticket, the number of those that
+choose before it, and leaves so many turns to them; what another one has just taken is skipped. SQLite has one writer,
+so nobody chooses at the same time.
 """
 
 from __future__ import annotations
