@@ -132,3 +132,15 @@ def test_the_server_needs_no_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert "torch" not in done.stdout
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system doesn't say what a process has loaded")
+def test_a_server_of_nano_never_loads_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "soundlora", "serve", "--port", "0", "--data-dir", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "soundlora serves" in process.stdout.readline()
+        loaded = Path(f"/proc/{process.pid}/maps").read_text()
+        process.terminate()
+    assert "libpython" in loaded or "python" in loaded
+    assert "libtorch" not in loaded

@@ -215,12 +215,13 @@ def _missing(base: str) -> str:
     """Return a note when the first run has to fetch the base, else "". Raises InputError when there is no such base."""
     from soundlora.net.addresses import is_url
     from soundlora.system.cache_root import expanded
-    from soundlora.weights.components import is_here
     from soundlora.weights.fetched import is_hub_name
 
     if base == "nano" or expanded(base).exists():
         return ""
     if is_url(base) or is_hub_name(base):
+        from soundlora.weights.components import is_here  # It loads torch, which stays for as long as the server does.
+
         return "" if is_here(base) else " (not fetched yet: the first run will do it)"
     raise InputError(f"There is no base {base}; give nano, the path of a checkpoint, owner/name on the hub, or a URL.")
 
