@@ -36,7 +36,7 @@ from soundlora.server.settings import Settings
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.requests import Requests
-from soundlora.server.work.executor import SETTINGS_VARIABLE
+from soundlora.server.work.process import SETTINGS_VARIABLE
 from soundlora.server.work.pulse import Pulse
 from soundlora.server.work.worker import _until_written
 settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
@@ -59,15 +59,19 @@ from pathlib import Path
 from soundlora.server.settings import Settings
 from soundlora.server.store.database import Database
 from soundlora.server.store.requests import Requests
-from soundlora.server.work.executor import LocalExecutor
+from soundlora.server.work.local import LocalExecutor
+from soundlora.server.work.supervisor import Supervisor
 folder, url, lease, worker = sys.argv[1:]
 settings = Settings(data_dir=Path(folder), database_url=url, slots=2, lease_seconds=float(lease), device="cpu")
 requests = Requests(Database(settings.database))
 executor = LocalExecutor(settings, requests, command=(sys.executable, "-c", worker))
+supervisor = Supervisor(requests, settings.lease_seconds)
 executor.start()
+supervisor.start()
 print("ready", flush=True)
 sys.stdin.read()
 executor.stop()
+supervisor.stop()
 """
 
 
