@@ -57,7 +57,7 @@ def beat(
         if row is None:
             row = connection.execute(sa.select(*_ASKED).where(_held(request_id, owner))).one_or_none()
             if row is None or number is None or row.beat != number:
-                raise _lost(request_id)
+                raise lease_lost(request_id)
             return Asked(*row)
         write_lines(connection, request_id, lines)
         if curve:
@@ -71,7 +71,7 @@ def asked_of(database: Database, request_id: str, owner: str) -> Asked:
     with database.read() as connection:
         row = connection.execute(sa.select(*_ASKED).where(_held(request_id, owner))).one_or_none()
     if row is None:
-        raise _lost(request_id)
+        raise lease_lost(request_id)
     return Asked(*row)
 
 
@@ -97,5 +97,6 @@ def _held(request_id: str, owner: str) -> sa.ColumnElement[bool]:
     return sa.and_(requests.c.id == request_id, requests.c.owner == owner)
 
 
-def _lost(request_id: str) -> LostLeaseError:
+def lease_lost(request_id: str) -> LostLeaseError:
+    """Return the error of whoever no longer has a request."""
     return LostLeaseError(f"Request {request_id} belongs to another worker now, or it has ended.")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from soundlora.server.store.beats import LostLeaseError
+from soundlora.server.store.beats import lease_lost
 from soundlora.server.store.finish import Outcome, write_end
 from soundlora.server.store.news import tell
 from soundlora.server.store.requests import Request, Requests
@@ -63,14 +63,14 @@ class Preparing:
             )
             tell(connection, "queued", request_id)
         if not changed.rowcount:
-            raise _lost(request_id)
+            raise lease_lost(request_id)
 
     def refuse(self, request_id: str, owner: str, outcome: Outcome) -> None:
         """End a request whose data can't be used. It has never run. Raises LostLeaseError."""
         prices = self._requests.unit_nano_usd
         with self._database.write() as connection:
             if not write_end(connection, request_id, outcome, state="queued", owner=owner, unit_nano_usd=prices):
-                raise _lost(request_id)
+                raise lease_lost(request_id)
 
     def _next(self, connection: sa.Connection) -> sa.Select[str]:
         """Return the query for the next request to prepare, one of a key of which few are prepared."""
@@ -89,7 +89,3 @@ class Preparing:
         with self._database.write() as connection:
             rows = connection.execute(sa.select(requests.c.id, requests.c.owner, requests.c.beat).where(held))
             return [(row.id, row.owner, row.beat) for row in rows]
-
-
-def _lost(request_id: str) -> LostLeaseError:
-    return LostLeaseError(f"Request {request_id} belongs to another worker now, or it has ended.")

@@ -17,8 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from soundlora.server.store import claims, usage
-from soundlora.server.store.beats import Asked, LostLeaseError, asked_of, beat, write_lines
+from soundlora.server.store import beats, claims, usage
+from soundlora.server.store.beats import Asked, asked_of, beat, write_lines
 from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.finish import Outcome, cancelled, infrastructure_error, write_end
 from soundlora.server.store.news import tell
@@ -290,7 +290,7 @@ class Requests:
         """End a running request. Raises LostLeaseError."""
         with self.database.write() as connection:
             if not self._end(connection, request_id, outcome, "running", owner):
-                raise LostLeaseError(f"Request {request_id} belongs to another worker now, or it has ended.")
+                raise beats.lease_lost(request_id)
 
     def release(self, request_id: str, owner: str, *, lost: bool, reason: str) -> None:
         """Give a request back to the queue: who runs or prepares it was stopped in good order, or was `lost`.

@@ -20,7 +20,7 @@ from soundlora.net.storage import Storage
 from soundlora.pipeline.options import endpoint_words
 from soundlora.server.endpoints import endpoints, unit_prices
 from soundlora.server.settings import Settings
-from soundlora.server.store.beats import LostLeaseError
+from soundlora.server.store.beats import LostLeaseError, lease_lost
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.finish import Outcome, cancelled
@@ -97,7 +97,7 @@ def work(
     requests = Requests(database, unit_prices(settings))
     request = requests.find(request_id)
     if request is None or request.owner != owner:
-        raise LostLeaseError(f"Request {request_id} belongs to another worker now, or it has ended.")
+        raise lease_lost(request_id)
     files = Files(database, Storage(settings.storage))
     job = Job(request, settings, files, machine)
     interrupted = full = False
