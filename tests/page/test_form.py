@@ -203,3 +203,11 @@ def test_every_screen_is_accessible_and_fits_a_phone(visit: Visit, look: Literal
             expect(visit.page.get_by_label("Trigger phrase")).to_be_visible()
         assert visit.violations() == []
         assert visit.overflow() <= 0
+
+
+@pytest.mark.parametrize("screen", ["train", "try", "history", "settings"])
+def test_a_screen_is_accessible_while_it_waits_for_its_answers(visit: Visit, screen: str) -> None:
+    visit.page.route(lambda url: "/v1/" in url or "/api/" in url, lambda route: None)  # none ever comes
+    visit.go(screen)
+    expect(visit.page.get_by_role("heading", level=1)).to_be_visible()
+    assert visit.violations() == []

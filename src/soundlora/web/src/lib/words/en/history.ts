@@ -74,6 +74,7 @@ export const limits = {
   asked: (units: string) => `, and ${units} asked for`,
   of: (number: string, most: string) => `${number} of at most ${most}`,
   lastHour: 'Last hour',
+  looking: 'Looking…',
   onMachines: (time: string) => `${time} on the machines`,
   share: 'Share',
   weight: (weight: string) => `weight ${weight} beside the other keys`,
