@@ -55,6 +55,13 @@ OPERATIONS = [
     ("own", "GET", "/.well-known/jwks.json"),
     ("own", "GET", "/health"),
     ("own", "GET", "/metrics"),
+    ("own", "GET", "/v1/runs"),
+    ("own", "GET", "/v1/runs/{run_id}"),
+    ("own", "PATCH", "/v1/runs/{run_id}"),
+    ("own", "POST", "/v1/runs/{run_id}/resume"),
+    ("own", "POST", "/v1/runs/{run_id}/continue"),
+    ("own", "POST", "/v1/runs/{run_id}/stop"),
+    ("own", "POST", "/v1/datasets/inspect"),
     *(
         (endpoint_id, method, f"/{endpoint_id}{path}")
         for endpoint_id in (TRAINING, GENERATION_WITH_LORA)
@@ -66,6 +73,10 @@ OPERATIONS = [
         )
     ),
 ]
+UNTRIED = {
+    ("GET", "/v1/runs/{run_id}/events"),  # it does not end
+    ("GET", "/v1/machine"),  # it takes nothing
+}
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +127,9 @@ def test_answers_are_as_described(
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def answers(case: Any) -> None:
-        if "request_id" in case.path_parameters and next(turns) % 2:
-            case.path_parameters["request_id"] = known
+        for name in {"request_id", "run_id"} & set(case.path_parameters):
+            if next(turns) % 2:
+                case.path_parameters[name] = known
         answer = case.call(base_url=str(server.client.base_url), session=session)
         if answer.content == b"Invalid HTTP request received.":
             return  # uvicorn's own words, about an address that is too long
@@ -125,3 +137,9 @@ def test_answers_are_as_described(
 
     with contextlib.suppress(Unsatisfiable):  # nothing about the call could be wrong
         answers()
+
+
+def test_every_operation_of_ours_is_tried(server: IdleServer) -> None:
+    paths = server.get("/openapi.json")["paths"]
+    described = {(method.upper(), path) for path, operations in paths.items() for method in operations}
+    assert described == UNTRIED | {(method, path) for document, method, path in OPERATIONS if document == "own"}

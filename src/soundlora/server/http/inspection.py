@@ -48,9 +48,24 @@ def _inspection_request() -> type[TrainingRequest]:
 
 
 _REQUEST = _inspection_request()
+_BODY = {"content": {"application/json": {"schema": _REQUEST.model_json_schema()}}, "required": True}
+_FAILURE = {"content": {"application/json": {"schema": {"type": "object", "required": ["detail"]}}}}
+_FAILURES: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The body is no JSON."},
+    401: {"description": "The key is missing or wrong."},
+    403: {"description": "The server has no keys and answers its own machine only."},
+    413: {"description": "The body is too large."},
+    422: {"description": "A field is wrong, or the data can't be had."},
+    500: {"description": "The data set could not be looked through."},
+    504: {"description": "The data set was not looked through in time."},
+}
 
 
-@router.post("/datasets/inspect")
+@router.post(
+    "/datasets/inspect",
+    responses={code: failure | _FAILURE for code, failure in _FAILURES.items()},
+    openapi_extra={"requestBody": _BODY},
+)
 async def inspect(request: Request) -> Response:
     """Return the report of a data set. It takes the fields of a training request and our own, and has the same errors.
 
