@@ -11,6 +11,7 @@ from soundlora.version import __version__
 
 if TYPE_CHECKING:
     from soundlora.pipeline.arguments import inspect_dataset, prepare_recordings
+    from soundlora.pipeline.figures import figures
     from soundlora.pipeline.generate import Generator, generate
     from soundlora.pipeline.generation import Generation
     from soundlora.pipeline.given_sound import Source
@@ -27,6 +28,7 @@ _HOMES = {
     "LoraUse": "soundlora.pipeline.lora_use",
     "Source": "soundlora.pipeline.given_sound",
     "TrainingResult": "soundlora.pipeline.train",
+    "figures": "soundlora.pipeline.figures",
     "grid": "soundlora.pipeline.grid",
     "generate": "soundlora.pipeline.generate",
     "inspect_dataset": "soundlora.pipeline.arguments",
@@ -49,6 +51,7 @@ __all__ = [
     "Source",
     "TrainingResult",
     "__version__",
+    "figures",
     "generate",
     "grid",
     "inspect_dataset",

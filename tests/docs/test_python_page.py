@@ -22,6 +22,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "train": soundlora.train,
     "generate": soundlora.generate,
     "grid": soundlora.grid,
+    "figures": soundlora.figures,
     "Generator": soundlora.Generator,
     "Generator.__call__": soundlora.Generator.__call__,
 }
@@ -31,6 +32,7 @@ HEADINGS = {
     "train": "Arguments of `train`",
     "generate": "Arguments of `generate`",
     "grid": "Arguments of `grid`",
+    "figures": "Arguments of `figures`",
     "Generator": "Arguments of `Generator`",
     "Generator.__call__": "Arguments of calling a `Generator`",
 }

@@ -1,5 +1,5 @@
-"""The command line: train, stop, prepare, caption, generate, grid, inspect, doctor, base, lora, serve, work, nodes,
-drain, prune and keys.
+"""The command line: train, stop, prepare, caption, generate, grid, figures, inspect, doctor, base, lora, serve, work,
+nodes, drain, prune and keys.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from soundlora.cli.base import app as base_commands
 from soundlora.cli.caption import caption
 from soundlora.cli.durations import SEVERAL, durations_of
+from soundlora.cli.figures import figures
 from soundlora.cli.generate import TOPICS as GENERATE_TOPICS
 from soundlora.cli.generate import generate
 from soundlora.cli.generate_flags import DeviceOption
@@ -100,6 +101,7 @@ app.command(cls=by_topic(GRID_TOPICS))(grid)
 app.command(cls=by_topic(SERVE_TOPICS))(serve)
 app.command()(prune)
 app.command(cls=by_topic(WORK_TOPICS))(work)
+app.command()(figures)
 app.command()(nodes)
 app.command()(drain)
 
