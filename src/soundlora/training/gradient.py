@@ -71,15 +71,20 @@ class Gradient:
     calls are then recorded as a CUDA graph, one for each shape of samples, which a single call starts.
     """
 
-    def __init__(self, adapter: Adapter, audio: AudioConfig, batch_size: int, steps: int = 1) -> None:
-        """batch_size: clips a step, over which the loss is averaged. steps: the number of steps that a run takes."""
+    def __init__(
+        self, adapter: Adapter, audio: AudioConfig, batch_size: int, steps: int = 1, gathers: bool = True
+    ) -> None:
+        """batch_size: clips a step, over which the loss is averaged. steps: the number of steps that a run takes.
+
+        gathers: see `Adapter.join`.
+        """
         self.adapter, self.model, self.audio, self.batch_size = adapter, adapter.model, audio, batch_size
         self.device = self.model.audio_patchify_proj.weight.device
         # On CPUs larger products are no faster. A recording reads weights where they lay when it was made, and those of
         # an offloaded model come and go.
         fast = self.device.type == "cuda" and not self.model.offloaded
         if fast:
-            adapter.join()
+            adapter.join(gathers)
             # A quantised base has no joints, and its steps are spent on widening it.
             long = adapter.joints and steps * len(self.model.transformer_blocks) >= _WORTH_COMPILING
             if long and compiles(self.device):

@@ -83,6 +83,7 @@ class Trainer:
         empty_context: Tensor | None = None,
         condition_probability: float = 1.0,
         project_text: bool = False,
+        gathers: bool = True,
         workers: Workers = Workers(),  # noqa: B008  (frozen)
     ) -> None:
         """caption_dropout: share of the samples that see `empty_context` (S, D) instead of their caption's.
@@ -91,6 +92,7 @@ class Trainer:
         the steps, so that a batch has one shape. The rest trains text to audio.
         project_text: keep the frozen part of every caption's keys and values on the device, see
         `AudioTransformer.project_text`.
+        gathers: see `Adapter.join`.
         Raises ValueError when there are no examples, or a dropout has no empty context.
         """
         if not examples:
@@ -107,7 +109,7 @@ class Trainer:
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
         self._order = Order([example.shape for example in self.examples], batch_size, seed)
-        self._gradient = Gradient(adapter, audio, batch_size, steps)
+        self._gradient = Gradient(adapter, audio, batch_size, steps, gathers)
         self._projected: dict[int, Tensor] = {}  # (1, blocks, S, 2C) by the context's identity
         if project_text:
             contexts = [example.context for example in self.examples] + (
