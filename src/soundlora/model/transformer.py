@@ -89,16 +89,17 @@ class Block(nn.Module):
         whole: bool = False,
     ) -> Tensor:
         """Return h (B, T, width) after the block. The arguments are those that `AudioTransformer.forward` prepares."""
-        rows = (modulation.unflatten(-1, (9, -1)) + self.audio_scale_shift_table).unbind(-2)
-        shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff, shift_q, scale_q, gate_ca = rows
+        rows = modulation.unflatten(-1, (9, -1)) + self.audio_scale_shift_table  # (B, T or 1, 9, width)
+        shift_sa, _, gate_sa, shift_ff, _, gate_ff, shift_q, _, gate_ca = rows.unbind(-2)
+        one_and_scale_sa, one_and_scale_ff, one_and_scale_q = (1 + rows[..., 1::3, :]).unbind(-2)
 
-        n = torch.addcmul(shift_sa, rms_norm(h, self.eps), 1 + scale_sa)
+        n = torch.addcmul(shift_sa, rms_norm(h, self.eps), one_and_scale_sa)
         h = torch.addcmul(h, self.audio_attn1(n, rope=rope, mask=attention_mask, bypass=bypass), gate_sa)
-        n = torch.addcmul(shift_q, rms_norm(h, self.eps), 1 + scale_q)
+        n = torch.addcmul(shift_q, rms_norm(h, self.eps), one_and_scale_q)
         c = context if whole else self.modulated(context, prompt_modulation)  # keys and values may be known already
         heard = self.audio_attn2(n, c, mask=context_mask, context_of=context_of, projected=projected, whole=whole)
         h = torch.addcmul(h, heard, gate_ca)
-        n = torch.addcmul(shift_ff, rms_norm(h, self.eps), 1 + scale_ff)
+        n = torch.addcmul(shift_ff, rms_norm(h, self.eps), one_and_scale_ff)
         return torch.addcmul(h, self.audio_ff(n), gate_ff)
 
     def modulated(self, context: Tensor, prompt_modulation: Tensor | None) -> Tensor:
