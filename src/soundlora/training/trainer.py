@@ -157,7 +157,7 @@ class Trainer:
         return self.optimizer.advance(total / self.batch_size)
 
     def _advanced(self, figures: Tensor, rate: float) -> tuple[float, float, float]:
-        loss, norm = figures.tolist()
+        loss, norm = figures.cpu().tolist()
         if math.isfinite(loss) and math.isfinite(norm):
             self.optimizer.done()
         return loss, norm, rate
