@@ -83,14 +83,14 @@ class Joint:
             if linear.bias is not None:
                 self.bias[rows] = linear.bias
 
-    def __call__(self, x: Tensor, frozen: Tensor | None = None) -> Tensor:
-        """Return the layers' outputs of x (..., I) side by side, (..., O).
+    def __call__(self, x: Tensor, frozen: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
+        """Return the outputs (..., o) of x (..., I): of one layer, or of each of several.
 
         frozen: (..., O), what W makes of x where that is known already; no gradient of x is then computed.
         """
         # Autograd would leave a product of frozen tensors alone, so an A is passed to it.
-        result: Tensor = _Product.apply(x, self.updates[0].a, self, frozen)  # type: ignore[no-untyped-call]
-        return result
+        result: tuple[Tensor, ...] = _Product.apply(x, self.updates[0].a, self, frozen)  # type: ignore[no-untyped-call]
+        return result[0] if len(result) == 1 else result
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs of x (N, I) and, beside them, x Aᵀ: (N, O + R)."""
@@ -183,25 +183,36 @@ class Joints:
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, _: Tensor, joint: Joint, frozen: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, _: Tensor, joint: Joint, frozen: Tensor | None) -> tuple[Tensor, ...]:
         flat = x.reshape(-1, x.shape[-1])  # (N, I)
         if frozen is not None:
             out, low = joint.on_top(flat, frozen.reshape(-1, joint.outputs))
             ctx.save_for_backward(flat, None if joint.gathers else low)
             ctx.joint, ctx.shape = joint, x.shape
-            return out.view(frozen.shape)
+            return _apart(out, joint, x.shape)
         both = joint.forward(flat)  # (N, O + R)
         ctx.save_for_backward(flat, None if joint.gathers else both[:, joint.outputs :])
         ctx.joint, ctx.shape = joint, x.shape
-        return both[:, : joint.outputs].view(*x.shape[:-1], -1)  # (..., O)
+        return _apart(both, joint, x.shape)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None]:
         flat, low = ctx.saved_tensors  # (N, I), and (N, R) or None
         joint: Joint = ctx.joint
         shape: torch.Size = ctx.shape
-        g_x = joint.backward(flat, low, gradient.reshape(-1, joint.outputs), ctx.needs_input_grad[0])
+        parts = [gradient.reshape(-1, gradient.shape[-1]) for gradient in gradients]  # (N, o) each
+        gradient = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)  # (N, O)
+        g_x = joint.backward(flat, low, gradient, ctx.needs_input_grad[0])
         return None if g_x is None else g_x.view(shape), None, None, None
+
+
+def _apart(both: Tensor, joint: Joint, shape: torch.Size) -> tuple[Tensor, ...]:
+    """Return each layer's outputs (..., o) of those of all, (N, O) or wider, for an x of this shape (..., I).
+
+    Were they split outside, a compiler would bring their gradients to the strides that they have here, and then join
+    them: six calls instead of one.
+    """
+    return tuple(both[:, rows].view(*shape[:-1], -1) for rows in joint.rows)
 
 
 def _places(layers: Sequence[LoRALinear]) -> tuple[int, list[slice], list[slice]]:
