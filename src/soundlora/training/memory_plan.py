@@ -123,7 +123,7 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     # fp32 scale for each BLOCK of either.
     each = 16 if s.optimizer == "adamw" else 8 + 2 + 8 / BLOCK
     each += 4 * s.average  # the weights' mean, fp32
-    numbers = _adapter_numbers(c, s.rank, s.targets)
+    numbers = adapter_numbers(c, s.rank, s.targets)
     weights = _transformer_weights(c, s.dtype, s.quantize)
     block, away = _transformer_weights(c, s.dtype, s.quantize, "transformer_blocks.0."), min(s.offload, c.layers)
     here = min(away, SLOTS)  # of the blocks that lie elsewhere, so many are on the device at a time
@@ -245,7 +245,7 @@ def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple
     if s.joined:
         block += 0 if s.gathers else 3 * audio  # results (n, T, C) that lie in one tensor with an x Aᵀ
     elif size != 4:
-        block += _adapter_numbers(c, s.rank, s.targets) // c.layers  # A and B as rounded for the product
+        block += adapter_numbers(c, s.rank, s.targets) // c.layers  # A and B as rounded for the product
     if s.fused_attention:
         # Joined layers have the gradient of (n, T, 4C) twice, without and with A's share.
         workspace = max((10 if s.joined else 6) * audio, 4 * text - 8 * audio)
@@ -357,7 +357,7 @@ def _transformer_weights(c: TransformerConfig, dtype: torch.dtype, quantize: str
 
 
 @lru_cache
-def _adapter_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
+def adapter_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
     model = _on_meta(lambda: AudioTransformer(c))
     return sum(rank * sum(model.get_parameter(f"{name}.weight").shape) for name in target_names(model, targets))
 
@@ -398,7 +398,7 @@ def _joint_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
 def joined_sizes(c: TransformerConfig, targets: str) -> list[tuple[tuple[str, ...], int, int]]:
     """Return each group of layers that are joined, with its inputs I and its outputs O together."""
     model = _on_meta(lambda: AudioTransformer(replace(c, layers=1)))
-    found = []
+    found: list[tuple[tuple[str, ...], int, int]] = []
     for group in GROUPS:
         if set(group) <= set(PRESETS[targets]):
             shapes = [model.get_parameter(f"transformer_blocks.0.{name}.weight").shape for name in group]
