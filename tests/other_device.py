@@ -7,7 +7,7 @@ import on, in this process for good; so a test starts a process of its own, see 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,7 +33,10 @@ LACKS = {"fp64", "complex", "bf16", "long convolutions", "wide sums"}
 """What the device refuses. macOS before 14 had no bf16, before 15 it convolved no more than 65,536 samples."""
 
 _LONGEST = 65_536
-_WIDE_SUMS = {torch.ops.aten.addmm.dtype_out: torch.addmm, torch.ops.aten.baddbmm.dtype_out: torch.baddbmm}
+_WIDE_SUMS: dict[Any, Callable[..., Tensor]] = {
+    torch.ops.aten.addmm.dtype_out: torch.addmm,
+    torch.ops.aten.baddbmm.dtype_out: torch.baddbmm,
+}
 _TYPES = {"fp64": {torch.float64}, "complex": {torch.complex64, torch.complex128}, "bf16": {torch.bfloat16}}
 
 
@@ -159,5 +162,4 @@ def _add_widened(
     func: Any, to: Tensor, a: Tensor, b: Tensor, dtype: torch.dtype, *, alpha: float = 1, out: Tensor
 ) -> Tensor:
     """A sum that only GPUs have: of bf16 products in fp32."""
-    total: Tensor = _WIDE_SUMS[func](to, a.to(dtype), b.to(dtype), alpha=alpha, out=out)
-    return total
+    return _WIDE_SUMS[func](to, a.to(dtype), b.to(dtype), alpha=alpha, out=out)

@@ -185,21 +185,22 @@ def _backend(calls: Calls) -> Any:
     return aot_autograd(
         fw_compiler=compiler,
         bw_compiler=lambda module, inputs: compiler(module, inputs, True),
-        decompositions=select_decomp_table(),  # type: ignore[no-untyped-call]
+        decompositions=select_decomp_table(),
         partition_fn=min_cut_rematerialization_partition,
     )
 
 
 def _kernels(module: torch.fx.GraphModule, inputs: Sequence[Any], backward: bool) -> Counter[str]:
-    from torch._dynamo.utils import detect_fake_mode
-    from torch._inductor.compile_fx import view_to_reshape
+    from torch._guards import detect_fake_mode
     from torch._inductor.debug import DebugContext
+    from torch._inductor.fx_passes.post_grad import view_to_reshape
     from torch._inductor.graph import GraphLowering
     from torch._inductor.ir import MultiOutput
     from torch._inductor.scheduler import ExternKernelSchedulerNode, NopKernelSchedulerNode
     from torch._inductor.virtualized import V
 
     fake = detect_fake_mode(inputs)
+    assert fake is not None
     view_to_reshape(module)
     graph = GraphLowering(module, example_inputs=inputs, shape_env=fake.shape_env, is_backward=backward)
     with V.set_graph_handler(graph), V.set_fake_mode(fake), V.set_debug_handler(DebugContext()):
@@ -213,5 +214,5 @@ def _kernels(module: torch.fx.GraphModule, inputs: Sequence[Any], backward: bool
             if not isinstance(node, ExternKernelSchedulerNode):
                 found[BETWEEN] += 1
             else:
-                found[ATTENTION if "attention" in str(node.node.python_kernel_name) else OTHERS] += 1
+                found[ATTENTION if "attention" in str(getattr(node.node, "python_kernel_name", "")) else OTHERS] += 1
         return found

@@ -211,7 +211,7 @@ def test_what_a_step_depends_on_stays_where_it_lies_and_its_state_goes_to_any_ma
     for taken_up, go_on in ((later, advancing), (elsewhere, trained)):
         restored = Optimizer(taken_up, 1e-2, steps=6)
         restored.load_state_dict(copy.deepcopy(state))
-        go_on(taken_up, restored, range(3, 6))  # type: ignore[operator]
+        go_on(taken_up, restored, range(3, 6))
     advancing(weights, optimizer, range(3, 6))
     assert torch.equal(flat(later), flat(weights))
     torch.testing.assert_close(flat(elsewhere), flat(weights))

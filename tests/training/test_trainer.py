@@ -11,7 +11,7 @@ import torch
 from parity.cases import checkpoint
 from parity.runners import fresh_transformer
 from parity.runners25 import unmodulated_transformer
-from support import assert_matches, examples, parity_cases
+from support import assert_matches, examples, needs_gpu, parity_cases
 from torch import Tensor
 
 from soundlora.errors import DivergedError
@@ -134,12 +134,12 @@ class Replayed:
     graph = SimpleNamespace(pool=lambda: None)
 
     def __init__(self, function: Callable[[Samples], Tensor], samples: Samples, pool: object) -> None:
-        self.function, self.samples = function, Samples(*(None if t is None else t.clone() for t in samples))
+        self.function, self.samples = function, samples._each(Tensor.clone)
 
     def replay(self, samples: Samples) -> Tensor:
         Replayed.launches += 1
         for mine, new in zip(self.samples, samples, strict=True):
-            if mine is not None:
+            if mine is not None and new is not None:
                 mine.copy_(new)
         return self.function(self.samples).clone()
 
@@ -201,6 +201,32 @@ def test_a_divergence_on_a_gpu_is_told_at_its_step_and_nothing_is_lost(
     assert [run.step(number) for number in (step, step + 1)] == [spared.step(number) for number in (step, step + 1)]
     with run.optimizer.averaged(), spared.optimizer.averaged():
         assert all(torch.equal(tensor, weights(spared)[key]) for key, tensor in weights(run).items())
+
+
+@needs_gpu
+def test_a_divergence_in_a_recorded_step_changes_nothing() -> None:
+    def on_the_gpu() -> Trainer:
+        adapter = Adapter.create(fresh_transformer().to("cuda"), 4, seed=1)
+        return Trainer(adapter, examples(4), AUDIO, steps=20, learning_rate=1e-3, seed=1, average=True)
+
+    run, spared = on_the_gpu(), on_the_gpu()
+    for number in range(6):
+        run.step(number)
+        spared.step(number)
+    assert run._gradient._recordings
+    run._ahead = (-1, [])
+    clip = run.examples[run.clip_index(6)]
+    kept = clip.latents.clone()
+    clip.latents[2, 3] = math.nan
+    before = weights(run)
+    with pytest.raises(DivergedError, match="at step 7"):
+        run.step(6)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in weights(run).items())
+    clip.latents.copy_(kept)
+    assert run.step(6).loss == pytest.approx(spared.step(6).loss, rel=1e-4)
+    with run.optimizer.averaged(), spared.optimizer.averaged():
+        for key, tensor in weights(run).items():
+            torch.testing.assert_close(weights(spared)[key], tensor, atol=1e-4, rtol=1e-2)
 
 
 def test_a_rate_that_blows_up_is_noticed() -> None:

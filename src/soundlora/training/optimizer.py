@@ -53,8 +53,9 @@ class Optimizer:
             else torch.optim.AdamW([self.parameter], lr=learning_rate, fused=True)
         )
         self.average = Average(self.parameter) if average else None
-        self._rate: Tensor | None = None  # on the device, where `begin` was called
-        self._share = self._rate
+        # The learning rate and the mean's share, on the device, once `begin` was called.
+        self._rate: Tensor | None = None
+        self._share: Tensor | None = None
 
     @property
     def gradient(self) -> Tensor:
@@ -113,7 +114,8 @@ class Optimizer:
         assert self._share is not None
         norm = nn.utils.clip_grad_norm_([self.parameter], CLIP_NORM)
         diverged = 1 - (loss.isfinite() & norm.isfinite()).float()  # ()
-        self.adamw.found_inf = diverged  # type: ignore[attr-defined]  # where it is 1, torch's kernel changes nothing
+        # Where it is 1, torch's kernel changes nothing.
+        self.adamw.found_inf = diverged  # type: ignore[attr-defined]
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=False)
         if self.average is not None:
