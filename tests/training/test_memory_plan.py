@@ -218,7 +218,7 @@ def test_a_smaller_gpu_takes_fewer_clips_at_once_before_it_computes_twice() -> N
     found, fits = fitting(LTX_2_3, Settings(clips=8), 14 * GIB)
     assert fits
     assert (found.settings.clips, found.settings.checkpointing) == (2, False)
-    found, fits = fitting(LTX_2_3, Settings(clips=8, seconds=20.0), 11 * GIB)
+    found, fits = fitting(LTX_2_3, Settings(clips=8, seconds=20.0), round(11.1 * GIB))
     assert fits
     assert (found.settings.clips, found.settings.checkpointing) == (8, True)
 

@@ -29,13 +29,13 @@ def compare(calls: Counter[str], how: str) -> None:
     # The text's keys and values have no gradient that goes further, and the first block's input has none.
     assert calls[PRODUCTS] == (2 * JOINED - 1) * BLOCKS - 1
     assert calls[ATTENTION] == 2 * 2 * BLOCKS
-    assert (calls[GATHERED], calls[REFRESH]) == (2 * 10 + 4 * JOINED, 2 * 10), "whatever the blocks are"
+    assert (calls[GATHERED], calls[REFRESH]) == (4 * 10 + 2 * JOINED, 2 * 10), "however many blocks there are"
 
 
 def test_calls_of_a_step_that_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = calls_of_a_step(monkeypatch, layers=BLOCKS, compiled=False)
     compare(calls, "call by call")
-    assert sum(calls.values()) <= 4900
+    assert sum(calls.values()) <= 4760
 
 
 @pytest.mark.slow
@@ -43,4 +43,4 @@ def test_calls_of_a_step_that_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -
 def test_calls_of_a_compiled_step(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = calls_of_a_step(monkeypatch, layers=BLOCKS, compiled=True)
     compare(calls, "compiled")
-    assert sum(calls.values()) <= 2840
+    assert sum(calls.values()) <= 2700

@@ -69,7 +69,8 @@ class Joint:
         # The layers hold this joint. If it held them, the circle would let them outlive their run.
         self.updates = [layer.update for layer in layers]
         self.matrix, self.aside, self.gathers = matrix, aside, gathers
-        self.kept: tuple[Tensor, Tensor] | None = None  # x (N, I), and the gradient of the outputs (N, O)
+        # x (N, I), and the gradients of the layers' outputs (N, o).
+        self.kept: tuple[Tensor, list[Tensor]] | None = None
         self.adds_wide = matrix.dtype == torch.float32 or adds_in_fp32(matrix.device, matrix.dtype)
         self.inputs, self.rows, self.ranks = _places(layers)
         self.outputs = self.rows[-1].stop
@@ -104,14 +105,10 @@ class Joint:
         return torch.addmm(frozen, low, self._b.T), low
 
     def backward(self, x: Tensor, low: Tensor | None, gradient: Tensor, needs_x: bool) -> Tensor | None:
-        """Add to the gradients of A and B, or keep what they are made of. Return that of x, (N, I), if it is needed.
+        """Add to the gradients of A and B, and return that of x, (N, I), if it is needed.
 
-        x: (N, I). low: x Aᵀ, (N, R), None where `gathers`. gradient: that of the outputs, (N, O).
+        x: (N, I). low: x Aᵀ, (N, R); None leaves A and B to `Joints.gather`. gradient: that of the outputs, (N, O).
         """
-        if low is None:
-            self.kept = x.detach(), gradient
-            if not needs_x:
-                return None
         self.aside.join()
         both = gradient @ self.matrix[: self.outputs, 0 if needs_x else self.inputs :]  # (N, I + R), else (N, R)
         g_low = both[:, self.inputs if needs_x else 0 :]  # (N, R)
@@ -154,31 +151,31 @@ class Joints:
     @property
     def kept_bytes(self) -> int:
         """The bytes that are kept for `gather`."""
-        return sum(tensor.nbytes for joint in self.of for tensor in joint.kept or ())
+        kept = [joint.kept for joint in self.of if joint.kept is not None]
+        return sum(tensor.nbytes for x, gradients in kept for tensor in (x, *gradients))
 
     @torch.no_grad()
     def gather(self) -> None:
         """Add to the gradients of A and B what the backward pass has left: two products a layer, for all blocks.
 
-        What was kept is given back as it is joined, so that memory has it twice for one of the two at most.
+        What was kept is given back as it is joined, so that memory has one tensor of each block twice at most.
         """
         first, kept = self.of[0], [joint.kept for joint in self.of if joint.kept is not None]
         for joint in self.of:
             joint.kept = None
-        inputs, outputs = [x for x, _ in kept], [gradient for _, gradient in kept]
+        inputs, outputs = [x for x, _ in kept], [gradients for _, gradients in kept]
         kept.clear()
         x = torch.stack(inputs)  # (blocks, N, I)
         inputs.clear()
-        gradient = torch.stack(outputs)  # (blocks, N, O)
-        outputs.clear()
         low = x @ self.matrices[:, first.outputs :, : first.inputs].mT  # (blocks, N, R)
-        g_low = gradient @ self.matrices[:, : first.outputs, first.inputs :]  # (blocks, N, R)
         for number, (rows, ranks) in enumerate(zip(first.rows, first.ranks, strict=True)):
+            gradient = torch.stack([gradients.pop(0) for gradients in outputs])  # (blocks, N, o)
+            b = slice(first.inputs + ranks.start, first.inputs + ranks.stop)
+            g_low = gradient @ self.matrices[:, rows, b]  # (blocks, N, r); the scale is in the matrix's B
             updates = [joint.updates[number] for joint in self.of]
             # (blocks, r, N) (blocks, N, I), then (blocks, o, N) (blocks, N, r)
-            _add_each([u.a for u in updates], g_low[..., ranks].mT, x, 1.0, first.adds_wide)
-            scale = updates[0].scale
-            _add_each([u.b for u in updates], gradient[..., rows].mT, low[..., ranks], scale, first.adds_wide)
+            _add_each([u.a for u in updates], g_low.mT, x, 1.0, first.adds_wide)
+            _add_each([u.b for u in updates], gradient.mT, low[..., ranks], updates[0].scale, first.adds_wide)
 
 
 class _Product(torch.autograd.Function):
@@ -200,9 +197,14 @@ class _Product(torch.autograd.Function):
         flat, low = ctx.saved_tensors  # (N, I), and (N, R) or None
         joint: Joint = ctx.joint
         shape: torch.Size = ctx.shape
+        needs_x = ctx.needs_input_grad[0]
         parts = [gradient.reshape(-1, gradient.shape[-1]) for gradient in gradients]  # (N, o) each
+        if joint.gathers:
+            joint.kept = flat.detach(), parts
+            if not needs_x:
+                return None, None, None, None
         gradient = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)  # (N, O)
-        g_x = joint.backward(flat, low, gradient, ctx.needs_input_grad[0])
+        g_x = joint.backward(flat, low, gradient, needs_x)
         return None if g_x is None else g_x.view(shape), None, None, None
 
 

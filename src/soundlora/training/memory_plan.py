@@ -267,14 +267,14 @@ def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple
 def _kept(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple[int, int]:
     """Return the numbers kept for the gradients of A and B, and the most that there are while these are computed.
 
-    Of each group of layers that are the inputs (blocks, N, I) and the gradients (blocks, N, O). Those of one group at a
-    time are joined, the smallest group first.
+    Of each group of layers that are the inputs (blocks, N, I) and the gradients (blocks, N, o) of each layer. They are
+    joined one after the other, the smallest group first.
     """
     groups = []
     for group, inputs, outputs in joined_sizes(c, s.targets):
         rows = s.clips * (context if group[0] == "audio_attn2.to_k" else tokens)
         both = 2 * aligned(s.rank * len(group))  # x Aᵀ and g B
-        groups.append((rows * (inputs + outputs), rows * (max(inputs, outputs) + both)))
+        groups.append((rows * (inputs + outputs), rows * (max(inputs, outputs // len(group)) + both)))
     groups.sort()
     left = [sum(kept for kept, _ in groups[number:]) for number in range(len(groups))]
     most = max(there + more for there, (_, more) in zip(left, groups, strict=True))
