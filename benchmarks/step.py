@@ -5,7 +5,7 @@
 Several ways of running the same transformer with random weights take turns in one process:
 
 ours        what `soundlora train` does: the context is read from the cache.
-ours, bf16  the same with `--quantize bf16`, on CPUs that multiply in bf16.
+ours, bf16  the same with `--quantize bf16`, on CPUs that multiply in bf16; int8 and fp8 likewise, in `gpu_step.py`.
 usual       as LTX's own trainer does: the audio connector inside every step with gradients for all its weights, every
             block computed a second time for the backward pass, modulation for every token.
 usual, both the same with the video stream's connector, twice as wide, whose result a sound has no use for.
@@ -63,17 +63,17 @@ def config_of(size: str) -> ModelConfig:
     return replace(LTX_2_3, transformer=transformer, text=replace(LTX_2_3.text, heads=8))
 
 
-def build_adapter(config: ModelConfig, device: torch.device, narrow: bool = False) -> Adapter:
+def build_adapter(config: ModelConfig, device: torch.device, quantization: str | None = None) -> Adapter:
     with device:
         model = AudioTransformer(config.transformer).to(compute_dtype(device)).requires_grad_(False)
-    if narrow:
-        quantize(model, "bf16")
+    if quantization is not None:
+        quantize(model, quantization)
     return Adapter.create(model, RANK)
 
 
-def our_step(config: ModelConfig, batch: int, narrow: bool, steps: int) -> Step:
+def our_step(config: ModelConfig, batch: int, quantization: str | None, steps: int) -> Step:
     device = pick_device()
-    adapter = build_adapter(config, device, narrow)
+    adapter = build_adapter(config, device, quantization)
     c, tokens = config.transformer, training_latents(SECONDS, config.audio)
     examples = [
         Example(
@@ -129,8 +129,9 @@ def void(_: object) -> None:
 def build(way: str, size: str, batch: int, steps: int = STEPS) -> Step:
     torch.manual_seed(0)
     config = config_of(size)
-    ours = way.startswith("ours")
-    return our_step(config, batch, way in NARROW, steps) if ours else usual_step(config, batch, way == "usual, both")
+    if way.startswith("ours"):
+        return our_step(config, batch, way.partition(", ")[2] or None, steps)
+    return usual_step(config, batch, way == "usual, both")
 
 
 def count(step: Step) -> int:

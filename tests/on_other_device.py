@@ -32,6 +32,7 @@ from soundlora.training.gradient import Gradient
 from soundlora.training.memory_choice import choose
 from soundlora.training.memory_plan import Plan, Settings, plan
 from soundlora.training.offload import offload
+from soundlora.training.optimizer import Optimizer
 from soundlora.training.trainer import StepFigures, Trainer
 
 data, checkpoint, encoder, folder = sys.argv[1:]
@@ -49,6 +50,7 @@ OPTIONS: dict[str, Any] = {
     "debug_dataset": True,
 }
 reads_of_steps: list[int] = []
+reads_where_it_updates: list[int] = []  # of steps whose update the device does by itself
 
 
 OTHERS: dict[str, Any] = {
@@ -81,7 +83,8 @@ def count_reads(step: Callable[[Trainer, int], StepFigures]) -> Callable[[Traine
         before = Reads.count
         figures = step(trainer, number)
         if trainer.device.type == "other":
-            reads_of_steps.append(Reads.count - before)
+            read = reads_where_it_updates if trainer.optimizer.advances else reads_of_steps
+            read.append(Reads.count - before)
         return figures
 
     return counting
@@ -203,12 +206,15 @@ with other_device():
     run_on(DEVICE, "in bf16")
     patch.object(Gradient, "__init__", joined(Gradient.__init__)).start()
     run_on(DEVICE, "joined")
+    patch.object(Optimizer, "advances", True).start()
+    run_on(DEVICE, "joined, updated there")
     patch.object(placement, "choose", two_at_once(choose)).start()
     with_more("wide sums", "long convolutions")
     run_on(DEVICE, "as on a GPU")
     refused = mixing_is_refused()
 facts = {
     "reads": reads_of_steps,
+    "reads where it updates": reads_where_it_updates,
     "apart": apart,
     "mixing is refused": refused,
     "lacking": lacking,

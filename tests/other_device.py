@@ -7,7 +7,7 @@ import on, in this process for good; so a test starts a process of its own, see 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,10 @@ LACKS = {"fp64", "complex", "bf16", "long convolutions", "wide sums"}
 """What the device refuses. macOS before 14 had no bf16, before 15 it convolved no more than 65,536 samples."""
 
 _LONGEST = 65_536
+_WIDE_SUMS: dict[Any, Callable[..., Tensor]] = {
+    torch.ops.aten.addmm.dtype_out: torch.addmm,
+    torch.ops.aten.baddbmm.dtype_out: torch.baddbmm,
+}
 _TYPES = {"fp64": {torch.float64}, "complex": {torch.complex64, torch.complex128}, "bf16": {torch.bfloat16}}
 
 
@@ -126,8 +130,8 @@ def _call(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         _check(func, tensors)
         Writes.bytes += sum(tensor.nbytes for tensor in tensors if tensor.device.type == "cpu" and tensor.dim() > 0)
     plain_args, plain_kwargs = tree_map(_values, (args, kwargs))
-    if func is torch.ops.aten.addmm.dtype_out:
-        result = _add_widened(*plain_args, **plain_kwargs)
+    if func in _WIDE_SUMS:
+        result = _add_widened(func, *plain_args, **plain_kwargs)
     else:
         result = func(*plain_args, **plain_kwargs)
     if not there:
@@ -146,7 +150,7 @@ def _check(func: Any, tensors: Sequence[Tensor]) -> None:
     longest = max((size for tensor in tensors for size in tensor.shape), default=0)
     if func is torch.ops.aten.convolution.default and "long convolutions" in LACKS and longest > _LONGEST:
         raise NotImplementedError(f"{func}: the device convolves no more than {_LONGEST} samples")
-    if func in (torch.ops.aten.addmm.dtype_out, torch.ops.aten.addmm.dtype) and "wide sums" in LACKS:
+    if func in (*_WIDE_SUMS, torch.ops.aten.addmm.dtype, torch.ops.aten.baddbmm.dtype) and "wide sums" in LACKS:
         raise NotImplementedError(f"{func}: the device has no sum of another type than its factors'")
 
 
@@ -154,6 +158,8 @@ def _values(leaf: Any) -> Any:
     return leaf.host if isinstance(leaf, _OtherTensor) else leaf
 
 
-def _add_widened(to: Tensor, a: Tensor, b: Tensor, dtype: torch.dtype, *, alpha: float, out: Tensor) -> Tensor:
+def _add_widened(
+    func: Any, to: Tensor, a: Tensor, b: Tensor, dtype: torch.dtype, *, alpha: float = 1, out: Tensor
+) -> Tensor:
     """A sum that only GPUs have: of bf16 products in fp32."""
-    return torch.addmm(to, a.to(dtype), b.to(dtype), alpha=alpha, out=out)
+    return _WIDE_SUMS[func](to, a.to(dtype), b.to(dtype), alpha=alpha, out=out)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pytest
@@ -36,10 +36,17 @@ TINY_ENCODER = FIXTURES / "parity" / "gemma_tiny"
 PARITY_25 = FIXTURES / "parity25"
 CPU = torch.device("cpu")
 RATE = 16_000
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
+Test = TypeVar("Test", bound=Callable[..., Any])
 Tensors = dict[str, Tensor]
 Metadata = dict[str, str]
+
+
+def needs_gpu(test: Test) -> Test:
+    """Mark a test as one of those that `scripts/gpu` runs. Where there is no GPU it is skipped."""
+    skipped: Test = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")(test)
+    marked: Test = pytest.mark.gpu(skipped)
+    return marked
 
 
 def parity_cases(*prefixes: str) -> pytest.MarkDecorator:

@@ -60,6 +60,15 @@ def test_of_a_step_the_host_reads_the_loss_and_the_gradients_norm(runs: Runs) ->
     assert set(runs.facts["reads"]) == {2}
 
 
+def test_where_the_device_updates_by_itself_the_host_reads_once_and_the_lora_is_the_same(runs: Runs) -> None:
+    assert set(runs.facts["reads where it updates"]) == {1}
+    here, there = (runs.folder / f"joined{how}" for how in ("", ", updated there"))
+    assert runs.losses(there.name) == pytest.approx(runs.losses(here.name), rel=1e-6)
+    lora, same = (load_file(folder / "lora.safetensors") for folder in (here, there))
+    for name, tensor in lora.items():
+        torch.testing.assert_close(same[name].float(), tensor.float(), atol=2e-5, rtol=1e-2)
+
+
 @pytest.mark.parametrize("options", ["", ", other options"])
 def test_a_run_with_blocks_in_the_hosts_memory_is_the_same_to_the_bit(runs: Runs, options: str) -> None:
     here, away = (runs.folder / f"{name}{options}" for name in ("other", "offloaded"))

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import json
 
-from support import Cli, Gpu
+import pytest
+import torch
+from support import CPU, Cli, Gpu
 
+from soundlora.cli import plan_table
 from soundlora.cli.plan_table import flags
 from soundlora.system.gpu_memory import GIB
 from soundlora.training.memory_choice import choose
 from soundlora.training.memory_plan import SHARE, Settings
+from soundlora.training.step_time import CARDS, least_seconds
 from soundlora.weights.full_size import GEMMA_3_12B, LTX_2_3
 
 
@@ -27,7 +31,7 @@ def test_the_plan_names_every_part_in_every_form_of_the_base(soundlora: Cli) -> 
 
 
 def test_for_every_card_it_names_the_settings_that_fit(soundlora: Cli) -> None:
-    lines = soundlora("doctor", "--plan").out.partition("\n\nWhat fits")[2].splitlines()[1:]
+    lines = soundlora("doctor", "--plan").out.partition("\n\nWhat fits")[2].partition("\n\n")[0].splitlines()[1:]
     by_card = [(line[:7].strip(), line[10:68].strip(), float(line[68:74])) for line in lines]
     assert [(card, said) for card, said, _ in by_card] == [
         ("8 GiB", "--checkpoint-activations --offload 16"),
@@ -38,6 +42,22 @@ def test_for_every_card_it_names_the_settings_that_fit(soundlora: Cli) -> None:
     ]
     assert all(peak <= SHARE * int(card.split()[0]) for card, _, peak in by_card)
     assert lines[0].endswith(" GiB, 3.51 copied a step")
+
+
+def test_it_says_how_long_a_step_takes_at_best_on_each_card(soundlora: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = json.loads(soundlora("doctor", "--plan", "--json").out)["steps"]
+    assert found.keys() == CARDS.keys()
+    least = 1000 * least_seconds(LTX_2_3, Settings(checkpointing=True), CARDS["H200"])
+    assert found["H200"]["bf16 again"] == pytest.approx(least)
+    monkeypatch.setattr(plan_table, "here", lambda: [torch.device("cuda", 0), torch.device("cuda", 1), CPU])
+    monkeypatch.setattr(plan_table, "name_of", lambda device: ("NVIDIA H200", "NVIDIA A10G")[device.index])
+    said = soundlora("doctor", "--plan").out
+    _, _, header, *rows = said.partition("\n\nMillisec")[2].splitlines()
+    assert header.replace(" again", "+").split() == ["bf16", "bf16+", "int8", "int8+", "fp8", "fp8+"]
+    times = {row[:34].strip(): row[34:].split() for row in rows}
+    assert times["H200"] == [f"{milliseconds:.1f}" for milliseconds in found["H200"].values()]
+    assert f"This machine's NVIDIA H200: about {found['H200']['bf16']:.1f} ms a step at best on this card" in said
+    assert said.endswith("This machine's NVIDIA A10G: how fast it is at best is not known.\n")
 
 
 def test_a_card_that_nothing_fits_on_is_said_to_be_too_small(soundlora: Cli) -> None:

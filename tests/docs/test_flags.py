@@ -20,6 +20,7 @@ _OF_OTHERS = {
     "tensorboard": {"--logdir"},
     "scripts/fuzz": {"--inputs", "--seconds", "--seed"},
     "scripts/docs": {"--serve"},
+    "scripts/gpu": {"--folder", "--dry"},
     "scripts/test": {"--lowest", "--newest"},
     "benchmarks": {"--record"},
 }

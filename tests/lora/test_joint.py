@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from soundlora.lora.file import Pair
 from soundlora.model.latents import positions
 from soundlora.model.quantize import quantize
 from soundlora.model.transformer import AudioTransformer
+from soundlora.training.optimizer import Optimizer
 
 CONFIG = checkpoint().config
 TOKENS = 6
@@ -58,12 +60,15 @@ def trained(adapter: Adapter, projected: bool = False) -> tuple[Tensor, list[Ten
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("gathers", [False, True])
 @pytest.mark.parametrize(
     ("targets", "alpha", "joints"), [("all", None, 7), ("attention", 2.0, 5), ("self-ff", None, 4)]
 )
-def test_joined_layers_do_the_same(targets: str, alpha: float | None, joints: int, checkpointing: bool) -> None:
+def test_joined_layers_do_the_same(
+    targets: str, alpha: float | None, joints: int, gathers: bool, checkpointing: bool
+) -> None:
     plain, joined = adapter(targets, alpha), adapter(targets, alpha)
-    joined.join()
+    joined.join(gathers)
     assert len(joined.joints) == joints
     joined.model.checkpointing = checkpointing
     (expected, gradients), (out, others) = trained(plain), trained(joined)
@@ -75,15 +80,15 @@ def test_joined_layers_do_the_same(targets: str, alpha: float | None, joints: in
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("joined", ["not", "gathering", "block by block"])
 @pytest.mark.parametrize(("targets", "alpha"), [("all", None), ("attention", 2.0), ("self-ff", None)])
 def test_an_adapters_share_comes_on_top_of_known_keys_and_values(
-    targets: str, alpha: float | None, joined: bool, checkpointing: bool
+    targets: str, alpha: float | None, joined: str, checkpointing: bool
 ) -> None:
     """Forwards and backwards, to rounding."""
     plain, known = (adapter(targets, alpha, model=unmodulated_transformer()) for _ in range(2))
-    if joined:
-        known.join()
+    if joined != "not":
+        known.join(gathers=joined == "gathering")
     known.model.checkpointing = checkpointing
     (expected, gradients), (out, others) = trained(plain), trained(known, projected=True)
     torch.testing.assert_close(out, expected)
@@ -103,12 +108,38 @@ def test_several_adapters_come_on_top_of_one_another() -> None:
     torch.testing.assert_close(whole, expected)
 
 
-def test_a_second_pass_adds_to_the_gradients() -> None:
+@pytest.mark.parametrize("gathers", [False, True])
+def test_a_second_pass_adds_to_the_gradients(gathers: bool) -> None:
     joined = adapter()
-    joined.join()
+    joined.join(gathers)
     once = [gradient.clone() for gradient in trained(joined)[1]]
     for a, b in zip(once, trained(joined)[1], strict=True):
         torch.testing.assert_close(b, 2 * a, atol=1e-5 * float(a.abs().max()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("laid", ["behind one another", "behind one another, unevenly", "apart"])
+def test_gradients_of_all_blocks_get_to_their_places(laid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two products a layer for all blocks; where the places are even, they are added there by the product itself."""
+    plain, joined = adapter(), adapter()
+    if laid == "behind one another":
+        Optimizer(joined.parameters(), 1e-3, steps=1)
+    elif laid == "behind one another, unevenly":
+        parameters = joined.parameters()
+        Optimizer([*parameters[:5], torch.nn.Parameter(torch.zeros(3)), *parameters[5:]], 1e-3, steps=1)
+    joined.join()
+    expected = trained(plain)[1]
+    calls: list[tuple[int, ...]] = []
+
+    def counting(total: Tensor, *rest: Any, **how: Any) -> Tensor:
+        calls.append(tuple(total.shape))
+        return baddbmm(total, *rest, **how)
+
+    baddbmm = torch.baddbmm
+    monkeypatch.setattr(torch, "baddbmm", counting)
+    for a, b in zip(expected, trained(joined)[1], strict=True):
+        torch.testing.assert_close(b, a, atol=1e-5 * float(a.abs().max()), rtol=1e-4)
+    assert len([shape for shape in calls if shape[0] == CONFIG.transformer.layers]) == 20
+    assert all(joints.kept_bytes == 0 for joints in joined.joints)
 
 
 def test_changes_count_after_refresh() -> None:
@@ -137,15 +168,16 @@ def test_quantised_layers_stay_by_themselves() -> None:
     trained(quantized)
 
 
-def test_layers_whose_rank_differs_by_block_stay_by_themselves() -> None:
+def test_layers_whose_rank_or_scale_differs_by_block_stay_by_themselves() -> None:
     made = adapter()
     pairs: dict[str, Pair] = {name: (layer.lora_A, layer.lora_B) for name, layer in made.layers.items()}
     a, b = pairs["transformer_blocks.1.audio_attn1.to_k"]
     pairs["transformer_blocks.1.audio_attn1.to_k"] = a[:2], b[:, :2]
     made.detach()
     uneven = Adapter.attach(made.model, pairs)
+    uneven.layers["transformer_blocks.0.audio_ff.net.2"].scale = 0.5
     uneven.join()
-    assert len(uneven.joints) == 6
+    assert len(uneven.joints) == 5
     trained(uneven)
 
 

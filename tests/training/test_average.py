@@ -14,7 +14,7 @@ def run(steps: int, seed: int = 0) -> tuple[Average, torch.Tensor]:
     average = Average(parameter)
     for step, values in enumerate(3 + noise, start=1):
         parameter.data.copy_(values)
-        average.update(step)
+        average.update(Average.share(step))
     return average, 3 + noise
 
 

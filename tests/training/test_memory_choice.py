@@ -27,10 +27,10 @@ def _on_the_command_line() -> Iterator[None]:
 def test_the_choice_is_explained(gpu: Gpu) -> None:
     longest = Settings(seconds=20.0)
     chosen, why = choose(LTX_2_3, longest, gpu(24), None, GEMMA_3_12B)
-    assert why == "about 12.0 GiB of this GPU's 24.0 GiB at the peak; activations are kept"
+    assert why == "about 11.7 GiB of this GPU's 24.0 GiB at the peak; activations are kept"
     chosen, why = choose(LTX_2_3, longest, gpu(11), None, GEMMA_3_12B)
     assert chosen.settings.checkpointing
-    assert why.endswith("activations are computed again block by block, as keeping them would take 12.0 GiB")
+    assert why.endswith("activations are computed again block by block, as keeping them would take 11.7 GiB")
     chosen, why = choose(LTX_2_3, longest, gpu(7.5), None, GEMMA_3_12B)
     assert "that may not fit. Any of these takes less, by the plan: --quantize int8 (" in why
     chosen, why = choose(LTX_2_3, replace(longest, clips=8), gpu(26), None, GEMMA_3_12B)
@@ -83,7 +83,7 @@ def test_a_small_gpu_gets_blocks_from_the_host_and_is_told_what_is_faster(gpu: G
     assert chosen.peak <= SHARE * 8 * GIB
     assert why == (
         "about 7.2 GiB of this GPU's 8.0 GiB at the peak; activations are computed again block by block, as keeping "
-        "them would take 10.0 GiB; 16 of 48 blocks lie in the host's memory, 2.0 GiB, and 3.5 GiB are copied each time "
+        "them would take 9.9 GiB; 16 of 48 blocks lie in the host's memory, 2.0 GiB, and 3.5 GiB are copied each time "
         "that clips go through; --quantize int8 takes 6.9 GiB without copies, which is faster"
     )
     chosen, why = choose(LTX_2_3, Settings(), gpu(24), None, GEMMA_3_12B, offload=None)
@@ -151,6 +151,6 @@ def test_a_gpu_that_can_not_do_is_said_to_be_too_small() -> None:
 def test_where_a_plan_was_wrong_a_tenth_less_is_asked_for(gpu: Gpu) -> None:
     chosen = plan(LTX_2_3, Settings())
     said = out_of_memory(LTX_2_3, chosen, GEMMA_3_12B, gpu(80))
-    assert said.startswith("The memory ran out, though 10.0 GiB were planned of this GPU's 80.0 GiB. Any of these")
+    assert said.startswith("The memory ran out, though 9.9 GiB were planned of this GPU's 80.0 GiB. Any of these")
     for size in re.findall(r"\(([0-9.]+) GiB\)", said):
         assert float(size) * GIB <= 0.9 * chosen.peak + 0.05 * GIB

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -138,3 +139,79 @@ def test_a_state_from_before_there_was_a_mean_begins_one() -> None:
     restored.load_state_dict(optimizer.state_dict())
     with restored.averaged():
         assert torch.equal(flat(later), flat(weights))
+
+
+def advancing(weights: list[nn.Parameter], optimizer: Optimizer, steps: range, loss: float = 1.0) -> list[list[float]]:
+    """Steps as a GPU takes them, by calls that read nothing back: the rate, the loss and the norm of each."""
+    figures = []
+    for step in steps:
+        backward(weights, step)
+        rate = optimizer.begin()
+        loss_, norm = optimizer.advance(torch.tensor(loss)).tolist()
+        if math.isfinite(loss_) and math.isfinite(norm):
+            optimizer.done()
+        figures.append([rate, loss_, norm])
+    return figures
+
+
+def test_steps_that_read_nothing_back_are_the_same() -> None:
+    plain, there = parameters(), parameters()
+    optimizer, other = (Optimizer(w, 1e-2, steps=6, average=True) for w in (plain, there))
+    expected = []
+    for step in range(6):
+        backward(plain, step)
+        rate, norm = optimizer.step()
+        expected.append([rate, 1.0, norm])
+    for figures, wanted in zip(advancing(there, other, range(6)), expected, strict=True):
+        assert figures == pytest.approx(wanted)
+    torch.testing.assert_close(flat(there), flat(plain))
+    with optimizer.averaged(), other.averaged():
+        torch.testing.assert_close(flat(there), flat(plain))
+    assert other.gradient.abs().max() == 0
+
+
+@pytest.mark.parametrize(("value", "loss"), [(math.nan, 1.0), (math.inf, 1.0), (0.5, math.nan), (0.5, math.inf)])
+def test_where_loss_or_norm_is_not_finite_nothing_changes_and_it_is_told(value: float, loss: float) -> None:
+    weights = parameters()
+    optimizer = Optimizer(weights, 1e-2, steps=6, average=True)
+    advancing(weights, optimizer, range(3))
+    before, mean = flat(weights).clone(), optimizer.averaged()
+    state = {key: tensor.clone() for key, tensor in optimizer.state_dict()["adamw"]["state"][0].items()}
+    backward(weights, 3)
+    assert weights[1].grad is not None
+    weights[1].grad[0] = value
+    optimizer.begin()
+    told = optimizer.advance(torch.tensor(loss)).tolist()
+    assert not all(map(math.isfinite, told))
+    assert torch.equal(flat(weights), before)
+    assert all(torch.equal(tensor, state[key]) for key, tensor in optimizer.state_dict()["adamw"]["state"][0].items())
+    assert optimizer.step_number == 3
+    # The steps that follow are those of an optimiser that never saw it.
+    spared = parameters()
+    other = Optimizer(spared, 1e-2, steps=6, average=True)
+    advancing(spared, other, range(5))
+    advancing(weights, optimizer, range(3, 5))
+    assert torch.equal(flat(weights), flat(spared))
+    with mean, other.averaged():
+        assert torch.equal(flat(weights), flat(spared))
+
+
+def test_what_a_step_depends_on_stays_where_it_lies_and_its_state_goes_to_any_machine() -> None:
+    weights = parameters()
+    optimizer = Optimizer(weights, 1e-2, steps=6)
+    advancing(weights, optimizer, range(1))
+    group = optimizer.adamw.param_groups[0]
+    rate = group["lr"]
+    advancing(weights, optimizer, range(1, 3))
+    assert group["lr"] is rate
+    state = optimizer.state_dict()
+    assert state["adamw"]["param_groups"][0]["lr"] == pytest.approx(optimizer.rate(3))
+    assert state["adamw"]["param_groups"][0]["capturable"] is False
+    later, elsewhere = copied(weights), copied(weights)
+    for taken_up, go_on in ((later, advancing), (elsewhere, trained)):
+        restored = Optimizer(taken_up, 1e-2, steps=6)
+        restored.load_state_dict(copy.deepcopy(state))
+        go_on(taken_up, restored, range(3, 6))
+    advancing(weights, optimizer, range(3, 6))
+    assert torch.equal(flat(later), flat(weights))
+    torch.testing.assert_close(flat(elsewhere), flat(weights))

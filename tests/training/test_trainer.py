@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,14 +11,17 @@ import torch
 from parity.cases import checkpoint
 from parity.runners import fresh_transformer
 from parity.runners25 import unmodulated_transformer
-from support import assert_matches, examples, parity_cases
+from support import assert_matches, examples, needs_gpu, parity_cases
 from torch import Tensor
 
 from soundlora.errors import DivergedError
 from soundlora.lora.adapter import Adapter
 from soundlora.model.condition import at_start
 from soundlora.model.transformer import AudioTransformer
+from soundlora.training import gradient as gradient_module
 from soundlora.training.flow import loss_per_sample
+from soundlora.training.gradient import Samples
+from soundlora.training.optimizer import Optimizer
 from soundlora.training.trainer import Example, StepFigures, Trainer, drops_caption
 
 AUDIO = checkpoint().config.audio
@@ -120,6 +125,108 @@ def test_broken_latents_stop_the_run_before_anything_is_updated(value: float) ->
         run.step(1)
     assert run.optimizer.step_number == 1
     assert all(torch.equal(tensor, before[key]) for key, tensor in weights(run).items())
+
+
+class Replayed:
+    """A recording as a GPU has it, on the CPU: the same calls again, on memory of its own."""
+
+    launches = 0
+    graph = SimpleNamespace(pool=lambda: None)
+
+    def __init__(self, function: Callable[[Samples], Tensor], samples: Samples, pool: object) -> None:
+        self.function, self.samples = function, samples._each(Tensor.clone)
+
+    def replay(self, samples: Samples) -> Tensor:
+        Replayed.launches += 1
+        for mine, new in zip(self.samples, samples, strict=True):
+            if mine is not None and new is not None:
+                mine.copy_(new)
+        return self.function(self.samples).clone()
+
+
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Trainer:
+    """A trainer whose steps are recorded and whose device updates by itself, with layers joined."""
+    monkeypatch.setattr(gradient_module, "_Recording", Replayed)
+    monkeypatch.setattr(Optimizer, "advances", True)
+    monkeypatch.setattr(Replayed, "launches", 0)
+    adapter = Adapter.create(fresh_transformer(), 4, seed=1)
+    run = Trainer(adapter, examples(4), AUDIO, steps=20, learning_rate=1e-3, seed=1, average=True, **settings)
+    adapter.join()
+    run._gradient._records = True
+    return run
+
+
+@pytest.mark.parametrize(("batch_size", "at_once"), [(1, 1), (2, 2), (3, 2)])
+def test_a_step_is_one_launch_where_the_batch_is_one_group(
+    batch_size: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Trainer(
+        Adapter.create(fresh_transformer(), 4, seed=1), examples(4), AUDIO, steps=20, learning_rate=1e-3, seed=1,
+        average=True, batch_size=batch_size, at_once=at_once,
+    )  # fmt: skip
+    expected = [plain.step(step) for step in range(8)]
+    there = on_a_gpu(monkeypatch, batch_size=batch_size, at_once=at_once)
+    launches = []
+    for step, wanted in enumerate(expected):
+        before = Replayed.launches
+        figures = there.step(step)
+        launches.append(Replayed.launches - before)
+        assert (figures.clip, figures.sigma, figures.step) == (wanted.clip, wanted.sigma, wanted.step)
+        assert figures.learning_rate == wanted.learning_rate
+        assert (figures.loss, figures.gradient_norm) == pytest.approx((wanted.loss, wanted.gradient_norm), rel=1e-4)
+    assert launches == [0, 0, 0] + [-(-batch_size // at_once)] * 5
+    with plain.optimizer.averaged(), there.optimizer.averaged():
+        for key, tensor in weights(plain).items():
+            torch.testing.assert_close(weights(there)[key], tensor, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("step", [1, 5])  # before and after it is recorded
+@pytest.mark.parametrize(("batch_size", "at_once"), [(1, 1), (2, 2), (3, 2)])
+def test_a_divergence_on_a_gpu_is_told_at_its_step_and_nothing_is_lost(
+    step: int, batch_size: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, spared = (on_a_gpu(monkeypatch, batch_size=batch_size, at_once=at_once) for _ in range(2))
+    for number in range(step):
+        assert run.step(number) == spared.step(number)
+    run._ahead = (-1, [])
+    clip = run.examples[run.clip_index(step * batch_size)]
+    kept = clip.latents.clone()
+    clip.latents[2, 3] = math.nan
+    before = weights(run)
+    with pytest.raises(DivergedError, match=rf"at step {step + 1} on {clip.name}"):
+        run.step(step)
+    assert run.optimizer.step_number == step
+    assert all(torch.equal(tensor, before[key]) for key, tensor in weights(run).items())
+    clip.latents.copy_(kept)
+    assert [run.step(number) for number in (step, step + 1)] == [spared.step(number) for number in (step, step + 1)]
+    with run.optimizer.averaged(), spared.optimizer.averaged():
+        assert all(torch.equal(tensor, weights(spared)[key]) for key, tensor in weights(run).items())
+
+
+@needs_gpu
+def test_a_divergence_in_a_recorded_step_changes_nothing() -> None:
+    def on_the_gpu() -> Trainer:
+        adapter = Adapter.create(fresh_transformer().to("cuda"), 4, seed=1)
+        return Trainer(adapter, examples(4), AUDIO, steps=20, learning_rate=1e-3, seed=1, average=True)
+
+    run, spared = on_the_gpu(), on_the_gpu()
+    for number in range(6):
+        run.step(number)
+        spared.step(number)
+    assert run._gradient._recordings
+    run._ahead = (-1, [])
+    clip = run.examples[run.clip_index(6)]
+    kept = clip.latents.clone()
+    clip.latents[2, 3] = math.nan
+    before = weights(run)
+    with pytest.raises(DivergedError, match="at step 7"):
+        run.step(6)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in weights(run).items())
+    clip.latents.copy_(kept)
+    assert run.step(6).loss == pytest.approx(spared.step(6).loss, rel=1e-4)
+    with run.optimizer.averaged(), spared.optimizer.averaged():
+        for key, tensor in weights(run).items():
+            torch.testing.assert_close(weights(spared)[key], tensor, atol=1e-4, rtol=1e-2)
 
 
 def test_a_rate_that_blows_up_is_noticed() -> None:

@@ -1,4 +1,4 @@
-"""`soundlora doctor --plan` shows the GPU memory of a training, part by part, for every form of the base."""
+"""`soundlora doctor --plan` shows a training's GPU memory for every form of the base, and the least time of a step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import torch
 from soundlora.cli.output import print_json
 from soundlora.model.config import ModelConfig
 from soundlora.model.gemma_config import GemmaConfig
+from soundlora.system.devices import found as here
+from soundlora.system.devices import name_of
 from soundlora.system.gpu_memory import GIB
 from soundlora.training.memory_plan import Plan, Settings, fitting, plan
 from soundlora.training.optimizer import check_optimizer
+from soundlora.training.step_time import CARDS as RATES
+from soundlora.training.step_time import card_of, least_seconds
 from soundlora.weights.base import open_base
 from soundlora.weights.generations import LTX_23, SUPPORTED
 
@@ -81,6 +85,23 @@ def cards(base: str, rank: int, seconds: float, clips: int, optimizer: str = "ad
     return found
 
 
+def steps(base: str, rank: int, seconds: float, clips: int, optimizer: str = "adamw") -> dict[str, dict[str, float]]:
+    """Return the least milliseconds of a step by card and by form of the base; those in fp32 are not known.
+
+    Raises as `plans` does.
+    """
+    config, _ = _sizes(base)
+    forms = {
+        name: found.settings
+        for name, found in plans(base, rank, seconds, clips, optimizer).items()
+        if found.settings.dtype == torch.bfloat16
+    }
+    return {
+        card: {name: 1000 * least_seconds(config, settings, rates) for name, settings in forms.items()}
+        for card, rates in RATES.items()
+    }
+
+
 def flags(chosen: Plan) -> str:
     """Return the flags of `soundlora train` that a plan stands for, beside those of the whole table."""
     s = chosen.settings
@@ -105,6 +126,7 @@ def print_plans(
             size: [{"flags": flags(p)} | {row: getattr(p, row) for row in ("peak", "host", "copied")} for p in fits]
             for size, fits in fitting_cards.items()
         }
+        values["steps"] = steps(base, rank, seconds, clips, optimizer)
         print_json(values)
         return
     at_once = "one clip" if clips == 1 else f"{clips} clips"
@@ -121,6 +143,26 @@ def print_plans(
             print(f"{size:>3} GiB   {flags(chosen) or 'as it is':<58}{chosen.peak / GIB:>6.2f} GiB{copies}")
         if not fits:
             print(f"{size:>3} GiB   nothing; a lower rank or shorter clips take less")
+    _print_steps(steps(base, rank, seconds, clips, optimizer))
+
+
+def _print_steps(found: dict[str, dict[str, float]]) -> None:
+    """Print the least milliseconds of a step as a table, and what is known of this machine's GPUs."""
+    forms = list(next(iter(found.values())))
+    print("\nMilliseconds that a step takes at best, by bytes and arithmetic alone; a real one takes longer.\n")
+    print(" " * 34 + "".join(f"{name:>12}" for name in forms))
+    for card, times in found.items():
+        print(f"{card:<34}" + "".join(f"{times[name]:>12.1f}" for name in forms))
+    for device in here():
+        if device.type != "cuda":
+            continue
+        known = next((card for card, rates in RATES.items() if rates == card_of(name_of(device))), None)
+        least = "how fast it is at best is not known" if known is None else _at_best(found[known]["bf16"])
+        print(f"\nThis machine's {name_of(device)}: {least}.")
+
+
+def _at_best(milliseconds: float) -> str:
+    return f"about {milliseconds:.1f} ms a step at best on this card, in bf16"
 
 
 def _sizes(base: str) -> tuple[ModelConfig, GemmaConfig]:

@@ -117,12 +117,13 @@ class Adapter:
             for key, tensor in self.state_dict().items():
                 tensor.copy_(state[key])
 
-    def join(self) -> None:
+    def join(self, gathers: bool = True) -> None:
         """Compute layers with one input together wherever gradients are recorded, see `Joint`.
 
         From then on A and B get their gradients straight, without autograd. Call `refresh` after every change of them,
-        and `settle` after a backward pass. Quantised layers stay by themselves, and so do those whose rank differs from
-        block to block, and all of an offloaded model: a joint matrix holds weights for good, and those come and go.
+        and `settle` after a backward pass. Quantised layers stay by themselves, and so do those whose rank or scale
+        differs from block to block, and all of an offloaded model: a joint matrix holds weights for good, and those
+        come and go. gathers: see `Joints`; the memory that it takes is in `Plan.gathered`.
         """
         if self.joints or self.model.offloaded:
             return
@@ -131,10 +132,10 @@ class Adapter:
         for group in GROUPS:
             layers = [[block.get_submodule(name) for name in group] for block in blocks]
             adapted = [[layer for layer in row if _is_plain(layer)] for row in layers]
-            shapes = {tuple((layer.lora_A.shape, layer.lora_B.shape) for layer in row) for row in adapted}
-            if [len(row) for row in adapted] != [len(group)] * len(blocks) or len(shapes) > 1:
+            kinds = {tuple((layer.lora_A.shape, layer.lora_B.shape, layer.scale) for layer in row) for row in adapted}
+            if [len(row) for row in adapted] != [len(group)] * len(blocks) or len(kinds) > 1:
                 continue
-            joints = Joints(adapted, self.aside)
+            joints = Joints(adapted, self.aside, gathers)
             self.joints.append(joints)
             owner = group[0] if len(group) == 1 else group[0].rpartition(".")[0]
             for block, joint in zip(blocks, joints.of, strict=True):
@@ -150,8 +151,13 @@ class Adapter:
 
     def settle(self) -> None:
         """Call it after a backward pass: A and B have their gradients only then."""
-        if self.joints:
-            self.aside.join()
+        if not self.joints:
+            return
+        self.aside.join()
+        # The largest come last, when least is kept beside them.
+        for joints in sorted(self.joints, key=lambda joints: joints.kept_bytes):
+            if joints.kept_bytes:
+                joints.gather()
 
     def detach(self) -> None:
         """Put the original modules back."""

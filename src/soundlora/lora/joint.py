@@ -1,7 +1,8 @@
 """Adapted layers with one input as one matrix, so that a GPU's training step is fewer and larger products.
 
 A step of one clip is made of thousands of small products, and most of the time goes into starting and ending them. q, k
-and v, each with its A and B, take 24 products. Joined they take four, and six more that nothing waits for.
+and v, each with its A and B, take 24 products. Joined they take four. The gradients of A and B are six more, which
+nothing waits for: where there is memory, those of all blocks are computed together after the backward pass.
 
 In shapes N is the rows of the input (clips times tokens), I its columns, O the outputs of all joined layers, and R
 their ranks together, rounded up to a multiple of 8; o and r are those of one layer.
@@ -59,14 +60,17 @@ class Joint:
     W (O, I) and A (R, I) have the layers one above the other. B (O, R) has each layer's scale · B at its own rows and
     ranks, and zeros elsewhere. So one product with the first I columns makes x Wᵀ and x Aᵀ of an input, and one with
     the first O rows makes g W and g B of a gradient. A and B are copies in W's type, up to date after `Joints.refresh`.
-    The gradients of A and B are added to those of the layers, in fp32.
+    The gradients of A and B are added to those of the layers, in fp32: within the backward pass, or after it by
+    `Joints.gather`, from what is `kept`.
     """
 
-    def __init__(self, layers: Sequence[LoRALinear], matrix: Tensor, aside: Aside) -> None:
-        """matrix: (O + R, I + R) of zeros, into which the layers' weights move."""
+    def __init__(self, layers: Sequence[LoRALinear], matrix: Tensor, aside: Aside, gathers: bool) -> None:
+        """matrix: (O + R, I + R) of zeros, into which the layers' weights move. gathers: see `Joints`."""
         # The layers hold this joint. If it held them, the circle would let them outlive their run.
         self.updates = [layer.update for layer in layers]
-        self.matrix, self.aside = matrix, aside
+        self.matrix, self.aside, self.gathers = matrix, aside, gathers
+        # x (N, I), and the gradients of the layers' outputs (N, o).
+        self.kept: tuple[Tensor, list[Tensor]] | None = None
         self.adds_wide = matrix.dtype == torch.float32 or adds_in_fp32(matrix.device, matrix.dtype)
         self.inputs, self.rows, self.ranks = _places(layers)
         self.outputs = self.rows[-1].stop
@@ -80,14 +84,14 @@ class Joint:
             if linear.bias is not None:
                 self.bias[rows] = linear.bias
 
-    def __call__(self, x: Tensor, frozen: Tensor | None = None) -> Tensor:
-        """Return the layers' outputs of x (..., I) side by side, (..., O).
+    def __call__(self, x: Tensor, frozen: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
+        """Return the outputs (..., o) of x (..., I): of one layer, or of each of several.
 
         frozen: (..., O), what W makes of x where that is known already; no gradient of x is then computed.
         """
         # Autograd would leave a product of frozen tensors alone, so an A is passed to it.
-        result: Tensor = _Product.apply(x, self.updates[0].a, self, frozen)  # type: ignore[no-untyped-call]
-        return result
+        result: tuple[Tensor, ...] = _Product.apply(x, self.updates[0].a, self, frozen)  # type: ignore[no-untyped-call]
+        return result[0] if len(result) == 1 else result
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs of x (N, I) and, beside them, x Aᵀ: (N, O + R)."""
@@ -100,33 +104,37 @@ class Joint:
         low = x @ self._a.T
         return torch.addmm(frozen, low, self._b.T), low
 
-    def backward(self, x: Tensor, low: Tensor, gradient: Tensor, needs_x: bool) -> Tensor | None:
+    def backward(self, x: Tensor, low: Tensor | None, gradient: Tensor, needs_x: bool) -> Tensor | None:
         """Add to the gradients of A and B, and return that of x, (N, I), if it is needed.
 
-        x: (N, I). low: x Aᵀ, (N, R). gradient: that of the outputs, (N, O).
+        x: (N, I). low: x Aᵀ, (N, R); None leaves A and B to `Joints.gather`. gradient: that of the outputs, (N, O).
         """
         self.aside.join()
         both = gradient @ self.matrix[: self.outputs, 0 if needs_x else self.inputs :]  # (N, I + R), else (N, R)
         g_low = both[:, self.inputs if needs_x else 0 :]  # (N, R)
-        with self.aside.doing(x, low, gradient, both):
-            for update, rows, ranks in zip(self.updates, self.rows, self.ranks, strict=True):
-                # (r, N) (N, I); the scale is in the matrix's B
-                _accumulate(update.a, g_low[:, ranks].T, x, 1.0, self.adds_wide)
-                # (o, N) (N, r)
-                _accumulate(update.b, gradient[:, rows].T, low[:, ranks], update.scale, self.adds_wide)
+        if low is not None:
+            with self.aside.doing(x, low, gradient, both):
+                for update, rows, ranks in zip(self.updates, self.rows, self.ranks, strict=True):
+                    # (r, N) (N, I); the scale is in the matrix's B
+                    _add(_gradient(update.a), g_low[:, ranks].T, x, 1.0, self.adds_wide)
+                    # (o, N) (N, r)
+                    _add(_gradient(update.b), gradient[:, rows].T, low[:, ranks], update.scale, self.adds_wide)
         return torch.addmm(both[:, : self.inputs], g_low, self._a) if needs_x else None  # (N, I) + (N, R) (R, I)
 
 
 class Joints:
     """The same layers of every block, joined block by block; their matrices are parts of one tensor."""
 
-    def __init__(self, blocks: Sequence[Sequence[LoRALinear]], aside: Aside) -> None:
-        """blocks: the layers with one input, block by block. Those of all blocks have the same shapes."""
+    def __init__(self, blocks: Sequence[Sequence[LoRALinear]], aside: Aside, gathers: bool) -> None:
+        """blocks: the layers with one input, block by block. Those of all blocks have the same shapes and scales.
+
+        gathers: the gradients of A and B are computed for all blocks together, by `gather` after the backward pass.
+        """
         inputs, rows, ranks = _places(blocks[0])
         weight = _linear(blocks[0][0]).weight
         rank = aligned(ranks[-1].stop)
         self.matrices = weight.new_zeros(len(blocks), rows[-1].stop + rank, inputs + rank)  # (blocks, O + R, I + R)
-        self.of = [Joint(layers, matrix, aside) for layers, matrix in zip(blocks, self.matrices, strict=True)]
+        self.of = [Joint(layers, matrix, aside, gathers) for layers, matrix in zip(blocks, self.matrices, strict=True)]
 
     def refresh(self) -> None:
         """Take over A and B as they are now. All blocks are done at once, since the calls are small."""
@@ -136,35 +144,77 @@ class Joints:
             a = slice(first.outputs + ranks.start, first.outputs + ranks.stop)
             b = slice(first.inputs + ranks.start, first.inputs + ranks.stop)
             # (blocks, r, I), then (blocks, o, r)
-            self.matrices[:, a, : first.inputs] = torch.stack([update.a.detach() for update in updates])
-            stacked = torch.stack([update.b.detach() for update in updates])
-            scales = [update.scale for update in updates]
-            if any(scale != 1 for scale in scales):
-                stacked = stacked * torch.tensor(scales, device=stacked.device).view(-1, 1, 1)
-            self.matrices[:, rows, b] = stacked
+            self.matrices[:, a, : first.inputs] = _stacked([update.a.detach() for update in updates])
+            stacked, scale = _stacked([update.b.detach() for update in updates]), updates[0].scale
+            self.matrices[:, rows, b] = stacked if scale == 1 else stacked * scale
+
+    @property
+    def kept_bytes(self) -> int:
+        """The bytes that are kept for `gather`."""
+        kept = [joint.kept for joint in self.of if joint.kept is not None]
+        return sum(tensor.nbytes for x, gradients in kept for tensor in (x, *gradients))
+
+    @torch.no_grad()
+    def gather(self) -> None:
+        """Add to the gradients of A and B what the backward pass has left: two products a layer, for all blocks.
+
+        What was kept is given back as it is joined, so that memory has one tensor of each block twice at most.
+        """
+        first, kept = self.of[0], [joint.kept for joint in self.of if joint.kept is not None]
+        for joint in self.of:
+            joint.kept = None
+        inputs, outputs = [x for x, _ in kept], [gradients for _, gradients in kept]
+        kept.clear()
+        x = torch.stack(inputs)  # (blocks, N, I)
+        inputs.clear()
+        low = x @ self.matrices[:, first.outputs :, : first.inputs].mT  # (blocks, N, R)
+        for number, (rows, ranks) in enumerate(zip(first.rows, first.ranks, strict=True)):
+            gradient = torch.stack([gradients.pop(0) for gradients in outputs])  # (blocks, N, o)
+            b = slice(first.inputs + ranks.start, first.inputs + ranks.stop)
+            g_low = gradient @ self.matrices[:, rows, b]  # (blocks, N, r); the scale is in the matrix's B
+            updates = [joint.updates[number] for joint in self.of]
+            # (blocks, r, N) (blocks, N, I), then (blocks, o, N) (blocks, N, r)
+            _add_each([u.a for u in updates], g_low.mT, x, 1.0, first.adds_wide)
+            _add_each([u.b for u in updates], gradient.mT, low[..., ranks], updates[0].scale, first.adds_wide)
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, _: Tensor, joint: Joint, frozen: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, _: Tensor, joint: Joint, frozen: Tensor | None) -> tuple[Tensor, ...]:
         flat = x.reshape(-1, x.shape[-1])  # (N, I)
         if frozen is not None:
             out, low = joint.on_top(flat, frozen.reshape(-1, joint.outputs))
-            ctx.save_for_backward(flat, low)
+            ctx.save_for_backward(flat, None if joint.gathers else low)
             ctx.joint, ctx.shape = joint, x.shape
-            return out.view(frozen.shape)
+            return _apart(out, joint, x.shape)
         both = joint.forward(flat)  # (N, O + R)
-        ctx.save_for_backward(flat, both[:, joint.outputs :])
+        ctx.save_for_backward(flat, None if joint.gathers else both[:, joint.outputs :])
         ctx.joint, ctx.shape = joint, x.shape
-        return both[:, : joint.outputs].view(*x.shape[:-1], -1)  # (..., O)
+        return _apart(both, joint, x.shape)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, None]:
-        flat, low = ctx.saved_tensors  # (N, I), (N, R)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None]:
+        flat, low = ctx.saved_tensors  # (N, I), and (N, R) or None
         joint: Joint = ctx.joint
         shape: torch.Size = ctx.shape
-        g_x = joint.backward(flat, low, gradient.reshape(-1, joint.outputs), ctx.needs_input_grad[0])
+        needs_x = ctx.needs_input_grad[0]
+        parts = [gradient.reshape(-1, gradient.shape[-1]) for gradient in gradients]  # (N, o) each
+        if joint.gathers:
+            joint.kept = flat.detach(), parts
+            if not needs_x:
+                return None, None, None, None
+        gradient = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)  # (N, O)
+        g_x = joint.backward(flat, low, gradient, needs_x)
         return None if g_x is None else g_x.view(shape), None, None, None
+
+
+def _apart(both: Tensor, joint: Joint, shape: torch.Size) -> tuple[Tensor, ...]:
+    """Return each layer's outputs (..., o) of those of all, (N, O) or wider, for an x of this shape (..., I).
+
+    Were they split outside, a compiler would bring their gradients to the strides that they have here, and then join
+    them: six calls instead of one.
+    """
+    return tuple(both[:, rows].view(*shape[:-1], -1) for rows in joint.rows)
 
 
 def _places(layers: Sequence[LoRALinear]) -> tuple[int, list[slice], list[slice]]:
@@ -181,16 +231,53 @@ def _linear(layer: LoRALinear) -> nn.Linear:
     return layer.base
 
 
-def _accumulate(parameter: nn.Parameter, a: Tensor, b: Tensor, scale: float, adds_wide: bool) -> None:
-    """Add scale · a b to the parameter's gradient, which is fp32.
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+def _add_each(parameters: Sequence[nn.Parameter], a: Tensor, b: Tensor, scale: float, adds_wide: bool) -> None:
+    """Add scale · a b, (blocks, …), to the gradients of parameters, one a block."""
+    gradients = [_gradient(parameter) for parameter in parameters]
+    together = _as_one(gradients)
+    if together is not None:
+        _add(together, a, b, scale, adds_wide)
+        return
+    product = a.new_zeros(len(a), *gradients[0].shape, dtype=gradients[0].dtype)
+    _add(product, a, b, scale, adds_wide)
+    for gradient, share in zip(gradients, product, strict=True):
+        gradient.add_(share)
+
+
+def _add(total: Tensor, a: Tensor, b: Tensor, scale: float, adds_wide: bool) -> None:
+    """Add scale · a b to a tensor in fp32: of matrices, or of as many pairs of them.
 
     adds_wide: whether one call does it for narrower factors, too.
     """
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    if a.dtype == parameter.dtype:
-        parameter.grad.addmm_(a, b, alpha=scale)
+    add = torch.addmm if total.ndim == 2 else torch.baddbmm
+    if a.dtype == total.dtype:
+        add(total, a, b, alpha=scale, out=total)
     elif not adds_wide:
-        parameter.grad.addmm_(a.to(parameter.dtype), b.to(parameter.dtype), alpha=scale)
+        add(total, a.to(total.dtype), b.to(total.dtype), alpha=scale, out=total)
     else:
-        torch.addmm(parameter.grad, a, b, out_dtype=torch.float32, alpha=scale, out=parameter.grad)
+        add(total, a, b, out_dtype=torch.float32, alpha=scale, out=total)
+
+
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """Return tensors of one shape as one, (tensors, …), which is a view of them where it can be."""
+    together = _as_one(tensors)
+    return torch.stack(list(tensors)) if together is None else together
+
+
+def _as_one(tensors: Sequence[Tensor]) -> Tensor | None:
+    """Return tensors of one shape as a view, (tensors, …), if they lie at equal distances in one memory.
+
+    Those of one layer in all blocks do, once an `Optimizer` has put all parameters behind one another.
+    """
+    first, places = tensors[0], [tensor.storage_offset() for tensor in tensors]
+    distance = places[1] - places[0] if len(places) > 1 else first.numel()
+    memories = {tensor.untyped_storage()._cdata for tensor in tensors}
+    if distance < first.numel() or len(memories) > 1 or places != list(range(places[0], places[-1] + 1, distance)):
+        return None
+    return first.as_strided((len(places), *first.shape), (distance, *first.stride()), places[0])

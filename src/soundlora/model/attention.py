@@ -97,7 +97,7 @@ class Attention(nn.Module):
         self.to_gate_logits = nn.Linear(width, heads)
         # In training it makes q, k and v of x by one product, or k and v of a context; see `Adapter.join`. With a
         # second argument it adds the adapter's share to projections that are known already.
-        self.joint: Callable[..., Tensor] | None = None
+        self.joint: Callable[..., Any] | None = None
 
     def forward(
         self,
@@ -156,7 +156,8 @@ class Attention(nn.Module):
     def _on_top(self, source: Tensor, projected: Tensor, whole: bool) -> tuple[Tensor, Tensor]:
         """Return k and v (B, S, C) of known projections (B, S, 2C)."""
         if not whole and self.joint is not None and torch.is_grad_enabled():
-            projected, whole = self.joint(source, projected), True
+            k, v = self.joint(source, projected)
+            return k, v
         k, v = projected.chunk(2, dim=-1)
         if whole:
             return k, v
@@ -166,9 +167,9 @@ class Attention(nn.Module):
         if self.joint is None or not torch.is_grad_enabled():
             return self.to_q(x), self.to_k(source), self.to_v(source)
         if source is x:
-            q, k, v = self.joint(x).chunk(3, dim=-1)  # (B, T, 3C) → (B, T, C) each
+            q, k, v = self.joint(x)  # (B, T, C) each
             return q, k, v
-        k, v = self.joint(source).chunk(2, dim=-1)  # (B, S, 2C) → (B, S, C) each
+        k, v = self.joint(source)  # (B, S, C) each
         return self.to_q(x), k, v
 
     def _heads(self, x: Tensor) -> Tensor:

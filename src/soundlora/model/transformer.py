@@ -88,17 +88,21 @@ class Block(nn.Module):
         projected: Tensor | None = None,
         whole: bool = False,
     ) -> Tensor:
-        """Return h (B, T, width) after the block. The arguments are those that `AudioTransformer.forward` prepares."""
-        rows = (modulation.unflatten(-1, (9, -1)) + self.audio_scale_shift_table).unbind(-2)
-        shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff, shift_q, scale_q, gate_ca = rows
+        """Return h (B, T, width) after the block. The arguments are those that `AudioTransformer.forward` prepares.
 
-        n = torch.addcmul(shift_sa, rms_norm(h, self.eps), 1 + scale_sa)
+        modulation: (B, T or 1, 9·width), or the rows (B, 1, 9, width) that `_own_rows` makes of it.
+        """
+        rows = modulation if modulation.ndim == 4 else _own_rows(modulation, self.audio_scale_shift_table)
+        # Scales have a 1 added.
+        shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff, shift_q, scale_q, gate_ca = rows.unbind(-2)
+
+        n = torch.addcmul(shift_sa, rms_norm(h, self.eps), scale_sa)
         h = torch.addcmul(h, self.audio_attn1(n, rope=rope, mask=attention_mask, bypass=bypass), gate_sa)
-        n = torch.addcmul(shift_q, rms_norm(h, self.eps), 1 + scale_q)
+        n = torch.addcmul(shift_q, rms_norm(h, self.eps), scale_q)
         c = context if whole else self.modulated(context, prompt_modulation)  # keys and values may be known already
         heard = self.audio_attn2(n, c, mask=context_mask, context_of=context_of, projected=projected, whole=whole)
         h = torch.addcmul(h, heard, gate_ca)
-        n = torch.addcmul(shift_ff, rms_norm(h, self.eps), 1 + scale_ff)
+        n = torch.addcmul(shift_ff, rms_norm(h, self.eps), scale_ff)
         return torch.addcmul(h, self.audio_ff(n), gate_ff)
 
     def modulated(self, context: Tensor, prompt_modulation: Tensor | None) -> Tensor:
@@ -216,12 +220,16 @@ class AudioTransformer(nn.Module):
             text_mask = text_mask[context_of]
         self_mask = None if attention_mask is None else _additive_self_mask(attention_mask, dtype)
         bypass = bypass or {}
+        each = [modulation] * c.layers
+        if modulation.shape[1] == 1 and not self.offloaded:  # all blocks at once; it is little memory
+            tables = torch.stack([block.get_parameter("audio_scale_shift_table") for block in self.transformer_blocks])
+            each = list(_own_rows(modulation.unsqueeze(1), tables.unsqueeze(1)).unbind(1))  # (B, 1, 9, width) each
         compiled = self.compiled if torch.is_grad_enabled() else []
         for index, block in enumerate(compiled or [*self.transformer_blocks]):
             perturbed = bypass.get(index, False)
             known = None if projected is None else projected[:, index]
             inputs = (
-                *(h, modulation, context, prompt_modulation, rope, text_mask, self_mask, perturbed, context_of),
+                *(h, each[index], context, prompt_modulation, rope, text_mask, self_mask, perturbed, context_of),
                 *(known, whole),
             )
             if self.checkpointing and torch.is_grad_enabled():
@@ -233,6 +241,16 @@ class AudioTransformer(nn.Module):
         y = F.layer_norm(h, h.shape[-1:], eps=c.norm_eps)
         result: Tensor = self.audio_proj_out(torch.addcmul(shift, y, 1 + scale))
         return result.to(x.dtype)
+
+
+def _own_rows(modulation: Tensor, table: Tensor) -> Tensor:
+    """Return the rows (…, 9, width) of shifts, scales and gates, scales with a 1 added, of a modulation (…, 9·width).
+
+    table: (…, 9, width), the block's own rows.
+    """
+    rows = modulation.unflatten(-1, (9, -1)) + table
+    rows[..., 1::3, :] += 1
+    return rows
 
 
 def bypass_blocks(blocks: Collection[int] | None, layers: int, samples: Tensor | bool = True) -> Bypass:

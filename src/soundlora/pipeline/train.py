@@ -240,6 +240,7 @@ def build(run: Run) -> Training:
         batch_size=options.batch_size,
         at_once=plan.settings.clips,
         optimizer=options.optimizer,
+        gathers=plan.settings.gathers,
         average=options.average,
         schedule=options.schedule,
         caption_dropout=options.caption_dropout,

@@ -130,11 +130,14 @@ def has_type(device: torch.device, dtype: torch.dtype) -> bool:
 
 @cache
 def adds_in_fp32(device: torch.device, dtype: torch.dtype) -> bool:
-    """Say whether products of `dtype` can be added to a sum in fp32 by one call of `addmm`."""
+    """Say whether products of `dtype` can be added to sums in fp32 by one call of `addmm`, and of `baddbmm`."""
     try:
         total, factor = torch.zeros(16, 16, device=device), torch.ones(16, 16, device=device, dtype=dtype)
         torch.addmm(total, factor, factor, out_dtype=torch.float32, out=total)
-        return bool((total.cpu() == 16).all())
+        apart, factors = total.as_strided((2, 4, 16), (128, 16, 1)), factor.expand(2, 16, 16)
+        torch.baddbmm(apart, factors[:, :4], factors, out_dtype=torch.float32, out=apart)
+        sums = total.cpu().view(4, 4, 16)[:, 0, 0].tolist()
+        return bool(sums == [32, 16, 32, 16])
     except (RuntimeError, TypeError) as error:
         return _refused(error)
 

@@ -25,9 +25,14 @@ class Average:
         self.parameter, self.values = parameter, parameter.detach().clone()
         self._swapped = False
 
-    def update(self, step: int) -> None:
-        """Take in the values after step `step`, counted from 1."""
-        self.values.lerp_(self.parameter.data, _SHARE / (_SHARE - 1 + step))
+    @staticmethod
+    def share(step: int) -> float:
+        """Return by how much of the way the mean goes to the values after step `step`, counted from 1."""
+        return _SHARE / (_SHARE - 1 + step)
+
+    def update(self, share: float | Tensor) -> None:
+        """Take in the values after a step by its `share`; one of 0 changes nothing."""
+        self.values.lerp_(self.parameter.data, share)
 
     @contextmanager
     def used(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +27,8 @@ _BEFORE_RECORDING = 3  # calls of a shape, in which libraries choose their kerne
 # Compiling pays from so many blocks times steps. It takes 25 s, or 4 s where an earlier run left its kernels, and then
 # saves 0.2 ms a block and step on an H200.
 _WORTH_COMPILING = 90_000
+
+Then = Callable[[Tensor], Tensor]
 
 
 class Samples(NamedTuple):
@@ -71,15 +74,20 @@ class Gradient:
     calls are then recorded as a CUDA graph, one for each shape of samples, which a single call starts.
     """
 
-    def __init__(self, adapter: Adapter, audio: AudioConfig, batch_size: int, steps: int = 1) -> None:
-        """batch_size: clips a step, over which the loss is averaged. steps: the number of steps that a run takes."""
+    def __init__(
+        self, adapter: Adapter, audio: AudioConfig, batch_size: int, steps: int = 1, gathers: bool = True
+    ) -> None:
+        """batch_size: clips a step, over which the loss is averaged. steps: the number of steps that a run takes.
+
+        gathers: see `Adapter.join`.
+        """
         self.adapter, self.model, self.audio, self.batch_size = adapter, adapter.model, audio, batch_size
         self.device = self.model.audio_patchify_proj.weight.device
         # On CPUs larger products are no faster. A recording reads weights where they lay when it was made, and those of
         # an offloaded model come and go.
         fast = self.device.type == "cuda" and not self.model.offloaded
         if fast:
-            adapter.join()
+            adapter.join(gathers)
             # A quantised base has no joints, and its steps are spent on widening it.
             long = adapter.joints and steps * len(self.model.transformer_blocks) >= _WORTH_COMPILING
             if long and compiles(self.device):
@@ -92,10 +100,14 @@ class Gradient:
         self._on_device = torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
         self._pool: Any = None  # memory that recordings share, since they run one after the other
 
-    def add(self, samples: Samples) -> Tensor:
-        """Add the gradient of samples in the host's memory, and return their losses (n,) on the device."""
+    def add(self, samples: Samples, then: Then | None = None) -> Tensor:
+        """Add the gradient of samples in the host's memory, and return their losses (n,) on the device.
+
+        then: what is done with the losses, in the same recording; its result is returned in their place. It reads
+        nothing back, and is always the same function.
+        """
         with self._on_device:
-            return self._recorded(samples)
+            return self._recorded(samples, then)
 
     def forget(self) -> None:
         """Give back the memory that recordings keep for the next call, which then records anew."""
@@ -104,15 +116,15 @@ class Gradient:
             self._pool = None
             empty_cache(self.device)
 
-    def _recorded(self, samples: Samples) -> Tensor:
+    def _recorded(self, samples: Samples, then: Then | None) -> Tensor:
         """Do what `_add` does, by a recording once there is one."""
-        shape = samples.shape
+        shape = *samples.shape, then is not None
         if shape in self._recordings:
             return self._recordings[shape].replay(samples)
         calls = self._calls[shape] = self._calls.get(shape, 0) + 1
         if self._records and calls > _BEFORE_RECORDING:
             try:
-                recording = _Recording(self._add, samples.to(self.device), self._pool)
+                recording = _Recording(partial(self._add, then=then), samples.to(self.device), self._pool)
             except RuntimeError as error:
                 # Recording carries nothing out, so only speed is lost.
                 self._records = False
@@ -120,9 +132,9 @@ class Gradient:
             else:
                 self._recordings[shape], self._pool = recording, recording.graph.pool()
                 return recording.replay(samples)
-        return self._add(samples.to(self.device))
+        return self._add(samples.to(self.device), then)
 
-    def _add(self, samples: Samples) -> Tensor:
+    def _add(self, samples: Samples, then: Then | None = None) -> Tensor:
         clean, noise, sigma, context, given, reference, projected, padding = samples
         condition, tokens = Condition(given, reference), clean.shape[1]
         place = condition.front, tokens
@@ -138,7 +150,7 @@ class Gradient:
         losses = loss_per_sample(velocity[:, condition.front :], clean, noise, either(given, padding))  # (n,)
         (losses.sum() / self.batch_size).backward()
         self.adapter.settle()
-        return losses.detach()
+        return losses.detach() if then is None else then(losses.detach())
 
 
 def compile_blocks(adapter: Adapter) -> None:
@@ -170,12 +182,12 @@ class _Recording:
         self.samples = samples
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, pool=pool):
-            self.losses = function(samples)
+            self.result = function(samples)
 
     def replay(self, samples: Samples) -> Tensor:
-        """Run the graph on new samples of the same shapes, and return their losses (n,)."""
+        """Run the graph on new samples of the same shapes, and return what the function does."""
         for mine, new in zip(self.samples, samples, strict=True):
             if mine is not None and new is not None:
                 mine.copy_(new, non_blocking=True)
         self.graph.replay()
-        return self.losses.clone()  # the next replay writes over it
+        return self.result.clone()  # the next replay writes over it

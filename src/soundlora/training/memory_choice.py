@@ -93,12 +93,12 @@ def what_to_lower(
 ) -> str:
     """Say which settings bring the plan down to the room of a GPU with `memory` bytes, and by a tenth at least."""
     goal = round(min(0.9 * chosen.peak, SHARE * memory if memory is not None else chosen.peak))
-    cuda = chosen.runtime > 0
+    cuda, settings = chosen.runtime > 0, replace(chosen.settings, gathered=False)
 
     def peak(**changes: Any) -> int:
-        return plan(config, replace(chosen.settings, **changes), encoder, cuda=cuda).peak
+        return plan(config, replace(settings, **changes), encoder, cuda=cuda).peak
 
-    alternatives = _alternatives(chosen.settings, processes, config.transformer.layers)
+    alternatives = _alternatives(settings, processes, config.transformer.layers)
     enough = []
     for values in alternatives:
         for flag, change in values.items():

@@ -56,20 +56,29 @@ class Settings:
     fused_attention: bool = True  # as on GPUs; on CPUs the scores are held
     given: Literal["nothing", "latents", "reference"] = "nothing"  # of each clip, see `model.condition`
     captions: int = 0  # whose keys and values are computed once, where the base allows it
+    gathered: bool = False  # gradients of A and B come after the backward pass, even with activations computed again
 
     @property
     def joined(self) -> bool:
         """Whether layers with one input are one matrix, as on GPUs."""
         return self.fused_attention and self.quantize is None and not self.offload
 
+    @property
+    def gathers(self) -> bool:
+        """Whether the gradients of A and B are computed after the backward pass, see `Joints.gather`.
+
+        What they are made of takes no more memory than activations that are kept, which it takes the place of.
+        """
+        return self.joined and (self.gathered or not self.checkpointing)
+
 
 @dataclass(frozen=True)
 class Plan:
     """Bytes by part. The base's weights, the adapter with gradients and moments, `text` and `runtime` stay for the run.
 
-    `saved` and `workspace` come on top in a step, `evaluation` while the loss on clips kept out is computed, `previews`
-    while one is made. `preparation` comes before all of them; it includes loading, where the weights are moved
-    afterwards. `host` and `copied` are no part of the device's memory.
+    `saved` and `workspace` come on top in a step, and `gathered` takes their place at its end. `evaluation` comes
+    while the loss on clips kept out is computed, `previews` while one is made. `preparation` comes before all of them;
+    it includes loading, where the weights are moved afterwards. `host` and `copied` are no part of the device's memory.
     """
 
     settings: Settings
@@ -84,6 +93,7 @@ class Plan:
     host: int = 0  # of the weights that lie in the host's memory
     copied: int = 0  # to the device each time that clips go through, there and back
     text: int = 0  # keys and values of captions, see `Settings.captions`
+    gathered: int = 0  # what the gradients of A and B are made of, see `Settings.gathers`
 
     @property
     def held(self) -> int:
@@ -93,7 +103,7 @@ class Plan:
     @property
     def step(self) -> int:
         """Bytes in a training step."""
-        return self.held + self.saved + self.workspace
+        return self.held + max(self.saved + self.workspace, self.gathered)
 
     @property
     def peak(self) -> int:
@@ -108,12 +118,12 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     c, s = config.transformer, settings
     tokens, context = training_latents(s.seconds, config.audio), config.text.context_length
     tokens *= 2 if s.given == "reference" else 1  # it stands in front
-    saved, workspace = _step(c, s, tokens, context)
+    saved, workspace, gathered = _step(c, s, tokens, context)
     # Each number has its value, its gradient and two moments, of 4 bytes each. 8-bit moments take a byte each, and an
     # fp32 scale for each BLOCK of either.
     each = 16 if s.optimizer == "adamw" else 8 + 2 + 8 / BLOCK
     each += 4 * s.average  # the weights' mean, fp32
-    numbers = _adapter_numbers(c, s.rank, s.targets)
+    numbers = adapter_numbers(c, s.rank, s.targets)
     weights = _transformer_weights(c, s.dtype, s.quantize)
     block, away = _transformer_weights(c, s.dtype, s.quantize, "transformer_blocks.0."), min(s.offload, c.layers)
     here = min(away, SLOTS)  # of the blocks that lie elsewhere, so many are on the device at a time
@@ -137,6 +147,7 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
         host=away * block,
         copied=2 * (away - here) * block,  # for the forward pass and for the backward pass, less those still there
         text=_text(config, s) if s.captions else 0,
+        gathered=gathered,
     )
 
 
@@ -166,10 +177,12 @@ def fitting(
     """Return the fastest plan for a GPU with `memory` bytes, and whether it fits.
 
     First fewer clips go through at once, which costs little; then captions' keys and values are made anew in each step,
-    which costs a third of its work; then activations are computed again, which costs half as much work again; then as
-    few blocks as need be are offloaded, whose copies can take longer than all else. All of it gives the same LoRA, to
-    rounding. checkpointing: True or False if that is not to be chosen. offload: a number of blocks if that is not to be
-    chosen, None if it is.
+    which costs a third of its work; then activations are computed again, which costs half as much work again, and the
+    gradients of A and B are computed block by block; then as few blocks as need be are offloaded, whose copies can take
+    longer than all else. All of it gives the same LoRA, to rounding.
+
+    checkpointing: True or False if that is not to be chosen. offload: a number of blocks if that is not to be chosen,
+    None if it is.
     """
     clips = settings.clips
     if offload:
@@ -177,10 +190,11 @@ def fitting(
         settings, checkpointing = replace(settings, offload=blocks, captions=0), True
     captions = settings.captions
     choices = [
-        replace(settings, clips=max(1, clips >> halvings), captions=kept, checkpointing=again)
+        replace(settings, clips=max(1, clips >> halvings), captions=kept, checkpointing=again, gathered=gathered)
         for again in ((False, True) if checkpointing is None else (checkpointing,))
         for kept in ((captions, 0) if captions else (0,))
         for halvings in range(clips.bit_length())
+        for gathered in ((True, False) if again and settings.joined else (False,))
     ]
     for choice in choices:
         found = plan(config, choice, encoder, cuda=cuda)
@@ -209,8 +223,11 @@ def _offloading(
     return all_away, False
 
 
-def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple[int, int]:
-    """Return the bytes saved for the backward pass, and those that come on top while it begins."""
+def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple[int, int, int]:
+    """Return the bytes saved for the backward pass, those that come on top while it begins, and those after it.
+
+    After it are those of the gradients of A and B, or none.
+    """
     size = s.dtype.itemsize
     audio = s.clips * tokens * c.width  # numbers in one activation of the audio stream, (n, T, C)
     text = s.clips * context * c.width  # numbers in k or v of the text, (n, S, C)
@@ -226,20 +243,42 @@ def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple
     # Gates save four of (n, T, H); x Aᵀ is (n, T, r) in eight adapters and (n, S, r) in the two of the text.
     block += s.clips * (4 * c.heads * tokens + s.rank * (8 * tokens + 2 * context))
     if s.joined:
-        block += 3 * audio  # results (n, T, C) that lie in one tensor with an x Aᵀ
+        block += 0 if s.gathers else 3 * audio  # results (n, T, C) that lie in one tensor with an x Aᵀ
     elif size != 4:
-        block += _adapter_numbers(c, s.rank, s.targets) // c.layers  # A and B as rounded for the product
+        block += adapter_numbers(c, s.rank, s.targets) // c.layers  # A and B as rounded for the product
     if s.fused_attention:
-        workspace = max(6 * audio, 4 * text - 8 * audio)
+        # Joined layers have the gradient of (n, T, 4C) twice, without and with A's share.
+        workspace = max((10 if s.joined else 6) * audio, 4 * text - 8 * audio)
     else:  # the scores' gradients (n, H, T, S), when the last feed-forward's activations are gone
         workspace = max(6 * audio, 2 * scores * context - 11 * audio)
     if s.quantize is not None:
         workspace += 4 * c.width * c.width  # the widest layer's weight (4C, C), as it is multiplied with
     # The context (n, S, D) is on the device; the rotation's cos and sin are fp32, at most (n, H, T, d/2) each.
     shared = size * s.clips * context * c.context_dim + 4 * audio + 9 * own * size * audio
+    gathered = 0
+    if s.gathers:  # the first block comes last in the backward pass, when all others have kept theirs
+        kept, fullest = _kept(c, s, tokens, context)
+        gathered = shared + size * max(kept + block + workspace, fullest)
     if s.checkpointing:  # each block's input (n, T, C) is saved, and one block at a time is computed again
-        return size * c.layers * audio + shared, size * (block + workspace)
-    return size * c.layers * block + shared, size * workspace
+        return size * c.layers * audio + shared, size * (block + workspace), gathered
+    return size * c.layers * block + shared, size * workspace, gathered
+
+
+def _kept(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple[int, int]:
+    """Return the numbers kept for the gradients of A and B, and the most that there are while these are computed.
+
+    Of each group of layers that are the inputs (blocks, N, I) and the gradients (blocks, N, o) of each layer. They are
+    joined one after the other, the smallest group first.
+    """
+    groups = []
+    for group, inputs, outputs in joined_sizes(c, s.targets):
+        rows = s.clips * (context if group[0] == "audio_attn2.to_k" else tokens)
+        both = 2 * aligned(s.rank * len(group))  # x Aᵀ and g B
+        groups.append((rows * (inputs + outputs), rows * (max(inputs, outputs // len(group)) + both)))
+    groups.sort()
+    left = [sum(kept for kept, _ in groups[number:]) for number in range(len(groups))]
+    most = max(there + more for there, (_, more) in zip(left, groups, strict=True))
+    return c.layers * left[0], c.layers * most
 
 
 def _text(config: ModelConfig, s: Settings) -> int:
@@ -318,7 +357,7 @@ def _transformer_weights(c: TransformerConfig, dtype: torch.dtype, quantize: str
 
 
 @lru_cache
-def _adapter_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
+def adapter_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
     model = _on_meta(lambda: AudioTransformer(c))
     return sum(rank * sum(model.get_parameter(f"{name}.weight").shape) for name in target_names(model, targets))
 
@@ -348,14 +387,23 @@ def _projection_numbers(config: ModelConfig, states: int) -> int:
 @lru_cache
 def _joint_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
     """Return the numbers of joint matrices beside the layers' weights: A and B, and the zeros between them."""
-    model = _on_meta(lambda: AudioTransformer(c))
     total = 0
+    for group, inputs, outputs in joined_sizes(c, targets):
+        ranks = aligned(rank * len(group))
+        total += ranks * (outputs + inputs + ranks)  # (O + R)(I + R) − O·I, see `Joint`
+    return c.layers * total
+
+
+@lru_cache
+def joined_sizes(c: TransformerConfig, targets: str) -> list[tuple[tuple[str, ...], int, int]]:
+    """Return each group of layers that are joined, with its inputs I and its outputs O together."""
+    model = _on_meta(lambda: AudioTransformer(replace(c, layers=1)))
+    found: list[tuple[tuple[str, ...], int, int]] = []
     for group in GROUPS:
         if set(group) <= set(PRESETS[targets]):
             shapes = [model.get_parameter(f"transformer_blocks.0.{name}.weight").shape for name in group]
-            outputs, ranks = sum(rows for rows, _ in shapes), aligned(rank * len(group))
-            total += ranks * (outputs + shapes[0][1] + ranks)  # (O + R)(I + R) − O·I, see `Joint`
-    return c.layers * total
+            found.append((group, shapes[0][1], sum(rows for rows, _ in shapes)))
+    return found
 
 
 def _numbers(build: Callable[[], nn.Module]) -> int:

@@ -53,6 +53,9 @@ class Optimizer:
             else torch.optim.AdamW([self.parameter], lr=learning_rate, fused=True)
         )
         self.average = Average(self.parameter) if average else None
+        # The learning rate and the mean's share, on the device, once `begin` was called.
+        self._rate: Tensor | None = None
+        self._share: Tensor | None = None
 
     @property
     def gradient(self) -> Tensor:
@@ -80,8 +83,48 @@ class Optimizer:
         self.adamw.zero_grad(set_to_none=False)  # the parameters' gradients are views of it, so it has to stay
         self.step_number += 1
         if self.average is not None:
-            self.average.update(self.step_number)
+            self.average.update(Average.share(self.step_number))
         return rate, norm
+
+    @property
+    def advances(self) -> bool:
+        """Whether `advance` takes the place of `step`: on a GPU, but for moments in 8 bits, which read their step."""
+        return self.parameter.device.type == "cuda" and isinstance(self.adamw, torch.optim.AdamW)
+
+    def begin(self) -> float:
+        """Bring to the device what the next `advance` depends on, and return the learning rate.
+
+        The numbers lie where they lay before, since a recording of `advance` reads them there.
+        """
+        rate, share = self.rate(self.step_number), Average.share(self.step_number + 1)
+        if self._rate is None or self._share is None:
+            self._rate, self._share = (torch.zeros((), device=self.parameter.device) for _ in range(2))
+        # A state that was loaded has brought a group of its own.
+        self.adamw.param_groups[0].update(lr=self._rate, capturable=True)
+        self._rate.fill_(rate)
+        self._share.fill_(share)
+        return rate
+
+    def advance(self, loss: Tensor) -> Tensor:
+        """Do what `step` does without reading anything back, after `begin`, so that a GPU can record it.
+
+        loss: () of the step. Returns it and the gradient's norm before clipping, (2,), on the device. Where one of them
+        is not finite, nothing is updated but the gradient, which is cleared. Call `done` once that is known.
+        """
+        assert self._share is not None
+        norm = nn.utils.clip_grad_norm_([self.parameter], CLIP_NORM)
+        diverged = 1 - (loss.isfinite() & norm.isfinite()).float()  # ()
+        # Where it is 1, torch's kernel changes nothing.
+        self.adamw.found_inf = diverged  # type: ignore[attr-defined]
+        self.adamw.step()
+        self.adamw.zero_grad(set_to_none=False)
+        if self.average is not None:
+            self.average.update(self._share * (1 - diverged))
+        return torch.stack((loss, norm.to(loss.dtype)))
+
+    def done(self) -> None:
+        """Count the step that `advance` took."""
+        self.step_number += 1
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the parameters be their running mean within the block; without one they stay as they are."""
@@ -89,7 +132,10 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the moments, the number of steps done and the running mean, for a checkpoint."""
-        state = {"adamw": self.adamw.state_dict(), "step_number": self.step_number}
+        adamw = self.adamw.state_dict()
+        if self._rate is not None:  # a state that any machine takes up
+            adamw["param_groups"][0].update(lr=self.rate(self.step_number), capturable=False)
+        state = {"adamw": adamw, "step_number": self.step_number}
         return state if self.average is None else state | {"average": self.average.values}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -83,6 +83,7 @@ class Trainer:
         empty_context: Tensor | None = None,
         condition_probability: float = 1.0,
         project_text: bool = False,
+        gathers: bool = True,
         workers: Workers = Workers(),  # noqa: B008  (frozen)
     ) -> None:
         """caption_dropout: share of the samples that see `empty_context` (S, D) instead of their caption's.
@@ -91,6 +92,7 @@ class Trainer:
         the steps, so that a batch has one shape. The rest trains text to audio.
         project_text: keep the frozen part of every caption's keys and values on the device, see
         `AudioTransformer.project_text`.
+        gathers: see `Adapter.join`.
         Raises ValueError when there are no examples, or a dropout has no empty context.
         """
         if not examples:
@@ -107,7 +109,7 @@ class Trainer:
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
         self._order = Order([example.shape for example in self.examples], batch_size, seed)
-        self._gradient = Gradient(adapter, audio, batch_size, steps)
+        self._gradient = Gradient(adapter, audio, batch_size, steps, gathers)
         self._projected: dict[int, Tensor] = {}  # (1, blocks, S, 2C) by the context's identity
         if project_text:
             contexts = [example.context for example in self.examples] + (
@@ -120,23 +122,56 @@ class Trainer:
     def step(self, step: int) -> StepFigures:
         """Run step `step`, counted from 0. Raises DivergedError before anything is updated."""
         ahead, groups = self._ahead
-        losses = [self._gradient.add(group) for group in (groups if ahead == step else self._draw(step))]
+        finish = self._launch(groups if ahead == step else self._draw(step))
         if self.device.type != "cpu":
             self._ahead = (step + 1, self._draw(step + 1))  # the device computes meanwhile
         samples = self._samples(step)
         names = ", ".join(self.examples[self.clip_index(sample)].name for sample in samples)
         sigma = sum(self._sigma(sample)[0].item() for sample in samples) / self.batch_size
-        each = torch.cat(losses)  # (the samples of this process,)
-        total = (each if has_fp64(self.device) else each.cpu()).sum(dtype=torch.float64)
-        self.workers.sum(total)
-        loss = total.item() / self.batch_size
-        rate = norm = math.nan
-        if math.isfinite(loss):
-            self.workers.sum(self.optimizer.gradient)
-            rate, norm = self.optimizer.step()
+        loss, norm, rate = finish()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DivergedError(f"the loss became {loss} (gradient norm {norm}) at step {step + 1} on {names}")
         return StepFigures(step + 1, loss, sigma, norm, rate, names)
+
+    def _launch(self, groups: Sequence[Samples]) -> Callable[[], tuple[float, float, float]]:
+        """Start a step on the device. The function returned waits for its loss, gradient's norm and learning rate.
+
+        Where loss or norm is not finite, nothing is updated.
+        """
+        if self.optimizer.advances:
+            rate = self.optimizer.begin()
+            if len(groups) == self.workers.count == 1:  # all of it is one recording
+                figures = self._gradient.add(groups[0], self._advance)
+            else:
+                losses = torch.cat([self._gradient.add(group) for group in groups])
+                self.workers.sum(self.optimizer.gradient)
+                figures = self._advance(losses)
+            return lambda: self._advanced(figures, rate)
+        each = torch.cat([self._gradient.add(group) for group in groups])  # (the samples of this process,)
+        return lambda: self._update(each)
+
+    def _advance(self, losses: Tensor) -> Tensor:
+        """Update on the device, from the losses of this process, (n,). Returns loss and norm, (2,), on the device."""
+        total = losses.sum(dtype=torch.float64 if has_fp64(self.device) else torch.float32)
+        self.workers.sum(total)
+        return self.optimizer.advance(total / self.batch_size)
+
+    def _advanced(self, figures: Tensor, rate: float) -> tuple[float, float, float]:
+        loss, norm = figures.cpu().tolist()
+        if math.isfinite(loss) and math.isfinite(norm):
+            self.optimizer.done()
+        return loss, norm, rate
+
+    def _update(self, losses: Tensor) -> tuple[float, float, float]:
+        """Read the loss of all processes, and update if it is finite. Returns loss, norm and learning rate."""
+        total = (losses if has_fp64(self.device) else losses.cpu()).sum(dtype=torch.float64)
+        self.workers.sum(total)
+        loss = total.item() / self.batch_size
+        if not math.isfinite(loss):
+            return loss, math.nan, math.nan
+        self.workers.sum(self.optimizer.gradient)
+        rate, norm = self.optimizer.step()
+        return loss, norm, rate
 
     def make_room(self) -> None:
         """Call it before other work needs a GPU's memory. The next step then takes a moment longer."""
