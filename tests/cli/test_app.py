@@ -86,6 +86,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "--batch-size", "2", "--targets", "self-ff", "--init-lora", lora, "--keep-checkpoints", "1", "--log", "csv",
         "--quantize", "bf16", "--optimizer", "adamw8bit", "--no-average", "--checkpoint-activations",
         "--caption-dropout", "0.25", "--captions-from", "all", "--short", "pad", "--caption-template", "{caption}",
+        "--preserve", "0.5", "--trigger-phrase", "TRG",
         "--windows", "all", "--name", "My kit", "--schedule", "constant", "--sync", tmp_path / "kept",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
@@ -101,7 +102,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "learning_rate": 1e-3,
         "schedule": "constant",
         "windows": "all",
-        "trigger_phrase": "",
+        "trigger_phrase": "TRG",
         "audio_duration_seconds": 0.5,
         "audio_normalize": False,
         "audio_preserve_pitch": False,
@@ -118,6 +119,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "init_lora": {"name": "first.safetensors", "sha256": hashlib.sha256(lora.read_bytes()).hexdigest()},
         "batch_size": 2,
         "caption_dropout": 0.25,
+        "preserve": 0.5,
         "shorter_durations": [],
         "short": "pad",
         "captions_from": "all",

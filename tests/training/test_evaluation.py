@@ -19,7 +19,6 @@ from soundlora.training.evaluation import (
     fit_report,
     measure_level,
     split,
-    switched_off,
 )
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.run_folder import RunFolder
@@ -76,7 +75,7 @@ def test_the_held_out_loss_falls_when_the_clip_itself_is_trained_on() -> None:
         trainer.step(step)
     after = held_out.loss()
     assert after < 0.9 * before
-    with switched_off(adapter):
+    with adapter.switched_off():
         assert held_out.loss() == pytest.approx(before, rel=1e-5)
     assert held_out.loss() == after
 

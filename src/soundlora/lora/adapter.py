@@ -7,7 +7,8 @@ which two of the three ignore or refuse; the scale alpha/rank is folded into B.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeGuard
 
@@ -98,6 +99,18 @@ class Adapter:
             changed |= layer.scale != scale
             layer.scale = scale
         return changed
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        """Let the base compute alone within the block, wherever no gradients are recorded."""
+        scales = {name: layer.scale for name, layer in self.layers.items()}
+        for layer in self.layers.values():
+            layer.scale = 0.0
+        try:
+            yield
+        finally:
+            for name, layer in self.layers.items():
+                layer.scale = scales[name]
 
     def parameters(self) -> list[nn.Parameter]:
         """Return A and B of every layer."""

@@ -47,6 +47,7 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
         "schedule": request["schedule"],
         "batch_size": request["batch_size"],
         "average": request["average"],
+        **({"preserve": share} if (share := request.get("preserve")) else {}),
         "audio_duration_seconds": request["audio_duration_seconds"],
         **({"conditioning_seconds": seconds} if (seconds := request["conditioning_seconds"]) else {}),
         "clips": len(report.kept),

@@ -117,6 +117,15 @@ class TrainingOptions:
             extra=True,
         ),
     ] = 0.0
+    preserve: Annotated[
+        float,
+        Setting(
+            "Share of steps, 0 to 0.9, that keep what the base makes of prompts without the trigger phrase.",
+            least=0,
+            most=0.9,
+            extra=True,
+        ),
+    ] = 0.0
     duration: Annotated[
         float, Setting("Seconds of every clip: shorter ones are skipped, longer trimmed.", "audio_duration_seconds")
     ] = 5.0

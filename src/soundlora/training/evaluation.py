@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -57,7 +56,7 @@ class HeldOut:
 
     def base_loss(self) -> float:
         """Return the `loss` of the base alone."""
-        with switched_off(self.adapter):
+        with self.adapter.switched_off():
             return self.loss()
 
     @torch.no_grad()
@@ -94,19 +93,6 @@ def _condition(example: Example, count: int, device: torch.device) -> Condition:
         for tensor in (example.given, example.reference)
     )
     return Condition(given, reference)
-
-
-@contextmanager
-def switched_off(adapter: Adapter) -> Iterator[None]:
-    """Switch the adapter off within the block, so that the base computes alone."""
-    scales = {name: layer.scale for name, layer in adapter.layers.items()}
-    for layer in adapter.layers.values():
-        layer.scale = 0.0
-    try:
-        yield
-    finally:
-        for name, layer in adapter.layers.items():
-            layer.scale = scales[name]
 
 
 def fit_report(
@@ -152,7 +138,7 @@ def compare(
     clips = [example.sound for example in examples]
     centre = torch.stack([_statistics(clip) for clip in clips]).mean(dim=0)
     generated = [sample(example).cpu() for example in chosen]
-    with switched_off(adapter) if first_lora is None else begun_with(adapter, first_lora):
+    with adapter.switched_off() if first_lora is None else begun_with(adapter, first_lora):
         original = [sample(example).cpu() for example in chosen]
     ours, theirs = (
         math.sqrt((torch.stack([_statistics(x) for x in sounds]).mean(dim=0) - centre).square().mean())

@@ -50,7 +50,15 @@ def loss_per_sample(velocity: Tensor, clean: Tensor, noise: Tensor, uncounted: T
 
     uncounted: (B, T) bool, latents that count nothing.
     """
-    errors = (velocity.float() - (noise - clean)).square()  # (B, T, C)
+    return error_per_sample(velocity, noise - clean, uncounted)
+
+
+def error_per_sample(velocity: Tensor, target: Tensor, uncounted: Tensor | None = None) -> Tensor:
+    """Return the mean squared error (B,), fp32, of the velocity (B, T, C) against the fp32 target (B, T, C).
+
+    uncounted: (B, T) bool, latents that count nothing.
+    """
+    errors = (velocity.float() - target).square()  # (B, T, C)
     if uncounted is None:
         return errors.mean(dim=(1, 2))  # (B,)
     return errors.mean(dim=2).masked_fill(uncounted, 0).sum(dim=1) / (~uncounted).sum(dim=1)  # (B, T) → (B,)

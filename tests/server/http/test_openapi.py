@@ -75,6 +75,7 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
         "name",
         "schedule",
         "caption_dropout",
+        "preserve",
         "shorter_durations",
         "short",
         "windows",

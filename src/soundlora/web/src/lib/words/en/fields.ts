@@ -51,6 +51,7 @@ export const fields = {
     name: 'Name',
     schedule: 'Schedule',
     caption_dropout: 'Caption dropout',
+    preserve: 'Preserve the base',
     shorter_durations: 'Shorter durations',
     short: 'Short',
     windows: 'Windows',
