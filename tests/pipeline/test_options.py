@@ -23,9 +23,9 @@ from soundlora.pipeline.options import (
     default_of,
     endpoint_words,
     kind_of,
-    takes_options,
 )
 from soundlora.pipeline.resuming import check_same
+from soundlora.pipeline.taking import takes_options
 from soundlora.training.logs import KINDS
 from soundlora.training.optimizer import OPTIMIZERS
 from soundlora.wording import command_line_words, wording

@@ -28,28 +28,6 @@ Train = Callable[..., TrainingResult]
 
 
 @pytest.fixture(scope="session")
-def settings(quick_base: BaseNames, shared_cache: Path, clips_zip: Path) -> dict[str, Any]:
-    return {
-        "data": clips_zip,
-        **quick_base.arguments,
-        "rank": 8,
-        "steps": 6,
-        "duration": 0.5,
-        "learning_rate": 1e-2,
-        "cache": shared_cache,
-        "validation_prompts": [],
-    }
-
-
-@pytest.fixture
-def quick_train(settings: dict[str, Any], tmp_path: Path) -> Train:
-    def run(out: str = "run", **options: Any) -> TrainingResult:
-        return train(**(settings | {"out": tmp_path / out} | options))
-
-    return run
-
-
-@pytest.fixture(scope="session")
 def first(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LoRA to begin with, of a run that kept a clip out."""
     return train(out=tmp_path_factory.mktemp("first") / "run", hold_out=1, **settings).lora
@@ -145,24 +123,6 @@ def test_a_run_that_drops_captions_is_another_one_and_is_resumed_to_the_bit(quic
     resumed = quick_train("stopped", resume=True, **options)
     assert resumed.lora.read_bytes() == whole.lora.read_bytes()
     assert whole.lora.read_bytes() != plain.lora.read_bytes()
-
-
-def test_a_run_that_preserves_the_base_is_another_one_and_is_resumed_to_the_bit(quick_train: Train) -> None:
-    options: dict[str, Any] = {"trigger_phrase": "TRG", "steps": 12}
-    plain = quick_train("plain", **options)
-    options["preserve"] = 0.5
-    whole = quick_train("whole", **options)
-    with pytest.raises(Interrupted, match="Stopped at step 7"):
-        quick_train("stopped", on_progress=stop_at(7), **options)
-    resumed = quick_train("stopped", resume=True, **options)
-    assert resumed.lora.read_bytes() == whole.lora.read_bytes()
-    assert whole.lora.read_bytes() != plain.lora.read_bytes()
-    lines = [json.loads(line) for line in (whole.folder / "metrics.jsonl").read_text().splitlines()]
-    assert {line["preserving"] for line in lines} == {True, False}
-    assert resumed.final_loss == [line["loss"] for line in lines if not line["preserving"]][-1]
-    assert json.loads(whole.config.read_text())["preserve"] == 0.5
-    with pytest.raises(InputError, match="preserve has no prompt to preserve"):
-        quick_train("none", preserve=0.5, caption_dropout=0.5)
 
 
 def test_a_run_on_all_windows_is_resumed_to_the_bit_and_with_no_other_windows(

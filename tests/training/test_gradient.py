@@ -31,6 +31,11 @@ def samples(count: int, seed: int = 0) -> Samples:
     return Samples(clean, noise, torch.rand(count, generator=generator), context)
 
 
+def alone(samples: Samples, n: int) -> Samples:
+    clean, noise, sigma, context = (tensor[n : n + 1] for tensor in samples[:4])
+    return Samples(clean, noise, sigma, context)
+
+
 def gradients(adapter: Adapter) -> list[torch.Tensor]:
     return [p.grad.clone() for p in adapter.parameters() if p.grad is not None]
 
@@ -40,7 +45,7 @@ def test_shares_of_a_batch_add_up() -> None:
     both = samples(2)
     losses = Gradient(whole, CONFIG.audio, batch_size=2).add(both)
     gradient = Gradient(parts, CONFIG.audio, batch_size=2)
-    one_by_one = [gradient.add(Samples(*(tensor[n : n + 1] for tensor in both[:4]))) for n in range(2)]
+    one_by_one = [gradient.add(alone(both, n)) for n in range(2)]
     torch.testing.assert_close(torch.cat(one_by_one), losses)
     assert any(g.abs().sum() > 0 for g in gradients(whole))
     for a, b in zip(gradients(parts), gradients(whole), strict=True):

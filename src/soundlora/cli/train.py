@@ -35,7 +35,8 @@ TOPICS = {
     ),
     "What is learnt, and how": (
         "mode", "conditioning_seconds", "condition_probability", "rank", "targets", "init_lora", "steps",
-        "learning_rate", "schedule", "batch_size", "caption_dropout", "preserve", "average",
+        "learning_rate", "schedule", "batch_size", "caption_dropout", "preserve",
+        "noise_levels", "average",
     ),
     "Previews": (
         "validation_prompts", "validation_audio", "validation_spans", "negative_prompt", "frame_rate", "stg_scale",

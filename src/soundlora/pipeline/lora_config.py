@@ -12,6 +12,7 @@ from soundlora.contract.modes import MODES
 from soundlora.dataset import DatasetReport
 from soundlora.lora.file import Lora
 from soundlora.lora.targets import PRESETS
+from soundlora.pipeline.noise_levels import REFERENCE
 from soundlora.system.file_names import lora_file_name
 from soundlora.version import __version__
 from soundlora.weights.base import Base
@@ -47,6 +48,7 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
         "schedule": request["schedule"],
         "batch_size": request["batch_size"],
         "average": request["average"],
+        **({"noise_levels": levels} if (levels := request.get("noise_levels", REFERENCE)) != REFERENCE else {}),
         **({"preserve": share} if (share := request.get("preserve")) else {}),
         "audio_duration_seconds": request["audio_duration_seconds"],
         **({"conditioning_seconds": seconds} if (seconds := request["conditioning_seconds"]) else {}),

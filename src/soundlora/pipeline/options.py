@@ -6,8 +6,6 @@ it. A field of the hosted endpoint keeps the endpoint's name there; every other 
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
@@ -18,8 +16,6 @@ from typing import (
     Annotated,
     Any,
     Literal,
-    ParamSpec,
-    TypeVar,
     get_origin,
     get_type_hints,
 )
@@ -30,16 +26,14 @@ from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT, TrainingRequest
 from soundlora.errors import InputError
 from soundlora.net.addresses import shown
 from soundlora.pipeline.intervals import interval_of
-from soundlora.pipeline.settings import Setting, check_names, checked, without_none
+from soundlora.pipeline.noise_levels import REFERENCE, noise_levels_of
+from soundlora.pipeline.settings import Setting, checked, without_none
 from soundlora.pipeline.spans import spans_text
 from soundlora.progress import OnProgress
 from soundlora.wording import setting
 
 if TYPE_CHECKING:
     import torch
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 DATA_FIELD = "training_data_url"
 
@@ -126,6 +120,14 @@ class TrainingOptions:
             extra=True,
         ),
     ] = 0.0
+    noise_levels: Annotated[
+        str,
+        Setting(
+            "Noise levels of the steps: reference, as LTX's trainer draws them, uniform, or a range such as 0.3:0.9.",
+            extra=True,
+            parse=noise_levels_of,
+        ),
+    ] = REFERENCE
     duration: Annotated[
         float, Setting("Seconds of every clip: shorter ones are skipped, longer trimmed.", "audio_duration_seconds")
     ] = 5.0
@@ -363,12 +365,12 @@ class _TorchDevice(type):
 
 # torch takes a second to import, and nothing here computes. This stands for its class, by name and for isinstance.
 _TORCH = SimpleNamespace(device=_TorchDevice("device", (), {"__module__": "torch"}))
-_HINTS = get_type_hints(TrainingOptions, localns={"torch": _TORCH}, include_extras=True)
+HINTS = get_type_hints(TrainingOptions, localns={"torch": _TORCH}, include_extras=True)
 SETTINGS: dict[str, Setting] = {
-    name: hint.__metadata__[0] for name, hint in _HINTS.items() if get_origin(hint) is Annotated
+    name: hint.__metadata__[0] for name, hint in HINTS.items() if get_origin(hint) is Annotated
 }
 """All settings by their names in Python, in order."""
-_KINDS = {name: without_none(_HINTS[name].__origin__) for name in SETTINGS}
+_KINDS = {name: without_none(HINTS[name].__origin__) for name in SETTINGS}
 
 
 def kind_of(name: str) -> Any:
@@ -389,32 +391,3 @@ def endpoint_name(name: str) -> str:
 def endpoint_words(name: str, value: object) -> str:
     """Name settings for HTTP and the page, as a `wording.Namer`: `audio_duration_seconds 1.7`."""
     return endpoint_name(name) if value is None or value is True else f"{endpoint_name(name)} {value}"
-
-
-def takes_options(options: Callable[P, TrainingOptions]) -> Callable[[Callable[[TrainingOptions], R]], Callable[P, R]]:
-    """Let a function of the options take their fields as its arguments, by the same names and defaults."""
-
-    def decorate(function: Callable[[TrainingOptions], R]) -> Callable[P, R]:
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            check_names(function.__name__, kwargs, SETTINGS)
-            return function(options(*args, **kwargs))
-
-        parameters = [
-            parameter.replace(annotation=_HINTS[parameter.name].__origin__)
-            for parameter in inspect.signature(options).parameters.values()
-        ]
-        returns = get_type_hints(function)["return"]
-        call.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]
-        call.__doc__ = f"{inspect.getdoc(function)}\n\n{_described()}"
-        return call
-
-    return decorate
-
-
-def _described() -> str:
-    """Return the settings for a docstring, one a line."""
-    return "\n".join(
-        f"{name}: {known.help}" + (f" {default_of(name)!r}: {known.unset}." if known.unset else "")
-        for name, known in SETTINGS.items()
-    )

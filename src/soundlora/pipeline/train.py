@@ -32,8 +32,9 @@ from soundlora.pipeline.judging import judged
 from soundlora.pipeline.lora_config import identity, lora_metadata, run_config
 from soundlora.pipeline.model_card import model_card
 from soundlora.pipeline.naming import lora_title
+from soundlora.pipeline.noise_levels import band_of
 from soundlora.pipeline.notebook import notebook_progress
-from soundlora.pipeline.options import SETTINGS, TrainingOptions, takes_options
+from soundlora.pipeline.options import SETTINGS, TrainingOptions
 from soundlora.pipeline.placement import placed, planned
 from soundlora.pipeline.preserving import preserved_prompts
 from soundlora.pipeline.result import TrainingResult as TrainingResult
@@ -43,6 +44,7 @@ from soundlora.pipeline.run import Run, Training
 from soundlora.pipeline.settings import check_names
 from soundlora.pipeline.steps import all_steps, preview, shortened
 from soundlora.pipeline.sync import Synced
+from soundlora.pipeline.taking import takes_options
 from soundlora.progress import Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings
 from soundlora.system.cache_root import default_root
@@ -257,6 +259,7 @@ def build(run: Run) -> Training:
         empty_context=run.contexts.get("") if options.caption_dropout else None,
         condition_probability=options.condition_probability,
         preserve=options.preserve,
+        noise_levels=band_of(options.noise_levels),
         project_text=plan.settings.captions > 0,
         workers=workers,
     )

@@ -17,15 +17,21 @@ _UNIFORM_SHARE = 0.1
 _LOW_QUANTILE, _HIGH_QUANTILE = -2.5758, 3.0902
 
 
-def sample_sigma(count: int, tokens: int, generator: torch.Generator) -> Tensor:
+def sample_sigma(
+    count: int, tokens: int, generator: torch.Generator, band: tuple[float, float] | None = None
+) -> Tensor:
     """Draw noise levels (count,) in [0, 1] for clips of `tokens` latents, as the reference trains.
 
     They are logistic-normal (Esser et al. 2024, arXiv:2403.03206), shifted by the number of latents; one in ten is
-    uniform.
+    uniform. band: the lowest and the highest level, between which all are drawn evenly instead. The noise that is drawn
+    next is the same either way.
     """
     normal = torch.randn(count, generator=generator)  # (count,)
     uniform = torch.rand(count, generator=generator)  # (count,)
     choice = torch.rand(count, generator=generator)  # (count,)
+    if band is not None:
+        low, high = max(band[0], _EPS), band[1]
+        return low + (high - low) * uniform
     return shape_sigma(normal, uniform, choice, tokens)
 
 

@@ -86,6 +86,7 @@ class Trainer:
         empty_context: Tensor | None = None,
         condition_probability: float = 1.0,
         preserve: float = 0.0,
+        noise_levels: tuple[float, float] | None = None,
         project_text: bool = False,
         workers: Workers = Workers(),  # noqa: B008  (frozen)
     ) -> None:
@@ -94,6 +95,7 @@ class Trainer:
         condition_probability: share of the samples that see what is given of them. Of references it is the share of
         the steps, so that a batch has one shape. The rest trains text to audio.
         preserve: share of the steps whose target is the base's own velocity, for `preserved` contexts of the examples.
+        noise_levels: the lowest and the highest, between which they are drawn evenly; None draws the reference's.
         project_text: keep the frozen part of every caption's keys and values on the device, see
         `AudioTransformer.project_text`.
         Raises ValueError when there are no examples, a dropout has no empty context, or an example nothing to preserve.
@@ -108,6 +110,7 @@ class Trainer:
         self.batch_size, self.at_once, self.workers = batch_size, at_once, workers
         self.caption_dropout, self.empty_context = caption_dropout, empty_context
         self.condition_probability, self.preserve = condition_probability, preserve
+        self.noise_levels = noise_levels
         self.optimizer = Optimizer(
             adapter.parameters(), learning_rate, steps, optimizer, average=average, schedule=schedule
         )
@@ -209,7 +212,8 @@ class Trainer:
         """Return a sample's noise level (1,), and the generator that its noise comes from."""
         # Every machine draws on the CPU, so that a seed trains the same LoRA wherever it runs.
         generator = step_generator(self.seed, sample)
-        return sample_sigma(1, len(self.examples[self.clip_index(sample)].latents), generator), generator
+        tokens = len(self.examples[self.clip_index(sample)].latents)
+        return sample_sigma(1, tokens, generator, self.noise_levels), generator
 
     def clip_index(self, sample: int) -> int:
         """Return the number of a sample's clip among the examples."""

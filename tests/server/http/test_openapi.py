@@ -76,6 +76,7 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
         "schedule",
         "caption_dropout",
         "preserve",
+        "noise_levels",
         "shorter_durations",
         "short",
         "windows",

@@ -52,6 +52,7 @@ export const fields = {
     schedule: 'Schedule',
     caption_dropout: 'Caption dropout',
     preserve: 'Preserve the base',
+    noise_levels: 'Noise levels',
     shorter_durations: 'Shorter durations',
     short: 'Short',
     windows: 'Windows',
