@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from soundlora.errors import InputError, Interrupted
+from soundlora.lora.file import read_lora
 from soundlora.pipeline.train import TrainingResult
 from soundlora.progress import Progress
 from soundlora.training.verdict import Fit
@@ -58,3 +60,40 @@ def test_the_report_has_the_loss_at_each_noise_level(quick_train: Train, hold_ou
     assert all(level.base != level.lora for level in result.fit.levels)
     assert all(0.5 <= line["sigma"] <= 1 for line in lines(result))
     assert json.loads(result.config.read_text())["noise_levels"] == "0.5:1"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"alpha": 2.0, "rslora": True},
+        {"warmup": 4, "schedule": "cosine"},
+        {"b_rate": 16.0},
+        {"b_rate": 16.0, "optimizer": "adamw8bit"},
+    ],
+)
+def test_rates_and_scales_make_another_run_which_is_resumed_to_the_bit(
+    quick_train: Train, options: dict[str, Any]
+) -> None:
+    plain, whole = quick_train("plain"), quick_train("whole", **options)
+    with pytest.raises(Interrupted, match="Stopped at step 3"):
+        quick_train("stopped", on_progress=stop_at(3), **options)
+    resumed = quick_train("stopped", resume=True, **options)
+    assert resumed.lora.read_bytes() == whole.lora.read_bytes()
+    assert whole.lora.read_bytes() != plain.lora.read_bytes()
+    told = json.loads(whole.config.read_text())
+    assert {name: told[name] for name in options if name != "optimizer"} == {
+        name: value for name, value in options.items() if name != "optimizer"
+    }
+
+
+def test_the_scale_is_folded_into_the_file(quick_train: Train) -> None:
+    result = quick_train(alpha=2.0, average=False)  # of rank 8, so a quarter
+    state = torch.load(result.folder / "checkpoints" / "step_000006.pt", weights_only=True)["adapter"]
+    for name, (_, b) in read_lora(result.lora).pairs.items():
+        assert torch.equal(b, (state[f"diffusion_model.{name}.lora_B.weight"] / 4).bfloat16())
+
+
+def test_a_warmup_as_long_as_the_run_is_refused(quick_train: Train) -> None:
+    with pytest.raises(InputError, match="warmup is 6, but it must be less than steps, 6") as refused:
+        quick_train(warmup=6)
+    assert refused.value.field == "warmup"

@@ -45,11 +45,13 @@ class Adapter:
         *,
         targets: str = "all",
         alpha: float | None = None,
+        rslora: bool = False,
         seed: int = 0,
     ) -> Adapter:
         """Put a fresh adapter into the model. It leaves the output unchanged: A is Kaiming-uniform, B is zero.
 
-        targets: a key of `PRESETS`. alpha: None takes the rank. Raises InputError when there is no such preset.
+        targets: a key of `PRESETS`. alpha: None takes the rank. rslora: the scale is alpha/√rank instead of alpha/rank
+        (Kalajdzievski 2023, arXiv:2312.03732). Raises InputError when there is no such preset.
         """
         generator = torch.Generator().manual_seed(seed)
         weights = {}
@@ -59,7 +61,7 @@ class Adapter:
             bound = 1 / math.sqrt(linear.in_features)  # kaiming_uniform_ with a = √5
             a = torch.empty(rank, linear.in_features).uniform_(-bound, bound, generator=generator)
             weights[name] = (a, torch.zeros(linear.out_features, rank))
-        return cls.attach(model, weights, scale=(alpha if alpha is not None else rank) / rank)
+        return cls.attach(model, weights, scale=scale_of(rank, alpha, rslora))
 
     @classmethod
     def attach(cls, model: AudioTransformer, weights: Mapping[str, Pair], scale: float = 1.0) -> Adapter:
@@ -201,6 +203,11 @@ class Adapter:
             for name, layer in self.layers.items()
         }
         write_lora(path, pairs, metadata)
+
+
+def scale_of(rank: int, alpha: float | None = None, rslora: bool = False) -> float:
+    """Return what B·A is multiplied with. alpha: None takes the rank."""
+    return (rank if alpha is None else alpha) / (math.sqrt(rank) if rslora else rank)
 
 
 def _is_plain(layer: nn.Module) -> TypeGuard[LoRALinear]:

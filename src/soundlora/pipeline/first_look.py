@@ -47,6 +47,11 @@ def look_at_settings(options: TrainingOptions, processes: int, device: torch.dev
             "number.",
             field="batch_size",
         )
+    if options.warmup >= options.steps:
+        raise InputError(
+            f"{setting('warmup')} is {options.warmup}, but it must be less than {setting('steps')}, {options.steps}.",
+            field="warmup",
+        )
     if options.offload and options.checkpoint_activations is False:
         raise InputError(
             f"{using('offload', options.offload)} and {using('checkpoint_activations', False)} contradict each other: "

@@ -47,8 +47,9 @@ def _training_input(request: type[TrainingRequest]) -> type[TrainingRequest]:
                 kind = Annotated[str, _checked(check_name)]
             elif known.parse is not None:
                 kind = Annotated[kind, _checked(partial(known.parse, name))]
+            above = 0 if kind in _STRICT and known.least is None else None
             kind = _STRICT.get(kind, kind)
-            extras[name] = (kind, Field(default, ge=known.least, le=known.most, description=known.help))
+            extras[name] = (kind, Field(default, gt=above, ge=known.least, le=known.most, description=known.help))
     name = request.__name__.replace("Request", "Input")
     return create_model(name, __base__=request, __doc__=request.__doc__, **extras)
 

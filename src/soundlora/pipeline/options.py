@@ -84,6 +84,12 @@ class TrainingOptions:
         ),
     ] = 1.0
     rank: Annotated[int, Setting("8, 16, 32, 64 or 128.", "rank")] = 32
+    alpha: Annotated[
+        float | None, Setting("The LoRA counts alpha/rank times while it is trained.", unset="the rank", extra=True)
+    ] = None
+    rslora: Annotated[
+        bool, Setting("It counts alpha/√rank times, so that large ranks learn as quickly as small ones.", extra=True)
+    ] = False
     targets: Annotated[
         Literal["all", "attention", "self-ff"], Setting("Layers that are trained: all, attention or self-ff.")
     ] = "all"
@@ -93,12 +99,19 @@ class TrainingOptions:
     steps: Annotated[int, Setting("100 to 20000.", "number_of_steps")] = 2000
     learning_rate: Annotated[float, Setting("1e-6 to 1.", "learning_rate")] = 2e-4
     schedule: Annotated[
-        Literal["linear", "constant"],
+        Literal["linear", "cosine", "constant"],
         Setting(
-            "The learning rate falls to a tenth (linear) or stays (constant): more steps later are then the same run.",
+            "The learning rate falls to a tenth (linear, cosine), or stays: more steps later are then the same run.",
             extra=True,
         ),
     ] = "linear"
+    warmup: Annotated[
+        int, Setting("Steps over which the learning rate rises from nothing to its value.", least=0, extra=True)
+    ] = 0
+    b_rate: Annotated[
+        float,
+        Setting("How many times the learning rate of A that of B is; LoRA+ takes 16.", most=1000, extra=True),
+    ] = 1.0
     batch_size: Annotated[
         int, Setting("Clips a step. Processes of torchrun share them; it is a multiple of their number.")
     ] = 1

@@ -220,7 +220,9 @@ def build(run: Run) -> Training:
     recorder.note(f"memory: {why}")
     look_at_room(run.folder.path, plan)
     model = placed(run.base, plan, run.device)
-    adapter = Adapter.create(model, options.rank, targets=options.targets, seed=options.seed)
+    adapter = Adapter.create(
+        model, options.rank, targets=options.targets, alpha=options.alpha, rslora=options.rslora, seed=options.seed
+    )
     warnings: list[str] = []
     if run.first_lora is not None:
         with about("init_lora"):
@@ -255,6 +257,8 @@ def build(run: Run) -> Training:
         optimizer=options.optimizer,
         average=options.average,
         schedule=options.schedule,
+        warmup=options.warmup,
+        b_rate=options.b_rate,
         caption_dropout=options.caption_dropout,
         empty_context=run.contexts.get("") if options.caption_dropout else None,
         condition_probability=options.condition_probability,

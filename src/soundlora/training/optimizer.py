@@ -28,10 +28,11 @@ def check_optimizer(kind: str) -> None:
 class Optimizer:
     """AdamW with torch's defaults, on all parameters as one flat one.
 
-    The gradient's norm is clipped to 1.0; the learning rate falls linearly to a tenth over `steps`, or stays.
+    The gradient's norm is clipped to 1.0; the learning rate falls to a tenth over `steps`, or stays.
     kind: one of OPTIMIZERS. The moments of adamw8bit take a byte a number each, instead of four.
     average: keep the weights' running mean as well, see `averaged`.
-    schedule: linear, or constant.
+    schedule: linear, cosine, or constant. warmup: steps over which the rate rises from nothing to what it would be.
+    faster: parameters whose rate is `factor` times that of the others (LoRA+, Hayou et al. 2024, arXiv:2402.12354).
     """
 
     def __init__(
@@ -43,14 +44,22 @@ class Optimizer:
         *,
         average: bool = False,
         schedule: str = "linear",
+        warmup: int = 0,
+        faster: Sequence[nn.Parameter] = (),
+        factor: float = 1.0,
     ) -> None:
-        self.learning_rate, self.steps, self.schedule = learning_rate, steps, schedule
+        self.learning_rate, self.steps, self.schedule, self.warmup = learning_rate, steps, schedule, warmup
         self.step_number = 0
-        self.parameter = _flatten(parameters)
+        if factor == 1:
+            faster = ()
+        others = _without(parameters, faster)
+        self.parameter = _flatten([*others, *faster])
+        groups = [self.parameter] if not faster else _parts(self.parameter, sum(p.numel() for p in others))
+        self.factors = [1.0, factor][: len(groups)]
         self.adamw: torch.optim.Optimizer = (
-            AdamW8bit(self.parameter, lr=learning_rate)
+            AdamW8bit([{"params": [group]} for group in groups], lr=learning_rate)
             if kind == "adamw8bit"
-            else torch.optim.AdamW([self.parameter], lr=learning_rate, fused=True)
+            else torch.optim.AdamW([{"params": [group]} for group in groups], lr=learning_rate, fused=True)
         )
         self.average = Average(self.parameter) if average else None
 
@@ -64,7 +73,9 @@ class Optimizer:
     def rate(self, step: int) -> float:
         """Return the learning rate of step `step`, counted from 0."""
         progress = 0.0 if self.schedule == "constant" else min(step / self.steps, 1.0)
-        return self.learning_rate * (1 + (_FINAL_FACTOR - 1) * progress)
+        fallen = (1 - math.cos(math.pi * progress)) / 2 if self.schedule == "cosine" else progress
+        risen = min((step + 1) / self.warmup, 1.0) if self.warmup else 1.0
+        return self.learning_rate * (1 + (_FINAL_FACTOR - 1) * fallen) * risen
 
     def step(self) -> tuple[float, float]:
         """Clip, update, clear the gradients. Return the learning rate used and the gradient's norm before clipping.
@@ -75,7 +86,8 @@ class Optimizer:
         rate = self.rate(self.step_number)
         if not math.isfinite(norm):
             return rate, norm
-        self.adamw.param_groups[0]["lr"] = rate
+        for group, factor in zip(self.adamw.param_groups, self.factors, strict=True):
+            group["lr"] = rate * factor
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=False)  # the parameters' gradients are views of it, so it has to stay
         self.step_number += 1
@@ -99,6 +111,22 @@ class Optimizer:
         if self.average is not None:
             # States of earlier versions have no mean.
             self.average.values.copy_(state.get("average", self.parameter.data))
+
+
+def _without(parameters: Sequence[nn.Parameter], some: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    left_out = {id(p) for p in some}
+    return [p for p in parameters if id(p) not in left_out]
+
+
+def _parts(flat: nn.Parameter, first: int) -> list[nn.Parameter]:
+    """Return the first numbers of a flat parameter and the others, as two that share its memory and its gradient."""
+    assert flat.grad is not None
+    parts = []
+    for values, gradient in zip(flat.data.tensor_split([first]), flat.grad.tensor_split([first]), strict=True):
+        part = nn.Parameter(values)
+        part.grad = gradient
+        parts.append(part)
+    return parts
 
 
 def _flatten(parameters: Sequence[nn.Parameter]) -> nn.Parameter:

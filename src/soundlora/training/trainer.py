@@ -82,6 +82,8 @@ class Trainer:
         optimizer: str = "adamw",
         average: bool = False,
         schedule: str = "linear",
+        warmup: int = 0,
+        b_rate: float = 1.0,
         caption_dropout: float = 0.0,
         empty_context: Tensor | None = None,
         condition_probability: float = 1.0,
@@ -90,7 +92,8 @@ class Trainer:
         project_text: bool = False,
         workers: Workers = Workers(),  # noqa: B008  (frozen)
     ) -> None:
-        """caption_dropout: share of the samples that see `empty_context` (S, D) instead of their caption's.
+        """b_rate: how many times the learning rate of A that of B is.
+        caption_dropout: share of the samples that see `empty_context` (S, D) instead of their caption's.
 
         condition_probability: share of the samples that see what is given of them. Of references it is the share of
         the steps, so that a batch has one shape. The rest trains text to audio.
@@ -112,7 +115,15 @@ class Trainer:
         self.condition_probability, self.preserve = condition_probability, preserve
         self.noise_levels = noise_levels
         self.optimizer = Optimizer(
-            adapter.parameters(), learning_rate, steps, optimizer, average=average, schedule=schedule
+            adapter.parameters(),
+            learning_rate,
+            steps,
+            optimizer,
+            average=average,
+            schedule=schedule,
+            warmup=warmup,
+            faster=[layer.lora_B for layer in adapter.layers.values()],
+            factor=b_rate,
         )
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device

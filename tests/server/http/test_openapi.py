@@ -73,7 +73,11 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
     assert list(found["properties"]) == [
         *TrainingRequest.model_fields,
         "name",
+        "alpha",
+        "rslora",
         "schedule",
+        "warmup",
+        "b_rate",
         "caption_dropout",
         "preserve",
         "noise_levels",
