@@ -27,7 +27,7 @@ from soundlora.pipeline.options import (
 from soundlora.pipeline.resuming import check_same
 from soundlora.pipeline.taking import takes_options
 from soundlora.training.logs import KINDS
-from soundlora.training.optimizer import OPTIMIZERS
+from soundlora.training.optimizers import OPTIMIZERS
 from soundlora.wording import command_line_words, wording
 
 FILLED: dict[str, Any] = {"negative_prompt": "hum", "stg_scale": 0.4, "hold_out": 1}

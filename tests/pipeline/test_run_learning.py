@@ -69,6 +69,7 @@ def test_the_report_has_the_loss_at_each_noise_level(quick_train: Train, hold_ou
         {"warmup": 4, "schedule": "cosine"},
         {"b_rate": 16.0},
         {"b_rate": 16.0, "optimizer": "adamw8bit"},
+        {"b_rate": 4.0, "optimizer": "adafactor"},
     ],
 )
 def test_rates_and_scales_make_another_run_which_is_resumed_to_the_bit(
@@ -97,3 +98,19 @@ def test_a_warmup_as_long_as_the_run_is_refused(quick_train: Train) -> None:
     with pytest.raises(InputError, match="warmup is 6, but it must be less than steps, 6") as refused:
         quick_train(warmup=6)
     assert refused.value.field == "warmup"
+
+
+@pytest.mark.parametrize(("optimizer", "package"), [("prodigy", "prodigyopt"), ("schedulefree", "schedulefree")])
+def test_a_run_with_an_optimizer_of_another_library_is_resumed_to_the_bit(
+    quick_train: Train, optimizer: str, package: str
+) -> None:
+    pytest.importorskip(package)
+    options: dict[str, Any] = {
+        "optimizer": optimizer, "learning_rate": 0.5, "validation_prompts": ["rain"], "preview_every": 2, "hold_out": 1,
+    }  # fmt: skip
+    whole = quick_train("whole", **options)
+    with pytest.raises(Interrupted, match="Stopped at step 3"):
+        quick_train("stopped", on_progress=stop_at(3), **options)
+    resumed = quick_train("stopped", resume=True, **options)
+    for name in ("lora.safetensors", "metrics.jsonl", "held_out.jsonl", "preview.wav"):
+        assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name

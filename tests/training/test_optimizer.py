@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from soundlora.training.optimizer import CLIP_NORM, OPTIMIZERS, Optimizer
+from soundlora.training.optimizer import CLIP_NORM, Optimizer
 
 
 def parameters() -> list[nn.Parameter]:
@@ -48,7 +48,7 @@ def test_a_warmup_rises_to_the_schedule(schedule: str) -> None:
     assert shares == pytest.approx([0.25, 0.5, 0.75, *[1.0] * 7])
 
 
-@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("kind", ["adamw", "adamw8bit", "adafactor"])
 def test_some_parameters_may_have_a_rate_of_their_own(kind: str) -> None:
     """What is faster moves as it would at so many times the rate, and the others as they do without it."""
     pieces = []
@@ -63,7 +63,7 @@ def test_some_parameters_may_have_a_rate_of_their_own(kind: str) -> None:
     assert not torch.allclose(slow[1], fast[1], atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("kind", ["adamw", "adamw8bit", "adafactor"])
 def test_parameters_of_two_rates_go_on_to_the_bit(kind: str) -> None:
     def made(weights: list[nn.Parameter]) -> Optimizer:
         return Optimizer(weights, 1e-2, steps=6, kind=kind, average=True, faster=weights[::2], factor=3.0)

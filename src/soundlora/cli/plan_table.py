@@ -12,7 +12,7 @@ from soundlora.model.config import ModelConfig
 from soundlora.model.gemma_config import GemmaConfig
 from soundlora.system.gpu_memory import GIB
 from soundlora.training.memory_plan import Plan, Settings, fitting, plan
-from soundlora.training.optimizer import check_optimizer
+from soundlora.training.optimizers import check_optimizer
 from soundlora.weights.base import open_base
 from soundlora.weights.generations import LTX_23, SUPPORTED
 

@@ -226,7 +226,11 @@ class TrainingOptions:
         ),
     ] = None
     optimizer: Annotated[
-        Literal["adamw", "adamw8bit"], Setting("adamw, or adamw8bit: its moments take a byte a number instead of four.")
+        Literal["adamw", "adamw8bit", "adafactor", "prodigy", "schedulefree"],
+        Setting(
+            "adamw; adamw8bit and adafactor take less memory; prodigy finds the rate, schedulefree needs no schedule.",
+            extra=True,
+        ),
     ] = "adamw"
     average: Annotated[bool, Setting("The LoRA is the mean of the last steps' weights, not those of the last one.")] = (
         True

@@ -1,4 +1,7 @@
-"""AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101) with clipping and a schedule, linear as the reference trains."""
+"""The optimiser of a training, AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101) unless another one is asked for.
+
+It has clipping and a schedule, linear as the reference trains.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from soundlora.errors import InputError
-from soundlora.training.adamw8bit import AdamW8bit
 from soundlora.training.average import Average
+from soundlora.training.optimizers import FreeMean, factors_matrices, found_rate, made
 
 CLIP_NORM = 1.0
-OPTIMIZERS = ("adamw", "adamw8bit")
 _FINAL_FACTOR = 0.1  # of the learning rate, reached after the last step
 
 
-def check_optimizer(kind: str) -> None:
-    """Raise InputError unless `kind` is one of OPTIMIZERS."""
-    if kind not in OPTIMIZERS:
-        raise InputError(f"optimizer is {kind!r}, but it must be one of {', '.join(OPTIMIZERS)}.")
-
-
 class Optimizer:
-    """AdamW with torch's defaults, on all parameters as one flat one.
+    """An optimiser with its libraries' defaults, on all parameters as one flat one; Adafactor takes the matrices.
 
     The gradient's norm is clipped to 1.0; the learning rate falls to a tenth over `steps`, or stays.
     kind: one of OPTIMIZERS. The moments of adamw8bit take a byte a number each, instead of four.
@@ -54,14 +49,14 @@ class Optimizer:
             faster = ()
         others = _without(parameters, faster)
         self.parameter = _flatten([*others, *faster])
-        groups = [self.parameter] if not faster else _parts(self.parameter, sum(p.numel() for p in others))
+        groups: list[Sequence[nn.Parameter]] = [others, faster] if faster else [others]
+        if not factors_matrices(kind):
+            first = sum(p.numel() for p in others)
+            groups = [[part] for part in _parts(self.parameter, first)] if faster else [[self.parameter]]
         self.factors = [1.0, factor][: len(groups)]
-        self.adamw: torch.optim.Optimizer = (
-            AdamW8bit([{"params": [group]} for group in groups], lr=learning_rate)
-            if kind == "adamw8bit"
-            else torch.optim.AdamW([{"params": [group]} for group in groups], lr=learning_rate, fused=True)
-        )
-        self.average = Average(self.parameter) if average else None
+        self.adamw = made(kind, groups, learning_rate, warmup > 0)
+        self.average = Average(self.parameter) if average and kind != "schedulefree" else None
+        self._mean = FreeMean(self.parameter, self.adamw) if kind == "schedulefree" else self.average
 
     @property
     def gradient(self) -> Tensor:
@@ -93,11 +88,11 @@ class Optimizer:
         self.step_number += 1
         if self.average is not None:
             self.average.update(self.step_number)
-        return rate, norm
+        return found_rate(self.adamw, rate), norm
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the parameters be their running mean within the block; without one they stay as they are."""
-        return nullcontext() if self.average is None else self.average.used()
+        return nullcontext() if self._mean is None else self._mean.used()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the moments, the number of steps done and the running mean, for a checkpoint."""

@@ -86,6 +86,7 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
         "windows",
         "captions_from",
         "caption_template",
+        "optimizer",
     ]
     assert found["required"] == ["training_data_url"]
     assert found["properties"]["rank"]["enum"] == [8, 16, 32, 64, 128]

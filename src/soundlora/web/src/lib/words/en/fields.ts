@@ -62,6 +62,7 @@ export const fields = {
     windows: 'Windows',
     captions_from: 'Captions from',
     caption_template: 'Caption template',
+    optimizer: 'Optimizer',
     condition_probability: 'Share with a given part',
     conditioning_seconds: 'Seconds that are given',
     base: 'Base',
