@@ -83,8 +83,8 @@ class Pace:
         """Start the clock again after a pause."""
         self._since = time.perf_counter()
 
-    def tick(self, loss: float) -> Progress:
-        """Count one step that has ended with `loss`, and return the news of it."""
+    def tick(self, loss: float | None) -> Progress:
+        """Count one step that has ended with `loss`, and return the news of it. None leaves the loss as it was."""
         now = time.perf_counter()
         self._seconds += now - self._since
         self._since = now
@@ -92,6 +92,7 @@ class Pace:
         self.done += 1
         # The plain mean is the better estimate while few steps are known.
         weight = max(1 - self.smoothing, 1 / self._counted)
-        self.loss = loss if self.loss is None else self.loss + weight * (loss - self.loss)
+        if loss is not None:
+            self.loss = loss if self.loss is None else self.loss + weight * (loss - self.loss)
         speed = self._counted / max(self._seconds, 1e-9)
         return Progress("training", self.done, self.steps, self.loss, speed, (self.steps - self.done) / speed)

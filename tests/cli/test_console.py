@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from soundlora.cli.console import Display, duration_words
+from soundlora.cli.console import Display, duration_words, levels_words
 from soundlora.progress import Progress, fetch_news
+from soundlora.training.verdict import Facts, Figures, Level, judge
 
 
 def training(step: int, steps: int = 1000) -> Progress:
@@ -90,3 +92,13 @@ def test_in_a_terminal_there_is_one_live_line_and_names_are_shown_as_they_are(
 )
 def test_a_length_of_time_is_said_as_people_say_it(seconds: float, words: str) -> None:
     assert duration_words(seconds) == words
+
+
+def test_the_loss_by_noise_level_is_one_sentence() -> None:
+    fit = judge(Figures(), Facts(1, 100))
+    assert levels_words(fit) == ""
+    levels = Level(0.1, 0.5, 0.45), Level(0.9, 0.8, 0.84)
+    assert levels_words(replace(fit, levels=levels, levels_kept_out=True)) == (
+        "Loss beside the base's by noise level, on clips kept out: 0.1: -10 %, 0.9: +5 %."
+    )
+    assert "on clips that were trained on: 0.1" in levels_words(replace(fit, levels=levels))

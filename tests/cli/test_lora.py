@@ -14,6 +14,7 @@ from support import TINY_CHECKPOINT, Cli
 
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import read_lora
+from soundlora.lora.merge import weights_of
 from soundlora.lora.rank import percent, resize_all
 from soundlora.weights.checkpoint import Checkpoint
 
@@ -146,6 +147,25 @@ def test_convert_keeps_the_type_of_the_numbers(soundlora_lora: Cli, file: Path, 
         theirs = read_lora(tmp_path / "kohya.safetensors").pairs[name]
         assert torch.equal(theirs[0], a)
         assert torch.equal(theirs[1], b)
+
+
+def test_convert_makes_a_plain_lora_of_a_dora(soundlora_lora: Cli, file: Path, tmp_path: Path) -> None:
+    dora, plain = tmp_path / "dora.safetensors", tmp_path / "plain.safetensors"
+    weight_of, pairs = weights_of(Checkpoint(TINY_CHECKPOINT)), read_lora(file).pairs
+    lengths = {name: 1.1 * weight_of(name).float().norm(dim=1) for name in pairs}
+    extra = {f"diffusion_model.{name}.dora_scale": length for name, length in lengths.items()}
+    save_file(load_file(file) | extra, dora)
+    refused = soundlora_lora("convert", dora, plain, "--to", "official")
+    assert refused.code == 2
+    assert "is a DoRA" in refused.err
+    outcome = soundlora_lora("convert", dora, plain, "--to", "official", "--base", TINY_CHECKPOINT)
+    assert outcome.code == 0, outcome.err
+    assert "is a DoRA; it is taken as a LoRA of rank" in outcome.out + outcome.err
+    for name, (a, b) in read_lora(plain).pairs.items():
+        weight, (down, up) = weight_of(name).float(), pairs[name]
+        changed = weight + up.float() @ down.float()
+        update = changed * (lengths[name] / changed.norm(dim=1))[:, None] - weight
+        assert (b.float() @ a.float() - update).square().sum() <= 0.006 * update.square().sum()
 
 
 def test_resize_says_what_is_kept(soundlora_lora: Cli, file: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support import FIXTURES, MakeWav
 
 from soundlora.dataset import inspect_dataset
-from soundlora.dataset.captions import one_line, read_caption, understand_caption, with_trigger
+from soundlora.dataset.captions import one_line, read_caption, understand_caption, with_trigger, without_trigger
 
 WORDS = st.text("ab猫é .,-_\u2028", max_size=12)
 
@@ -105,6 +105,35 @@ def test_the_trigger_is_prepended_once(trigger: str, caption: str, result: str) 
 def test_a_second_trigger_changes_nothing(trigger: str, caption: str) -> None:
     once = with_trigger(trigger, caption)
     assert with_trigger(trigger, once) == once
+
+
+@pytest.mark.parametrize(
+    ("trigger", "caption", "result"),
+    [
+        ("kit", "kit rain on a roof", "rain on a roof"),
+        ("kit", "KIT, rain on a roof.", "rain on a roof."),
+        ("kit", "rain, Kit, wind", "rain, wind"),
+        ("kit", "rain on a roof, kit", "rain on a roof"),
+        ("kit", "the kit in rain", "the in rain"),
+        ("kit", "kit", ""),
+        ("kit", "kit.", ""),
+        ("kit", "kitten in a kit", "kitten in a"),
+        ("[k1]", "a [k1] door", "a door"),
+        ("rusty  gate", "Rusty gate in rain", "in rain"),
+        ("rusty gate", "Rusty gate: heavy rain", "heavy rain"),
+        ("", "rain ,  wind", "rain ,  wind"),
+        ("猫", "猫 鳴く", "鳴く"),
+    ],
+)
+def test_the_words_without_the_trigger(trigger: str, caption: str, result: str) -> None:
+    assert without_trigger(trigger, caption) == result
+
+
+@given(WORDS, WORDS)
+def test_what_a_trigger_was_put_before_is_left_when_it_is_taken_away(trigger: str, caption: str) -> None:
+    assert without_trigger(trigger, with_trigger(trigger, "")) in ("", one_line(trigger).strip())
+    assert without_trigger("kit", with_trigger("kit", "rain")) == "rain"
+    assert without_trigger(trigger, without_trigger(trigger, caption)) == without_trigger(trigger, caption)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from support import assert_matches, parity_cases
 from torch import Tensor, nn
 
 from soundlora.errors import InputError
-from soundlora.lora.adapter import Adapter, load_lora
+from soundlora.lora.adapter import Adapter, load_lora, scale_of
 from soundlora.lora.file import read_lora
 from soundlora.lora.layer import LoRALinear
 from soundlora.lora.targets import PRESETS, TARGETS, target_names
@@ -279,3 +279,9 @@ def test_what_is_no_pair_for_a_linear_layer_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=f"{name} is no pair of matrices"):
         Adapter.attach(model, {name: (torch.zeros(shapes[0]), torch.zeros(shapes[1]))})
+
+
+def test_the_scale_is_alpha_by_the_rank_or_by_its_root() -> None:
+    assert [scale_of(16), scale_of(16, 4), scale_of(16, None, True), scale_of(16, 4, True)] == [1, 0.25, 4, 1]
+    layers = Adapter.create(fresh_transformer(), 4, alpha=8, rslora=True).layers.values()
+    assert {layer.scale for layer in layers} == {4.0}

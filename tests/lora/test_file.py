@@ -251,7 +251,11 @@ GOOD = {A: torch.ones(2, 32), B: torch.ones(32, 2)}
         ({B: torch.full((32, 2), torch.inf)}, "infinite or none at all"),
         ({f"diffusion_model.{MODULE}.alpha": torch.ones(2)}, "alpha in .* is not one number"),
         ({f"diffusion_model.{MODULE}.alpha": torch.tensor(torch.inf)}, "alpha in .* is not one number"),
-        ({f"diffusion_model.{MODULE}.dora_scale": torch.ones(32)}, "dora_scale, so it is no plain LoRA"),
+        (
+            {f"diffusion_model.{MODULE}.dora_scale": torch.ones(32)},
+            "is a DoRA, and what it changes depends on its base; .* --base BASE",
+        ),
+        ({f"diffusion_model.{MODULE}.oft_blocks": torch.ones(32)}, "oft_blocks, so it is no plain LoRA"),
         ({f"lora_unet_{MODULE.replace('.', '_')}.lokr_w1": torch.ones(2, 2)}, "has matrices of several kinds at"),
         ({f"transformer.{MODULE}.lora_A.weight": torch.ones(2, 32)}, "which are the same; remove one"),
     ],

@@ -43,7 +43,7 @@ def linear_layers() -> list[str]:
         (f"lora_unet_{FLAT}.lora_up.weight", "B", "kohya"),
         (f"lora_unet_{FLAT}.alpha", "alpha", "kohya"),
         (f"{MODULE}.lora_A.weight", "A", "bare"),
-        (f"lora_unet_{FLAT}.dora_scale", None, "kohya"),
+        (f"lora_unet_{FLAT}.dora_scale", "magnitude", "kohya"),
         (f"diffusion_model.{MODULE}.lora_mid.weight", None, "comfyui"),
         (f"transformer.{MODULE}.lora_A.bias", None, "diffusers"),
     ],

@@ -98,7 +98,8 @@ def test_the_fewest_values_are_counted() -> None:
         ({"lokr_w1": torch.full((2, 2), torch.nan)}, "numbers in lokr_w1 that are infinite or none at all"),
         ({"hada_w1_a": torch.ones(4, 2)}, "matrices of several kinds at"),
         ({"lokr_w1": None, "lokr_w1_a": torch.ones(2, 3), "lokr_w1_b": torch.ones(2, 2)}, "don't fit each other"),
-        ({"dora_scale": torch.ones(4)}, "no plain LoRA"),
+        ({"dora_scale": torch.ones(4)}, "is a DoRA, and what it changes depends on its base"),
+        ({"oft_blocks": torch.ones(4)}, "no plain LoRA"),
     ],
 )
 def test_a_damaged_product_is_refused(change: dict[str, Tensor | None], said: str, tmp_path: Path) -> None:

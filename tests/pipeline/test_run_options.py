@@ -28,28 +28,6 @@ Train = Callable[..., TrainingResult]
 
 
 @pytest.fixture(scope="session")
-def settings(quick_base: BaseNames, shared_cache: Path, clips_zip: Path) -> dict[str, Any]:
-    return {
-        "data": clips_zip,
-        **quick_base.arguments,
-        "rank": 8,
-        "steps": 6,
-        "duration": 0.5,
-        "learning_rate": 1e-2,
-        "cache": shared_cache,
-        "validation_prompts": [],
-    }
-
-
-@pytest.fixture
-def quick_train(settings: dict[str, Any], tmp_path: Path) -> Train:
-    def run(out: str = "run", **options: Any) -> TrainingResult:
-        return train(**(settings | {"out": tmp_path / out} | options))
-
-    return run
-
-
-@pytest.fixture(scope="session")
 def first(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LoRA to begin with, of a run that kept a clip out."""
     return train(out=tmp_path_factory.mktemp("first") / "run", hold_out=1, **settings).lora

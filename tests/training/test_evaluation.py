@@ -19,7 +19,6 @@ from soundlora.training.evaluation import (
     fit_report,
     measure_level,
     split,
-    switched_off,
 )
 from soundlora.training.optimizer import Optimizer
 from soundlora.training.run_folder import RunFolder
@@ -76,9 +75,13 @@ def test_the_held_out_loss_falls_when_the_clip_itself_is_trained_on() -> None:
         trainer.step(step)
     after = held_out.loss()
     assert after < 0.9 * before
-    with switched_off(adapter):
+    with adapter.switched_off():
         assert held_out.loss() == pytest.approx(before, rel=1e-5)
     assert held_out.loss() == after
+    levels = held_out.by_level()
+    assert [level.sigma for level in levels] == [0.1, 0.3, 0.5, 0.7, 0.9]
+    assert sum(level.lora for level in levels) / 5 == pytest.approx(after)
+    assert sum(level.base for level in levels) / 5 == pytest.approx(before, rel=1e-5)
 
 
 def test_the_report_of_a_run_names_a_file_that_is_there(tmp_path: Path) -> None:

@@ -74,3 +74,15 @@ def test_randomness_is_a_function_of_seed_and_step() -> None:
 def test_neighbouring_steps_are_not_alike() -> None:
     first = torch.stack([torch.randn(64, generator=step_generator(42, step)) for step in range(64)])
     assert torch.corrcoef(first).fill_diagonal_(0).abs().max() < 0.6
+
+
+def test_a_band_is_drawn_from_evenly_and_leaves_the_noise_as_it_was() -> None:
+    whole, banded = (torch.Generator().manual_seed(3) for _ in range(2))
+    sample_sigma(5000, 126, whole)
+    sigma = sample_sigma(5000, 126, banded, (0.3, 0.9))
+    assert sigma.min() >= 0.3
+    assert sigma.max() <= 0.9
+    counts = torch.histc(sigma, bins=6, min=0.3, max=0.9)
+    assert counts.min() > 700
+    assert torch.equal(torch.randn(4, generator=whole), torch.randn(4, generator=banded))
+    assert sample_sigma(5000, 126, banded, (0.0, 1.0)).min() >= 1e-3, "no clip is without noise"

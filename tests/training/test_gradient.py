@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -31,6 +32,11 @@ def samples(count: int, seed: int = 0) -> Samples:
     return Samples(clean, noise, torch.rand(count, generator=generator), context)
 
 
+def alone(samples: Samples, n: int) -> Samples:
+    clean, noise, sigma, context = (tensor[n : n + 1] for tensor in samples[:4])
+    return Samples(clean, noise, sigma, context)
+
+
 def gradients(adapter: Adapter) -> list[torch.Tensor]:
     return [p.grad.clone() for p in adapter.parameters() if p.grad is not None]
 
@@ -40,7 +46,7 @@ def test_shares_of_a_batch_add_up() -> None:
     both = samples(2)
     losses = Gradient(whole, CONFIG.audio, batch_size=2).add(both)
     gradient = Gradient(parts, CONFIG.audio, batch_size=2)
-    one_by_one = [gradient.add(Samples(*(tensor[n : n + 1] for tensor in both[:4]))) for n in range(2)]
+    one_by_one = [gradient.add(alone(both, n)) for n in range(2)]
     torch.testing.assert_close(torch.cat(one_by_one), losses)
     assert any(g.abs().sum() > 0 for g in gradients(whole))
     for a, b in zip(gradients(parts), gradients(whole), strict=True):
@@ -153,21 +159,26 @@ def test_where_nothing_compiles_a_sentence_says_why(
 @pytest.mark.parametrize(("batch_size", "at_once"), [(1, 1), (3, 2)])
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_a_recorded_step_is_the_step(batch_size: int, at_once: int, checkpointing: bool, compiled: bool) -> None:
+@pytest.mark.parametrize("preserve", [0.0, 0.4])
+def test_a_recorded_step_is_the_step(
+    batch_size: int, at_once: int, checkpointing: bool, compiled: bool, preserve: float
+) -> None:
+    clips = [replace(clip, preserved=(clip.context.flip(0),)) for clip in examples(5)]
+
     def run(records: bool) -> tuple[list[StepFigures], Trainer]:
         on_gpu = Adapter.create(fresh_transformer().to("cuda"), 4, seed=1)
         on_gpu.model.checkpointing = checkpointing
         trainer = Trainer(
-            on_gpu, examples(5), CONFIG.audio, steps=20, learning_rate=1e-3, seed=1, batch_size=batch_size,
-            at_once=at_once,
+            on_gpu, clips, CONFIG.audio, steps=20, learning_rate=1e-3, seed=1, batch_size=batch_size,
+            at_once=at_once, preserve=preserve,
         )  # fmt: skip
         assert len(on_gpu.joints) == 7
         if records and compiled:
             compile_blocks(on_gpu)
         trainer._gradient._records = records
         figures = []
-        for step in range(12):
-            if step == 9:
+        for step in range(18):
+            if step == 14:
                 trainer.make_room()  # as before previews
             figures.append(trainer.step(step))
         return figures, trainer
@@ -176,7 +187,8 @@ def test_a_recorded_step_is_the_step(batch_size: int, at_once: int, checkpointin
     assert other._gradient._recordings
     for a, b in zip(plain, replayed, strict=True):
         assert (a.clip, a.sigma) == (b.clip, b.sigma)
-        assert b.loss == pytest.approx(a.loss, rel=1e-4)
+        assert a.preserving == b.preserving
+        assert b.loss == pytest.approx(a.loss, rel=1e-4, abs=1e-6)
     for key, tensor in one.adapter.state_dict().items():
         torch.testing.assert_close(other.adapter.state_dict()[key], tensor, atol=1e-4, rtol=1e-2)
 

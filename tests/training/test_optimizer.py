@@ -33,6 +33,53 @@ def test_the_rate_falls_in_a_line_to_a_tenth_after_the_last_step() -> None:
     assert rates == pytest.approx([2e-4 * (1 - 0.09 * step) for step in range(10)])
 
 
+def test_the_rate_falls_by_a_cosine_and_stays_where_it_is_constant() -> None:
+    cosine = Optimizer(parameters(), 2e-4, steps=10, schedule="cosine")
+    assert [cosine.rate(step) for step in (0, 5, 10, 11)] == pytest.approx([2e-4, 1.1e-4, 2e-5, 2e-5])
+    assert cosine.rate(1) > 2e-4 * 0.91, "it falls slowly at first"
+    constant = Optimizer(parameters(), 2e-4, steps=10, schedule="constant")
+    assert {constant.rate(step) for step in range(20)} == {2e-4}
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_a_warmup_rises_to_the_schedule(schedule: str) -> None:
+    warm = Optimizer(parameters(), 2e-4, steps=10, schedule=schedule, warmup=4)
+    plain = Optimizer(parameters(), 2e-4, steps=10, schedule=schedule)
+    shares = [warm.rate(step) / plain.rate(step) for step in range(10)]
+    assert shares == pytest.approx([0.25, 0.5, 0.75, *[1.0] * 7])
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adamw8bit", "adafactor"])
+def test_some_parameters_may_have_a_rate_of_their_own(kind: str) -> None:
+    """What is faster moves as it would at so many times the rate, and the others as they do without it."""
+    pieces = []
+    for factor, rate in ((4.0, 1e-3), (1.0, 1e-3), (1.0, 4e-3)):
+        weights = parameters()
+        optimizer = Optimizer(weights, rate, steps=5, kind=kind, average=True, faster=weights[1:2], factor=factor)
+        trained(weights, optimizer, range(5))
+        pieces.append([p.detach().clone() for p in weights])
+    both, slow, fast = pieces
+    for one, other in ((both[0], slow[0]), (both[1], fast[1]), (both[2], slow[2])):
+        torch.testing.assert_close(one, other, atol=2e-4, rtol=1e-4)
+    assert not torch.allclose(slow[1], fast[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adamw8bit", "adafactor"])
+def test_parameters_of_two_rates_go_on_to_the_bit(kind: str) -> None:
+    def made(weights: list[nn.Parameter]) -> Optimizer:
+        return Optimizer(weights, 1e-2, steps=6, kind=kind, average=True, faster=weights[::2], factor=3.0)
+
+    straight, first = parameters(), parameters()
+    trained(straight, made(straight), range(6))
+    optimizer = made(first)
+    trained(first, optimizer, range(3))
+    second = copied(first)
+    restored = made(second)
+    restored.load_state_dict(optimizer.state_dict())
+    trained(second, restored, range(3, 6))
+    assert torch.equal(flat(second), flat(straight))
+
+
 @pytest.mark.parametrize("size", [0.01, 10.0])
 def test_updates_are_those_of_torchs_adamw_after_clipping(size: float) -> None:
     ours, theirs = parameters(), parameters()

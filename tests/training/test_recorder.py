@@ -31,7 +31,7 @@ def test_it_keeps_and_tells_what_a_run_does(folder: RunFolder) -> None:
     recorder.close()
     assert [line["loss"] for line in folder.read_metrics()] == [0.5]
     assert folder.read_held_out() == [(1, 0.75)]
-    assert (folder.path / "metrics.csv").read_text().splitlines()[1:] == ["1,0.5,0.25,2.0,0.0001,a.wav"]
+    assert (folder.path / "metrics.csv").read_text().splitlines()[1:] == ["1,0.5,0.25,2.0,0.0001,a.wav,False"]
     assert [(news.message, news.note) for news in told] == [("a note", True)]
 
 

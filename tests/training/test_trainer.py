@@ -139,7 +139,7 @@ class Replayed:
     def replay(self, samples: Samples) -> Tensor:
         Replayed.launches += 1
         for mine, new in zip(self.samples, samples, strict=True):
-            if mine is not None and new is not None:
+            if isinstance(mine, torch.Tensor) and isinstance(new, torch.Tensor):
                 mine.copy_(new)
         return self.function(self.samples).clone()
 
@@ -399,6 +399,94 @@ def test_known_keys_and_values_train_the_same_lora_to_rounding(
     assert projected == [1, 1, 1], "two captions and the empty one"
     for key, tensor in weights(plain).items():
         torch.testing.assert_close(weights(known)[key], tensor, atol=1e-4, rtol=1e-3)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# the base as it is
+
+
+def preserving(
+    share: float,
+    clips: list[Example] | None = None,
+    *,
+    rate: float = 1e-3,
+    model: AudioTransformer | None = None,
+    **settings: Any,
+) -> Trainer:
+    """A trainer that keeps what the base makes of two contexts a clip."""
+    generator = torch.Generator().manual_seed(11)
+    kept = [
+        replace(clip, preserved=tuple(torch.randn(8, WIDTH, generator=generator) for _ in range(2)))
+        for clip in clips or examples()
+    ]
+    adapter = Adapter.create(model or fresh_transformer(), 4, seed=1)
+    return Trainer(adapter, kept, AUDIO, steps=20, learning_rate=rate, seed=1, preserve=share, **settings)
+
+
+def test_a_share_of_the_steps_has_the_base_as_its_target_and_the_others_are_as_ever() -> None:
+    plain, kept = trainer(rate=1e-12), preserving(0.4, rate=1e-12)
+    steps = [(plain.step(step), kept.step(step)) for step in range(20)]
+    assert 3 <= sum(figures.preserving for _, figures in steps) <= 13
+    for expected, figures in steps:
+        assert (figures.clip, figures.sigma) == (expected.clip, expected.sigma)
+        if figures.preserving:
+            assert figures.loss < 1e-10, "a fresh adapter is the base"
+        else:
+            assert figures.loss == pytest.approx(expected.loss, rel=1e-5)
+
+
+def test_a_step_that_preserves_leads_back_to_the_base() -> None:
+    kept = preserving(0.9, rate=1e-2)
+    generator = torch.Generator().manual_seed(3)
+    for layer in kept.adapter.layers.values():
+        torch.nn.init.normal_(layer.lora_B, std=0.2, generator=generator)
+    samples = next(group for step in range(9) for group in kept._draw(step) if group.preserving)
+    losses = []
+    for _ in range(20):
+        losses.append(kept._gradient.add(samples).item())
+        kept.optimizer.step()
+    assert losses[-1] < 0.2 * losses[0]
+    assert {layer.scale for layer in kept.adapter.layers.values()} == {1.0}
+
+
+def test_both_kinds_of_prompts_are_preserved() -> None:
+    kept = preserving(0.9)
+    seen = {id(kept._context(sample)) for sample in range(60) if kept._preserves(sample)}
+    assert seen == {id(context) for example in kept.examples for context in example.preserved}
+
+
+@pytest.mark.parametrize(("batch_size", "at_once", "project_text"), [(1, 1, True), (4, 1, False), (4, 4, True)])
+def test_groups_known_texts_and_joined_layers_preserve_the_same(
+    batch_size: int, at_once: int, project_text: bool
+) -> None:
+    def run(joined: bool, **settings: Any) -> Trainer:
+        made = preserving(0.5, rate=1e-2, batch_size=batch_size, model=unmodulated_transformer(), **settings)
+        if joined:
+            made.adapter.join()
+        for step in range(6):
+            made.step(step)
+        return made
+
+    plain = weights(run(joined=False))
+    joined = run(joined=True, at_once=at_once, project_text=project_text)
+    assert joined.adapter.joints
+    for key, tensor in plain.items():
+        torch.testing.assert_close(weights(joined)[key], tensor, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["given", "reference"])
+def test_conditions_stand_in_front_of_what_is_preserved(kind: str) -> None:
+    kept = preserving(0.9, conditioned(**{kind: 3}), rate=1e-12)
+    figures = [kept.step(step) for step in range(8)]
+    assert any(each.preserving for each in figures)
+    assert all(each.loss < 1e-10 for each in figures if each.preserving)
+
+
+def test_preserving_takes_contexts() -> None:
+    with pytest.raises(ValueError, match="preserved, of every example"):
+        Trainer(
+            Adapter.create(fresh_transformer(), 4), examples(), AUDIO, steps=1, learning_rate=1e-3, seed=1, preserve=0.1
+        )
 
 
 # ----------------------------------------------------------------------------------------------------------------------

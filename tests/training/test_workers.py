@@ -46,7 +46,8 @@ def step(trainer, number, plain=Trainer.step):
 Trainer.step = step
 try:
     result = train(data, out, base=base, text_encoder=encoder, rank=4, steps=6, batch_size=4, duration=0.5, cache=cache,
-                   validation_prompts=["rain"], resume="resumed" in how, on_progress=lambda news: print(news.stage))
+                   validation_prompts=["rain"], trigger_phrase="TRG", name="clips", preserve=0.4,
+                   resume="resumed" in how, on_progress=lambda news: print(news.stage))
 except (Interrupted, MachineError) as error:
     sys.exit(str(error))
 print(result.lora)
@@ -104,6 +105,9 @@ def test_two_processes_train_what_one_does_with_the_same_batch(
         duration=0.5,
         cache=tmp_path / "cache",
         validation_prompts=["rain"],
+        trigger_phrase="TRG",
+        name="clips",
+        preserve=0.4,
     )
     ours, theirs = load_file(one.lora), load_file(folder / "lora.safetensors")
     assert ours.keys() == theirs.keys()
@@ -113,7 +117,9 @@ def test_two_processes_train_what_one_does_with_the_same_batch(
     assert len(lines[0]) == len(lines[1]) == 6
     for alone, both in zip(*lines, strict=True):
         assert json.loads(alone)["clip"] == json.loads(both)["clip"]
-        assert json.loads(alone)["loss"] == pytest.approx(json.loads(both)["loss"], rel=1e-4)
+        assert json.loads(alone)["preserving"] == json.loads(both)["preserving"]
+        assert json.loads(alone)["loss"] == pytest.approx(json.loads(both)["loss"], rel=1e-4, abs=1e-6)
+    assert {json.loads(line)["preserving"] for line in lines[0]} == {True, False}
 
 
 @pytest.mark.parametrize("how", ["interrupted", "killed"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from typer.core import TyperGroup
@@ -44,7 +44,7 @@ from soundlora.cli.work import TOPICS as WORK_TOPICS
 from soundlora.cli.work import drain, nodes, work
 from soundlora.contract.modes import MODES
 from soundlora.errors import DivergedError, InputError, Interrupted, MachineError
-from soundlora.pipeline.options import SETTINGS
+from soundlora.pipeline.options import SETTINGS, kind_of
 from soundlora.system.interrupts import ignore_interrupts, termination_interrupts
 from soundlora.system.whole_files import machine_error
 from soundlora.version import __version__
@@ -186,7 +186,9 @@ def doctor(
     rank: Annotated[int, typer.Option(min=1, help="Of the plan.")] = 32,
     duration: Annotated[float, typer.Option(min=0.1, help="Of the plan: seconds of every clip.")] = 5.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Of the plan: clips that go through at once.")] = 1,
-    optimizer: Annotated[str, typer.Option(help="Of the plan: adamw or adamw8bit.")] = "adamw",
+    optimizer: Annotated[
+        str, typer.Option(help=f"Of the plan: {', '.join(get_args(kind_of('optimizer')))}.")
+    ] = "adamw",
     device: DeviceOption = None,
 ) -> None:
     """Say what this machine has, and what would run on it and how fast."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from soundlora.dataset import DatasetReport
     from soundlora.pipeline.options import TrainingOptions
     from soundlora.pipeline.train import TrainingResult
+    from soundlora.training.verdict import Fit
 
 _PLAIN_SECONDS = 5.0  # between plain lines of training
 _FETCH_SECONDS = 10.0  # between plain lines of a fetch
@@ -140,6 +141,8 @@ class TrainingConsole(Display):
         """Print what was learnt, where the results are, how long it took, and what to type next."""
         for sentence in (*result.fit.sentences, *result.fit.advice):
             paragraph(self.console, sentence)
+        if levels := levels_words(result.fit):
+            paragraph(self.console, levels)
         # A table would cut long paths at the edge of the terminal, so these are plain lines.
         lines = [
             ("LoRA", str(result.lora)),
@@ -179,6 +182,15 @@ class TrainingConsole(Display):
         longer += ["--text-encoder", str(options.text_encoder)] if options.text_encoder else []
         self.console.print(f"Train it on:\n  {escape(shlex.join(longer))}")
         paragraph(self.console, where_it_loads(config))
+
+
+def levels_words(fit: Fit) -> str:
+    """Return a sentence on how far the loss moved at each noise level, "" where that was not measured."""
+    if not fit.levels:
+        return ""
+    which = "kept out" if fit.levels_kept_out else "that were trained on"
+    moved = ", ".join(f"{level.sigma:g}: {100 * (level.lora / level.base - 1):+.0f} %" for level in fit.levels)
+    return f"Loss beside the base's by noise level, on clips {which}: {moved}."
 
 
 def duration_words(seconds: float) -> str:

@@ -65,18 +65,24 @@ def convert(
     file: FileArgument,
     out: OutArgument,
     to: Annotated[str, typer.Option(help="official, comfyui, diffusers or kohya.")],
+    base: Annotated[
+        str | None, typer.Option(help="Of a DoRA: the base that it was trained on, as for generate.")
+    ] = None,
 ) -> None:
     """Write a LoRA under the names of another program.
 
-    What it does stays the same. The official names load in ComfyUI, diffusers and LTX's own pipelines.
+    What it does stays the same. The official names load in ComfyUI, diffusers and LTX's own pipelines. Of a DoRA it
+    makes the plain LoRA that comes nearest.
     """
     from soundlora.lora.file import read_lora, write_lora
+    from soundlora.lora.merge import weights_of
     from soundlora.lora.names import WRITTEN_NAMINGS
+    from soundlora.weights.base import open_checkpoint
 
     naming = next((naming for naming in WRITTEN_NAMINGS if naming == to), None)
     if naming is None:
         raise InputError(f"--to is {to!r}, but it must be one of {', '.join(WRITTEN_NAMINGS)}.")
-    lora = read_lora(file)
+    lora = read_lora(file, None if base is None else weights_of(open_checkpoint(base)))
     with writing(out, file):
         write_lora(out, lora.pairs, lora.metadata, naming=naming, dtype=lora.dtype)
     print(f"{out}: {len(lora.pairs)} pairs, {lora.naming} → {naming}, {megabytes(out)}")

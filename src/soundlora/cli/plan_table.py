@@ -14,7 +14,7 @@ from soundlora.system.devices import found as here
 from soundlora.system.devices import name_of
 from soundlora.system.gpu_memory import GIB
 from soundlora.training.memory_plan import Plan, Settings, fitting, plan
-from soundlora.training.optimizer import check_optimizer
+from soundlora.training.optimizers import check_optimizer
 from soundlora.training.step_time import CARDS as RATES
 from soundlora.training.step_time import card_of, least_seconds
 from soundlora.weights.base import open_base

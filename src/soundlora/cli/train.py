@@ -34,8 +34,9 @@ TOPICS = {
         "preserve_pitch", "hold_out", "debug_dataset",
     ),
     "What is learnt, and how": (
-        "mode", "conditioning_seconds", "condition_probability", "rank", "targets", "init_lora", "steps",
-        "learning_rate", "schedule", "batch_size", "caption_dropout", "average",
+        "mode", "conditioning_seconds", "condition_probability", "rank", "alpha", "rslora", "targets",
+        "init_lora", "steps", "learning_rate", "schedule", "warmup", "b_rate", "batch_size",
+        "caption_dropout", "preserve", "noise_levels", "average",
     ),
     "Previews": (
         "validation_prompts", "validation_audio", "validation_spans", "negative_prompt", "frame_rate", "stg_scale",

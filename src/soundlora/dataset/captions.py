@@ -83,6 +83,20 @@ def with_trigger(trigger: str, caption: str) -> str:
     return f"{trigger} {caption}".strip()
 
 
+def without_trigger(trigger: str, caption: str) -> str:
+    """Return the caption without the trigger phrase, wherever it stands as words of its own, in any case.
+
+    What separated it from the rest goes with it: "rain, kit, wind" becomes "rain, wind".
+    """
+    words = r"\s+".join(map(re.escape, trigger.split()))
+    rest = re.sub(rf"(?<!\w){words}(?!\w)", "", caption, flags=re.IGNORECASE) if words else caption
+    if rest == caption:
+        return caption
+    rest = re.sub(r"\s*([,;:|/–—-])(?:\s*[,;:|/–—-])+", r"\1", rest)
+    rest = re.sub(r"\s+(?=[,;.])", "", " ".join(rest.split()))
+    return rest.strip(" ,;:|/–—-").removeprefix(".").strip()
+
+
 def style(caption: str) -> Literal["list of tags", "sentence", "phrase"]:
     """Return how a caption is written.
 

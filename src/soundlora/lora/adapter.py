@@ -7,7 +7,8 @@ which two of the three ignore or refuse; the scale alpha/rank is folded into B.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeGuard
 
@@ -44,11 +45,13 @@ class Adapter:
         *,
         targets: str = "all",
         alpha: float | None = None,
+        rslora: bool = False,
         seed: int = 0,
     ) -> Adapter:
         """Put a fresh adapter into the model. It leaves the output unchanged: A is Kaiming-uniform, B is zero.
 
-        targets: a key of `PRESETS`. alpha: None takes the rank. Raises InputError when there is no such preset.
+        targets: a key of `PRESETS`. alpha: None takes the rank. rslora: the scale is alpha/√rank instead of alpha/rank
+        (Kalajdzievski 2023, arXiv:2312.03732). Raises InputError when there is no such preset.
         """
         generator = torch.Generator().manual_seed(seed)
         weights = {}
@@ -58,7 +61,7 @@ class Adapter:
             bound = 1 / math.sqrt(linear.in_features)  # kaiming_uniform_ with a = √5
             a = torch.empty(rank, linear.in_features).uniform_(-bound, bound, generator=generator)
             weights[name] = (a, torch.zeros(linear.out_features, rank))
-        return cls.attach(model, weights, scale=(alpha if alpha is not None else rank) / rank)
+        return cls.attach(model, weights, scale=scale_of(rank, alpha, rslora))
 
     @classmethod
     def attach(cls, model: AudioTransformer, weights: Mapping[str, Pair], scale: float = 1.0) -> Adapter:
@@ -98,6 +101,18 @@ class Adapter:
             changed |= layer.scale != scale
             layer.scale = scale
         return changed
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        """Let the base compute alone within the block, wherever no gradients are recorded."""
+        scales = {name: layer.scale for name, layer in self.layers.items()}
+        for layer in self.layers.values():
+            layer.scale = 0.0
+        try:
+            yield
+        finally:
+            for name, layer in self.layers.items():
+                layer.scale = scales[name]
 
     def parameters(self) -> list[nn.Parameter]:
         """Return A and B of every layer."""
@@ -194,6 +209,11 @@ class Adapter:
             for name, layer in self.layers.items()
         }
         write_lora(path, pairs, metadata)
+
+
+def scale_of(rank: int, alpha: float | None = None, rslora: bool = False) -> float:
+    """Return what B·A is multiplied with. alpha: None takes the rank."""
+    return (rank if alpha is None else alpha) / (math.sqrt(rank) if rslora else rank)
 
 
 def _is_plain(layer: nn.Module) -> TypeGuard[LoRALinear]:

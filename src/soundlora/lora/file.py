@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from soundlora.errors import InputError
+from soundlora.lora.dora import NoMagnitudeError, plain_pair
 from soundlora.lora.names import LoraKey, Naming, WrittenNaming, parse_key, written_keys
 from soundlora.lora.products import NoProductError, is_product, pair_of
 from soundlora.model.tensor_file import json_object
@@ -30,6 +31,7 @@ Pair = tuple[Tensor, Tensor]  # A (rank, inputs) and B (outputs, rank)
 
 _ADVICE = "give a LoRA .safetensors file that was trained for LTX audio, or for nano"
 _PEFT_METADATA = "lora_adapter_metadata"
+_ASIDE = ("alpha", "magnitude")  # what stands beside a layer's matrices
 _PEFT_FILE = "adapter_model.safetensors"
 # These metadata say how to scale. The scale has been folded in, so a reader that heeds them would scale twice.
 _SCALES = (_PEFT_METADATA, "ss_network_alpha", "ss_network_dim")
@@ -68,10 +70,11 @@ class Lora:
         return [*self.warnings, f"{self.path} was trained on another base ({other}); on this one it may sound wrong."]
 
 
-def read_lora(path: Path) -> Lora:
+def read_lora(path: Path, weight_of: Callable[[str], Tensor] | None = None) -> Lora:
     """Read the audio stream's pairs of a LoRA file, whichever program wrote it, or of a folder that PEFT wrote.
 
-    Raises InputError when it is no plain LoRA, or changes nothing of the audio stream.
+    weight_of: it returns the base's weight (outputs, inputs) of a module; a DoRA is read with it alone.
+    Raises InputError when it is no LoRA that can be read, or changes nothing of the audio stream.
     """
     if (path / _PEFT_FILE).is_file():
         path = path / _PEFT_FILE
@@ -81,7 +84,7 @@ def read_lora(path: Path) -> Lora:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             keys = {key: parse_key(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
-            _refuse_others(path, keys)
+            _refuse_others(path, keys, dora=weight_of is not None)
             tensors = {key: file.get_tensor(key) for key, parsed in keys.items() if parsed.audio}
     except SafetensorError:
         raise InputError(f"{path} is {what_it_is(path)}; {_ADVICE}.") from None
@@ -95,7 +98,7 @@ def read_lora(path: Path) -> Lora:
         if part in here:
             raise InputError(f"{path} has {here[part]} and {key}, which are the same; remove one of them.")
         here[part] = key
-    namings = Counter(parsed.naming for parsed in keys.values() if parsed.audio and parsed.part != "alpha")
+    namings = Counter(parsed.naming for parsed in keys.values() if parsed.audio and parsed.part not in _ASIDE)
     naming = namings.most_common(1)[0][0]
     warnings = _outside_warning(path, keys)
     config = _peft_config(path, naming, metadata)
@@ -119,9 +122,14 @@ def read_lora(path: Path) -> Lora:
             first = next(key for part, key in here.items() if part != "alpha")
             scale = _peft_scale(path, config, keys[first].written, rank)
         pairs[module] = (a, b) if scale == 1 else (a, b.float() * scale)
-    if any(map(is_product, modules.values())):
-        warnings.append(_product_warning(path, pairs, least))
-    dtype = next(tensor.dtype for key, tensor in tensors.items() if keys[key].part != "alpha")
+        if weight_of is not None and "magnitude" in here:
+            pairs[module], kept = _plain(path, module, weight_of(module), pairs[module], tensors[here["magnitude"]])
+            least = min(least, kept)
+    if any("magnitude" in here for here in modules.values()):
+        warnings.append(_kept_warning(path, "DoRA", pairs, least))
+    elif any(map(is_product, modules.values())):
+        warnings.append(_kept_warning(path, "LoKr or LoHa", pairs, least))
+    dtype = next(tensor.dtype for key, tensor in tensors.items() if keys[key].part not in _ASIDE)
     known = dtype in (torch.float32, torch.float16)
     stored = str(dtype).removeprefix("torch.")
     return Lora(path, pairs, metadata, naming, dtype if known else torch.bfloat16, stored, warnings)
@@ -153,9 +161,12 @@ def write_lora(
     write_whole(path, _in_order(save(tensors, kept)))
 
 
-def _refuse_others(path: Path, keys: Mapping[str, LoraKey]) -> None:
-    """Raise InputError for no LoRA, for one of another stream, and for one of more than two matrices a layer."""
-    lora = [parsed for parsed in keys.values() if parsed.part not in (None, "alpha")]
+def _refuse_others(path: Path, keys: Mapping[str, LoraKey], dora: bool) -> None:
+    """Raise InputError for no LoRA, for one of another stream, and for one of unknown matrices.
+
+    dora: whether a DoRA is taken.
+    """
+    lora = [parsed for parsed in keys.values() if parsed.part not in (None, *_ASIDE)]
     if not lora:
         raise InputError(f"{path} holds no lora_A and lora_B tensors; {_ADVICE}.")
     if not any(parsed.audio for parsed in lora):
@@ -170,7 +181,12 @@ def _refuse_others(path: Path, keys: Mapping[str, LoraKey]) -> None:
         )
     for key, parsed in keys.items():
         if parsed.audio and parsed.part is None:
-            raise InputError(f"{path} holds {key}, so it is no plain LoRA (but a DoRA or the like); {_ADVICE}.")
+            raise InputError(f"{path} holds {key}, so it is no plain LoRA (but an OFT or the like); {_ADVICE}.")
+    if not dora and any(parsed.audio and parsed.part == "magnitude" for parsed in keys.values()):
+        raise InputError(
+            f"{path} is a DoRA, and what it changes depends on its base; make a plain LoRA of it first: soundlora lora "
+            f"convert {path.name} plain.safetensors --to official --base BASE."
+        )
 
 
 def _refuse_integers(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -215,7 +231,7 @@ def _outside_warning(path: Path, keys: Mapping[str, LoraKey]) -> list[str]:
 def _matrices(path: Path, here: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Pair:
     for part, other in (("A", "B"), ("B", "A")):
         if part not in here:
-            present = here.get(other, here.get("alpha"))
+            present = here.get(other, next(iter(here.values())))
             raise InputError(f"{path} has {present} without its lora_{part}; the file is damaged, {_ADVICE}.")
     a, b = tensors[here["A"]], tensors[here["B"]]
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or 0 in (*a.shape, *b.shape):
@@ -231,18 +247,25 @@ def _matrices(path: Path, here: Mapping[str, str], tensors: Mapping[str, Tensor]
 
 def _product(path: Path, here: Mapping[str, str], tensors: Mapping[str, Tensor]) -> tuple[Pair, int | None, float]:
     try:
-        return pair_of({part: tensors[key] for part, key in here.items() if part != "alpha"})
+        return pair_of({part: tensors[key] for part, key in here.items() if part not in _ASIDE})
     except NoProductError as error:
-        key = next(key for part, key in here.items() if part != "alpha")
+        key = next(key for part, key in here.items() if part not in _ASIDE)
         module = key.rpartition(".")[0]
         raise InputError(f"{path} has {error} at {module}; the file is damaged, {_ADVICE}.") from None
 
 
-def _product_warning(path: Path, pairs: Mapping[str, Pair], least: float) -> str:
+def _plain(path: Path, module: str, weight: Tensor, pair: Pair, magnitude: Tensor) -> tuple[Pair, float]:
+    try:
+        return plain_pair(weight, pair, magnitude)
+    except NoMagnitudeError as error:
+        raise InputError(f"The DoRA's {module} in {path} is {error}.") from None
+
+
+def _kept_warning(path: Path, kind: str, pairs: Mapping[str, Pair], least: float) -> str:
     ranks = [a.shape[0] for a, _ in pairs.values()]
     kept = "all" if least == 1 else f"{math.floor(least * 1e4) / 1e2:g} % or more"
     taken = f"it is taken as a LoRA of rank {max(ranks)}"
-    return f"{path} is a LoKr or LoHa; {taken}, which has {kept} of each layer's energy."
+    return f"{path} is a {kind}; {taken}, which has {kept} of each layer's energy."
 
 
 def _alpha_scale(path: Path, key: str, tensors: Mapping[str, Tensor], rank: int) -> float:

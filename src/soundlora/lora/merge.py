@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,19 @@ def relative_norm(checkpoint: Checkpoint, lora: Lora) -> float:
 def check_fits(checkpoint: Checkpoint, lora: Lora) -> None:
     """Raises InputError when the base has other modules or shapes than the LoRA. No weight is read for that."""
     _pairs_by_tensor(checkpoint, lora)
+
+
+def weights_of(checkpoint: Checkpoint) -> Callable[[str], Tensor]:
+    """Return what reads a module's weight (outputs, inputs) of the base. It raises InputError where there is none."""
+
+    def weight_of(module: str) -> Tensor:
+        name = f"model.diffusion_model.{module}.weight"
+        if name not in checkpoint.layout.audio:
+            raise InputError(f"{checkpoint.path} has no {module}, which the LoRA changes; give its own base.")
+        ((_, weight),) = checkpoint.read([name])
+        return weight
+
+    return weight_of
 
 
 def check_generation(checkpoint: Checkpoint, lora: Lora, field: str = "") -> None:

@@ -54,6 +54,8 @@ _MATRIX = re.compile(
 )
 # `<module>.lokr_w1`, `<module>.hada_w2_b`: an update of more matrices than two.
 _PRODUCT = re.compile(r"(?P<module>.+)\.(?P<part>lokr_w[12](?:_[ab])?|hada_w[12]_[ab])(?:\.weight)?")
+# `<module>.dora_scale`, and PEFT's `<module>.lora_magnitude_vector`: the lengths of a DoRA.
+_MAGNITUDE = re.compile(r"(?P<module>.+)\.(?:dora_scale|lora_magnitude_vector)(?:(?:\.(?P<adapter>[^.]+))?\.weight)?")
 _KNOWN_PREFIXES = ("base_model.model.diffusion_model.", "base_model.model.", "diffusion_model.", "transformer.")
 _HALVES = {"A": "A", "down": "A", "B": "B", "up": "B"}
 
@@ -64,7 +66,7 @@ class LoraKey:
 
     module: the checkpoint's name of the layer, or the file's where it is no layer of the audio stream.
     audio: whether it is a linear layer of the audio stream.
-    part: "A", "B", "alpha", or a matrix of LoKr or LoHa, such as "lokr_w1"; None for anything else.
+    part: "A", "B", "alpha", a matrix of LoKr or LoHa, such as "lokr_w1", or "magnitude"; None for anything else.
     written: the file's name of the layer, without the prefix.
     adapter: the name that PEFT puts into keys, "" where there is none.
     """
@@ -94,10 +96,15 @@ def parse_key(key: str) -> LoraKey:
     if product is not None:
         prefix, written, module = _peeled(product["module"])
         return LoraKey(module or written, module is not None, product["part"], _naming(prefix, False), written)
+    magnitude = _MAGNITUDE.fullmatch(key)
+    if magnitude is not None:
+        prefix, written, module = _peeled(magnitude["module"])
+        adapter = magnitude["adapter"] or ""
+        return LoraKey(module or written, module is not None, "magnitude", _naming(prefix, False), written, adapter)
     if key.endswith(".alpha"):
         prefix, written, module = _peeled(key.removesuffix(".alpha"))
         return LoraKey(module or written, module is not None, "alpha", _naming(prefix, False), written)
-    # The key may be one like `<module>.dora_scale`, so its end is taken away until a module is left.
+    # The key may be one like `<module>.oft_blocks`, so its end is taken away until a module is left.
     rest = key
     while rest:
         rest = rest.rpartition(".")[0]

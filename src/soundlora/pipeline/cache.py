@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -185,14 +185,12 @@ def _check_text(text: str) -> None:
         raise InputError(f"{shown} holds bytes that are no text in UTF-8; write it anew.")
 
 
-def lasting_contexts(base: Base, captions: Sequence[str], dropout: float) -> int:
+def lasting_contexts(base: Base, texts: Iterable[str]) -> int:
     """Return how many contexts of a run have keys and values that are the same in every step.
 
-    captions: of its clips. dropout: the share of samples that see the empty caption instead.
+    texts: those that its steps attend to.
     """
-    if base.config.transformer.prompt_adaln:
-        return 0
-    return len({*captions, ""} if dropout else {*captions})
+    return 0 if base.config.transformer.prompt_adaln else len({*texts})
 
 
 def latents_key(

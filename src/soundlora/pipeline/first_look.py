@@ -21,6 +21,7 @@ from soundlora.system.cache_root import expanded
 from soundlora.system.whole_files import machine_error
 from soundlora.training.logs import check_logs
 from soundlora.training.memory_plan import Plan
+from soundlora.training.optimizers import check_use
 from soundlora.weights.base import check_holds
 from soundlora.wording import setting, using
 
@@ -46,6 +47,12 @@ def look_at_settings(options: TrainingOptions, processes: int, device: torch.dev
             f"{setting('batch_size')} is {options.batch_size}, but {processes} processes need a multiple of their "
             "number.",
             field="batch_size",
+        )
+    check_use(options.optimizer, options.learning_rate, options.b_rate, options.average)
+    if options.warmup >= options.steps:
+        raise InputError(
+            f"{setting('warmup')} is {options.warmup}, but it must be less than {setting('steps')}, {options.steps}.",
+            field="warmup",
         )
     if options.offload and options.checkpoint_activations is False:
         raise InputError(

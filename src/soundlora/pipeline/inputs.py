@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, create_model
@@ -18,13 +19,17 @@ from soundlora.pipeline.options import SETTINGS, default_of, kind_of
 _STRICT: dict[Any, Any] = {float: Number, int: WholeNumber}
 
 
-def _name(name: str) -> str:
-    """Refuse a name that no file can have when it is sent, and not when the run begins."""
-    try:
-        check_name(name)
-    except InputError as error:
-        raise PydanticCustomError("value_error", "{sentence}", {"sentence": str(error)}) from None
-    return name
+def _checked(check: Callable[[str], object]) -> AfterValidator:
+    """Refuse a text when it is sent, and not when the run begins. check: it raises InputError."""
+
+    def refuse(text: str) -> str:
+        try:
+            check(text)
+        except InputError as error:
+            raise PydanticCustomError("value_error", "{sentence}", {"sentence": str(error)}) from None
+        return text
+
+    return AfterValidator(refuse)
 
 
 def _training_input(request: type[TrainingRequest]) -> type[TrainingRequest]:
@@ -38,8 +43,13 @@ def _training_input(request: type[TrainingRequest]) -> type[TrainingRequest]:
                 one: Any = Annotated[Number, Field(ge=known.least, le=known.most)]
                 extras[name] = (tuple[one, ...], Field(default, description=known.help))
                 continue
-            kind = Annotated[str, AfterValidator(_name)] if name == "name" else _STRICT.get(kind, kind)
-            extras[name] = (kind, Field(default, ge=known.least, le=known.most, description=known.help))
+            if name == "name":
+                kind = Annotated[str, _checked(check_name)]
+            elif known.parse is not None:
+                kind = Annotated[kind, _checked(partial(known.parse, name))]
+            above = 0 if kind in _STRICT and known.least is None else None
+            kind = _STRICT.get(kind, kind)
+            extras[name] = (kind, Field(default, gt=above, ge=known.least, le=known.most, description=known.help))
     name = request.__name__.replace("Request", "Input")
     return create_model(name, __base__=request, __doc__=request.__doc__, **extras)
 

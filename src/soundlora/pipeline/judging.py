@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from soundlora.training.evaluation import fit_report
+from soundlora.training.evaluation import HeldOut, fit_report
 from soundlora.training.verdict import Facts, Fit
 
 if TYPE_CHECKING:
     from soundlora.pipeline.run import Run, Training
 
+_MEASURED = 8  # clips, whose losses at each noise level take no longer than a preview
+
 
 def judged(run: Run, training: Training, previews: Sequence[Path]) -> Fit:
     """Judge a run by its losses and its sound. previews: those of its end."""
-    return fit_report(
+    fit = fit_report(
         run.folder,
         training.adapter,
         training.examples,
@@ -25,6 +28,9 @@ def judged(run: Run, training: Training, previews: Sequence[Path]) -> Fit:
         _facts(run),
         run.first_lora,
     )
+    kept_out = training.held_out.examples
+    measured = HeldOut(training.adapter, (kept_out or training.examples)[:_MEASURED], run.base.config.audio)
+    return replace(fit, levels=measured.by_level(), levels_kept_out=bool(kept_out))
 
 
 def _facts(run: Run) -> Facts:

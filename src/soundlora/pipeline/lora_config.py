@@ -12,6 +12,7 @@ from soundlora.contract.modes import MODES
 from soundlora.dataset import DatasetReport
 from soundlora.lora.file import Lora
 from soundlora.lora.targets import PRESETS
+from soundlora.pipeline.noise_levels import REFERENCE
 from soundlora.system.file_names import lora_file_name
 from soundlora.version import __version__
 from soundlora.weights.base import Base
@@ -37,7 +38,8 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
         "base_hash": request["base_hash"],
         "generation": base.generation.name,
         "rank": request["rank"],
-        "alpha": request["rank"],
+        "alpha": request.get("alpha") or request["rank"],
+        **({"rslora": True} if request.get("rslora") else {}),
         "target_modules": list(PRESETS[request["targets"]]),
         "init_lora": request["init_lora"],
         "number_of_steps": request["number_of_steps"],
@@ -45,8 +47,12 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
         **({"lengthened": stretches} if (stretches := request.get("lengthened")) else {}),
         "learning_rate": request["learning_rate"],
         "schedule": request["schedule"],
+        **({"warmup": steps} if (steps := request.get("warmup")) else {}),
+        **({"b_rate": times} if (times := request.get("b_rate", 1)) != 1 else {}),
         "batch_size": request["batch_size"],
         "average": request["average"],
+        **({"noise_levels": levels} if (levels := request.get("noise_levels", REFERENCE)) != REFERENCE else {}),
+        **({"preserve": share} if (share := request.get("preserve")) else {}),
         "audio_duration_seconds": request["audio_duration_seconds"],
         **({"conditioning_seconds": seconds} if (seconds := request["conditioning_seconds"]) else {}),
         "clips": len(report.kept),

@@ -6,8 +6,6 @@ it. A field of the hosted endpoint keeps the endpoint's name there; every other 
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
@@ -18,8 +16,6 @@ from typing import (
     Annotated,
     Any,
     Literal,
-    ParamSpec,
-    TypeVar,
     get_origin,
     get_type_hints,
 )
@@ -30,16 +26,14 @@ from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT, TrainingRequest
 from soundlora.errors import InputError
 from soundlora.net.addresses import shown
 from soundlora.pipeline.intervals import interval_of
-from soundlora.pipeline.settings import Setting, check_names, checked, without_none
+from soundlora.pipeline.noise_levels import REFERENCE, noise_levels_of
+from soundlora.pipeline.settings import Setting, checked, without_none
 from soundlora.pipeline.spans import spans_text
 from soundlora.progress import OnProgress
 from soundlora.wording import setting
 
 if TYPE_CHECKING:
     import torch
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 DATA_FIELD = "training_data_url"
 
@@ -90,6 +84,12 @@ class TrainingOptions:
         ),
     ] = 1.0
     rank: Annotated[int, Setting("8, 16, 32, 64 or 128.", "rank")] = 32
+    alpha: Annotated[
+        float | None, Setting("The LoRA counts alpha/rank times while it is trained.", unset="the rank", extra=True)
+    ] = None
+    rslora: Annotated[
+        bool, Setting("It counts alpha/√rank times, so that large ranks learn as quickly as small ones.", extra=True)
+    ] = False
     targets: Annotated[
         Literal["all", "attention", "self-ff"], Setting("Layers that are trained: all, attention or self-ff.")
     ] = "all"
@@ -99,12 +99,19 @@ class TrainingOptions:
     steps: Annotated[int, Setting("100 to 20000.", "number_of_steps")] = 2000
     learning_rate: Annotated[float, Setting("1e-6 to 1.", "learning_rate")] = 2e-4
     schedule: Annotated[
-        Literal["linear", "constant"],
+        Literal["linear", "cosine", "constant"],
         Setting(
-            "The learning rate falls to a tenth (linear) or stays (constant): more steps later are then the same run.",
+            "The learning rate falls to a tenth (linear, cosine), or stays: more steps later are then the same run.",
             extra=True,
         ),
     ] = "linear"
+    warmup: Annotated[
+        int, Setting("Steps over which the learning rate rises from nothing to its value.", least=0, extra=True)
+    ] = 0
+    b_rate: Annotated[
+        float,
+        Setting("How many times the learning rate of A that of B is; LoRA+ takes 16.", most=1000, extra=True),
+    ] = 1.0
     batch_size: Annotated[
         int, Setting("Clips a step. Processes of torchrun share them; it is a multiple of their number.")
     ] = 1
@@ -117,6 +124,23 @@ class TrainingOptions:
             extra=True,
         ),
     ] = 0.0
+    preserve: Annotated[
+        float,
+        Setting(
+            "Share of steps, 0 to 0.9, that keep what the base makes of prompts without the trigger phrase.",
+            least=0,
+            most=0.9,
+            extra=True,
+        ),
+    ] = 0.0
+    noise_levels: Annotated[
+        str,
+        Setting(
+            "Noise levels of the steps: reference, as LTX's trainer draws them, uniform, or a range such as 0.3:0.9.",
+            extra=True,
+            parse=noise_levels_of,
+        ),
+    ] = REFERENCE
     duration: Annotated[
         float, Setting("Seconds of every clip: shorter ones are skipped, longer trimmed.", "audio_duration_seconds")
     ] = 5.0
@@ -202,7 +226,11 @@ class TrainingOptions:
         ),
     ] = None
     optimizer: Annotated[
-        Literal["adamw", "adamw8bit"], Setting("adamw, or adamw8bit: its moments take a byte a number instead of four.")
+        Literal["adamw", "adamw8bit", "adafactor", "prodigy", "schedulefree"],
+        Setting(
+            "adamw; adamw8bit and adafactor take less memory; prodigy finds the rate, schedulefree needs no schedule.",
+            extra=True,
+        ),
     ] = "adamw"
     average: Annotated[bool, Setting("The LoRA is the mean of the last steps' weights, not those of the last one.")] = (
         True
@@ -354,12 +382,12 @@ class _TorchDevice(type):
 
 # torch takes a second to import, and nothing here computes. This stands for its class, by name and for isinstance.
 _TORCH = SimpleNamespace(device=_TorchDevice("device", (), {"__module__": "torch"}))
-_HINTS = get_type_hints(TrainingOptions, localns={"torch": _TORCH}, include_extras=True)
+HINTS = get_type_hints(TrainingOptions, localns={"torch": _TORCH}, include_extras=True)
 SETTINGS: dict[str, Setting] = {
-    name: hint.__metadata__[0] for name, hint in _HINTS.items() if get_origin(hint) is Annotated
+    name: hint.__metadata__[0] for name, hint in HINTS.items() if get_origin(hint) is Annotated
 }
 """All settings by their names in Python, in order."""
-_KINDS = {name: without_none(_HINTS[name].__origin__) for name in SETTINGS}
+_KINDS = {name: without_none(HINTS[name].__origin__) for name in SETTINGS}
 
 
 def kind_of(name: str) -> Any:
@@ -380,32 +408,3 @@ def endpoint_name(name: str) -> str:
 def endpoint_words(name: str, value: object) -> str:
     """Name settings for HTTP and the page, as a `wording.Namer`: `audio_duration_seconds 1.7`."""
     return endpoint_name(name) if value is None or value is True else f"{endpoint_name(name)} {value}"
-
-
-def takes_options(options: Callable[P, TrainingOptions]) -> Callable[[Callable[[TrainingOptions], R]], Callable[P, R]]:
-    """Let a function of the options take their fields as its arguments, by the same names and defaults."""
-
-    def decorate(function: Callable[[TrainingOptions], R]) -> Callable[P, R]:
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            check_names(function.__name__, kwargs, SETTINGS)
-            return function(options(*args, **kwargs))
-
-        parameters = [
-            parameter.replace(annotation=_HINTS[parameter.name].__origin__)
-            for parameter in inspect.signature(options).parameters.values()
-        ]
-        returns = get_type_hints(function)["return"]
-        call.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]
-        call.__doc__ = f"{inspect.getdoc(function)}\n\n{_described()}"
-        return call
-
-    return decorate
-
-
-def _described() -> str:
-    """Return the settings for a docstring, one a line."""
-    return "\n".join(
-        f"{name}: {known.help}" + (f" {default_of(name)!r}: {known.unset}." if known.unset else "")
-        for name, known in SETTINGS.items()
-    )

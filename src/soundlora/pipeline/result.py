@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def result_of(folder: RunFolder, report: DatasetReport, fit: Fit, warnings: tupl
     """Return the result of the finished run in a folder."""
     config = json.loads(folder.config.read_text(encoding="utf-8"))
     lora = folder.path / config.get("lora_file", folder.lora.name)
-    losses = [line["loss"] for line in folder.read_metrics()][-max(1, int(config["number_of_steps"]) // 10) :]
+    # Steps that preserve the base have a loss of another kind.
+    losses = [line["loss"] for line in folder.read_metrics() if not line.get("preserving")]
+    losses = losses[-max(1, int(config["number_of_steps"]) // 10) :]
     return TrainingResult(
         folder=folder.path,
         lora=lora,
@@ -40,7 +43,7 @@ def result_of(folder: RunFolder, report: DatasetReport, fit: Fit, warnings: tupl
         preview=folder.preview if folder.preview.exists() else None,
         debug_dataset=folder.debug_dataset if folder.debug_dataset.exists() else None,
         report=report,
-        final_loss=sum(losses) / len(losses),
+        final_loss=sum(losses) / len(losses) if losses else math.nan,
         fit=fit,
         warnings=warnings,
     )

@@ -41,6 +41,7 @@ class Run:
     report: DatasetReport
     request: Mapping[str, Any]  # as the folder keeps it
     contexts: Mapping[str, Tensor]  # (S, D) of every caption and prompt
+    preserved: Mapping[str, tuple[str, ...]]  # prompts by caption, whose sound is kept as the base makes it
     given: tuple[Given, ...]  # of each preview, empty where nothing is
 
     @property

@@ -136,7 +136,7 @@ def _within(value: float, known: Setting) -> bool:
 
 def _range(known: Setting) -> str:
     if known.least is None:
-        return "positive"
+        return "positive" if known.most is None else f"positive, and at most {known.most:g}"
     return f"at least {known.least:g}" if known.most is None else f"from {known.least:g} to {known.most:g}"
 
 

@@ -40,7 +40,7 @@ def all_steps(run: Run, training: Training) -> int:
         with unbroken():
             figures = trainer.step(step)
             recorder.step(figures)
-        recorder.tell(pace.tick(figures.loss))
+        recorder.tell(pace.tick(None if figures.preserving else figures.loss))
         if (step + 1) % options.checkpoint_steps == 0 or step + 1 == options.steps:
             recorder.checkpoint(step + 1, training.adapter, trainer.optimizer)
             due.done()

@@ -9,6 +9,7 @@ import contextlib
 import os
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,11 @@ from soundlora.pipeline.judging import judged
 from soundlora.pipeline.lora_config import identity, lora_metadata, run_config
 from soundlora.pipeline.model_card import model_card
 from soundlora.pipeline.naming import lora_title
+from soundlora.pipeline.noise_levels import band_of
 from soundlora.pipeline.notebook import notebook_progress
-from soundlora.pipeline.options import SETTINGS, TrainingOptions, takes_options
+from soundlora.pipeline.options import SETTINGS, TrainingOptions
 from soundlora.pipeline.placement import placed, planned
+from soundlora.pipeline.preserving import preserved_prompts
 from soundlora.pipeline.result import TrainingResult as TrainingResult
 from soundlora.pipeline.result import kept_result, result_of
 from soundlora.pipeline.resuming import check_same, other_rates
@@ -41,6 +44,7 @@ from soundlora.pipeline.run import Run, Training
 from soundlora.pipeline.settings import check_names
 from soundlora.pipeline.steps import all_steps, preview, shortened
 from soundlora.pipeline.sync import Synced
+from soundlora.pipeline.taking import takes_options
 from soundlora.progress import Progress, fetch_news
 from soundlora.sampling.generate import SamplingSettings
 from soundlora.system.cache_root import default_root
@@ -183,7 +187,8 @@ def prepare(options: TrainingOptions, mirror: RunMirror | None = None, store: Ca
         check_same(options.sync or recorder.folder.path, {"name": request["name"]} | stored, request)
 
     # The text encoder is read once, for every text of the run, and its memory is then free.
-    texts = [*captions, *(options.validation_prompts or ()), options.negative_prompt or ""]
+    preserved = preserved_prompts(options, captions)
+    texts = [*captions, *(options.validation_prompts or ()), options.negative_prompt or "", *chain(*preserved.values())]
     if options.caption_dropout:
         texts.append("")
     with about("text_encoder"):
@@ -198,7 +203,8 @@ def prepare(options: TrainingOptions, mirror: RunMirror | None = None, store: Ca
         check_first_use(base, store.root, device, options.quantize, recorder)
     seconds = preview_seconds(options.duration, options.frame_rate)
     given = previews_given(options, base, clips, device, seconds)
-    return Run(options, workers, device, recorder, base, first_lora, fitting, clips, report, request, contexts, given)
+    found = clips, report, request, contexts, preserved, given
+    return Run(options, workers, device, recorder, base, first_lora, fitting, *found)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -208,12 +214,15 @@ def prepare(options: TrainingOptions, mirror: RunMirror | None = None, store: Ca
 def build(run: Run) -> Training:
     """Load the transformer, make the adapter and the run folder, and take up the last checkpoint of a resumed run."""
     options, recorder, workers = run.options, run.recorder, run.workers
-    lasting = lasting_contexts(run.base, [clip.caption for clip in run.clips], options.caption_dropout)
+    texts = [clip.caption for clip in run.clips] + ([""] if options.caption_dropout else [])
+    lasting = lasting_contexts(run.base, [*texts, *chain(*run.preserved.values())])
     plan, why = planned(options, run.base, run.device, workers.count, lasting)
     recorder.note(f"memory: {why}")
     look_at_room(run.folder.path, plan)
     model = placed(run.base, plan, run.device)
-    adapter = Adapter.create(model, options.rank, targets=options.targets, seed=options.seed)
+    adapter = Adapter.create(
+        model, options.rank, targets=options.targets, alpha=options.alpha, rslora=options.rslora, seed=options.seed
+    )
     warnings: list[str] = []
     if run.first_lora is not None:
         with about("init_lora"):
@@ -227,7 +236,13 @@ def build(run: Run) -> Training:
         _make_folder(run)
         workers.wait()
     audio = run.base.config.audio
-    examples = [example_of(clip, run.contexts[clip.caption], options, audio) for clip in run.clips]
+    examples = [
+        replace(
+            example_of(clip, run.contexts[clip.caption], options, audio),
+            preserved=tuple(run.contexts[prompt] for prompt in run.preserved.get(clip.caption, ())),
+        )
+        for clip in run.clips
+    ]
     assert options.hold_out is not None
     trained_on, kept_out = split(examples, options.hold_out, options.seed)
     trainer = Trainer(
@@ -243,9 +258,13 @@ def build(run: Run) -> Training:
         gathers=plan.settings.gathers,
         average=options.average,
         schedule=options.schedule,
+        warmup=options.warmup,
+        b_rate=options.b_rate,
         caption_dropout=options.caption_dropout,
         empty_context=run.contexts.get("") if options.caption_dropout else None,
         condition_probability=options.condition_probability,
+        preserve=options.preserve,
+        noise_levels=band_of(options.noise_levels),
         project_text=plan.settings.captions > 0,
         workers=workers,
     )

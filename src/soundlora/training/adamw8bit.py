@@ -18,7 +18,7 @@ _GOLDEN, _PLASTIC = 0.6180339887, 0.7548776662
 
 
 class AdamW8bit(torch.optim.Optimizer):
-    """AdamW with torch's defaults for one flat parameter.
+    """AdamW with torch's defaults for flat parameters, one a group.
 
     A number whose gradients are a thousandth of the largest beside it is still stepped as far as by torch's.
 
@@ -30,30 +30,32 @@ class AdamW8bit(torch.optim.Optimizer):
 
     def __init__(
         self,
-        parameter: nn.Parameter,
+        parameters: nn.Parameter | list[dict[str, Any]],
         lr: float,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
     ) -> None:
-        super().__init__([parameter], {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
-        blocks = -(-parameter.numel() // BLOCK)
-
-        def zeros(dtype: torch.dtype, *shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=dtype, device=parameter.device)
-
-        self.state[parameter] = {
-            "step": 0,
-            "first": zeros(torch.int8, blocks, BLOCK),
-            "first_scale": zeros(torch.float32, blocks, 1),
-            "second": zeros(torch.uint8, blocks, BLOCK),
-            "second_scale": zeros(torch.float32, blocks, 1),
-        }
+        groups = [{"params": [parameters]}] if isinstance(parameters, nn.Parameter) else parameters
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        for group in self.param_groups:
+            (parameter,) = group["params"]
+            codes, scales = (-(-parameter.numel() // BLOCK), BLOCK), (-(-parameter.numel() // BLOCK), 1)
+            self.state[parameter] = {
+                "step": 0,
+                "first": torch.zeros(codes, dtype=torch.int8, device=parameter.device),
+                "first_scale": torch.zeros(scales, device=parameter.device),
+                "second": torch.zeros(codes, dtype=torch.uint8, device=parameter.device),
+                "second_scale": torch.zeros(scales, device=parameter.device),
+            }
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """Do one update, or nothing where there is no gradient. closure: it is ignored."""
-        (group,) = self.param_groups
+        for group in self.param_groups:
+            self._step(group)
+
+    def _step(self, group: dict[str, Any]) -> None:
         (parameter,) = group["params"]
         if parameter.grad is None:
             return

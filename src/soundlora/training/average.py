@@ -14,29 +14,16 @@ _SHARE = 9
 _PIECE = 1 << 22  # numbers
 
 
-class Average:
-    """The mean of a parameter's values after each step. It is fp32 and takes as much memory as the parameter.
-
-    A step counts by a power of its place among the steps so far, so that the mean's reach grows with the run and no
-    length has to be chosen for it (Karras et al. 2023, https://arxiv.org/abs/2312.02696, section 3.1).
-    """
+class Swap:
+    """Values that may take a parameter's place for a while. The parameter's own numbers lie in `values` meanwhile."""
 
     def __init__(self, parameter: Tensor) -> None:
-        self.parameter, self.values = parameter, parameter.detach().clone()
+        self.parameter, self.values = parameter, parameter.detach()[:0]
         self._swapped = False
-
-    @staticmethod
-    def share(step: int) -> float:
-        """Return by how much of the way the mean goes to the values after step `step`, counted from 1."""
-        return _SHARE / (_SHARE - 1 + step)
-
-    def update(self, share: float | Tensor) -> None:
-        """Take in the values after a step by its `share`; one of 0 changes nothing."""
-        self.values.lerp_(self.parameter.data, share)
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Let the parameter hold the mean within the block, and `values` the parameter's own numbers."""
+        """Let the parameter hold the values within the block."""
         self._restore()
         try:
             self._swap()
@@ -57,3 +44,24 @@ class Average:
                 own.copy_(mean)
                 mean.copy_(kept)
             self._swapped = not self._swapped
+
+
+class Average(Swap):
+    """The mean of a parameter's values after each step. It is fp32 and takes as much memory as the parameter.
+
+    A step counts by a power of its place among the steps so far, so that the mean's reach grows with the run and no
+    length has to be chosen for it (Karras et al. 2023, https://arxiv.org/abs/2312.02696, section 3.1).
+    """
+
+    def __init__(self, parameter: Tensor) -> None:
+        super().__init__(parameter)
+        self.values = parameter.detach().clone()
+
+    @staticmethod
+    def share(step: int) -> float:
+        """Return by how much of the way the mean goes to the values after step `step`, counted from 1."""
+        return _SHARE / (_SHARE - 1 + step)
+
+    def update(self, share: float | Tensor) -> None:
+        """Take in the values after a step by its `share`; one of 0 changes nothing."""
+        self.values.lerp_(self.parameter.data, share)

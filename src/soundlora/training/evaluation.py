@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from soundlora.training.flow import HELD_OUT_SIGMAS, either, loss_per_sample, no
 from soundlora.training.preview import PreviewSettings, sample
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example
-from soundlora.training.verdict import FEWEST_CLIPS, Facts, Figures, Fit, judge
+from soundlora.training.verdict import FEWEST_CLIPS, Facts, Figures, Fit, Level, judge
 from soundlora.weights.base import Base
 
 _SHARE = 10  # one clip in ten is kept out
@@ -57,7 +56,7 @@ class HeldOut:
 
     def base_loss(self) -> float:
         """Return the `loss` of the base alone."""
-        with switched_off(self.adapter):
+        with self.adapter.switched_off():
             return self.loss()
 
     @torch.no_grad()
@@ -66,10 +65,28 @@ class HeldOut:
 
         All noise levels of a clip go through the model at once.
         """
+        # Not every device has fp64, so the few losses are added on the CPU.
+        total = sum(losses.sum(dtype=torch.float64).item() for losses in self._losses())
+        return total / (len(self.examples) * len(HELD_OUT_SIGMAS))
+
+    @torch.no_grad()
+    def by_level(self) -> tuple[Level, ...]:
+        """Return the losses of the base and of the model as it is at each noise level, as means over the clips."""
+
+        def means() -> list[float]:
+            found: list[float] = torch.stack([losses.double() for losses in self._losses()]).mean(dim=0).tolist()
+            return found
+
+        now = means()
+        with self.adapter.switched_off():
+            base = means()
+        return tuple(map(Level, HELD_OUT_SIGMAS, base, now))
+
+    def _losses(self) -> Iterator[Tensor]:
+        """Yield the losses of each clip at the n noise levels, (n,) on the CPU."""
         model = self.adapter.model
         device = model.audio_patchify_proj.weight.device
         sigma, count = torch.tensor(HELD_OUT_SIGMAS, device=device), len(HELD_OUT_SIGMAS)
-        total = 0.0
         for number, example in enumerate(self.examples):
             seeds = range(number * count, (number + 1) * count)
             noises = [torch.randn(example.latents.shape, generator=step_generator(_SEED, seed)) for seed in seeds]
@@ -81,10 +98,7 @@ class HeldOut:
             mask = condition.mask(len(clean), device)  # (n, R + T)
             velocity = model(x, sigma[:, None], sigma, context, rope, given=mask)[:, condition.front :]
             padding = None if example.padding is None else example.padding.to(device).expand(count, -1)
-            losses = loss_per_sample(velocity, clean, noise, either(condition.given, padding))
-            # Not every device has fp64, so the few losses are added on the CPU.
-            total += losses.cpu().sum(dtype=torch.float64).item()
-        return total / (len(self.examples) * count)
+            yield loss_per_sample(velocity, clean, noise, either(condition.given, padding)).cpu()
 
 
 def _condition(example: Example, count: int, device: torch.device) -> Condition:
@@ -94,19 +108,6 @@ def _condition(example: Example, count: int, device: torch.device) -> Condition:
         for tensor in (example.given, example.reference)
     )
     return Condition(given, reference)
-
-
-@contextmanager
-def switched_off(adapter: Adapter) -> Iterator[None]:
-    """Switch the adapter off within the block, so that the base computes alone."""
-    scales = {name: layer.scale for name, layer in adapter.layers.items()}
-    for layer in adapter.layers.values():
-        layer.scale = 0.0
-    try:
-        yield
-    finally:
-        for name, layer in adapter.layers.items():
-            layer.scale = scales[name]
 
 
 def fit_report(
@@ -152,7 +153,7 @@ def compare(
     clips = [example.sound for example in examples]
     centre = torch.stack([_statistics(clip) for clip in clips]).mean(dim=0)
     generated = [sample(example).cpu() for example in chosen]
-    with switched_off(adapter) if first_lora is None else begun_with(adapter, first_lora):
+    with adapter.switched_off() if first_lora is None else begun_with(adapter, first_lora):
         original = [sample(example).cpu() for example in chosen]
     ours, theirs = (
         math.sqrt((torch.stack([_statistics(x) for x in sounds]).mean(dim=0) - centre).square().mean())

@@ -17,15 +17,21 @@ _UNIFORM_SHARE = 0.1
 _LOW_QUANTILE, _HIGH_QUANTILE = -2.5758, 3.0902
 
 
-def sample_sigma(count: int, tokens: int, generator: torch.Generator) -> Tensor:
+def sample_sigma(
+    count: int, tokens: int, generator: torch.Generator, band: tuple[float, float] | None = None
+) -> Tensor:
     """Draw noise levels (count,) in [0, 1] for clips of `tokens` latents, as the reference trains.
 
     They are logistic-normal (Esser et al. 2024, arXiv:2403.03206), shifted by the number of latents; one in ten is
-    uniform.
+    uniform. band: the lowest and the highest level, between which all are drawn evenly instead. The noise that is drawn
+    next is the same either way.
     """
     normal = torch.randn(count, generator=generator)  # (count,)
     uniform = torch.rand(count, generator=generator)  # (count,)
     choice = torch.rand(count, generator=generator)  # (count,)
+    if band is not None:
+        low, high = max(band[0], _EPS), band[1]
+        return low + (high - low) * uniform
     return shape_sigma(normal, uniform, choice, tokens)
 
 
@@ -50,7 +56,15 @@ def loss_per_sample(velocity: Tensor, clean: Tensor, noise: Tensor, uncounted: T
 
     uncounted: (B, T) bool, latents that count nothing.
     """
-    errors = (velocity.float() - (noise - clean)).square()  # (B, T, C)
+    return error_per_sample(velocity, noise - clean, uncounted)
+
+
+def error_per_sample(velocity: Tensor, target: Tensor, uncounted: Tensor | None = None) -> Tensor:
+    """Return the mean squared error (B,), fp32, of the velocity (B, T, C) against the fp32 target (B, T, C).
+
+    uncounted: (B, T) bool, latents that count nothing.
+    """
+    errors = (velocity.float() - target).square()  # (B, T, C)
     if uncounted is None:
         return errors.mean(dim=(1, 2))  # (B,)
     return errors.mean(dim=2).masked_fill(uncounted, 0).sum(dim=1) / (~uncounted).sum(dim=1)  # (B, T) → (B,)

@@ -21,7 +21,7 @@ from soundlora.model.attention import Attention
 from soundlora.model.condition import Condition
 from soundlora.model.config import AudioConfig
 from soundlora.system.devices import empty_cache, pins
-from soundlora.training.flow import either, loss_per_sample, noisy
+from soundlora.training.flow import either, error_per_sample, noisy
 
 _BEFORE_RECORDING = 3  # calls of a shape, in which libraries choose their kernels
 # Compiling pays from so many blocks times steps. It takes 25 s, or 4 s where an earlier run left its kernels, and then
@@ -42,6 +42,7 @@ class Samples(NamedTuple):
     reference: Tensor | None = None  # (n, R, C)
     projected: Tensor | None = None  # (n, blocks, S, 2C), see `AudioTransformer.project_text`
     padding: Tensor | None = None  # (n, T) bool, silence behind short clips, which counts nothing
+    preserving: bool = False  # whether the target is the base's own velocity instead of the clips'
 
     def pinned(self) -> Samples:
         """Return the samples in memory that a GPU copies from while the host goes on."""
@@ -58,12 +59,12 @@ class Samples(NamedTuple):
             None if tensor is None else move(tensor) for tensor in (self.given, self.reference, self.padding)
         )
         clean, noise, sigma, context = (move(tensor) for tensor in (self.clean, self.noise, self.sigma, self.context))
-        return Samples(clean, noise, sigma, context, given, reference, self.projected, padding)
+        return Samples(clean, noise, sigma, context, given, reference, self.projected, padding, self.preserving)
 
     @property
     def shape(self) -> tuple[object, ...]:
         """What a recording is made for: samples of another shape need another one."""
-        return tuple(None if tensor is None else tensor.shape for tensor in self)
+        return tuple(part.shape if isinstance(part, Tensor) else part for part in self)
 
 
 class Gradient:
@@ -135,7 +136,7 @@ class Gradient:
         return self._add(samples.to(self.device), then)
 
     def _add(self, samples: Samples, then: Then | None = None) -> Tensor:
-        clean, noise, sigma, context, given, reference, projected, padding = samples
+        clean, noise, sigma, context, given, reference, projected, padding, preserving = samples
         condition, tokens = Condition(given, reference), clean.shape[1]
         place = condition.front, tokens
         if place not in self._ropes:
@@ -145,9 +146,16 @@ class Gradient:
         x = condition.sequence(noisy(clean, noise, sigma), clean)  # (n, R + T, C)
         mask = condition.mask(tokens, self.device)  # (n, R + T)
         rope = self._ropes[place]
-        # (n, R + T, C)
-        velocity = self.model(x, sigma[:, None], sigma, context, rope, projected=projected, given=mask)
-        losses = loss_per_sample(velocity[:, condition.front :], clean, noise, either(given, padding))  # (n,)
+
+        def velocity() -> Tensor:
+            out: Tensor = self.model(x, sigma[:, None], sigma, context, rope, projected=projected, given=mask)
+            return out[:, condition.front :]  # (n, T, C)
+
+        target = noise - clean  # (n, T, C)
+        if preserving:
+            with torch.no_grad(), self.adapter.switched_off():
+                target = velocity().float()
+        losses = error_per_sample(velocity(), target, either(given, padding))  # (n,)
         (losses.sum() / self.batch_size).backward()
         self.adapter.settle()
         return losses.detach() if then is None else then(losses.detach())
@@ -187,7 +195,7 @@ class _Recording:
     def replay(self, samples: Samples) -> Tensor:
         """Run the graph on new samples of the same shapes, and return what the function does."""
         for mine, new in zip(self.samples, samples, strict=True):
-            if mine is not None and new is not None:
+            if isinstance(mine, Tensor) and isinstance(new, Tensor):
                 mine.copy_(new, non_blocking=True)
         self.graph.replay()
         return self.result.clone()  # the next replay writes over it

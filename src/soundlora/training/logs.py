@@ -52,6 +52,12 @@ def open_logs(kinds: Sequence[str], folder: RunFolder, request: Mapping[str, Any
     return logs
 
 
+def _numbers(figures: StepFigures) -> dict[str, float]:
+    """Return a step's numbers. The loss of a step that preserves the base is another one, and has a name of its own."""
+    numbers = {name: getattr(figures, name) for name in _NUMBERS}
+    return {"preserving_loss": numbers.pop("loss")} | numbers if figures.preserving else numbers
+
+
 class CsvLog:
     """`metrics.csv` and `held_out.csv`. They are begun anew from the run's record, so that each line is there once."""
 
@@ -87,8 +93,8 @@ class TensorBoardLog:
         self._writer = SummaryWriter(target, purge_step=done + 1, flush_secs=_FLUSH_SECONDS)
 
     def step(self, figures: StepFigures) -> None:
-        for name in _NUMBERS:
-            self._writer.add_scalar(name, getattr(figures, name), figures.step)
+        for name, value in _numbers(figures).items():
+            self._writer.add_scalar(name, value, figures.step)
 
     def held_out(self, step: int, loss: float) -> None:
         self._writer.add_scalar("held_out_loss", loss, step)
@@ -116,7 +122,7 @@ class WandbLog:
         kept.write_text(f"{self._run.id}\n", encoding="utf-8")
 
     def step(self, figures: StepFigures) -> None:
-        self._run.log({name: getattr(figures, name) for name in _NUMBERS}, step=figures.step)
+        self._run.log(_numbers(figures), step=figures.step)
 
     def held_out(self, step: int, loss: float) -> None:
         self._run.log({"held_out_loss": loss}, step=step)

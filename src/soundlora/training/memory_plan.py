@@ -29,9 +29,9 @@ from soundlora.model.quantize import is_quantized
 from soundlora.model.transformer import AudioTransformer
 from soundlora.model.vocoder import Vocoder
 from soundlora.system.gpu_memory import CUDA_RUNTIME
-from soundlora.training.adamw8bit import BLOCK
 from soundlora.training.flow import HELD_OUT_SIGMAS
 from soundlora.training.offload import SLOTS
+from soundlora.training.optimizers import bytes_held
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -119,11 +119,9 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     tokens, context = training_latents(s.seconds, config.audio), config.text.context_length
     tokens *= 2 if s.given == "reference" else 1  # it stands in front
     saved, workspace, gathered = _step(c, s, tokens, context)
-    # Each number has its value, its gradient and two moments, of 4 bytes each. 8-bit moments take a byte each, and an
-    # fp32 scale for each BLOCK of either.
-    each = 16 if s.optimizer == "adamw" else 8 + 2 + 8 / BLOCK
-    each += 4 * s.average  # the weights' mean, fp32
     numbers = adapter_numbers(c, s.rank, s.targets)
+    # Each number has its value and its gradient, of 4 bytes each, and may have its part in the weights' mean.
+    trained = numbers * (8 + 4 * s.average) + bytes_held(s.optimizer, numbers, _adapter_sides(c, s.rank, s.targets))
     weights = _transformer_weights(c, s.dtype, s.quantize)
     block, away = _transformer_weights(c, s.dtype, s.quantize, "transformer_blocks.0."), min(s.offload, c.layers)
     here = min(away, SLOTS)  # of the blocks that lie elsewhere, so many are on the device at a time
@@ -137,7 +135,7 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     return Plan(
         settings,
         weights=weights,
-        adapter=round(each * numbers) + copies,
+        adapter=round(trained) + copies,
         saved=saved,
         workspace=workspace,
         evaluation=len(HELD_OUT_SIGMAS) * _forward(config, s, tokens),
@@ -360,6 +358,13 @@ def _transformer_weights(c: TransformerConfig, dtype: torch.dtype, quantize: str
 def adapter_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
     model = _on_meta(lambda: AudioTransformer(c))
     return sum(rank * sum(model.get_parameter(f"{name}.weight").shape) for name in target_names(model, targets))
+
+
+@lru_cache
+def _adapter_sides(c: TransformerConfig, rank: int, targets: str) -> int:
+    """Return the rows and columns of all A and B together."""
+    model = _on_meta(lambda: AudioTransformer(c))
+    return sum(2 * rank + sum(model.get_parameter(f"{name}.weight").shape) for name in target_names(model, targets))
 
 
 @lru_cache

@@ -1,4 +1,7 @@
-"""AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101) with clipping and a schedule, linear as the reference trains."""
+"""The optimiser of a training, AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101) unless another one is asked for.
+
+It has clipping and a schedule, linear as the reference trains.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from soundlora.errors import InputError
-from soundlora.training.adamw8bit import AdamW8bit
 from soundlora.training.average import Average
+from soundlora.training.optimizers import FreeMean, factors_matrices, found_rate, made
 
 CLIP_NORM = 1.0
-OPTIMIZERS = ("adamw", "adamw8bit")
 _FINAL_FACTOR = 0.1  # of the learning rate, reached after the last step
 
 
-def check_optimizer(kind: str) -> None:
-    """Raise InputError unless `kind` is one of OPTIMIZERS."""
-    if kind not in OPTIMIZERS:
-        raise InputError(f"optimizer is {kind!r}, but it must be one of {', '.join(OPTIMIZERS)}.")
-
-
 class Optimizer:
-    """AdamW with torch's defaults, on all parameters as one flat one.
+    """An optimiser with its libraries' defaults, on all parameters as one flat one; Adafactor takes the matrices.
 
-    The gradient's norm is clipped to 1.0; the learning rate falls linearly to a tenth over `steps`, or stays.
+    The gradient's norm is clipped to 1.0; the learning rate falls to a tenth over `steps`, or stays.
     kind: one of OPTIMIZERS. The moments of adamw8bit take a byte a number each, instead of four.
     average: keep the weights' running mean as well, see `averaged`.
-    schedule: linear, or constant.
+    schedule: linear, cosine, or constant. warmup: steps over which the rate rises from nothing to what it would be.
+    faster: parameters whose rate is `factor` times that of the others (LoRA+, Hayou et al. 2024, arXiv:2402.12354).
     """
 
     def __init__(
@@ -43,16 +39,24 @@ class Optimizer:
         *,
         average: bool = False,
         schedule: str = "linear",
+        warmup: int = 0,
+        faster: Sequence[nn.Parameter] = (),
+        factor: float = 1.0,
     ) -> None:
-        self.learning_rate, self.steps, self.schedule = learning_rate, steps, schedule
+        self.learning_rate, self.steps, self.schedule, self.warmup = learning_rate, steps, schedule, warmup
         self.step_number = 0
-        self.parameter = _flatten(parameters)
-        self.adamw: torch.optim.Optimizer = (
-            AdamW8bit(self.parameter, lr=learning_rate)
-            if kind == "adamw8bit"
-            else torch.optim.AdamW([self.parameter], lr=learning_rate, fused=True)
-        )
-        self.average = Average(self.parameter) if average else None
+        if factor == 1:
+            faster = ()
+        others = _without(parameters, faster)
+        self.parameter = _flatten([*others, *faster])
+        groups: list[Sequence[nn.Parameter]] = [others, faster] if faster else [others]
+        if not factors_matrices(kind):
+            first = sum(p.numel() for p in others)
+            groups = [[part] for part in _parts(self.parameter, first)] if faster else [[self.parameter]]
+        self.factors = [1.0, factor][: len(groups)]
+        self.adamw = made(kind, groups, learning_rate, warmup > 0)
+        self.average = Average(self.parameter) if average and kind != "schedulefree" else None
+        self._mean = FreeMean(self.parameter, self.adamw) if kind == "schedulefree" else self.average
         # The learning rate and the mean's share, on the device, once `begin` was called.
         self._rate: Tensor | None = None
         self._share: Tensor | None = None
@@ -67,7 +71,9 @@ class Optimizer:
     def rate(self, step: int) -> float:
         """Return the learning rate of step `step`, counted from 0."""
         progress = 0.0 if self.schedule == "constant" else min(step / self.steps, 1.0)
-        return self.learning_rate * (1 + (_FINAL_FACTOR - 1) * progress)
+        fallen = (1 - math.cos(math.pi * progress)) / 2 if self.schedule == "cosine" else progress
+        risen = min((step + 1) / self.warmup, 1.0) if self.warmup else 1.0
+        return self.learning_rate * (1 + (_FINAL_FACTOR - 1) * fallen) * risen
 
     def step(self) -> tuple[float, float]:
         """Clip, update, clear the gradients. Return the learning rate used and the gradient's norm before clipping.
@@ -78,18 +84,20 @@ class Optimizer:
         rate = self.rate(self.step_number)
         if not math.isfinite(norm):
             return rate, norm
-        self.adamw.param_groups[0]["lr"] = rate
+        for group, factor in zip(self.adamw.param_groups, self.factors, strict=True):
+            group["lr"] = rate * factor
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=False)  # the parameters' gradients are views of it, so it has to stay
         self.step_number += 1
         if self.average is not None:
             self.average.update(Average.share(self.step_number))
-        return rate, norm
+        return found_rate(self.adamw, rate), norm
 
     @property
     def advances(self) -> bool:
-        """Whether `advance` takes the place of `step`: on a GPU, but for moments in 8 bits, which read their step."""
-        return self.parameter.device.type == "cuda" and isinstance(self.adamw, torch.optim.AdamW)
+        """Whether `advance` takes the place of `step`: on a GPU, for AdamW with one rate for all."""
+        plain = isinstance(self.adamw, torch.optim.AdamW) and len(self.factors) == 1
+        return self.parameter.device.type == "cuda" and plain
 
     def begin(self) -> float:
         """Bring to the device what the next `advance` depends on, and return the learning rate.
@@ -128,7 +136,7 @@ class Optimizer:
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the parameters be their running mean within the block; without one they stay as they are."""
-        return nullcontext() if self.average is None else self.average.used()
+        return nullcontext() if self._mean is None else self._mean.used()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the moments, the number of steps done and the running mean, for a checkpoint."""
@@ -145,6 +153,22 @@ class Optimizer:
         if self.average is not None:
             # States of earlier versions have no mean.
             self.average.values.copy_(state.get("average", self.parameter.data))
+
+
+def _without(parameters: Sequence[nn.Parameter], some: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    left_out = {id(p) for p in some}
+    return [p for p in parameters if id(p) not in left_out]
+
+
+def _parts(flat: nn.Parameter, first: int) -> list[nn.Parameter]:
+    """Return the first numbers of a flat parameter and the others, as two that share its memory and its gradient."""
+    assert flat.grad is not None
+    parts = []
+    for values, gradient in zip(flat.data.tensor_split([first]), flat.grad.tensor_split([first]), strict=True):
+        part = nn.Parameter(values)
+        part.grad = gradient
+        parts.append(part)
+    return parts
 
 
 def _flatten(parameters: Sequence[nn.Parameter]) -> nn.Parameter:

@@ -19,8 +19,9 @@ from soundlora.training.optimizer import Optimizer
 from soundlora.training.order import Order
 from soundlora.training.workers import Workers
 
-# They keep the choice of captions and that of conditions apart from noise and noise levels.
+# They keep the choices of captions, of conditions and of steps apart from noise and noise levels.
 _CAPTIONS, _GIVEN, _REFERENCES = 0x5CA9_7105, 0x61_4E17, 0x4EF_E4E7
+_PRESERVED, _PROMPTS = 0x94E5_E47E, 0x9407_4975
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Example:
     given: Tensor | None = None  # (T,) bool, latents that are given; all examples of a run have it, or none
     reference: Tensor | None = None  # (R, C), latents of the sound that this one is made of, in the same way
     padding: Tensor | None = None  # (T,) bool, silence behind a short clip, which counts nothing; in the same way
+    preserved: tuple[Tensor, ...] = ()  # (S, D) each, contexts of the prompts whose sound is kept as the base makes it
 
     @property
     def sound(self) -> Tensor:
@@ -55,6 +57,7 @@ class StepFigures:
     gradient_norm: float  # before clipping
     learning_rate: float
     clip: str  # names, with commas between them
+    preserving: bool = False  # the loss is then the distance from the base's velocity, not from the clips'
 
 
 class Trainer:
@@ -79,32 +82,50 @@ class Trainer:
         optimizer: str = "adamw",
         average: bool = False,
         schedule: str = "linear",
+        warmup: int = 0,
+        b_rate: float = 1.0,
         caption_dropout: float = 0.0,
         empty_context: Tensor | None = None,
         condition_probability: float = 1.0,
+        preserve: float = 0.0,
+        noise_levels: tuple[float, float] | None = None,
         project_text: bool = False,
         gathers: bool = True,
         workers: Workers = Workers(),  # noqa: B008  (frozen)
     ) -> None:
-        """caption_dropout: share of the samples that see `empty_context` (S, D) instead of their caption's.
+        """b_rate: how many times the learning rate of A that of B is.
+        caption_dropout: share of the samples that see `empty_context` (S, D) instead of their caption's.
 
         condition_probability: share of the samples that see what is given of them. Of references it is the share of
         the steps, so that a batch has one shape. The rest trains text to audio.
+        preserve: share of the steps whose target is the base's own velocity, for `preserved` contexts of the examples.
+        noise_levels: the lowest and the highest, between which they are drawn evenly; None draws the reference's.
         project_text: keep the frozen part of every caption's keys and values on the device, see
         `AudioTransformer.project_text`.
         gathers: see `Adapter.join`.
-        Raises ValueError when there are no examples, or a dropout has no empty context.
+        Raises ValueError when there are no examples, a dropout has no empty context, or an example nothing to preserve.
         """
         if not examples:
             raise ValueError("there is nothing to train on")
         if caption_dropout and empty_context is None:
             raise ValueError("caption_dropout takes the context of the empty caption")
+        if preserve and not all(example.preserved for example in examples):
+            raise ValueError("preserve takes contexts that are preserved, of every example")
         self.adapter, self.examples, self.seed = adapter, list(examples), seed
         self.batch_size, self.at_once, self.workers = batch_size, at_once, workers
         self.caption_dropout, self.empty_context = caption_dropout, empty_context
-        self.condition_probability = condition_probability
+        self.condition_probability, self.preserve = condition_probability, preserve
+        self.noise_levels = noise_levels
         self.optimizer = Optimizer(
-            adapter.parameters(), learning_rate, steps, optimizer, average=average, schedule=schedule
+            adapter.parameters(),
+            learning_rate,
+            steps,
+            optimizer,
+            average=average,
+            schedule=schedule,
+            warmup=warmup,
+            faster=[layer.lora_B for layer in adapter.layers.values()],
+            factor=b_rate,
         )
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
@@ -112,9 +133,8 @@ class Trainer:
         self._gradient = Gradient(adapter, audio, batch_size, steps, gathers)
         self._projected: dict[int, Tensor] = {}  # (1, blocks, S, 2C) by the context's identity
         if project_text:
-            contexts = [example.context for example in self.examples] + (
-                [] if empty_context is None else [empty_context]
-            )
+            contexts = [context for example in self.examples for context in (example.context, *example.preserved)]
+            contexts += [] if empty_context is None else [empty_context]
             for context in {id(context): context for context in contexts}.values():
                 self._projected[id(context)] = model.project_text(context[None].to(self.device))
         self._ahead: tuple[int, list[Samples]] = (-1, [])
@@ -131,7 +151,7 @@ class Trainer:
         loss, norm, rate = finish()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DivergedError(f"the loss became {loss} (gradient norm {norm}) at step {step + 1} on {names}")
-        return StepFigures(step + 1, loss, sigma, norm, rate, names)
+        return StepFigures(step + 1, loss, sigma, norm, rate, names, self._preserves(step))
 
     def _launch(self, groups: Sequence[Samples]) -> Callable[[], tuple[float, float, float]]:
         """Start a step on the device. The function returned waits for its loss, gradient's norm and learning rate.
@@ -199,7 +219,14 @@ class Trainer:
         given, reference = self._given(samples, examples), self._references(samples, examples)
         masks = [example.padding for example in examples if example.padding is not None]
         padding = torch.stack(masks) if masks else None
-        return Samples(clean, noise, torch.cat(sigmas), torch.stack(contexts), given, reference, known, padding)
+        preserving = self._preserves(samples[0] // self.batch_size)
+        return Samples(
+            clean, noise, torch.cat(sigmas), torch.stack(contexts), given, reference, known, padding, preserving
+        )
+
+    def _preserves(self, step: int) -> bool:
+        """Say whether the target of a step is the base's own velocity."""
+        return self.preserve > 0 and draws(self.seed ^ _PRESERVED, step, self.preserve)
 
     def _given(self, samples: Sequence[int], examples: Sequence[Example]) -> Tensor | None:
         """Return which latents of the samples are given, (n, T)."""
@@ -219,6 +246,10 @@ class Trainer:
 
     def _context(self, sample: int) -> Tensor:
         """Return the context (S, D) that a sample attends to."""
+        if self._preserves(sample // self.batch_size):
+            preserved = self.examples[self.clip_index(sample)].preserved
+            generator = step_generator(self.seed ^ _PROMPTS, sample)
+            return preserved[int(torch.randint(len(preserved), (), generator=generator))]
         if self.empty_context is not None and drops_caption(self.seed, sample, self.caption_dropout):
             return self.empty_context
         return self.examples[self.clip_index(sample)].context
@@ -227,7 +258,8 @@ class Trainer:
         """Return a sample's noise level (1,), and the generator that its noise comes from."""
         # Every machine draws on the CPU, so that a seed trains the same LoRA wherever it runs.
         generator = step_generator(self.seed, sample)
-        return sample_sigma(1, len(self.examples[self.clip_index(sample)].latents), generator), generator
+        tokens = len(self.examples[self.clip_index(sample)].latents)
+        return sample_sigma(1, tokens, generator, self.noise_levels), generator
 
     def clip_index(self, sample: int) -> int:
         """Return the number of a sample's clip among the examples."""

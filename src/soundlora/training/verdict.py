@@ -45,6 +45,15 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Level:
+    """The losses at a noise level: of the base alone, and with the LoRA."""
+
+    sigma: float
+    base: float
+    lora: float
+
+
+@dataclass(frozen=True)
 class Fit:
     """The outcome of a run. Losses and distances are None where no clip was kept out or nothing was generated."""
 
@@ -63,14 +72,18 @@ class Fit:
     closeness: float | None  # correlation with it, 1 is a copy
     level_dbfs: float | None  # RMS of the previews
     silence: float | None  # share of the previews that is silent
+    levels: tuple[Level, ...] = ()  # the losses at the noise levels, on clips kept out where there are any
+    levels_kept_out: bool = False  # whether they are; otherwise on clips that were trained on
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"sentences": list(self.sentences), "advice": list(self.advice)}
+        lists = {"sentences": list(self.sentences), "advice": list(self.advice)}
+        return asdict(self) | lists | {"levels": [asdict(level) for level in self.levels]}
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Fit:
         """Return the outcome that `to_json` told."""
-        return cls(**{**told, "sentences": tuple(told["sentences"]), "advice": tuple(told["advice"])})
+        levels = tuple(Level(**level) for level in told.get("levels", ()))  # older reports have none
+        return cls(**{**told, "sentences": tuple(told["sentences"]), "advice": tuple(told["advice"]), "levels": levels})
 
 
 @dataclass(frozen=True)

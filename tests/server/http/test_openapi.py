@@ -73,13 +73,20 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
     assert list(found["properties"]) == [
         *TrainingRequest.model_fields,
         "name",
+        "alpha",
+        "rslora",
         "schedule",
+        "warmup",
+        "b_rate",
         "caption_dropout",
+        "preserve",
+        "noise_levels",
         "shorter_durations",
         "short",
         "windows",
         "captions_from",
         "caption_template",
+        "optimizer",
     ]
     assert found["required"] == ["training_data_url"]
     assert found["properties"]["rank"]["enum"] == [8, 16, 32, 64, 128]

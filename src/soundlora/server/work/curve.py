@@ -10,7 +10,10 @@ MOST_POINTS = 400
 
 
 class Curve:
-    """Yields points (step, name, value). "loss" is the mean over a stretch of steps; "held_out" has every value."""
+    """Yields points (step, name, value). "loss" is the mean over a stretch of steps; "held_out" has every value.
+
+    Steps that preserve the base are left out, as their loss is another one.
+    """
 
     def __init__(self, metrics: Path, held_out: Path, steps: int) -> None:
         self._metrics, self._held_out = _Tail(metrics), _Tail(held_out)
@@ -21,8 +24,9 @@ class Curve:
         """Return the points that have been written since the last call."""
         points = []
         for line in self._metrics.lines():
-            self._losses.append(line["loss"])
-            if line["step"] % self._stretch == 0:
+            if not line.get("preserving"):
+                self._losses.append(line["loss"])
+            if line["step"] % self._stretch == 0 and self._losses:
                 points.append((line["step"], "loss", sum(self._losses) / len(self._losses)))
                 self._losses = []
         points += [(line["step"], "held_out", line["loss"]) for line in self._held_out.lines()]

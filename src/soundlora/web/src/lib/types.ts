@@ -119,9 +119,18 @@ export interface Machine {
   base: string
 }
 
+/** The losses at a noise level: of the base alone, and with the LoRA. */
+export interface Level {
+  sigma: number
+  base: number
+  lora: number
+}
+
 export interface Fit {
   verdict: string
   sentences: string[]
   advice?: string[]
   best_file?: string | null
+  levels?: Level[]
+  levels_kept_out?: boolean
 }

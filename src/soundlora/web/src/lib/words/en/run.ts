@@ -102,6 +102,14 @@ export const loss = {
   dots: 'smoothed; with dots, on clips kept out',
 }
 
+export const levels = {
+  keptOut: 'Loss by noise level, on clips kept out',
+  trained: 'Loss by noise level, on clips it was trained on',
+  level: 'Noise',
+  base: 'Base',
+  lora: 'LoRA',
+}
+
 export const log = {
   title: 'Log',
   filterLabel: 'Filter the log',
