@@ -21,6 +21,7 @@ from soundlora.dataset.partners import Entries, Entry
 from soundlora.dataset.sidecars import tables
 from soundlora.dataset.tables import Tables, read_tables
 from soundlora.dataset.tags import caption_of_tags, read_tags
+from soundlora.dataset.xmp import xmp_fields
 from soundlora.errors import InputError
 from soundlora.wording import setting, using
 
@@ -135,6 +136,8 @@ class CaptionRule:
         if not self.template:
             return {}
         values = {"file": file_words(name), "folder": folder_words(name)}
+        # What XMP says stands behind a tag of the same name.
+        values |= {key: text for key, text in xmp_fields(tags).items() if key in TEMPLATE_FIELDS}
         values |= {key: text for key, text in tags.items() if key in TEMPLATE_FIELDS}
         if category := file_category(name):
             values.setdefault("category", category)
