@@ -1,6 +1,7 @@
 // A dropped folder or zip, before the server has looked at it: clips with what stands beside them, and what a bucket
 // would keep.
 
+import type { Look } from './look'
 import type { ModeName } from './modes'
 import { parseMask, type Span } from './spans'
 import { words } from './words'
@@ -22,6 +23,8 @@ export interface LocalClip {
   /** What is made anew of it, as its mask says. */
   spans: Span[]
   originalSpans: Span[]
+  /** What the page has found of it; null where the server alone can tell. */
+  look?: Look | null
 }
 
 export interface LocalData {
@@ -145,8 +148,14 @@ export interface Reach {
   seconds: number
 }
 
+/** How many clips a sound becomes: its start alone, or with `windows` as many as fit. The server counts alike. */
+export function clipsOf(length: number, bucket: number, windows = false): number {
+  const fitting = Math.floor((length + TOLERANCE) / bucket)
+  return windows ? fitting : Math.min(1, fitting)
+}
+
 /** How many clips fill a bucket, and how much sound that is. */
-export function reach(lengths: number[], bucket: number): Reach {
-  const kept = lengths.filter((length) => length + TOLERANCE >= bucket).length
+export function reach(lengths: number[], bucket: number, windows = false): Reach {
+  const kept = lengths.reduce((sum, length) => sum + clipsOf(length, bucket, windows), 0)
   return { kept, seconds: kept * bucket }
 }
