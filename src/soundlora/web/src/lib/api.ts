@@ -1,6 +1,7 @@
 // Calls of the server's public routes; nothing else is ever called.
 
 import { extendedAll } from './curves'
+import { parallel } from './parallel'
 import { OFFLINE, ServerError, problemFrom } from './problems'
 import type { OpenApi, Values } from './schema'
 import { session } from './session.svelte'
@@ -188,29 +189,20 @@ export async function upload(file: Blob, name: string, onProgress: (share: numbe
     await put(at(''), file, onProgress, signal)
     return file_url
   }
-  const number = Math.ceil(file.size / PART)
-  const arrived = new Array<number>(number).fill(0)
-  const parts: { partNumber: number; etag: string }[] = []
-  // The first that fails stops the others.
+  const arrived = new Array<number>(Math.ceil(file.size / PART)).fill(0)
+  // The first part that fails stops the others.
   const failed = new AbortController()
-  const any = AbortSignal.any([signal, failed.signal])
-  const left = arrived.keys()
-  const carry = async () => {
-    for (const part of left) {
-      const piece = file.slice(part * PART, (part + 1) * PART)
-      const told = (share: number) => {
-        arrived[part] = share
-        onProgress(arrived.reduce((sum, one) => sum + one, 0) / number)
-      }
-      const answer = await put(at(`/${part + 1}`), piece, told, any)
-      parts.push({ partNumber: part + 1, etag: (answer as { etag: string }).etag })
+  signal.addEventListener('abort', () => failed.abort(), { once: true })
+  if (signal.aborted) failed.abort()
+  const sendPart = async (_: number, n: number) => {
+    const told = (share: number) => {
+      arrived[n] = share
+      onProgress(arrived.reduce((sum, one) => sum + one, 0) / arrived.length)
     }
+    const answer = await put(at(`/${n + 1}`), file.slice(n * PART, (n + 1) * PART), told, failed.signal)
+    return { partNumber: n + 1, etag: (answer as { etag: string }).etag }
   }
-  try {
-    await Promise.all(Array.from({ length: AT_A_TIME }, carry))
-  } finally {
-    failed.abort()
-  }
+  const parts = await parallel(arrived, AT_A_TIME, sendPart).finally(() => failed.abort())
   const whole = new Blob([JSON.stringify({ parts })], { type: 'application/json' })
   await put(at('/complete'), whole, () => {}, signal, 'POST')
   return file_url

@@ -3,6 +3,7 @@
 
 import type { Look } from './look'
 import type { ModeName } from './modes'
+import { parallel } from './parallel'
 import { parseMask, type Span } from './spans'
 import { words } from './words'
 import type { Entry } from './zip'
@@ -51,6 +52,8 @@ export function isAudio(name: string): boolean {
   return AUDIO.some((ending) => lower.endsWith(ending))
 }
 
+/** Texts and masks. */
+const READ_AT_A_TIME = 16
 const MASK = '_mask.json'
 const START = '_start'
 const END = '_end'
@@ -64,8 +67,7 @@ export async function pairUp(entries: Entry[]): Promise<LocalData> {
   const masks = new Map(ending(MASK).map((e) => [base(e.name).slice(0, -MASK.length), e] as const))
   const stems = new Set(sounds.map((entry) => stem(entry.name)))
   const used = new Set<Entry>()
-  const clips: LocalClip[] = []
-  for (const { name, blob } of sounds) {
+  const joined = async ({ name, blob }: Entry): Promise<LocalClip> => {
     const own = stem(name)
     // Of a pair the caption may bear the name that both sides share.
     const pair = own.endsWith(END) ? own.slice(0, -END.length) : ''
@@ -75,8 +77,9 @@ export async function pairUp(entries: Entry[]): Promise<LocalData> {
     if (mask) used.add(mask)
     const caption = text ? (await text.blob.text()).replace(/^\ufeff/, '').trim() : ''
     const spans = mask ? parseMask(await mask.blob.text()) : []
-    clips.push({ name, blob, caption, original: caption, spans, originalSpans: spans })
+    return { name, blob, caption, original: caption, spans, originalSpans: spans }
   }
+  const clips = await parallel(sounds, READ_AT_A_TIME, joined)
   clips.sort((a, b) => (a.name < b.name ? -1 : 1))
   return { clips, others: visible.filter((entry) => !isAudio(entry.name) && !used.has(entry)) }
 }
