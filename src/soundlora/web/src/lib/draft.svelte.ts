@@ -258,14 +258,18 @@ export async function send(): Promise<boolean> {
   const { signal } = stop
   draft.problem = null
   const clips = draft.data?.clips ?? []
-  void lookOver()
+  const looked = lookOver()
   // What is typed from here on is not in what is sent.
   const sent = clips.map((clip) => ({ original: clip.caption.trim(), originalSpans: clip.spans }))
+  let { packed } = draft
+  const entries = !packed && draft.data ? entriesOf(draft.data) : null
   try {
-    let { packed } = draft
-    if (!packed && draft.data) {
+    if (entries) {
       draft.step = 'packing'
-      packed = await writeZip(entriesOf(draft.data))
+      // Summing up the bytes of all would keep what little the look reads waiting.
+      await looked
+      if (signal.aborted) return false
+      packed = await writeZip(entries)
       if (signal.aborted) return false
     }
     draft.step = 'sending'
@@ -293,7 +297,7 @@ async function lookOver(): Promise<void> {
   const unseen = data?.clips.filter((clip) => clip.look === undefined) ?? []
   while (unseen.length && draft.data === data) {
     const some = unseen.splice(0, AT_A_TIME)
-    const found = await Promise.all(some.map(({ blob }) => lookAt(blob)))
+    const found = await Promise.all(some.map(({ blob }) => lookAt(blob).catch(() => null)))
     some.forEach((clip, n) => (clip.look = found[n]))
   }
 }
