@@ -53,8 +53,11 @@ async ([frames, pixels]) => {
 """
 # When each word of the status is first read, in ms after the files were chosen.
 WATCH = """
-() => {
-  const words = { packing: /Making a zip/, sending: /Uploading/, checking: /Listening/, report: /will be trained on/ }
+(number) => {
+  const words = {
+    look: new RegExp(`a first look at ${number} clips`), packing: /Making a zip/, sending: /Uploading/,
+    checking: /Listening/, report: /will be trained on/,
+  }
   window.seen = {}
   addEventListener('change', (event) => { if (event.target.type === 'file') window.began = performance.now() }, true)
   new MutationObserver(() => {
@@ -107,7 +110,7 @@ def measure_table(browser: Browser, clips: int) -> dict[str, Any]:
 def measure_drop(browser: Browser, clips: int, seconds: float) -> dict[str, float]:
     """Return the seconds from the drop to each stage, and to the report."""
     page = opened(browser)
-    page.evaluate(WATCH)
+    page.evaluate(WATCH, f"{clips:,}")
     with tempfile.TemporaryDirectory() as folder:
         page.get_by_label("Zip or audio files").set_input_files(write_clips(Path(folder), clips, seconds, 2))
         expect(page.get_by_text(f"{clips} of {clips} clips will be trained on")).to_be_visible()
@@ -140,6 +143,7 @@ def main() -> None:
         Figure(f"{rows}: a frame of scrolling, median", statistics.median(table["moving"]), "ms", 17),
         Figure(f"{rows}: frames that came late", table["late_percent"], "%", 1),
         Figure(f"{rows}: frames without rows", 100 * table["empty"] / len(table["moving"]), "%", 0),
+        Figure(f"{clips}, from the drop to the first look", drop["look"], "s", 2),
         Figure(f"{clips}, from the drop to the report", drop["report"], "s", 2),
         Figure(f"{clips}: until the zip is made", drop["sending"], "s"),
         Figure(f"{clips}: until it is uploaded", drop["checking"], "s"),

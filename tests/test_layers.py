@@ -39,8 +39,8 @@ ABOVE = {
         "server.endpoints", "server.store",
     ],
     "server.http": [
-        "errors", "wording", "version", "system", "net", "contract", "dataset", "pipeline", "server.settings",
-        "server.endpoints", "server.store", "server.work",
+        "errors", "version", "system", "net", "contract", "pipeline", "server.settings", "server.endpoints",
+        "server.store", "server.work",
     ],
     "cli": [
         "errors", "wording", "version", "progress", "system", "net", "contract", "model", "weights", "lora", "dataset",

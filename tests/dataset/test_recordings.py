@@ -58,6 +58,24 @@ def test_a_recording_becomes_clips_with_captions(card: Path, tmp_path: Path) -> 
     assert not any("prepared.json" in warning for warning in report.warnings)
 
 
+def test_rows_with_an_offset_are_the_captions_of_the_pieces_from_there_on(card: Path, tmp_path: Path) -> None:
+    (card / "metadata.csv").write_text("file_name,offset,text\nrain.wav,18,hail\nrain.wav,40,drizzle\n")
+    prepare_recordings(card, tmp_path / "out")
+    plan = json.loads((tmp_path / "out" / "prepared.json").read_text())
+    pieces = [piece for piece in plan["recordings"][0]["pieces"] if "clip" in piece]
+    expected = {
+        piece["clip"]: "drizzle"
+        if piece["offset"] >= 40
+        else "hail"
+        if piece["offset"] >= 18
+        else "heavy rain on a roof"
+        for piece in pieces
+    }
+    assert len(set(expected.values())) == 3
+    written = {path.with_suffix(".wav").name: path.read_text().strip() for path in (tmp_path / "out").glob("*.txt")}
+    assert written == expected
+
+
 def test_what_a_recording_carries_becomes_the_captions(tmp_path: Path) -> None:
     described = recording(tmp_path / "card" / "ZOOM0001.wav", rain(11))
     chunk = b"bext" + (602).to_bytes(4, "little") + b"rain on a tin roof".ljust(602, b"\0")

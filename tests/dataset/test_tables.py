@@ -177,6 +177,27 @@ def test_any_bytes_become_rows_or_a_sentence(name: str, content: bytes) -> None:
     assert all(warning.endswith(".") for warning in read.warnings)
 
 
+def test_rows_of_a_recording_hold_from_their_seconds_on() -> None:
+    of_a = "a.wav,12.5,hail\na.wav,0,rain\na.wav,3,wind\na.wav,3,other\n"
+    content = f"file_name,offset,text\n{of_a}b.wav,90,snow\nc.wav,x,fog\n"
+    read = read_tables([table("metadata.csv", content)], ["a.wav", "b.wav", "c.wav"])
+    # A clip that was cut out of a recording long ago has one row, wherever it was cut.
+    assert {clip: row.caption for clip, row in read.rows.items()} == {"a.wav": "rain", "b.wav": "snow", "c.wav": "fog"}
+    held = [(read.at("a.wav", offset) or read.rows["a.wav"]).caption for offset in (0, 2.99, 2.9999, 10, 12.5, 300)]
+    assert held == ["rain", "rain", "wind", "wind", "hail", "hail"]
+    assert read.at("b.wav", 80) is None
+    assert read.at("b.wav", 100) == read.rows["b.wav"]
+    assert read.at("none.wav", 100) is None
+
+
+@pytest.mark.parametrize("value", ["", "-1", "nan", "inf", "soon", None, {"x": 1}, True])
+def test_an_offset_that_is_none_is_the_start(value: object) -> None:
+    rows = [{"file_name": "a.wav", "text": "rain"}, {"file_name": "a.wav", "text": "hail", "offset": value}]
+    read = read_tables([table("captions.json", json.dumps(rows))], ["a.wav"])
+    assert read.rows["a.wav"].caption == "rain"
+    assert read.later["a.wav"] == ()
+
+
 LEAVES = st.none() | st.booleans() | st.floats() | st.text(max_size=5)
 KEYS = st.sampled_from(["file_name", "text", "a.wav", "x"])
 

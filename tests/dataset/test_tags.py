@@ -155,6 +155,13 @@ def test_tags_that_libsndfile_writes_are_read(name: str, missing: set[str], tmp_
     assert read_tags(tmp_path / name) == {key: text for key, text in said.items() if key not in missing}
 
 
+XMP = {
+    "XMP title": "Rain on a roof",
+    "XMP description": "heavy rain on a tin roof",
+    "XMP keywords": "rain, roof",
+    "XMP comment": "wind after 2 s",
+    "XMP genre": "Ambience",
+}
 RAIN = {"title": "Rain on a roof", "comment": "heavy, steady", "genre": "Ambience"}
 OTHERS: dict[str, tuple[dict[str, str], str | None, str]] = {
     # What is read, what is the caption, and where it stands.
@@ -213,6 +220,15 @@ OTHERS: dict[str, tuple[dict[str, str], str | None, str]] = {
         {"title": "Rain on a roof", "description": "heavy rain on a tin roof", "keywords": "rain, roof"},
         "heavy rain on a tin roof",
         "description tag",
+    ),
+    "exiftool_xmp.m4a": (XMP, "heavy rain on a tin roof", "XMP description"),
+    "wavefile_xmp.wav": (XMP, "heavy rain on a tin roof", "XMP description"),
+    "mutagen_xmp.mp3": (XMP, "heavy rain on a tin roof", "XMP description"),
+    "flac_xmp.flac": (XMP, "heavy rain on a tin roof", "XMP description"),
+    "wavefile_ixml.wav": (
+        {"iXML description": "heavy rain on a tin roof", "iXML note": "wind after 2 s", "iXML scene": "12A"},
+        "heavy rain on a tin roof",
+        "iXML description",
     ),
 }
 
@@ -330,9 +346,10 @@ def test_ixml_with_entities_is_not_parsed(encoding: str, sound: Path) -> None:
         (b"iXML", ixml(f"<NOTE>A{'1' * 200_000}</NOTE>"), None, {"iXML note": f"A{'1' * 200_000}"}),
         (b"iXML", b"\xff\xfe\x00", None, {}),
         (b"iXML", ixml("<NOTE>rain</NOTE>"), 0xFFFFFFF0, {"iXML note": "rain"}),
+        (b"iXML", ixml("<NOTE>rain</NOTE>") + bytes(1001), None, {"iXML note": "rain"}),
         (b"iXML", b"", None, {}),
     ],
-    ids=["cut", "open", "deep", "endless", "digits", "garbage", "claims much", "empty"],
+    ids=["cut", "open", "deep", "endless", "digits", "garbage", "claims much", "padded", "empty"],
 )
 def test_damaged_and_hostile_chunks_give_what_is_there(
     name: bytes, content: bytes, length: int | None, found: dict[str, str], sound: Path

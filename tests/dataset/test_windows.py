@@ -206,3 +206,45 @@ def test_memory_holds_one_window(tmp_path: Path) -> None:
 
     assert len(report.kept) == 240
     assert peak < 25e6
+
+
+TABLE = "file_name,offset,text,room\nrain.wav,4,thunder,hall\nrain.wav,15,drizzle,\nwind.flac,,wind,\n"
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_rows_with_an_offset_give_windows_their_own_captions(card: Path, processes: int) -> None:
+    (card / "metadata.csv").write_text(TABLE)
+    for number in range(8):
+        soundfile.write(card / f"x{number}.wav", rain(5, number + 2), RATE)
+    report = inspect_dataset(card, windows="all", trigger_phrase="tin roof", processes=processes)
+    said = {clip.name: (clip.caption, clip.caption_source) for clip in report.kept[:4]}
+    assert said == {
+        "rain.wav": ("tin roof heavy rain", "rain.txt"),
+        "rain.wav @ 5 s": ("tin roof thunder", "metadata.csv"),
+        "rain.wav @ 15 s": ("tin roof drizzle", "metadata.csv"),
+        "wind.flac": ("tin roof wind", "metadata.csv"),
+    }
+    assert not any("share their captions" in warning for warning in report.warnings)
+    # The start of a recording has the recording's caption, with windows and without.
+    assert inspect_dataset(card).clips[0].caption == "heavy rain"
+
+
+def test_a_template_takes_the_fields_of_the_windows_own_row(card: Path) -> None:
+    (card / "metadata.csv").write_text(TABLE)
+    clips, _ = prepared(card, caption_template="{caption}, {room}")
+    assert [clip.caption for clip in clips] == ["heavy rain, hall", "thunder, hall", "drizzle", "wind"]
+
+
+def test_windows_that_share_a_caption_are_told(card: Path) -> None:
+    _, report = prepared(card)
+    sentence = (
+        "3 windows share their captions with others in rain.wav; a table with a column offset gives them their own, "
+        "and soundlora prepare writes a clip and a caption for each piece."
+    )
+    assert sentence in report.warnings
+    soundfile.write(card / "wind.flac", rain(11, 1), RATE)
+    (card / "wind.txt").write_text("wind")
+    _, report = prepared(card)
+    assert any(warning.startswith("5 windows share their captions with others in 2 recordings, 3 of them in rain.wav;")
+               for warning in report.warnings)  # fmt: skip
+    assert not any("share their captions" in warning for warning in prepared(card, windows="first")[1].warnings)

@@ -85,6 +85,31 @@ def test_an_object_is_written_read_listed_and_deleted(storage: Storage, tmp_path
     assert sorted(key for key, _ in storage.list("files")) == ["files/a/lora.safetensors", "files/ab/x"]
 
 
+def test_objects_are_joined_in_their_order_and_stay(storage: Storage) -> None:
+    large = b"".join(pieces(9_000_000))
+    for number, content in (("1", b"start, "), ("2", large), ("10", b", end")):
+        storage.put(f"parts/a/{number}", content)
+    storage.put("files/a/whole", b"what was there before")
+    asyncio.run(storage.join("files/a/whole", ["parts/a/1", "parts/a/2", "parts/a/10"]))
+    assert read(storage, "files/a/whole") == b"start, " + large + b", end"
+    assert len(list(storage.list("parts/a"))) == 3
+    with pytest.raises(FileNotFoundError):
+        asyncio.run(storage.join("files/b/whole", ["parts/a/1", "parts/a/3"]))
+    assert [key for key, _ in storage.list("files")] == ["files/a/whole"]
+
+
+def test_a_join_that_fails_leaves_nothing_in_the_folder(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path / "kept"))
+    storage.put("parts/a/1", b"start")
+    with pytest.raises(FileNotFoundError):
+        asyncio.run(storage.join("files/a/whole", ["parts/a/1", "parts/a/2"]))
+    assert not (tmp_path / "kept" / "files").exists()
+    (tmp_path / "kept" / "parts" / "a" / "2").mkdir()
+    with pytest.raises(StorageError, match="directory"):
+        asyncio.run(storage.join("files/a/whole", ["parts/a/1", "parts/a/2"]))
+    assert not (tmp_path / "kept" / "files").exists()
+
+
 def test_what_is_missing_is_not_found_before_the_first_piece(storage: Storage) -> None:
     with pytest.raises(FileNotFoundError):
         storage.stream("files/none")

@@ -19,8 +19,9 @@ from soundlora.dataset.file_words import file_category, file_words, folder_words
 from soundlora.dataset.members import Member, read_start
 from soundlora.dataset.partners import Entries, Entry
 from soundlora.dataset.sidecars import tables
-from soundlora.dataset.tables import Tables, read_tables
+from soundlora.dataset.tables import Row, Tables, read_tables
 from soundlora.dataset.tags import caption_of_tags, read_tags
+from soundlora.dataset.xmp import xmp_fields
 from soundlora.errors import InputError
 from soundlora.wording import setting, using
 
@@ -103,10 +104,30 @@ class CaptionRule:
             text, source, offer = offer.text, offer.source, None
         if not text and not warnings:
             warnings = [self._missing(entry.caption)]
+        return self._put_together(name, tags, text, source, warnings, offer)
+
+    def later(self, entry: Entry, offset: float, tags: Mapping[str, str]) -> Said | None:
+        """Return what a table says from `offset` seconds into a recording on, None where its own caption holds."""
+        name = entry.clip.name
+        row = self.tables.at(name, offset)
+        if row is None or not row.caption:
+            return None
+        return self._put_together(name, tags, row.caption, row.table, [], None, row)
+
+    def _put_together(
+        self,
+        name: str,
+        tags: Mapping[str, str],
+        text: str,
+        source: str | None,
+        warnings: list[str],
+        offer: Offer | None,
+        row: Row | None = None,
+    ) -> Said:
         if len(text) > MAX_CAPTION_CHARACTERS:
             text = text[:MAX_CAPTION_CHARACTERS].rsplit(" ", 1)[0]
             warnings.append(f"its caption is longer than {MAX_CAPTION_CHARACTERS} characters and was cut there")
-        values = self._fields(name, tags) | {"caption": text}
+        values = self._fields(name, tags, row or self.tables.rows.get(name)) | {"caption": text}
         caption = filled(self.template, self.trigger_phrase, values)
         if self.template:
             text = filled(self.template, "", values)
@@ -131,14 +152,15 @@ class CaptionRule:
         alone = one_line(self.trigger_phrase)
         return f"{what}: " + ("the trigger phrase stands alone" if alone else "it is trained with an empty caption")
 
-    def _fields(self, name: str, tags: Mapping[str, str]) -> dict[str, str]:
+    def _fields(self, name: str, tags: Mapping[str, str], row: Row | None) -> dict[str, str]:
         if not self.template:
             return {}
         values = {"file": file_words(name), "folder": folder_words(name)}
+        # What XMP says stands behind a tag of the same name.
+        values |= {key: text for key, text in xmp_fields(tags).items() if key in TEMPLATE_FIELDS}
         values |= {key: text for key, text in tags.items() if key in TEMPLATE_FIELDS}
         if category := file_category(name):
             values.setdefault("category", category)
-        row = self.tables.rows.get(name)
         return values | dict(row.fields if row is not None else {})
 
 

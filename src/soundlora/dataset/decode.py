@@ -30,8 +30,8 @@ MAX_CHANNELS = 8
 # Only these readers of FFmpeg may run. Others, such as those of playlists, open further files that a file names.
 _FORMATS = "wav,w64,aiff,caf,mp3,flac,ogg,aac,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,wv,asf"
 # By default FFmpeg reads 5 MB to learn whether a wav hides DTS, which takes 40 ms a file. Containers name their codecs
-# much earlier. Of MP4 it leaves out tags that it has no name for, such as the description that exiftool writes.
-_OPTIONS = {"format_whitelist": _FORMATS, "probesize": "16384", "export_all": "1"}
+# much earlier. Of MP4 it leaves out XMP and tags that it has no name for, such as the description that exiftool writes.
+_OPTIONS = {"format_whitelist": _FORMATS, "probesize": "16384", "export_all": "1", "export_xmp": "1"}
 # A frame of a real codec holds at most 65,536 samples a channel. A hostile one claims 512 MB.
 MAX_FRAME_SAMPLES = 65_536 * MAX_CHANNELS
 # FFmpeg reads each tag and packet as a whole, and hostile ones claim hundreds of megabytes.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -73,7 +73,7 @@ class _Settings:
 class _Prepared:
     """The outcome of one member. `text` is its caption without the trigger phrase, `sound` a hash of its samples.
 
-    `offer` is what it would take as a caption where it has none.
+    `offer` is what it would take as a caption where it has none, and `tags` are its file's own.
     """
 
     clip: Clip | None
@@ -81,6 +81,7 @@ class _Prepared:
     text: str
     sound: bytes | None
     offer: Offer | None
+    tags: Mapping[str, str]
 
 
 def prepare(
@@ -278,12 +279,15 @@ def _prepare_windows(entry: Entry, target: Path, settings: _Settings) -> Iterato
     with on_disk(entry.clip, target) as (path, unpacked):
         sha256 = unpacked or hash_of(entry.clip)
         for report, audio, fitted in later_clips(path, first.report, replace(settings.ways, durations=(bucket,))):
-            clip, sound = None, None
+            clip, sound, text, offer = None, None, first.text, first.offer
+            if (said := settings.rule.later(entry, report.offset, first.tags)) is not None:
+                text, offer, warnings = said.text, said.offer, [*report.warnings, *said.warnings]
+                report = replace(report, caption=said.caption, caption_source=said.source, warnings=warnings)
             if audio is not None and fitted is not None:
                 held = bucket, fitted.used_seconds
                 clip = Clip(report.name, report.caption, fitted.samples, fitted.sample_rate, sha256, report, *held)
                 clip, sound = replace(clip, offset=report.offset), fingerprint(audio)
-            yield _Prepared(clip, report, first.text, sound, first.offer)
+            yield _Prepared(clip, report, text, sound, offer, first.tags)
 
 
 def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
@@ -332,11 +336,11 @@ def _prepare_clip(entry: Entry, target: Path, settings: _Settings) -> _Prepared:
     )
     same = found.fingerprint() if audio is not None and report.problem != "silent" else None
     if skip is not None:
-        return _Prepared(None, report, said.text, same, said.offer)
+        return _Prepared(None, report, said.text, same, said.offer, found.tags)
     held = found.bucket, fitted.used_seconds
     clip = Clip(member.name, said.caption, fitted.samples, fitted.sample_rate, found.sha256, report, *held, spans)
     if reference is not None and partner is not None:
         start = reference.usable()
         of = Clip(partner.name, said.caption, start.samples, start.sample_rate, reference.sha256, report, *held)
         clip = replace(clip, reference=of)
-    return _Prepared(clip, report, said.text, same, said.offer)
+    return _Prepared(clip, report, said.text, same, said.offer, found.tags)

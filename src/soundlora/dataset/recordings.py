@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -190,6 +190,13 @@ class _Sources:
         """Return the caption of a recording whose bytes lie at `path`, "" where there is none."""
         return self.rule.said_of(entry, self.rule.tags_of(path) if self.rule.wants_tags(entry) else {}).text
 
+    def captioned(self, entry: Entry, found: PlannedRecording) -> PlannedRecording:
+        """Return a recording whose pieces have what a table says from their seconds on."""
+        said = [self.rule.later(entry, piece.start / found.sample_rate, {}) for piece in found.pieces]
+        pieces = zip(found.pieces, said, strict=True)
+        own = (replace(piece, caption=each.text) if each and not piece.left_out else piece for piece, each in pieces)
+        return replace(found, pieces=tuple(own))
+
     @contextmanager
     def file(self, member: Member) -> Iterator[Path]:
         """Yield the path of a recording. One from a zip lies on the disk within the block."""
@@ -230,7 +237,8 @@ def _planned(sources: _Sources, how: Cutting, fade: float, format: str, tell: On
         tell(number, len(sources.entries), name)
         try:
             with sources.file(entry.clip) as path:
-                recordings.append(_recording(path, name, sources.caption(entry, path) or None, how, prints, format))
+                found = _recording(path, name, sources.caption(entry, path) or None, how, prints, format)
+                recordings.append(sources.captioned(entry, found))
         except UnusableClipError as error:
             recordings.append(PlannedRecording(name, problem=error.reason))
     tell(len(sources.entries), len(sources.entries), "")

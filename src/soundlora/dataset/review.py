@@ -2,13 +2,14 @@
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from soundlora.dataset.captions import one_line, style
 from soundlora.dataset.cut_plan import PLAN_NAME
 from soundlora.dataset.fit import PEAK_DBFS, TOLERANCE_SECONDS
 from soundlora.dataset.report import MAX_TRAINED_DURATION, ClipReport, DatasetReport
-from soundlora.dataset.windows import windows_in
+from soundlora.dataset.windows import window_name, windows_in
 from soundlora.wording import using
 
 ADVISED_CLIPS = 10
@@ -54,6 +55,7 @@ def review(
     warnings += unused(report)
     warnings += _loudness(kept, normalize)
     warnings += _spoken(kept, texts)
+    warnings += _shared(report, texts)
     warnings += _captions({clip.name: texts[clip.name] for clip in kept})
     warnings += [
         f"The same sound is there {len(names)} times: {_list(names)}; it will be learned as often."
@@ -96,6 +98,25 @@ def unused(report: DatasetReport) -> list[str]:
         f"{length(report.total_seconds)} of {length(report.source_seconds)} are used: of a longer clip the first "
         f"{report.duration:g} s. {using('windows', 'all')} takes all that fits, up to {most} clips; soundlora prepare "
         "cuts them along silence and onsets."
+    ]
+
+
+def _shared(report: DatasetReport, texts: Mapping[str, str]) -> list[str]:
+    """Return a sentence where windows of a recording have the same caption."""
+    if report.windows != "all":
+        return []
+    groups: Counter[tuple[str, str]] = Counter()
+    for clip in report.kept:
+        groups[clip.name.removesuffix(window_name("", clip.offset)), texts[clip.name]] += 1
+    shared = {of: count for of, count in groups.items() if count > 1 and of[1]}
+    if not shared:
+        return []
+    (name, _), most = max(shared.items(), key=lambda each: each[1])
+    files = len({file for file, _ in shared})
+    of = name if files == 1 else f"{files} recordings, {most} of them in {name}"
+    return [
+        f"{sum(shared.values())} windows share their captions with others in {of}; a table with a column offset gives "
+        "them their own, and soundlora prepare writes a clip and a caption for each piece."
     ]
 
 

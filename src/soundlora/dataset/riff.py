@@ -1,4 +1,4 @@
-"""This module reads what a WAV or AIFF says of itself in chunks that FFmpeg passes over: BWF `bext`, iXML and COMT."""
+"""This module reads what a WAV or AIFF says of itself in chunks that FFmpeg passes over: `bext`, iXML, `_PMX`, COMT."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 import struct
 from pathlib import Path
 from typing import Literal
-from xml.etree import ElementTree
 
 from soundlora.dataset.captions import decode_text
+from soundlora.dataset.xml_text import MOST_BYTES, parse
 
-_LIMITS = {b"bext": 602, b"iXML": 256 * 1024, b"ds64": 28, b"COMT": 64 * 1024}
+_LIMITS = {b"bext": 602, b"iXML": MOST_BYTES, b"_PMX": MOST_BYTES, b"ds64": 28, b"COMT": 64 * 1024}
 """The chunks that are read, and how many bytes of each. A file may claim any size."""
 _ORDERS: dict[tuple[bytes, bytes], Literal["little", "big"]] = {
     **dict.fromkeys(((kind, b"WAVE") for kind in (b"RIFF", b"RF64", b"BW64")), "little"),
@@ -21,9 +21,6 @@ _COMMENTS = ("title", "description", "comment", "keywords", "genre", "artist", "
 _MOST_CHUNKS = 1000
 _DESCRIPTION_BYTES, _LONGEST_CHARACTER = 256, 4
 _UNKNOWN = 0xFFFFFFFF
-# With a document type come entities, which can grow without end. No recorder writes one.
-_DOCUMENT_TYPE = re.compile(r"<!\s*(?:DOCTYPE|ENTITY)", re.I)
-_DECLARATION = re.compile(r"^\s*<\?xml.*?\?>", re.S)
 # Recorders write lines such as sTAKE=003 and zTRK1=Boom into the description, of which the note is for people.
 _RECORDER_LINE = re.compile(r"[a-zA-Z]?[A-Z][A-Z0-9_]*=(.*)")
 _NOTE_LINE = re.compile(r"[a-zA-Z]?NOTES?=(.*)")
@@ -52,7 +49,7 @@ def read_chunks(path: Path) -> dict[str, str]:
         cut = len(raw) > _DESCRIPTION_BYTES - _LONGEST_CHARACTER
         texts["BWF description"] = without_recorder_lines(decode_text(raw, cut=cut)[0])
     if b"iXML" in found:
-        texts |= _ixml(decode_text(found[b"iXML"], cut=True)[0].strip("\0 \t\r\n\ufeff"))
+        texts |= _ixml(found[b"iXML"])
     return {name: text for name, text in texts.items() if text}
 
 
@@ -66,6 +63,11 @@ def read_comments(path: Path) -> dict[str, str]:
     if pairs and all(name.isalpha() and sign for name, sign, _ in pairs):
         return {name.lower(): value for name, _, value in pairs if name.lower() in _COMMENTS}
     return {"comment": text} if text else {}
+
+
+def read_xmp_chunk(path: Path) -> bytes:
+    """Return the XMP packet of a WAV, b"" without one."""
+    return _chunks(path).get(b"_PMX", b"")
 
 
 def _chunks(path: Path) -> dict[bytes, bytes]:
@@ -129,15 +131,7 @@ class _Fields:
         return self.found
 
 
-def _ixml(text: str) -> dict[str, str]:
-    if _DOCUMENT_TYPE.search(text):
-        return {}
+def _ixml(raw: bytes) -> dict[str, str]:
     fields = _Fields()
-    parser = ElementTree.XMLParser(target=fields)
-    try:
-        # The text is decoded already, whatever the declaration says of its encoding.
-        parser.feed(_DECLARATION.sub("", text))
-        parser.close()
-    except (ElementTree.ParseError, ValueError):
-        pass  # what stands before the damage counts
+    parse(raw, fields)
     return {name: without_recorder_lines(value) for name, value in fields.found.items()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ NAME_COLUMNS = ("file_name", "filename", "file", "path", "audio")
 TEXT_COLUMNS = (
     "caption", "text", "transcription", "transcript", "sentence", "prompt", "description", "label",
 )  # fmt: skip
+OFFSET_COLUMN = "offset"
 MOST_BYTES = 8 * 1024**2
 # A list of nothing takes three bytes in a file and twenty times that in memory.
 _MOST_VALUES = 200_000
@@ -29,6 +31,8 @@ _MOST_COLUMNS = 100
 # Of all tables of a data set, which holds 2,000 clips at most.
 _MOST_TABLES = 20
 _MOST_ROWS = 200_000
+# Of seconds that are the same but for how they were computed.
+_HAIR = 0.001
 _COLUMN = re.compile(r"\w[\w .-]{0,39}")
 
 
@@ -47,19 +51,29 @@ class Row:
 
 @dataclass(frozen=True)
 class Tables:
-    """The rows of all tables by the names of their clips, the columns that any of them has, and warnings."""
+    """The rows of all tables by the names of their clips, the columns that any of them has, and warnings.
+
+    `later` are the rows of a long recording that hold from a second on, in their order, with that second.
+    """
 
     rows: Mapping[str, Row] = field(default_factory=dict)
+    later: Mapping[str, tuple[tuple[float, Row], ...]] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def at(self, clip: str, offset: float) -> Row | None:
+        """Return the row that holds `offset` seconds into a recording, None where that of its start does."""
+        found = [row for start, row in self.later.get(clip, ()) if start <= offset + _HAIR]
+        return found[-1] if found else None
 
 
 def read_tables(members: Iterable[Member], clips: Sequence[str], encoding: str | None = None) -> Tables:
     """Read tables of captions for the clips of these names. Of several rows of a clip the first one counts.
 
-    A table that can't be used, and rows of files that are not there, become warnings.
+    A row with an `offset` of more than 0 holds from that second on. Of rows that differ in it the one that begins first
+    is that of the clip as a whole. A table that can't be used, and rows of files that are not there, become warnings.
     """
-    rows: dict[str, Row] = {}
+    rows: dict[str, dict[float, Row]] = {}
     columns: dict[str, None] = {}
     warnings = []
     left = _MOST_ROWS
@@ -81,14 +95,26 @@ def read_tables(members: Iterable[Member], clips: Sequence[str], encoding: str |
                 columns |= dict.fromkeys(key for key in values if key not in (*NAME_COLUMNS, *TEXT_COLUMNS))
                 if clip is None:
                     lost.append(name)
-                elif clip not in rows:
-                    rows[clip] = _row(member.name, values)
+                else:
+                    rows.setdefault(clip, {}).setdefault(_offset(values), _row(member.name, values))
         except TableError as error:
             warnings.append(f"{member.name} {error}.")
         if lost:
             more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
             warnings.append(f"{member.name} names files that are no clips here: {', '.join(lost[:3])}{more}.")
-    return Tables(rows, tuple(columns), tuple(warnings))
+    ordered = {clip: sorted(found.items(), key=lambda each: each[0]) for clip, found in rows.items()}
+    firsts = {clip: found[0][1] for clip, found in ordered.items()}
+    later = {clip: tuple(each for each in found if each[0] > 0) for clip, found in ordered.items()}
+    return Tables(firsts, later, tuple(columns), tuple(warnings))
+
+
+def _offset(values: Mapping[str, Any]) -> float:
+    """Return the second from which a row holds, 0 where it says none."""
+    try:
+        offset = float(_plain(values.get(OFFSET_COLUMN)).replace(",", "."))
+    except ValueError:
+        return 0.0
+    return offset if 0 <= offset < math.inf else 0.0
 
 
 def _row(table: str, values: Mapping[str, Any]) -> Row:

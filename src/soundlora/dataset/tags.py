@@ -1,4 +1,4 @@
-"""This module reads what a sound file says of itself: BWF, iXML, tags of RIFF, AIFF, ID3, Vorbis, MP4 and others."""
+"""This module reads what a sound file says of itself: BWF, iXML, XMP, tags of RIFF, AIFF, ID3, Vorbis, MP4, others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from soundlora.dataset.decode import open_sound
 from soundlora.dataset.file_words import is_meaningless
 from soundlora.dataset.problems import DecodeError
 from soundlora.dataset.riff import read_chunks, read_comments, without_recorder_lines
+from soundlora.dataset.xmp import read_xmp
 
 TAG_FIELDS = ("title", "description", "subject", "comment", "keywords", "genre", "category", "artist", "album")
 """What a template may ask of every file."""
@@ -43,14 +44,20 @@ _CAPTIONS = (
     "BWF description",
     "iXML description",
     "description",
+    "XMP description",
     "iXML name",
     "title",
+    "XMP title",
     "subject",
     "comment",
+    "XMP comment",
     "iXML note",
     "keywords",
+    "XMP keywords",
     "genre",
+    "XMP genre",
     "iXML scene",
+    "XMP scene",
 )
 """What becomes a caption, the first that says something."""
 _MOST_CHARACTERS = 4 * MAX_CAPTION_CHARACTERS
@@ -62,10 +69,11 @@ def read_tags(path: Path, encoding: str | None = None) -> dict[str, str]:
     `encoding` is that of captions of before Unicode; tags are often in the same one.
     """
     chunks = read_chunks(path)
+    metadata, described = _of_ffmpeg(path)
     # FFmpeg has the BWF description as a comment, too.
-    others = {name: without_recorder_lines(text) for name, text in _of_ffmpeg(path, encoding).items()}
+    others = {name: without_recorder_lines(text) for name, text in _named(metadata, described, encoding).items()}
     others = {name: text for name, text in others.items() if text not in chunks.values()}
-    found = read_comments(path) | others | chunks
+    found = read_comments(path) | others | chunks | read_xmp(path, dict(metadata))
     lines = {name: read_caption(text[:_MOST_CHARACTERS].encode("utf-8", "replace")) for name, text in found.items()}
     return {name: line for name, line in lines.items() if line}
 
@@ -78,15 +86,20 @@ def caption_of_tags(tags: Mapping[str, str]) -> tuple[str, str] | None:
     return None
 
 
-def _of_ffmpeg(path: Path, encoding: str | None) -> dict[str, str]:
+def _of_ffmpeg(path: Path) -> tuple[list[tuple[str, str]], bool]:
+    """Return the names and texts that FFmpeg finds, and whether what it calls a comment is a description of Vorbis."""
     try:
         with open_sound(path, metadata_errors="surrogateescape") as file:
             # Ogg has its tags in the stream.
             places = [file.metadata, *(stream.metadata for stream in file.streams.audio)]
             pairs = [pair for place in places for pair in place.items()]
-            described = file.format.name in _VORBIS and _has_vorbis_description(path)
+            return pairs, file.format.name in _VORBIS and _has_vorbis_description(path)
     except (DecodeError, av.error.FFmpegError, ValueError, OSError):
-        return {}
+        return [], False
+
+
+def _named(pairs: list[tuple[str, str]], described: bool, encoding: str | None) -> dict[str, str]:
+    """Return the texts whose names are known, by our names."""
     found: dict[str, str] = {}
     for key, value in pairs:
         name = key.lower().removeprefix(_QUICKTIME)

@@ -19,18 +19,16 @@ from fastapi.responses import Response
 from pydantic import Field, ValidationError, create_model
 from starlette.exceptions import HTTPException
 
-from soundlora.contract.modes import MODES, ModeName
+from soundlora.contract.modes import ModeName
 from soundlora.contract.training import TrainingRequest
 from soundlora.errors import InputError, about
 from soundlora.pipeline.inputs import TRAINING_INPUTS
-from soundlora.pipeline.options import endpoint_words
 from soundlora.server.http.answers import JSONResponse
 from soundlora.server.http.depends import Asks, caller, service_of
 from soundlora.server.http.state import Service
 from soundlora.server.http.submission import read_body
 from soundlora.server.work.inputs import fetch, name_of
 from soundlora.server.work.outcomes import outcome_of
-from soundlora.wording import wording
 
 _MOST_SECONDS = 300.0
 """The limit for one data set. Training itself may take as long as it needs for it."""
@@ -116,7 +114,7 @@ async def _inspect(service: Service, wanted: TrainingRequest) -> tuple[int, Any]
             return outcome.status_code, outcome.response
         job = wanted.model_dump() | {"training_data_url": str(target)}
         try:
-            answer = await _answer(service, [sys.executable, "-m", "soundlora.server.http.inspection"], json.dumps(job))
+            answer = await _answer(service, [sys.executable, "-m", "soundlora.server.work.inspecting"], json.dumps(job))
         except TimeoutError:
             sentence = f"The data set was not looked through within {_MOST_SECONDS:g} s; training may still use it."
             return 504, {"detail": sentence, "error_type": "generation_timeout"}
@@ -148,37 +146,3 @@ async def _answer(service: Service, command: list[str], text: str = "") -> Any:
         if process.returncode is None:
             process.kill()
         await asyncio.wait([talk])
-
-
-def _report(job: dict[str, Any]) -> tuple[int, Any]:
-    """Return the status and the body of an inspection. This runs in the separate process."""
-    from soundlora.dataset import inspect_dataset, refusal
-    from soundlora.dataset.fork import usable_processes
-
-    with wording(endpoint_words):
-        try:
-            report = inspect_dataset(
-                job["training_data_url"],
-                duration=job["audio_duration_seconds"],
-                trigger_phrase=job["trigger_phrase"],
-                normalize=job["audio_normalize"],
-                preserve_pitch=job["audio_preserve_pitch"],
-                validation_prompts=[entry["prompt"] for entry in job["validation"]],
-                processes=usable_processes(),
-                partner=MODES[job["mode"]].partner,
-                shorter_durations=job["shorter_durations"],
-                short=job["short"],
-                captions_from=job["captions_from"],
-                caption_template=job["caption_template"],
-                windows=job["windows"],
-            )
-        except Exception as error:
-            outcome = outcome_of(error, job)
-            return outcome.status_code, outcome.response
-        refused = refusal(report)
-    return 200, report.to_json() | {"source": "", "refusal": None if refused is None else str(refused)}
-
-
-if __name__ == "__main__":
-    status, body = _report(json.load(sys.stdin))
-    print(json.dumps({"status": status, "body": body}))

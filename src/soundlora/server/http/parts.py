@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import Collection, Iterable
 
 from soundlora.server.http.errors import Refusal
 from soundlora.server.store.files import FileRow, Files, parts_folder
@@ -66,16 +66,9 @@ class Parts:
         size = sum(sizes[number] for number in numbers)
         if size > self._max_bytes:
             raise too_large(self._max_bytes)
-        await self._files.storage.put_async(row.key, self._content(row.id, numbers))
+        await self._files.storage.join(row.key, [self.key(row.id, number) for number in numbers])
         await asyncio.to_thread(self._files.complete, row.id, size, lifetime=lifetime)
         await asyncio.to_thread(self._remove, row.id, sizes)
-
-    async def _content(self, file_id: str, numbers: Iterable[int]) -> AsyncIterator[bytes]:
-        # The storage is being written to in this loop and can't be read in it, so threads read it.
-        for number in numbers:
-            pieces = await asyncio.to_thread(self._files.storage.stream, self.key(file_id, number))
-            while piece := await asyncio.to_thread(next, pieces, b""):
-                yield piece
 
     def _remove(self, file_id: str, numbers: Iterable[int]) -> None:
         for number in numbers:

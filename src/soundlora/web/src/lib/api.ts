@@ -1,6 +1,7 @@
 // Calls of the server's public routes; nothing else is ever called.
 
 import { extendedAll } from './curves'
+import { parallel } from './parallel'
 import { OFFLINE, ServerError, problemFrom } from './problems'
 import type { OpenApi, Values } from './schema'
 import { session } from './session.svelte'
@@ -168,8 +169,10 @@ async function* events(response: Response): AsyncGenerator<Partial<Run>> {
 }
 
 const PART = 10 << 20
+/** One is written to the server's disk while another is on its way. */
+const AT_A_TIME = 3
 
-/** An upload in pieces, each tried again until it is there. `onProgress` gets the share that has arrived. */
+/** An upload in pieces, some at a time, each tried again until it is there. `onProgress` gets the share that has arrived. */
 export async function upload(file: Blob, name: string, onProgress: (share: number) => void, signal: AbortSignal) {
   const type = file.type || 'application/zip'
   const large = file.size > PART
@@ -186,27 +189,30 @@ export async function upload(file: Blob, name: string, onProgress: (share: numbe
     await put(at(''), file, onProgress, signal)
     return file_url
   }
-  const parts: { partNumber: number; etag: string }[] = []
-  const number = Math.ceil(file.size / PART)
-  for (let part = 1; part <= number; part += 1) {
-    const piece = file.slice((part - 1) * PART, part * PART)
-    const answer = await put(at(`/${part}`), piece, (share) => onProgress((part - 1 + share) / number), signal)
-    parts.push({ partNumber: part, etag: (answer as { etag: string }).etag })
+  const arrived = new Array<number>(Math.ceil(file.size / PART)).fill(0)
+  // The first part that fails stops the others.
+  const failed = new AbortController()
+  signal.addEventListener('abort', () => failed.abort(), { once: true })
+  if (signal.aborted) failed.abort()
+  const sendPart = async (_: number, n: number) => {
+    const told = (share: number) => {
+      arrived[n] = share
+      onProgress(arrived.reduce((sum, one) => sum + one, 0) / arrived.length)
+    }
+    const answer = await put(at(`/${n + 1}`), file.slice(n * PART, (n + 1) * PART), told, failed.signal)
+    return { partNumber: n + 1, etag: (answer as { etag: string }).etag }
   }
-  await fetch(at('/complete'), {
-    method: 'POST',
-    signal,
-    body: JSON.stringify({ parts }),
-    headers: { 'Content-Type': 'application/json' },
-  })
+  const parts = await parallel(arrived, AT_A_TIME, sendPart).finally(() => failed.abort())
+  const whole = new Blob([JSON.stringify({ parts })], { type: 'application/json' })
+  await put(at('/complete'), whole, () => {}, signal, 'POST')
   return file_url
 }
 
-async function put(url: string, body: Blob, onProgress: (share: number) => void, signal: AbortSignal): Promise<unknown> {
+async function put(url: string, body: Blob, onProgress: (share: number) => void, signal: AbortSignal, method = 'PUT'): Promise<unknown> {
   for (let pause = 500; ; pause = Math.min(pause * 2, 8000)) {
     const request = new XMLHttpRequest()
     const answer = await new Promise<'lost' | { status: number; text: string }>((resolve, reject) => {
-      request.open('PUT', url)
+      request.open(method, url)
       request.setRequestHeader('Content-Type', body.type || 'application/octet-stream')
       request.upload.onprogress = (event) => onProgress(event.loaded / Math.max(1, event.total))
       request.onload = () => resolve({ status: request.status, text: request.responseText })

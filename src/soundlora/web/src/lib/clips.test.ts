@@ -29,6 +29,8 @@ test('an edited caption is what is packed; an empty one is no file', async () =>
 
 test('a clip that lacks less than one latent frame still fills the bucket', () => {
   expect(reach([4.97, 5, 4.9], 5)).toEqual({ kept: 2, seconds: 10 })
+  expect(reach([4.97, 11, 4.9, 14.97], 5)).toEqual({ kept: 3, seconds: 15 })
+  expect(reach([4.97, 11, 4.9, 14.97], 5, true)).toEqual({ kept: 6, seconds: 30 })
 })
 
 test('clips are the same by their base name', () => {

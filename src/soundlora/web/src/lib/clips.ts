@@ -1,7 +1,9 @@
 // A dropped folder or zip, before the server has looked at it: clips with what stands beside them, and what a bucket
 // would keep.
 
+import type { Look } from './look'
 import type { ModeName } from './modes'
+import { parallel } from './parallel'
 import { parseMask, type Span } from './spans'
 import { words } from './words'
 import type { Entry } from './zip'
@@ -22,6 +24,8 @@ export interface LocalClip {
   /** What is made anew of it, as its mask says. */
   spans: Span[]
   originalSpans: Span[]
+  /** What the page has found of it; null where the server alone can tell. */
+  look?: Look | null
 }
 
 export interface LocalData {
@@ -48,6 +52,8 @@ export function isAudio(name: string): boolean {
   return AUDIO.some((ending) => lower.endsWith(ending))
 }
 
+/** Texts and masks. */
+const READ_AT_A_TIME = 16
 const MASK = '_mask.json'
 const START = '_start'
 const END = '_end'
@@ -61,8 +67,7 @@ export async function pairUp(entries: Entry[]): Promise<LocalData> {
   const masks = new Map(ending(MASK).map((e) => [base(e.name).slice(0, -MASK.length), e] as const))
   const stems = new Set(sounds.map((entry) => stem(entry.name)))
   const used = new Set<Entry>()
-  const clips: LocalClip[] = []
-  for (const { name, blob } of sounds) {
+  const joined = async ({ name, blob }: Entry): Promise<LocalClip> => {
     const own = stem(name)
     // Of a pair the caption may bear the name that both sides share.
     const pair = own.endsWith(END) ? own.slice(0, -END.length) : ''
@@ -72,8 +77,9 @@ export async function pairUp(entries: Entry[]): Promise<LocalData> {
     if (mask) used.add(mask)
     const caption = text ? (await text.blob.text()).replace(/^\ufeff/, '').trim() : ''
     const spans = mask ? parseMask(await mask.blob.text()) : []
-    clips.push({ name, blob, caption, original: caption, spans, originalSpans: spans })
+    return { name, blob, caption, original: caption, spans, originalSpans: spans }
   }
+  const clips = await parallel(sounds, READ_AT_A_TIME, joined)
   clips.sort((a, b) => (a.name < b.name ? -1 : 1))
   return { clips, others: visible.filter((entry) => !isAudio(entry.name) && !used.has(entry)) }
 }
@@ -145,8 +151,14 @@ export interface Reach {
   seconds: number
 }
 
+/** How many clips a sound becomes: its start alone, or with `windows` as many as fit. The server counts alike. */
+export function clipsOf(length: number, bucket: number, windows = false): number {
+  const fitting = Math.floor((length + TOLERANCE) / bucket)
+  return windows ? fitting : Math.min(1, fitting)
+}
+
 /** How many clips fill a bucket, and how much sound that is. */
-export function reach(lengths: number[], bucket: number): Reach {
-  const kept = lengths.filter((length) => length + TOLERANCE >= bucket).length
+export function reach(lengths: number[], bucket: number, windows = false): Reach {
+  const kept = lengths.reduce((sum, length) => sum + clipsOf(length, bucket, windows), 0)
   return { kept, seconds: kept * bucket }
 }

@@ -3,6 +3,7 @@
 import { inspect, local, openApi, pricePerStep, machine, submit, upload } from './api'
 import { changesOf, entriesOf, lacksOf, pairUp, type LocalClip, type LocalData } from './clips'
 import { trimmed } from './format'
+import { lookAt } from './look'
 import { modeNamed, modeOf, type ModeName } from './modes'
 import { OFFLINE, problemOfError, type Problem } from './problems'
 import { defaults, fieldsOf, fromRequest, problemOf, soundOf, toRequest, type Field, type Prompt, type Values } from './schema'
@@ -257,13 +258,18 @@ export async function send(): Promise<boolean> {
   const { signal } = stop
   draft.problem = null
   const clips = draft.data?.clips ?? []
+  const looked = lookOver()
   // What is typed from here on is not in what is sent.
   const sent = clips.map((clip) => ({ original: clip.caption.trim(), originalSpans: clip.spans }))
+  let { packed } = draft
+  const entries = !packed && draft.data ? entriesOf(draft.data) : null
   try {
-    let { packed } = draft
-    if (!packed && draft.data) {
+    if (entries) {
       draft.step = 'packing'
-      packed = await writeZip(entriesOf(draft.data))
+      // Summing up the bytes of all would keep what little the look reads waiting.
+      await looked
+      if (signal.aborted) return false
+      packed = await writeZip(entries)
       if (signal.aborted) return false
     }
     draft.step = 'sending'
@@ -283,6 +289,19 @@ export async function send(): Promise<boolean> {
   return check()
 }
 
+const AT_A_TIME = 100
+
+/** Take a first look at clips that had none, some at a time. */
+async function lookOver(): Promise<void> {
+  const { data } = draft
+  const unseen = data?.clips.filter((clip) => clip.look === undefined) ?? []
+  while (unseen.length && draft.data === data) {
+    const some = unseen.splice(0, AT_A_TIME)
+    const found = await Promise.all(some.map(({ blob }) => lookAt(blob).catch(() => null)))
+    some.forEach((clip, n) => (clip.look = found[n]))
+  }
+}
+
 export function stopUpload(): void {
   stop.abort()
   draft.step = 'stopped'
@@ -290,20 +309,29 @@ export function stopUpload(): void {
 
 let checking: AbortController | null = null
 
+/** What the report is asked for. */
+function wanted(): Values {
+  const { fields, values, extras } = draft
+  const besides = Object.fromEntries(REPORTED.flatMap((name) => (name in extras ? [[name, extras[name]]] : [])))
+  const valid = fields.filter((field) => REPORTED.includes(field.name) && !problemOf(field, values[field.name]))
+  return { [DATA]: values[DATA], ...toRequest(valid, values, besides), mode: draft.mode }
+}
+
 /** Ask the server what training would make of every clip. */
 export async function check(): Promise<boolean> {
+  clearTimeout(later)
   checking?.abort()
   checking = new AbortController()
   const { signal } = checking
   draft.step = 'checking'
   draft.problem = null
+  void lookOver()
   try {
-    const { fields, values, extras } = draft
-    const besides = Object.fromEntries(REPORTED.flatMap((name) => (name in extras ? [[name, extras[name]]] : [])))
-    const wanted = toRequest(fields.filter((f) => REPORTED.includes(f.name) && !problemOf(f, values[f.name])), values, besides)
-    draft.report = await inspect({ [DATA]: values[DATA], ...wanted, mode: draft.mode }, signal)
+    const asked = wanted()
+    draft.report = await inspect(asked, signal)
     draft.step = 'ready'
-    return true
+    // What was changed meanwhile changes the report.
+    return JSON.stringify(wanted()) === JSON.stringify(asked) || (await check())
   } catch (error) {
     if (signal.aborted) return false
     draft.report = null

@@ -61,6 +61,9 @@ export async function find<T extends { at: number }>(): Promise<{ draft: T; file
   const drafts = await inDatabase<T[]>('readonly', (store) => store.getAll())
   const keys = await inDatabase<IDBValidKey[]>('readonly', (store) => store.getAllKeys())
   const all = keys.map((key, n) => ({ key: String(key), draft: drafts[n]! })).filter(({ draft }) => draft)
+  // A page that went at once has left words, and nothing in the database.
+  const words = mine && !keys.includes(mine) ? lastWords<T>(mine) : null
+  if (words) all.push({ key: mine!, draft: words })
   all.sort((a, b) => Number(b.key === mine) - Number(a.key === mine) || b.draft.at - a.draft.at)
   for (const { key, draft } of all) {
     const old = key !== mine && Date.now() - draft.at > DAYS * 86_400_000
@@ -68,7 +71,9 @@ export async function find<T extends { at: number }>(): Promise<{ draft: T; file
     if ((key !== mine && !old && !navigator.locks) || !(await claim(key, key === mine))) continue
     become(key)
     if (!old) {
-      return { draft: lastWords<T>(draft), files: (await inDatabase<Entry[] | undefined>('readonly', (_, files) => files.get(key))) ?? [] }
+      const late = lastWords<T>(key)
+      const files = (await inDatabase<Entry[] | undefined>('readonly', (_, files) => files.get(key))) ?? []
+      return { draft: late && late.at >= draft.at ? late : draft, files }
     }
     await letGo()
     release()
@@ -79,9 +84,10 @@ export async function find<T extends { at: number }>(): Promise<{ draft: T; file
 
 /** Write the draft down, and its files where they are given. */
 export async function keep(draft: { at: number }, files: Entry[] | null): Promise<void> {
+  const key = id
   await inDatabase('readwrite', (drafts, store) => {
-    if (files) store.put(files, id)
-    return drafts.put(draft, id)
+    if (files) store.put(files, key)
+    return drafts.put(draft, key)
   })
 }
 
@@ -90,15 +96,16 @@ export function keepAtOnce(draft: { at: number }): void {
   localStorage.setItem(TAB + id, JSON.stringify(draft))
 }
 
-function lastWords<T extends { at: number }>(draft: T): T {
-  const late = JSON.parse(localStorage.getItem(TAB + id) ?? 'null') as T | null
-  localStorage.removeItem(TAB + id)
-  return late && late.at > draft.at ? late : draft
+// They stay until the draft is let go, since the next page may go before it has written them to the database.
+function lastWords<T extends { at: number }>(key: string): T | null {
+  return JSON.parse(localStorage.getItem(TAB + key) ?? 'null') as T | null
 }
 
 export async function letGo(): Promise<void> {
+  const key = id
+  localStorage.removeItem(TAB + key)
   await inDatabase('readwrite', (drafts, files) => {
-    files.delete(id)
-    return drafts.delete(id)
+    files.delete(key)
+    return drafts.delete(key)
   })
 }

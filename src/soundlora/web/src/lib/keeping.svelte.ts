@@ -20,7 +20,9 @@ interface Kept {
 
 /** Whether the browser has a draft for this tab to write to. */
 let able = false
+/** The draft as it was last looked at, and as the database has it. */
 let seen = ''
+let safe = ''
 /** The files that are in the database, and those that it had no room for. */
 let stored: Entry[] | null = null
 let refused: Entry[] | null = null
@@ -40,9 +42,11 @@ async function found(): Promise<void> {
   // Who drops something at once means that.
   if (draft.step !== 'empty' || draft.shown) return leave()
   const { mode, values, extras, name, stopped, clips } = kept.draft
-  Object.assign(draft, { mode, values, extras, name })
+  Object.assign(draft, { mode, values, extras })
+  // The page may have gone before its files were written.
+  if (!name || !(kept.files.length || values[DATA])) return
+  draft.name = name
   stored = dropped.files = kept.files
-  if (!name) return
   draft.step = 'reading'
   if (kept.files.length) await localData(kept.files).then((data) => (draft.data = data), () => undefined)
   const by = new Map(clips.map((clip) => [clip.name, clip] as const))
@@ -73,6 +77,7 @@ export async function started(): Promise<void> {
   clearTimeout(later)
   later = undefined
   stored = null
+  safe = state()
   if (able) await letGo().catch(() => undefined)
 }
 
@@ -105,10 +110,17 @@ function written(): Kept {
   })
 }
 
+/** All that is kept, but for the clips, whose changes are counted. */
+function state(): string {
+  const { mode, values, extras, name, edits, step } = draft
+  return JSON.stringify([mode, values, extras, name, edits, step === 'stopped'])
+}
+
 async function save(): Promise<void> {
   later = undefined
   const { files } = dropped
   if (!able || files === refused) return
+  const now = state()
   try {
     if (nothing()) await letGo()
     else {
@@ -116,6 +128,7 @@ async function save(): Promise<void> {
       stored = files
       await keep(written(), fresh ? files : null)
     }
+    safe = now
     draft.unkept = ''
   } catch (error) {
     refused = files
@@ -128,8 +141,7 @@ async function save(): Promise<void> {
 $effect.root(() => {
   $effect(() => {
     if (!draft.shown) return
-    const { mode, values, extras, name, edits, step } = draft
-    const now = JSON.stringify([mode, values, extras, name, edits, step === 'stopped'])
+    const now = state()
     if (now === seen) return
     seen = now
     clearTimeout(later)
@@ -137,7 +149,16 @@ $effect.root(() => {
   })
 })
 
-// There is no time for a database when the page goes.
-addEventListener('pagehide', () => {
-  if (later && stored === dropped.files) keepAtOnce(written())
-})
+// There is no time for a database when the page goes: what has not reached it then never does.
+function lastChance(): void {
+  const files = stored === dropped.files || !dropped.files.length
+  if (!able || !draft.shown || !files || state() === safe || (!safe && nothing())) return
+  try {
+    keepAtOnce(written())
+  } catch {
+    // Storage that is full or shut keeps nothing, which the page has said if it knew.
+  }
+}
+addEventListener('pagehide', lastChance)
+// A page that is hidden may be ended without a word.
+document.addEventListener('visibilitychange', () => document.hidden && lastChance())

@@ -29,6 +29,7 @@ export const dataset = {
   unpaired: (number: number) => `Not sent: ${form(number, { one: 'a sound lacks', other: `${count(number)} sounds lack` })} the other half`,
   uploadStopped: 'The upload was stopped.',
   kept: (kept: number, all: number) => `${count(kept)} of ${clips(all)} will be trained on`,
+  first: (seen: number, kept: number, bucket: string) => ` · a first look at ${clips(seen)}: ${count(kept)} ${form(kept, { one: 'fills', other: 'fill' })} ${bucket} s`,
   part: (used: string, whole: string) => ` · ${used} of ${whole} of sound`,
   changed: (what: string) => ` · ${what} changed, uploaded again at the start`,
   captions: 'captions',
@@ -62,6 +63,7 @@ export const dataset = {
   stray: (name: string) => `${name} is neither NAME_start nor NAME_end.`,
   half: (name: string, other: string) => `${name} has no ${other} beside it.`,
   noSpan: (name: string) => `${name} has no span yet.`,
+  silent: 'silent',
   tooShort: (length: string, bucket: string) => `${length} s long, shorter than ${bucket} s`,
 }
 
@@ -113,11 +115,14 @@ export const captionTools = {
 export const lengths = {
   ofEach: (bucket: string) => `${bucket} s of each clip`,
   reach: (kept: number, all: number, seconds: string) => `· ${count(kept)} of ${clips(all)} long enough · ${seconds} s of sound`,
+  allOfEach: (bucket: string) => `All ${bucket} s that fit`,
+  windows: (made: number, recordings: number, seconds: string) => `· ${clips(made)} of ${counted(recordings, 'recording')} · ${seconds} s of sound`,
   keeps: (number: number, seconds: string) => `Keeps ${clips(number)}, ${seconds} s of sound`,
   mostSound: (length: string) => `${length} s: most sound`,
   mostClips: (length: string) => `${length} s: most clips`,
   mostOfBoth: (length: string) => `${length} s: most clips and sound`,
   clipLength: 'Clip length',
+  toldWindows: (bucket: string, made: number) => `${bucket} seconds, ${clips(made)}`,
   told: (bucket: string, kept: number, all: number) => `${bucket} seconds, ${kept} of ${all} clips`,
 }
 
