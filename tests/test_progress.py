@@ -69,3 +69,9 @@ def test_a_fetch_is_told_of_once_a_mebibyte_and_at_its_end() -> None:
         tell(done, 5 << 19)
     assert [(item.step, item.steps) for item in news] == [(0, 2), (1, 2), (2, 2), (2, 2)]
     assert {(item.stage, item.message) for item in news} == {("base", "fetching, in MiB")}
+
+
+def test_a_step_of_another_kind_counts_and_leaves_the_loss_as_it_was() -> None:
+    pace = Pace(10)
+    assert (pace.tick(None).loss, pace.tick(0.5).loss, pace.tick(None).loss) == (None, 0.5, 0.5)
+    assert pace.done == 3

@@ -41,6 +41,10 @@ NUMBERS = {
         "validation_frame_rate",
         "stg_scale",
         "caption_dropout",
+        "preserve",
+        "alpha",
+        "b_rate",
+        "warmup",
     ],
     GENERATION_WITH_LORA: [
         "num_frames",
@@ -55,7 +59,7 @@ GOOD = {
     "stg_scale": ["0.5", "1e-320"],
     "learning_rate": ["0.5"],
     "audio_duration_seconds": ["0.5"],
-    "caption_dropout": ["0.5", "1e-320"],
+    **{name: ["0.5", "1e-320"] for name in ("caption_dropout", "preserve", "alpha", "b_rate")},
 }
 """The few."""
 HUGE = ["9223372036854775807", "9223372036854775808", "-9223372036854775809", "9" * 400, "9" * 5000, "-" + "9" * 5000]

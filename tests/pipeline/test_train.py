@@ -226,7 +226,7 @@ def test_the_report_gives_every_clip_its_fate(finished: Run) -> None:
 def test_metrics_are_a_line_a_step(finished: Run) -> None:
     lines = finished.metrics
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
-    assert set(lines[0]) == {"step", "loss", "sigma", "gradient_norm", "learning_rate", "clip"}
+    assert set(lines[0]) == {"step", "loss", "sigma", "gradient_norm", "learning_rate", "clip", "preserving"}
     rates = [line["learning_rate"] for line in lines]
     assert rates == pytest.approx([1e-2 * (1 - 0.9 * step / STEPS) for step in range(STEPS)])
     assert {line["clip"] for line in lines} == {"low.wav", "middle.wav", "high.wav"}

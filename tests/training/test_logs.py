@@ -5,6 +5,7 @@ import json
 import struct
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -152,3 +153,16 @@ def test_csv_needs_nothing_and_others_there_are_not() -> None:
     check_logs(["csv"])
     with pytest.raises(InputError, match="log is 'paper', but it must be one of csv, tensorboard, wandb"):
         check_logs(["csv", "paper"])
+
+
+def test_the_loss_of_a_step_that_preserves_the_base_has_a_name_of_its_own(folder: RunFolder) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (log,) = open_logs(["tensorboard"], folder, {}, 0)
+    log.step(figures(1))
+    log.step(replace(figures(2), preserving=True))
+    log.close()
+    events = EventAccumulator(str(folder.path / "tensorboard"))
+    events.Reload()
+    steps = {name: [event.step for event in events.Scalars(name)] for name in ("loss", "preserving_loss", "sigma")}
+    assert steps == {"loss": [1], "preserving_loss": [2], "sigma": [1, 2]}

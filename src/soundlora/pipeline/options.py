@@ -85,7 +85,8 @@ class TrainingOptions:
     ] = 1.0
     rank: Annotated[int, Setting("8, 16, 32, 64 or 128.", "rank")] = 32
     alpha: Annotated[
-        float | None, Setting("The LoRA counts alpha/rank times while it is trained.", unset="the rank", extra=True)
+        float | None,
+        Setting("The LoRA counts alpha/rank times while it is trained.", most=10_000, unset="the rank", extra=True),
     ] = None
     rslora: Annotated[
         bool, Setting("It counts alpha/√rank times, so that large ranks learn as quickly as small ones.", extra=True)
@@ -106,7 +107,10 @@ class TrainingOptions:
         ),
     ] = "linear"
     warmup: Annotated[
-        int, Setting("Steps over which the learning rate rises from nothing to its value.", least=0, extra=True)
+        int,
+        Setting(
+            "Steps over which the learning rate rises from nothing to its value.", least=0, most=20_000, extra=True
+        ),
     ] = 0
     b_rate: Annotated[
         float,

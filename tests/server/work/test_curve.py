@@ -47,3 +47,11 @@ def test_a_resumed_run_that_cut_its_metrics_is_read_anew(tmp_path: Path) -> None
     curve.new()
     write(metrics, losses(1, 20), "w")
     assert curve.new()[-1] == (20, "loss", 20.0)
+
+
+def test_steps_that_preserve_the_base_are_left_out(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    write(metrics, [{**line, "preserving": line["step"] % 5 != 2} for line in losses(1, 800)])
+    points = Curve(metrics, tmp_path / "held_out.jsonl", 800).new()
+    assert points[:3] == [(2, "loss", 2.0), (8, "loss", 7.0), (12, "loss", 12.0)]
+    assert {loss % 5 for _, _, loss in points} == {2.0}
