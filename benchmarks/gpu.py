@@ -51,7 +51,7 @@ def parts(dry: bool, scratch: Path) -> Iterator[Part]:
         return script("gpu_step", "--size", size, "--batch-size", str(batch), "--steps", str(steps), *more)
 
     yield Part("step, batch 1", 100, step(1, "--profile"))
-    pytest = (sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-rs", "-W", "default", "-m", "gpu")
+    pytest = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", "-W", "default", "-m", "gpu")
     yield Part("tests", 80, (*pytest, *(["--collect-only"] if dry else []), *GPU_TESTS))
     if (ROOT / "benchmarks" / "kernels.py").exists() and not dry:
         yield Part("kernels", 60, script("kernels"))

@@ -248,7 +248,7 @@ def _own_rows(modulation: Tensor, table: Tensor) -> Tensor:
 
     table: (…, 9, width), the block's own rows.
     """
-    rows = modulation.unflatten(-1, (9, -1)) + table
+    rows: Tensor = modulation.unflatten(-1, (9, -1)) + table
     rows[..., 1::3, :] += 1
     return rows
 
