@@ -172,7 +172,7 @@ class Joint:
         x: (N, I). low: x Aᵀ, (N, R). gradient: that of the outputs, (N, O).
         """
         self.aside.join()
-        g_x, g_low = self._input_gradients(gradient) if needs_x else (None, gradient @ self._b)  # (N, I), (N, R)
+        g_x, g_low = self.input_gradients(gradient) if needs_x else (None, gradient @ self._b)  # (N, I), (N, R)
         with self.aside.doing(x, low, gradient, g_low):
             for update, rows, ranks in zip(self.updates, self.rows, self.ranks, strict=True):
                 # (r, N) (N, I); the scale is in the matrix's B
@@ -181,7 +181,7 @@ class Joint:
                 _accumulate(update.b, gradient[:, rows].T, low[:, ranks], update.scale, self.adds_wide)
         return g_x
 
-    def _input_gradients(self, gradient: Tensor) -> Both:
+    def input_gradients(self, gradient: Tensor) -> Both:
         """Return the gradient of x, (N, I), and g B, (N, R), for that of the outputs, g (N, O)."""
 
         def plain() -> Both:

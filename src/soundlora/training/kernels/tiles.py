@@ -97,8 +97,11 @@ class Choice:
         self.table, self.file, self.timer = table, file, timer
         self.known = _read(file)
 
-    def of(self, shape: Shape, call: Callable[[Tiles], object], plain: Callable[[], object]) -> Tiles | None:
-        """Return the tiles for a shape, with which `call` works. Raises what all sizes failed with, if they did."""
+    def of(self, shape: Shape, call: Callable[[Tiles], object], plain: Callable[[], object] | None) -> Tiles | None:
+        """Return the tiles for a shape, with which `call` works. Raises what all sizes failed with, if they did.
+
+        plain: it makes the plain products; None leaves them out of the comparison.
+        """
         name = " ".join(map(str, shape))
         if name not in self.known:
             fitting = [tiles for tiles in self.table if tiles.rows <= shape.rows] or [self.table[0]]
@@ -128,7 +131,7 @@ def _first_working(tried: list[Tiles], call: Callable[[Tiles], object]) -> Tiles
 
 
 def _fastest(
-    tried: list[Tiles], call: Callable[[Tiles], object], plain: Callable[[], object], timer: Timer
+    tried: list[Tiles], call: Callable[[Tiles], object], plain: Callable[[], object] | None, timer: Timer
 ) -> Tiles | None:
     """Return the tiles with which a call takes least, None if the plain products take less."""
     times: dict[Tiles | None, float] = {}
@@ -142,7 +145,8 @@ def _fastest(
             failure = error
     if failure is not None and not times:
         raise failure
-    times[None] = timer(plain)
+    if plain is not None:
+        times[None] = timer(plain)
     return min(times, key=times.__getitem__)
 
 
