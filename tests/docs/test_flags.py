@@ -21,7 +21,7 @@ _OF_OTHERS = {
     "scripts/fuzz": {"--inputs", "--seconds", "--seed"},
     "scripts/docs": {"--serve"},
     "scripts/test": {"--lowest", "--newest"},
-    "benchmarks": {"--record"},
+    "benchmarks": {"--record", "--dry"},
 }
 
 Commands = dict[str, Any]
