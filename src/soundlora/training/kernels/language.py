@@ -36,9 +36,12 @@ def _scales(scale, o, here, E4M3: tl.constexpr):
 
 @triton.jit
 def _is_last(done, tile, parts):
-    """Say whether all other parts of a tile are in memory, once this one is."""
+    """Say whether all other parts of a tile are in memory, once this one is. The counter is then at 0 again."""
     tl.debug_barrier()
-    return tl.atomic_add(done + tile, 1, sem="acq_rel", scope="gpu") == parts - 1
+    last = tl.atomic_add(done + tile, 1, sem="acq_rel", scope="gpu") == parts - 1
+    if last:
+        tl.store(done + tile, 0)
+    return last
 
 
 @triton.jit
@@ -98,7 +101,6 @@ def outputs(
             tl.store(mine + part * stride + low_place, x_a)
         whole = _is_last(done, tile, parts)
         if whole:
-            tl.store(done + tile, 0)
             acc = _sum(mine, place, parts, stride, acc)
             if side == 0:
                 x_a = _sum(mine, low_place, parts, stride, x_a)
@@ -165,7 +167,6 @@ def input_gradients(
         tl.store(mine + part * stride + place, acc)
         whole = _is_last(done, tile, parts)
         if whole:
-            tl.store(done + tile, 0)
             acc = _sum(mine, place, parts, stride, acc)
             if side == 0:
                 for layer in range(layers):
