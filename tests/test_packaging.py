@@ -24,7 +24,7 @@ SOURCE = ROOT / "src" / "soundlora"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 ALWAYS_ALONG = {"starlette": "fastapi", "pydantic_core": "pydantic", "annotated_types": "pydantic"}
 """Imported by name, brought by another package that can't do without."""
-OPTIONAL = {"IPython", "fal_client", "prodigyopt", "schedulefree", "torchao", "transformers", "wandb"}
+OPTIONAL = {"IPython", "fal_client", "prodigyopt", "schedulefree", "torchao", "transformers", "triton", "wandb"}
 """Whoever asks for what needs one of these is told to install it."""
 
 WITHOUT_THE_SERVER = f"""

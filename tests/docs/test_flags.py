@@ -22,7 +22,7 @@ _OF_OTHERS = {
     "scripts/docs": {"--serve"},
     "scripts/gpu": {"--folder", "--dry"},
     "scripts/test": {"--lowest", "--newest"},
-    "benchmarks": {"--record"},
+    "benchmarks": {"--record", "--dry"},
 }
 
 Commands = dict[str, Any]

@@ -121,7 +121,7 @@ def test_an_apple_gpu_is_planned_with_its_scores_and_without_cuda(monkeypatch: p
 def test_blocks_may_be_offloaded_on_the_way(gpu: Gpu) -> None:
     chosen = plan(LTX_2_3, Settings(checkpointing=True))
     said = out_of_memory(LTX_2_3, chosen, GEMMA_3_12B, gpu(10))
-    assert "--quantize int8 (6.0 GiB), --offload 48 (" in said
+    assert "--quantize int8 (6.2 GiB), --offload 48 (" in said
     assert said.endswith(
         "A run can take up --checkpoint-activations and --offload on its way; anything else begins a new one."
     )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Literal
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from memory import TensorMemory
 from parity.cases import checkpoint
 
 from soundlora.lora.adapter import Adapter
+from soundlora.lora.joint import Kernels
 from soundlora.lora.targets import target_names
 from soundlora.model import attention
 from soundlora.model.condition import at_start
@@ -123,7 +125,7 @@ def test_gradients_are_gathered_where_there_is_room() -> None:
     kept = plan(LTX_2_3, Settings())
     assert kept.settings.gathers
     assert 0 < kept.gathered < kept.saved + kept.workspace
-    assert not Settings(quantize="int8").gathers
+    assert not Settings(quantize="bf16").gathers
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -244,16 +246,22 @@ def test_more_of_anything_takes_more() -> None:
 
 
 @pytest.mark.parametrize(("rank", "targets"), [(32, "all"), (3, "all"), (16, "self-ff")])
-def test_the_copies_of_joined_layers_are_counted_to_the_number(rank: int, targets: str) -> None:
+@pytest.mark.parametrize("quantization", [None, "int8"])
+def test_the_copies_of_joined_layers_are_counted_to_the_number(
+    rank: int, targets: str, quantization: str | None
+) -> None:
     config = sized(2)
     model = AudioTransformer(config.transformer).requires_grad_(False)
+    if quantization:
+        quantize(model, quantization)
     adapter = Adapter.create(model, rank, targets=targets)
     weights = {name: model.get_parameter(f"{name}.base.weight").numel() for name in target_names(model, targets)}
-    adapter.join()
-    on_gpu = Settings(rank=rank, targets=targets, dtype=torch.float32)
+    adapter.join(kernels=Mock(spec=Kernels))
+    on_gpu = Settings(rank=rank, targets=targets, dtype=torch.float32, quantize=quantization)
     alone = replace(on_gpu, fused_attention=False)
     copies = plan(config, on_gpu).adapter - plan(config, alone).adapter
-    assert copies == 4 * (sum(joints.matrices.numel() for joints in adapter.joints) - sum(weights.values()))
+    moved = 0 if quantization else sum(weights.values())
+    assert copies == 4 * (sum(joints.matrices.numel() for joints in adapter.joints) - moved)
 
 
 def test_takes_that_are_sampled_together_take_what_is_planned() -> None:

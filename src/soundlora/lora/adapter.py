@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from soundlora.errors import InputError
 from soundlora.lora.file import Pair, energy, read_lora, write_lora
-from soundlora.lora.joint import Aside, Joints
+from soundlora.lora.joint import Aside, Joints, Kernels
 from soundlora.lora.layer import LoRALinear
 from soundlora.lora.targets import GROUPS, part_of, target_names
 from soundlora.model.attention import Attention
-from soundlora.model.quantize import widened
+from soundlora.model.quantize import QuantizedLinear, in_eight_bits, widened
 from soundlora.model.transformer import AudioTransformer
 from soundlora.system.devices import empty_cache
 
@@ -132,13 +132,15 @@ class Adapter:
             for key, tensor in self.state_dict().items():
                 tensor.copy_(state[key])
 
-    def join(self, gathers: bool = True) -> None:
+    def join(self, gathers: bool = True, kernels: Kernels | None = None) -> None:
         """Compute layers with one input together wherever gradients are recorded, see `Joint`.
 
         From then on A and B get their gradients straight, without autograd. Call `refresh` after every change of them,
-        and `settle` after a backward pass. Quantised layers stay by themselves, and so do those whose rank or scale
-        differs from block to block, and all of an offloaded model: a joint matrix holds weights for good, and those
-        come and go. gathers: see `Joints`; the memory that it takes is in `Plan.gathered`.
+        and `settle` after a backward pass. Layers whose rank or scale differs from block to block stay by themselves,
+        and so do all of an offloaded model: a joint holds weights for good, and those come and go.
+        gathers: see `Joints`; the memory that it takes is in `Plan.gathered`.
+        kernels: they make the products, and join layers in int8 and fp8, too. Without them quantised layers stay by
+        themselves.
         """
         if self.joints or self.model.offloaded:
             return
@@ -146,18 +148,18 @@ class Adapter:
         blocks = self.model.transformer_blocks
         for group in GROUPS:
             layers = [[block.get_submodule(name) for name in group] for block in blocks]
-            adapted = [[layer for layer in row if _is_plain(layer)] for row in layers]
+            adapted = [[layer for layer in row if _can_join(layer, kernels)] for row in layers]
             kinds = {tuple((layer.lora_A.shape, layer.lora_B.shape, layer.scale) for layer in row) for row in adapted}
             if [len(row) for row in adapted] != [len(group)] * len(blocks) or len(kinds) > 1:
                 continue
-            joints = Joints(adapted, self.aside, gathers)
+            joints = Joints(adapted, self.aside, gathers, self.model.audio_scale_shift_table.dtype, kernels)
             self.joints.append(joints)
             owner = group[0] if len(group) == 1 else group[0].rpartition(".")[0]
             for block, joint in zip(blocks, joints.of, strict=True):
                 module = block.get_submodule(owner)
                 assert isinstance(module, LoRALinear | Attention)
                 module.joint = joint
-            empty_cache(joint.matrix.device)  # the weights' old places are too small for what comes next
+            empty_cache(joints.matrices.device)  # the weights' old places are too small for what comes next
 
     def refresh(self) -> None:
         """Call it after the last change of A or B and before a forward pass that records gradients."""
@@ -216,9 +218,12 @@ def scale_of(rank: int, alpha: float | None = None, rslora: bool = False) -> flo
     return (rank if alpha is None else alpha) / (math.sqrt(rank) if rslora else rank)
 
 
-def _is_plain(layer: nn.Module) -> TypeGuard[LoRALinear]:
-    """Say whether it is a LoRA layer on an ordinary matrix."""
-    return isinstance(layer, LoRALinear) and type(layer.base) is nn.Linear
+def _can_join(layer: nn.Module, kernels: Kernels | None) -> TypeGuard[LoRALinear]:
+    """Say whether it is a LoRA layer on an ordinary matrix, or with kernels on one in eight bits."""
+    if not isinstance(layer, LoRALinear):
+        return False
+    narrow = isinstance(layer.base, QuantizedLinear) and in_eight_bits(layer.base.weight)
+    return type(layer.base) is nn.Linear or (narrow and kernels is not None)
 
 
 def check_shapes(name: str, pair: Pair, shape: tuple[int, ...]) -> None:

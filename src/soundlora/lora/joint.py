@@ -10,14 +10,15 @@ their ranks together, rounded up to a multiple of 8; o and r are those of one la
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from soundlora.lora.layer import LoRALinear
+from soundlora.model.quantize import EightBits, in_eight_bits, linear, linear_backward, side_by_side
 from soundlora.system.devices import adds_in_fp32
 
 # Kernels read rows of q, k and v in pieces of 16 bytes, which are 8 numbers of bf16, and don't ask where they begin.
@@ -54,35 +55,91 @@ class Aside:
             self._read = ()
 
 
+Both = tuple[Tensor, Tensor]
+
+
+class Parts(NamedTuple):
+    """What a joint's products are made of. Each layer has o = O / layers outputs and `rank` ranks, in their order."""
+
+    weight: Tensor | EightBits  # (O, I)
+    a: Tensor  # (R, I)
+    b: Tensor  # (O, R), zeros but for a layer's own rows and ranks
+    bias: Tensor  # (O,)
+    layers: int
+    rank: int
+
+    def outputs(self, x: Tensor) -> Both:
+        """Return x Wᵀ + bias + (x Aᵀ) Bᵀ, (N, O), and x Aᵀ, (N, R), for x (N, I)."""
+        low = x @ self.a.T
+        return linear(x, self.weight, self.bias).addmm_(low, self.b.T), low
+
+    def input_gradients(self, gradient: Tensor) -> Both:
+        """Return g W + (g B) A, (N, I), and g B, (N, R), for a gradient g (N, O)."""
+        g_low = gradient @ self.b
+        return linear_backward(gradient, self.weight).addmm_(g_low, self.a), g_low
+
+    def on_top(self, x: Tensor, frozen: Tensor) -> Both:
+        """Return frozen + (x Aᵀ) Bᵀ, (N, O), and x Aᵀ, (N, R), for x (N, I) and frozen (N, O)."""
+        low = x @ self.a.T
+        return torch.addmm(frozen, low, self.b.T), low
+
+
+class Kernels(Protocol):
+    """Whoever makes the products of `Parts` otherwise. `plain` makes them where that can't be done, or is no faster."""
+
+    def outputs(self, parts: Parts, x: Tensor, plain: Callable[[], Both]) -> Both: ...
+
+    def input_gradients(self, parts: Parts, gradient: Tensor, plain: Callable[[], Both]) -> Both: ...
+
+    def on_top(self, parts: Parts, x: Tensor, frozen: Tensor, plain: Callable[[], Both]) -> Both: ...
+
+
 class Joint:
     """The matrix [[W, B], [A, 0]] of LoRA layers with one input.
 
     W (O, I) and A (R, I) have the layers one above the other. B (O, R) has each layer's scale · B at its own rows and
     ranks, and zeros elsewhere. So one product with the first I columns makes x Wᵀ and x Aᵀ of an input, and one with
-    the first O rows makes g W and g B of a gradient. A and B are copies in W's type, up to date after `Joints.refresh`.
-    The gradients of A and B are added to those of the layers, in fp32: within the backward pass, or after it by
-    `Joints.gather`, from what is `kept`.
+    the first O rows makes g W and g B of a gradient. A and B are copies in the type that is computed in, up to date
+    after `Joints.refresh`. A W in eight bits is no part of the matrix. The gradients of A and B are added to those of
+    the layers, in fp32: within the backward pass, or after it by `Joints.gather`, from what is `kept`.
     """
 
-    def __init__(self, layers: Sequence[LoRALinear], matrix: Tensor, aside: Aside, gathers: bool) -> None:
-        """matrix: (O + R, I + R) of zeros, into which the layers' weights move. gathers: see `Joints`."""
+    def __init__(
+        self,
+        layers: Sequence[LoRALinear],
+        a: Tensor,
+        b: Tensor,
+        matrix: Tensor | None,
+        aside: Aside,
+        gathers: bool,
+        kernels: Kernels | None = None,
+    ) -> None:
+        """a: (R, I), and b: (O, R), of zeros. matrix: (O + R, I + R), of which they are parts, and into which the
+        layers' weights move; None for weights in eight bits, which move to one another. gathers: see `Joints`.
+        """
         # The layers hold this joint. If it held them, the circle would let them outlive their run.
         self.updates = [layer.update for layer in layers]
         self.matrix, self.aside, self.gathers = matrix, aside, gathers
         # x (N, I), and the gradients of the layers' outputs (N, o).
         self.kept: tuple[Tensor, list[Tensor]] | None = None
-        self.adds_wide = matrix.dtype == torch.float32 or adds_in_fp32(matrix.device, matrix.dtype)
+        self.adds_wide = a.dtype == torch.float32 or adds_in_fp32(a.device, a.dtype)
         self.inputs, self.rows, self.ranks = _places(layers)
         self.outputs = self.rows[-1].stop
-        self.bias = matrix.new_zeros(len(matrix))  # (O + R,)
-        # (R, I) and (O, R)
-        self._a, self._b = matrix[self.outputs :, : self.inputs], matrix[: self.outputs, self.inputs :]
+        self._a, self._b = a, b
+        self.bias = a.new_zeros(len(b) + len(a))  # (O + R,)
         for layer, rows in zip(layers, self.rows, strict=True):
-            linear = _linear(layer)
-            matrix[rows, : self.inputs] = linear.weight  # (o, I)
-            linear.weight.data = matrix[rows, : self.inputs]
-            if linear.bias is not None:
-                self.bias[rows] = linear.bias
+            base = _linear(layer)
+            if matrix is not None:
+                matrix[rows, : self.inputs] = base.weight  # (o, I)
+                base.weight.data = matrix[rows, : self.inputs]
+            if base.bias is not None:
+                self.bias[rows] = base.bias
+        weight = side_by_side([_linear(layer).weight for layer in layers]) if matrix is None else matrix
+        if isinstance(weight, Tensor):
+            weight = weight[: self.outputs, : self.inputs]
+        self.parts = Parts(weight, a, b, self.bias[: self.outputs], len(layers), len(layers[0].lora_A))
+        even = {_linear(layer).out_features for layer in layers}, {len(layer.lora_A) for layer in layers}
+        self.kernels = kernels if [len(sizes) for sizes in even] == [1, 1] else None
 
     def __call__(self, x: Tensor, frozen: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
         """Return the outputs (..., o) of x (..., I): of one layer, or of each of several.
@@ -93,16 +150,25 @@ class Joint:
         result: tuple[Tensor, ...] = _Product.apply(x, self.updates[0].a, self, frozen)  # type: ignore[no-untyped-call]
         return result[0] if len(result) == 1 else result
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs of x (N, I) and, beside them, x Aᵀ: (N, O + R)."""
-        both = torch.addmm(self.bias, x, self.matrix[:, : self.inputs].T)  # (N, I) (I, O + R) → (N, O + R)
-        both[:, : self.outputs].addmm_(both[:, self.outputs :], self._b.T)  # (N, O) += (N, R) (R, O)
-        return both
+    def forward(self, x: Tensor) -> Both:
+        """Return the outputs (N, O) of x (N, I), and x Aᵀ (N, R)."""
 
-    def on_top(self, x: Tensor, frozen: Tensor) -> tuple[Tensor, Tensor]:
+        def plain() -> Both:
+            if self.matrix is None:
+                return self.parts.outputs(x)
+            both = torch.addmm(self.bias, x, self.matrix[:, : self.inputs].T)  # (N, I) (I, O + R) → (N, O + R)
+            both[:, : self.outputs].addmm_(both[:, self.outputs :], self._b.T)  # (N, O) += (N, R) (R, O)
+            return both[:, : self.outputs], both[:, self.outputs :]
+
+        return plain() if self.kernels is None else self.kernels.outputs(self.parts, x, plain)
+
+    def on_top(self, x: Tensor, frozen: Tensor) -> Both:
         """Return the outputs (N, O) of x (N, I) whose frozen part (N, O) is known, and x Aᵀ (N, R)."""
-        low = x @ self._a.T
-        return torch.addmm(frozen, low, self._b.T), low
+
+        def plain() -> Both:
+            return self.parts.on_top(x, frozen)
+
+        return plain() if self.kernels is None else self.kernels.on_top(self.parts, x, frozen, plain)
 
     def backward(self, x: Tensor, low: Tensor | None, gradient: Tensor, needs_x: bool) -> Tensor | None:
         """Add to the gradients of A and B, and return that of x, (N, I), if it is needed.
@@ -110,43 +176,70 @@ class Joint:
         x: (N, I). low: x Aᵀ, (N, R); None leaves A and B to `Joints.gather`. gradient: that of the outputs, (N, O).
         """
         self.aside.join()
-        both = gradient @ self.matrix[: self.outputs, 0 if needs_x else self.inputs :]  # (N, I + R), else (N, R)
-        g_low = both[:, self.inputs if needs_x else 0 :]  # (N, R)
+        g_x, g_low = self.input_gradients(gradient) if needs_x else (None, gradient @ self._b)  # (N, I), (N, R)
         if low is not None:
-            with self.aside.doing(x, low, gradient, both):
+            with self.aside.doing(x, low, gradient, g_low):
                 for update, rows, ranks in zip(self.updates, self.rows, self.ranks, strict=True):
-                    # (r, N) (N, I); the scale is in the matrix's B
+                    # (r, N) (N, I); the scale is in B
                     _add(_gradient(update.a), g_low[:, ranks].T, x, 1.0, self.adds_wide)
                     # (o, N) (N, r)
                     _add(_gradient(update.b), gradient[:, rows].T, low[:, ranks], update.scale, self.adds_wide)
-        return torch.addmm(both[:, : self.inputs], g_low, self._a) if needs_x else None  # (N, I) + (N, R) (R, I)
+        return g_x
+
+    def input_gradients(self, gradient: Tensor) -> Both:
+        """Return the gradient of x, (N, I), and g B, (N, R), for that of the outputs, g (N, O)."""
+
+        def plain() -> Both:
+            if self.matrix is None:
+                return self.parts.input_gradients(gradient)
+            both = gradient @ self.matrix[: self.outputs]  # (N, I + R)
+            g_low = both[:, self.inputs :]
+            return torch.addmm(both[:, : self.inputs], g_low, self._a), g_low  # (N, I) + (N, R) (R, I)
+
+        return plain() if self.kernels is None else self.kernels.input_gradients(self.parts, gradient, plain)
 
 
 class Joints:
     """The same layers of every block, joined block by block; their matrices are parts of one tensor."""
 
-    def __init__(self, blocks: Sequence[Sequence[LoRALinear]], aside: Aside, gathers: bool) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[Sequence[LoRALinear]],
+        aside: Aside,
+        gathers: bool,
+        dtype: torch.dtype | None = None,
+        kernels: Kernels | None = None,
+    ) -> None:
         """blocks: the layers with one input, block by block. Those of all blocks have the same shapes and scales.
 
         gathers: the gradients of A and B are computed for all blocks together, by `gather` after the backward pass.
+        dtype: what is computed in, where weights are in eight bits; None for that of the weights.
         """
         inputs, rows, ranks = _places(blocks[0])
-        weight = _linear(blocks[0][0]).weight
-        rank = aligned(ranks[-1].stop)
-        self.matrices = weight.new_zeros(len(blocks), rows[-1].stop + rank, inputs + rank)  # (blocks, O + R, I + R)
-        self.of = [Joint(layers, matrix, aside, gathers) for layers, matrix in zip(blocks, self.matrices, strict=True)]
+        weight: Tensor = _linear(blocks[0][0]).weight
+        outputs, rank = rows[-1].stop, aligned(ranks[-1].stop)
+        matrices: Sequence[Tensor | None]
+        if in_eight_bits(weight):
+            self.matrices = torch.zeros(len(blocks), rank * (inputs + outputs), dtype=dtype, device=weight.device)
+            self.a = self.matrices[:, : rank * inputs].view(-1, rank, inputs)
+            self.b = self.matrices[:, rank * inputs :].view(-1, outputs, rank)
+            matrices = [None] * len(blocks)
+        else:
+            self.matrices = weight.new_zeros(len(blocks), outputs + rank, inputs + rank)  # (blocks, O + R, I + R)
+            self.a, self.b = self.matrices[:, outputs:, :inputs], self.matrices[:, :outputs, inputs:]
+            matrices = [*self.matrices]
+        each = zip(blocks, self.a, self.b, matrices, strict=True)  # (R, I) and (O, R) a block
+        self.of = [Joint(layers, a, b, matrix, aside, gathers, kernels) for layers, a, b, matrix in each]
 
     def refresh(self) -> None:
         """Take over A and B as they are now. All blocks are done at once, since the calls are small."""
         first = self.of[0]
         for number, (rows, ranks) in enumerate(zip(first.rows, first.ranks, strict=True)):
             updates = [joint.updates[number] for joint in self.of]
-            a = slice(first.outputs + ranks.start, first.outputs + ranks.stop)
-            b = slice(first.inputs + ranks.start, first.inputs + ranks.stop)
             # (blocks, r, I), then (blocks, o, r)
-            self.matrices[:, a, : first.inputs] = _stacked([update.a.detach() for update in updates])
+            self.a[:, ranks] = _stacked([update.a.detach() for update in updates])
             stacked, scale = _stacked([update.b.detach() for update in updates]), updates[0].scale
-            self.matrices[:, rows, b] = stacked if scale == 1 else stacked * scale
+            self.b[:, rows, ranks] = stacked if scale == 1 else stacked * scale
 
     @property
     def kept_bytes(self) -> int:
@@ -167,11 +260,10 @@ class Joints:
         kept.clear()
         x = torch.stack(inputs)  # (blocks, N, I)
         inputs.clear()
-        low = x @ self.matrices[:, first.outputs :, : first.inputs].mT  # (blocks, N, R)
+        low = x @ self.a.mT  # (blocks, N, R)
         for number, (rows, ranks) in enumerate(zip(first.rows, first.ranks, strict=True)):
             gradient = torch.stack([gradients.pop(0) for gradients in outputs])  # (blocks, N, o)
-            b = slice(first.inputs + ranks.start, first.inputs + ranks.stop)
-            g_low = gradient @ self.matrices[:, rows, b]  # (blocks, N, r); the scale is in the matrix's B
+            g_low = gradient @ self.b[:, rows, ranks]  # (blocks, N, r); the scale is in B
             updates = [joint.updates[number] for joint in self.of]
             # (blocks, r, N) (blocks, N, I), then (blocks, o, N) (blocks, N, r)
             _add_each([u.a for u in updates], g_low.mT, x, 1.0, first.adds_wide)
@@ -182,15 +274,10 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, _: Tensor, joint: Joint, frozen: Tensor | None) -> tuple[Tensor, ...]:
         flat = x.reshape(-1, x.shape[-1])  # (N, I)
-        if frozen is not None:
-            out, low = joint.on_top(flat, frozen.reshape(-1, joint.outputs))
-            ctx.save_for_backward(flat, None if joint.gathers else low)
-            ctx.joint, ctx.shape = joint, x.shape
-            return _apart(out, joint, x.shape)
-        both = joint.forward(flat)  # (N, O + R)
-        ctx.save_for_backward(flat, None if joint.gathers else both[:, joint.outputs :])
+        out, low = joint.forward(flat) if frozen is None else joint.on_top(flat, frozen.reshape(-1, joint.outputs))
+        ctx.save_for_backward(flat, None if joint.gathers else low)
         ctx.joint, ctx.shape = joint, x.shape
-        return _apart(both, joint, x.shape)
+        return _apart(out, joint, x.shape)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None]:

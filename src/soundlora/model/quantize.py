@@ -11,9 +11,9 @@ in half the memory.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,13 @@ def is_quantized(name: str) -> bool:
 
 def _stays(name: str) -> bool:
     return "_norm." in name or "to_gate_logits" in name  # they are too small to be worth it
+
+
+class EightBits(NamedTuple):
+    """The weights of several layers one above the other, as a weight in eight bits has its own."""
+
+    qdata: Tensor  # (outputs, inputs), int8 or e4m3
+    scale: Tensor  # (outputs, 1)
 
 
 class QuantizedLinear(nn.Linear):
@@ -59,38 +66,55 @@ class _Product(torch.autograd.Function):
         return linear_backward(gradient, weight), None, None
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return x Wᵀ + bias (..., outputs) in x's type, for x (..., inputs) and a narrow or wide W (outputs, inputs)."""
-    if _multiplied_narrow(x, weight):
-        out = (x.to(weight.dtype) @ weight.T).to(x.dtype)
-    elif _in_eight_bits(weight):
+def linear(x: Tensor, weight: Any, bias: Tensor | None) -> Tensor:
+    """Return x Wᵀ + bias (..., outputs) in x's type, for x (..., inputs) and a narrow or wide W (outputs, inputs).
+
+    weight: a tensor, or `EightBits`.
+    """
+    if in_eight_bits(weight):
         values, scale = _parts(weight, x.dtype)
         out = (x @ values.T).mul_(scale.T)  # scaling the result is much less work than scaling the weight
+    elif _multiplied_narrow(x, weight):
+        out = (x.to(weight.dtype) @ weight.T).to(x.dtype)
     else:
         return nn.functional.linear(x, weight.to(x.dtype), bias)
     return out if bias is None else out.add_(bias)
 
 
-def linear_backward(gradient: Tensor, weight: Tensor) -> Tensor:
+def linear_backward(gradient: Tensor, weight: Any) -> Tensor:
     """Return the gradient of `linear` by x, (..., inputs), from that of its result, (..., outputs)."""
-    if _multiplied_narrow(gradient, weight):
-        return (gradient.to(weight.dtype) @ weight).to(gradient.dtype)
-    if _in_eight_bits(weight):
+    if in_eight_bits(weight):
         values, scale = _parts(weight, gradient.dtype)
         return (gradient * scale.T).to(gradient.dtype) @ values
-    return gradient @ weight.to(gradient.dtype)
+    if _multiplied_narrow(gradient, weight):
+        narrow: Tensor = gradient.to(weight.dtype) @ weight
+        return narrow.to(gradient.dtype)
+    wide: Tensor = gradient @ weight.to(gradient.dtype)
+    return wide
 
 
 def widened(weight: Tensor) -> Tensor:
     """Return a weight (outputs, inputs) in fp32, whatever it is stored in."""
-    if not _in_eight_bits(weight):
+    if not in_eight_bits(weight):
         return weight.float()
     values, scale = _parts(weight, torch.float32)
     return values * scale.float()
 
 
-def _in_eight_bits(weight: Tensor) -> bool:
+def in_eight_bits(weight: object) -> bool:
+    """Say whether a weight has values in eight bits, and a scale a row."""
     return hasattr(weight, "qdata")
+
+
+def side_by_side(weights: Sequence[Any]) -> EightBits:
+    """Move the values and scales of weights in eight bits into one tensor each, and return these."""
+    values = torch.cat([weight.qdata.view(torch.uint8) for weight in weights]).view(weights[0].qdata.dtype)
+    scales = torch.cat([weight.scale for weight in weights])
+    begin = 0
+    for weight in weights:
+        rows = slice(begin, begin := begin + len(weight.qdata))
+        weight.qdata, weight.scale = values[rows], scales[rows]
+    return EightBits(values, scales)
 
 
 def _parts(weight: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -102,7 +126,7 @@ def _parts(weight: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def _multiplied_narrow(x: Tensor, weight: Tensor) -> bool:
-    wide = x.dtype == torch.float32 and weight.dtype == torch.bfloat16 and not _in_eight_bits(weight)
+    wide = x.dtype == torch.float32 and weight.dtype == torch.bfloat16 and not in_eight_bits(weight)
     return wide and x.device.type == "cpu" and multiplies_in_bf16()
 
 

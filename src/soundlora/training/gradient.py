@@ -22,6 +22,7 @@ from soundlora.model.condition import Condition
 from soundlora.model.config import AudioConfig
 from soundlora.system.devices import empty_cache, pins
 from soundlora.training.flow import either, error_per_sample, noisy
+from soundlora.training.kernels.card import fused
 
 _BEFORE_RECORDING = 3  # calls of a shape, in which libraries choose their kernels
 # Compiling pays from so many blocks times steps. It takes 25 s, or 4 s where an earlier run left its kernels, and then
@@ -71,8 +72,9 @@ class Gradient:
     """Adds the samples' share of a batch's gradient to the adapter's. It reads nothing back from the device.
 
     A full-size step is thousands of short calls, which take the host longer to make than the GPU to carry out. So a GPU
-    has layers with one input joined. In long runs the operations between two products are compiled to one call. All
-    calls are then recorded as a CUDA graph, one for each shape of samples, which a single call starts.
+    has layers with one input joined, and their products made by `kernels`. In long runs the operations between two
+    products are compiled to one call. All calls are then recorded as a CUDA graph, one for each shape of samples, which
+    a single call starts.
     """
 
     def __init__(
@@ -88,10 +90,10 @@ class Gradient:
         # an offloaded model come and go.
         fast = self.device.type == "cuda" and not self.model.offloaded
         if fast:
-            adapter.join(gathers)
-            # A quantised base has no joints, and its steps are spent on widening it.
-            long = adapter.joints and steps * len(self.model.transformer_blocks) >= _WORTH_COMPILING
-            if long and compiles(self.device):
+            long = steps * len(self.model.transformer_blocks) >= _WORTH_COMPILING
+            adapter.join(gathers, fused(self.device, tunes=long))
+            # Without joints a quantised base's steps are spent on widening it.
+            if long and adapter.joints and compiles(self.device):
                 compile_blocks(adapter)
         self._ropes: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._calls: dict[tuple[object, ...], int] = {}

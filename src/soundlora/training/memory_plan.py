@@ -60,8 +60,8 @@ class Settings:
 
     @property
     def joined(self) -> bool:
-        """Whether layers with one input are one matrix, as on GPUs."""
-        return self.fused_attention and self.quantize is None and not self.offload
+        """Whether layers with one input are joined, as on GPUs. Those in int8 and fp8 are where there are kernels."""
+        return self.fused_attention and self.quantize != "bf16" and not self.offload
 
     @property
     def gathers(self) -> bool:
@@ -128,10 +128,11 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     weights -= (away - here) * block
     moving = copies = 0
     if s.joined:
-        copies = s.dtype.itemsize * _joint_numbers(c, s.rank, s.targets)
+        copies = s.dtype.itemsize * _joint_numbers(c, s.rank, s.targets, s.quantize is None)
         # Joining takes the values and gradients of A and B, fp32, and for a moment the widest layers (4C, C) of all
-        # blocks twice.
-        moving = weights + 8 * numbers + copies + 4 * c.layers * c.width * c.width * s.dtype.itemsize
+        # blocks twice. Weights in eight bits move block by block.
+        moved = c.layers if s.quantize is None else 1
+        moving = weights + 8 * numbers + copies + 4 * moved * c.width * c.width * s.dtype.itemsize
     return Plan(
         settings,
         weights=weights,
@@ -240,8 +241,8 @@ def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple
     block = (9 + 6 + 10 + 12 * own) * audio + 3 * text + s.clips * context * c.context_dim + scores * (tokens + context)
     # Gates save four of (n, T, H); x Aᵀ is (n, T, r) in eight adapters and (n, S, r) in the two of the text.
     block += s.clips * (4 * c.heads * tokens + s.rank * (8 * tokens + 2 * context))
-    if s.joined:
-        block += 0 if s.gathers else 3 * audio  # results (n, T, C) that lie in one tensor with an x Aᵀ
+    if s.joined:  # results (n, T, C) that lie in one tensor with an x Aᵀ
+        block += 3 * audio * (s.quantize is None and not s.gathers)
     elif size != 4:
         block += adapter_numbers(c, s.rank, s.targets) // c.layers  # A and B as rounded for the product
     if s.fused_attention:
@@ -390,12 +391,15 @@ def _projection_numbers(config: ModelConfig, states: int) -> int:
 
 
 @lru_cache
-def _joint_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
-    """Return the numbers of joint matrices beside the layers' weights: A and B, and the zeros between them."""
+def _joint_numbers(c: TransformerConfig, rank: int, targets: str, wide: bool) -> int:
+    """Return the numbers of joints beside the layers' weights: A and B, and the zeros between them.
+
+    wide: whether they are one matrix with the weights.
+    """
     total = 0
     for group, inputs, outputs in joined_sizes(c, targets):
         ranks = aligned(rank * len(group))
-        total += ranks * (outputs + inputs + ranks)  # (O + R)(I + R) − O·I, see `Joint`
+        total += ranks * (outputs + inputs + ranks * wide)  # (O + R)(I + R) − O·I, see `Joint`
     return c.layers * total
 
 
