@@ -160,7 +160,7 @@ def test_windows_of_a_long_recording_say_where_they_begin(visit: Visit, tmp_path
     expect(status).to_have_text("3 of 3 clips will be trained on · 15 s of 17 s of sound")
     for words in ("From 5 s on, of the recording above", "From 10 s on, of the recording above"):
         expect(page.get_by_text(words)).to_be_visible()
-    expect(page.get_by_text("1 of 1 clip long enough")).to_be_visible()
+    expect(page.get_by_text("3 clips of 1 recording · 15 s of sound")).to_be_visible()
     expect(page.get_by_role("button", name="Cut rain.wav")).to_have_count(0)
     visit.check_looks()
 

@@ -3,7 +3,7 @@
 import { inspect, local, openApi, pricePerStep, machine, submit, upload } from './api'
 import { changesOf, entriesOf, lacksOf, pairUp, type LocalClip, type LocalData } from './clips'
 import { trimmed } from './format'
-import { lookAt } from './look'
+import { lookOver } from './look'
 import { modeNamed, modeOf, type ModeName } from './modes'
 import { OFFLINE, problemOfError, type Problem } from './problems'
 import { defaults, fieldsOf, fromRequest, problemOf, soundOf, toRequest, type Field, type Prompt, type Values } from './schema'
@@ -258,7 +258,7 @@ export async function send(): Promise<boolean> {
   const { signal } = stop
   draft.problem = null
   const clips = draft.data?.clips ?? []
-  const looked = lookOver()
+  const looked = lookThrough()
   // What is typed from here on is not in what is sent.
   const sent = clips.map((clip) => ({ original: clip.caption.trim(), originalSpans: clip.spans }))
   let { packed } = draft
@@ -289,17 +289,9 @@ export async function send(): Promise<boolean> {
   return check()
 }
 
-const AT_A_TIME = 100
-
-/** Take a first look at clips that had none, some at a time. */
-async function lookOver(): Promise<void> {
+function lookThrough(): Promise<void> {
   const { data } = draft
-  const unseen = data?.clips.filter((clip) => clip.look === undefined) ?? []
-  while (unseen.length && draft.data === data) {
-    const some = unseen.splice(0, AT_A_TIME)
-    const found = await Promise.all(some.map(({ blob }) => lookAt(blob).catch(() => null)))
-    some.forEach((clip, n) => (clip.look = found[n]))
-  }
+  return lookOver(data?.clips ?? [], () => draft.data === data)
 }
 
 export function stopUpload(): void {
@@ -325,7 +317,7 @@ export async function check(): Promise<boolean> {
   const { signal } = checking
   draft.step = 'checking'
   draft.problem = null
-  void lookOver()
+  void lookThrough()
   try {
     const asked = wanted()
     draft.report = await inspect(asked, signal)

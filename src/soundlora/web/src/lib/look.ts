@@ -1,7 +1,7 @@
 // A first look at a plain WAV, before the server has it: its length by the header, and where its first sound is.
 // Nothing is said of a file where the server might find otherwise, such as one that is cut off.
 
-import { TOLERANCE } from './clips'
+import { TOLERANCE, type LocalClip } from './clips'
 
 export interface Look {
   /** Samples of a channel, and how many a second has. */
@@ -11,6 +11,7 @@ export interface Look {
   first: number
 }
 
+const AT_A_TIME = 100
 const HEAD = 1 << 16
 const STEP = 1 << 20
 const LONGEST = 61
@@ -18,6 +19,16 @@ const PLAIN = 1
 const EXTENSIBLE = 0xfffe
 // The end of the identifier of plain samples, whose beginning is the number of the format.
 const IDENTIFIER = '00001000800000aa00389b71'
+
+/** Take a first look at clips that had none, some at a time, for as long as they are wanted. */
+export async function lookOver(clips: LocalClip[], wanted: () => boolean): Promise<void> {
+  const unseen = clips.filter((clip) => clip.look === undefined)
+  while (unseen.length && wanted()) {
+    const some = unseen.splice(0, AT_A_TIME)
+    const found = await Promise.all(some.map(({ blob }) => lookAt(blob).catch(() => null)))
+    some.forEach((clip, n) => (clip.look = found[n]))
+  }
+}
 
 export async function lookAt(sound: Blob): Promise<Look | null> {
   const head = await bytes(sound, 0, HEAD)
