@@ -221,7 +221,7 @@ def test_a_submit_wakes_it_at_once(requests: Requests, start: Start, monkeypatch
 def test_slots_bound_what_runs_at_once(requests: Requests, start: Start) -> None:
     ids = [requests.submit("train", {}).id for _ in range(3)]
     executor = start(HANG, slots=2)
-    wait_until(lambda: len(requests.running()) == 2)
+    wait_until(lambda: len(requests.held()) == 2)
     time.sleep(1)
     assert [found(requests, request_id).state for request_id in ids] == ["running", "running", "queued"]
     for request_id in ids:

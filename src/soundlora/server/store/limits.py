@@ -67,9 +67,10 @@ def taken(database: Database, key_id: str, now: float | None = None) -> Taken:
     )
     with database.read() as connection:
         waiting, of_waiting = connection.execute(sa.select(sa.func.count(), units).where(QUEUED, mine)).one()
-        running, of_running, seconds = connection.execute(
-            sa.select(sa.func.count(), units, sa.func.coalesce(sa.func.sum(held), 0.0)).where(RUNNING, mine)
-        ).one()
+        runs = sa.select(sa.func.count(), units, sa.func.coalesce(sa.func.sum(held), 0.0)).where(RUNNING, mine)
+        # SQLite would read all that the key has ever had.
+        runs = runs.with_hint(requests, "INDEXED BY requests_held", "sqlite")
+        running, of_running, seconds = connection.execute(runs).one()
         return Taken(
             running=running,
             waiting=waiting,

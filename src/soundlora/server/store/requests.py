@@ -23,7 +23,7 @@ from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.finish import Outcome, cancelled, infrastructure_error, write_end
 from soundlora.server.store.news import tell
 from soundlora.server.store.states import is_id, read_ahead, read_queue, read_states
-from soundlora.server.store.tables import QUEUED, files, logs, marks, points, requests
+from soundlora.server.store.tables import HELD, QUEUED, UNKEPT, files, logs, marks, points, requests
 
 PRIORITIES = {"normal": 0, "low": 1}
 MAX_ATTEMPTS = 3
@@ -331,19 +331,19 @@ class Requests:
                 usage.charge(connection, row.key_id, row.endpoint, row.claimed_at, now, ended=False)
             tell(connection, "queued", request_id)
 
-    def running(self) -> list[tuple[str, str, int]]:
-        """Return (id, owner, beat) of all that run. One whose beat stands still has lost its worker.
+    def held(self) -> list[tuple[str, str, int]]:
+        """Return (id, owner, beat) of all that run or are being prepared. One whose beat stands still lost its worker.
 
-        It waits for its turn to write, as a beat does: where no beat could be written, nothing is said of beats.
+        On SQLite it waits for its turn to write, as a beat does: where no beat could be written, nothing is said.
         """
-        statement = sa.select(requests.c.id, requests.c.owner, requests.c.beat).where(requests.c.state == "running")
-        with self.database.write() as connection:
+        statement = sa.select(requests.c.id, requests.c.owner, requests.c.beat).where(HELD)
+        with self.database.write_once() as connection:
             return [(row.id, row.owner, row.beat) for row in connection.execute(statement)]
 
     def start_seconds(self) -> dict[str, float]:
         """Return the seconds that are left to the requests that have to be started by a deadline."""
         statement = sa.select(requests.c.id, requests.c.start_before, requests.c.created_at).where(
-            requests.c.state == "queued", requests.c.started_at.is_(None), requests.c.start_before.is_not(None)
+            QUEUED, requests.c.started_at.is_(None), requests.c.start_before.is_not(None)
         )
         with self.database.read() as connection:
             # It is never more than was given, even if the clock was set back.
@@ -385,9 +385,7 @@ class Requests:
 
         Marks go with them, and one that was written while its payloads were deleted.
         """
-        unkept = sa.and_(
-            requests.c.ended_at < before, requests.c.keep_payloads.is_(False), requests.c.response.is_not(None)
-        )
+        unkept = sa.and_(requests.c.ended_at < before, UNKEPT)
         with self.database.write() as connection:
             dropped = connection.execute(
                 sa.update(requests).where(unkept).values(input=None, response=None, summary="", progress=None)

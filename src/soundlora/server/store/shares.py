@@ -174,7 +174,7 @@ busy(key_id, running, holding, held) AS (
   SELECT key_id, count(*), sum(CASE WHEN endpoint {counted} THEN 1 ELSE 0 END), sum(
     CASE WHEN endpoint {counted} AND claimed_at <= :now
     THEN CASE WHEN claimed_at < :now - :window THEN :window ELSE :now - claimed_at END ELSE 0.0 END)
-  FROM requests WHERE state = 'running' GROUP BY key_id
+  FROM requests {held} WHERE state = 'running' AND owner > '' GROUP BY key_id
 ),
 past(key_id, used, ends) AS (
   SELECT key_id, sum(seconds), sum(ends) FROM usage
@@ -192,14 +192,16 @@ WHERE heads.endpoint {counted}
 """
 
 
-def _reading(lines: str, counted: str) -> sa.TextClause:
-    text = sa.text(lines + _SHARES.format(counted=counted))
+def _reading(database: str, counted: str) -> sa.TextClause:
+    lines = {"sqlite": _SQLITE_LINES, "postgresql": _POSTGRES_LINES}[database]
+    held = "INDEXED BY requests_held" if database == "sqlite" else ""
+    text = sa.text(lines + _SHARES.format(counted=counted, held=held))
     return text.bindparams(sa.bindparam("named", expanding=True, type_=sa.String()))
 
 
 _READ = {
-    (database, named): _reading(lines, "IN :named" if named else "NOT IN :named")
-    for database, lines in (("sqlite", _SQLITE_LINES), ("postgresql", _POSTGRES_LINES))
+    (database, named): _reading(database, "IN :named" if named else "NOT IN :named")
+    for database in ("sqlite", "postgresql")
     for named in (False, True)
 }
 """By database, and whether the endpoints are named that count."""
