@@ -57,6 +57,7 @@ requests = Table(
     Column("no_retry", Boolean, nullable=False),
     Column("attempts", Integer, nullable=False),  # of workers, the present one included
     Column("claimed_at", Float),  # when the present worker has taken it, or the last one had
+    Column("gpus", Integer, nullable=False, server_default=text("1")),  # slots of one machine that it takes
     Column("asked_units", Integer, nullable=False, server_default=text("0")),  # billed if it succeeds
     Column("owner", String(36)),  # token of the worker that holds the lease
     Column("beat", Integer, nullable=False),  # counted up by that worker for as long as it lives
@@ -79,6 +80,7 @@ requests = Table(
         "key_id",
         "endpoint",
         "prepared",
+        "gpus",
         "priority",
         "number",
         "state",  # without it SQLite would look each row up
@@ -233,6 +235,9 @@ nodes = Table(
     Column("slots", Integer, nullable=False),
     Column("running", Integer, nullable=False),  # requests
     Column("draining", String(10), nullable=False),  # "", finish, now
+    Column("free", Integer, nullable=False, server_default=text("0")),  # slots
+    Column("most", Integer, nullable=False, server_default=text("0")),  # slots of a training that it may take
+    Column("takes", Text, nullable=False, server_default=text("''")),  # endpoints with commas between; "" is all
 )
 
 # The server makes these for itself: the key that signs webhooks, and the one that signs upload addresses.
