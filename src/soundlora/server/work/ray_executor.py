@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import uuid
@@ -18,8 +19,8 @@ from soundlora.server.work.ray_tasks import NOTHING, Generating, train_next
 
 STOP_SECONDS = 30.0
 """Workers may take this long for their last checkpoints."""
-PATIENCE_SECONDS = 60.0
-"""A training of several GPUs waits so long for its place beside others. Then nothing smaller is asked for before it."""
+LARGE_SECONDS = 60.0
+"""The time between two trainings of several GPUs, while smaller ones wait."""
 
 
 class _Actor:
@@ -64,7 +65,8 @@ class RayExecutor(QueueLoop):
         share = settings.generation_gpus if on_gpus else 0
         self._generating = ray.remote(num_cpus=1, num_gpus=share, max_restarts=0)(Generating)
         self._tasks: dict[Any, str] = {}  # the tokens of the tasks
-        self._sizes: dict[str, tuple[int, float]] = {}  # GPUs of the tasks, and when they were asked for, by token
+        self._sizes: dict[str, int] = {}  # GPUs of the tasks, by their tokens
+        self._large_at = -math.inf  # when the last task of several GPUs was asked for
         self._actors: list[_Actor] = []
 
     def connected(self) -> bool:
@@ -119,35 +121,39 @@ class RayExecutor(QueueLoop):
         return max((_size(node, self._on_gpus) for node in ray.nodes() if node["Alive"]), default=1)
 
     def free(self) -> int:
-        return self.slots - sum(gpus for gpus, _ in self._sizes.values())
+        return self.slots - sum(self._sizes.values())
 
     def _ask_for_trainings(self, holding: set[str]) -> None:
-        """Ask Ray for a task for each training that is ready, the largest first.
+        """Ask Ray for a task for each training that is ready.
 
-        Ray places whatever fits. So one large task waits at a time, and once it has waited for long nothing smaller is
-        asked for. The next large one has that time to wait again, so that smaller ones get their turns, too.
+        Ray places whatever fits. So one of several GPUs waits there at a time, and what it needs is given to nothing
+        smaller meanwhile. The next one is asked for a minute later, so that smaller ones have their turns, too.
         """
+        ready = self.claims.ready_trainings()
         waiting = [self._sizes[owner] for owner in self._tasks.values() if owner not in holding]
-        ready, most = self.claims.ready_trainings(), 0
-        for gpus, since in waiting:
+        for gpus in waiting:
             ready[gpus] = ready.get(gpus, 0) - 1
-            if gpus > 1 and time.monotonic() - since > PATIENCE_SECONDS:
-                most = most or self.most
-                if gpus <= most:  # where no machine is large enough, an autoscaler may bring one
-                    return
         for gpus in sorted(ready, reverse=True):
-            count = ready[gpus]
+            count = min(ready[gpus], self.free())
             if gpus > 1:
-                count = min(count, 1 - sum(size > 1 for size, _ in waiting))
-            for _ in range(min(count, self.free() // gpus)):
+                smaller = any(ready[other] > 0 for other in ready if other < gpus)
+                count = int(ready[gpus] > 0 and max(waiting, default=1) == 1 and self._has_turn(gpus, smaller))
+            for _ in range(count):
                 self._ask_for_a_training(gpus)
-                waiting.append((gpus, 0.0))
+                waiting.append(gpus)
+
+    def _has_turn(self, gpus: int, smaller: bool) -> bool:
+        """Return whether a training of several GPUs may be asked for. smaller: others are ready, too."""
+        rested = time.monotonic() - self._large_at >= LARGE_SECONDS
+        return (rested or not smaller) and gpus <= min(self.slots, self.most)
 
     def _ask_for_a_training(self, gpus: int) -> None:
         owner = str(uuid.uuid4())
         share = {"num_cpus": 1, "num_gpus": gpus} if self._on_gpus else {"num_cpus": gpus, "num_gpus": 0}
         self._tasks[self._train.options(**share).remote(self._text, self.id, owner, gpus)] = owner
-        self._sizes[owner] = gpus, time.monotonic()
+        self._sizes[owner] = gpus
+        if gpus > 1:
+            self._large_at = time.monotonic()
 
     def give_back(self) -> None:
         """Do nothing: the tasks see for themselves that their node is drained."""
