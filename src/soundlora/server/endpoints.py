@@ -74,8 +74,13 @@ def _with_base(input_: type[BaseModel], settings: Settings) -> type[BaseModel]:
     return create_model(input_.__name__, __base__=input_, __doc__=input_.__doc__, base=(choice, field))
 
 
-def _with_gpus(input_: type[BaseModel]) -> type[BaseModel]:
-    """Return the input of a training with a field of our own for its GPUs. How many are allowed the server says."""
+def _with_gpus(input_: type[BaseModel], settings: Settings) -> type[BaseModel]:
+    """Return the input of a training with a field of our own for its GPUs, where the operator allows several.
+
+    The queue says how many they may be: other machines may do a request that was accepted, whatever they allow.
+    """
+    if settings.max_gpus == 1:
+        return input_
     said = "GPUs of one machine that share the training. Each step takes as many clips. Our own field."
     field: Any = Field(1, ge=1, description=said)
     return create_model(input_.__name__, __base__=input_, __doc__=input_.__doc__, gpus=(WholeNumber, field))
@@ -105,7 +110,7 @@ def endpoints(settings: Settings) -> dict[str, Endpoint]:
             title=f"LTX 2.3 {mode.title.replace(' ', '-')} LoRA trainer",
             category="training",
             work="training",
-            input=_with_gpus(_with_base(TRAINING_INPUTS[mode.name], settings)),
+            input=_with_gpus(_with_base(TRAINING_INPUTS[mode.name], settings), settings),
             output=TrainingResult,
             unit="step",
             unit_price=mode.price_per_step if given is None else given,

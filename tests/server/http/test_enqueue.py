@@ -356,6 +356,6 @@ def test_more_gpus_than_are_allowed_are_refused_in_words(settings: Settings, mos
         unset = service.requests.find(submit(client, json=INPUT | {"gpus": None}))
         assert unset is not None
         assert (unset.state, unset.gpus) == ("queued", 1)
-        wrong = service.requests.find(submit(client, json=INPUT | {"gpus": True}))
+        wrong = service.requests.find(submit(client, json=INPUT | {"gpus": "all"}))
         assert wrong is not None
         assert (wrong.status_code, wrong.response["detail"][0]["loc"]) == (422, ["body", "gpus"])

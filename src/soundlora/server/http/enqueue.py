@@ -94,9 +94,10 @@ def _join(
         outcome = rejected(error)
     else:
         units = _units(service, endpoint, asked, goes_on, longer, stop_asked)
+        wanted = _gpus(endpoint, asked, payload)
+        outcome = _too_many(wanted, service.settings.max_gpus, payload)
         # A run that is to end with what it has takes no step.
-        gpus = 1 if stop_asked else getattr(asked, "gpus", 1)
-        outcome = _too_many(gpus, service.settings.max_gpus, payload)
+        gpus = wanted if outcome is None and not stop_asked else 1
     request_id = str(uuid.uuid4())
     folder: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if goes_on is not None and outcome is None:
@@ -132,12 +133,19 @@ def _join(
     return accepted, service.requests.ahead(accepted.id) if outcome is None else 0
 
 
-def _too_many(gpus: int, most: int, payload: Any) -> Outcome | None:
+def _gpus(endpoint: Endpoint, asked: Any, payload: Any) -> Any:
+    """Return how many GPUs a training asks for. Where the field is not offered, that is whatever was sent in it."""
+    if endpoint.work != "training":
+        return 1
+    return getattr(asked, "gpus", None) or payload.get("gpus") or 1
+
+
+def _too_many(gpus: Any, most: int, payload: Any) -> Outcome | None:
     """Return the 422 of a request for more GPUs than this server gives to one, else None."""
-    if gpus <= most:
+    if gpus == 1 or (isinstance(gpus, int) and gpus <= most):
         return None
     at_most = "only one" if most == 1 else f"at most {most}"
-    sentence = f"The training asks for {gpus} GPUs, but this server gives {at_most} to a run; ask for fewer."
+    sentence = f"The training asks for {str(gpus)[:40]} GPUs, but this server gives {at_most} to a run; ask for fewer."
     return outcome_of(InputError(sentence, field="gpus"), payload)
 
 
