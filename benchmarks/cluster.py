@@ -281,9 +281,9 @@ def measure_cluster(server: Postgres, arguments: argparse.Namespace) -> dict[str
 
         def look() -> None:
             while not over.wait(1.0):
-                running[:] = [id for id, _, _ in requests.running()] or running
+                running[:] = [id for id, _, _ in requests.held()] or running
 
-        running[:] = [id for id, _, _ in requests.running()]
+        running[:] = [id for id, _, _ in requests.held()]
         threading.Thread(target=look, daemon=True).start()
         latencies: list[float] = []
         viewing = threading.Thread(

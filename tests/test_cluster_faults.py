@@ -143,7 +143,7 @@ def network() -> Iterator[tuple[str, str, str]]:
 
 
 def run_of(requests: Requests) -> set[str]:
-    return {id for id, _, _ in requests.running()}
+    return {id for id, _, _ in requests.held()}
 
 
 def check(requests: Requests, ids: list[str]) -> None:

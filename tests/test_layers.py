@@ -32,7 +32,7 @@ ABOVE = {
         "dataset", "sampling", "training",
     ],
     "server.settings": ["errors"],
-    "server.endpoints": ["errors", "system", "contract", "pipeline", "server.settings"],
+    "server.endpoints": ["errors", "system", "net", "contract", "pipeline", "server.settings"],
     "server.store": ["errors", "system", "net", "server.settings"],
     "server.work": [
         "errors", "wording", "progress", "system", "net", "contract", "dataset", "pipeline", "server.settings",

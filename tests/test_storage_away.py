@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 from example_zip import some_clips
 from moto.server import ThreadedMotoServer
 from s3_server import BUCKET, bucket
+from supervised import Supervised
 from waiting import wait_until
 from workplace import Place, hang_up
 
 from soundlora.server.endpoints import GENERATION, TRAINING
+from soundlora.server.work.local import LocalExecutor
 
 
 class S3:
-    """Can be stopped and started again at the same address. It forgets what it had: the bucket is made anew."""
+    """Can be stopped and started again at the same address. It keeps what it had."""
 
     def __init__(self) -> None:
         self._server: ThreadedMotoServer | None = None
@@ -34,10 +37,6 @@ class S3:
             self._server.stop()
         self._server = None
 
-    def restart(self) -> None:
-        url = self.start()
-        boto3.resource("s3", endpoint_url=url, region_name="us-east-1").Bucket(BUCKET).create()
-
 
 @pytest.fixture
 def s3() -> Iterator[S3]:
@@ -45,7 +44,7 @@ def s3() -> Iterator[S3]:
     with bucket(s3.start()):
         yield s3
         if s3._server is None:
-            s3.restart()
+            s3.start()
     s3.stop()
 
 
@@ -57,7 +56,7 @@ def test_a_result_waits_for_the_storage(s3: S3, tmp_path: Path) -> None:
     place.wait_for_line(request.id, process, "can't be stored yet")
     beat = place.find(request.id).beat
     wait_until(lambda: place.find(request.id).beat > beat)
-    s3.restart()
+    s3.start()
     assert process.wait(120) == 0
     hang_up(process)
     found = place.find(request.id)
@@ -93,7 +92,7 @@ def test_a_finished_run_is_stored_by_a_later_worker_which_does_not_train(s3: S3,
     content = lora.read_bytes()
     again = place.work()
     assert again.state == "queued"
-    s3.restart()
+    s3.start()
     done = place.work()
     assert (done.status_code, done.attempts, done.units) == (200, 1, 100), done.error
     (row,) = place.files.of_request(request.id, "lora")
@@ -103,4 +102,53 @@ def test_a_finished_run_is_stored_by_a_later_worker_which_does_not_train(s3: S3,
     assert len([line for line in said if "could not be stored" in line]) == 2
     for row in place.files.of_request(request.id):
         assert place.files.storage.size(row.key) == row.size
+    place.database.close()
+
+
+AWAY_SECONDS = 60.0
+
+
+@pytest.mark.slow
+def test_a_minute_without_the_storage_costs_no_run_anything(s3: S3, tmp_path: Path) -> None:
+    """A server's executor with a training that runs, a sound that is finished meanwhile, and a training that waits."""
+    place = Place(tmp_path / "data", storage_url=f"s3://{BUCKET}/there")
+    place.settings = dataclasses.replace(place.settings, lease_seconds=10, prepare_slots=0)
+    clips = {"training_data_url": some_clips(), "rank": 8, "audio_duration_seconds": 1}
+    prompt = {"validation": [{"prompt": "fast high laser zaps"}]}
+    long = place.requests.submit(TRAINING, clips | prompt | {"number_of_steps": 1200}).id
+    next_ = place.requests.submit(TRAINING, clips | {"number_of_steps": 100}).id
+
+    def step() -> int:
+        return int((place.find(long).progress or {}).get("step") or 0)
+
+    server = Supervised(LocalExecutor(place.settings, place.requests), place.requests)
+    server.start()
+    try:
+        wait_until(lambda: step() > 10 and place.files.of_request(long, "preview"), 180)
+        s3.stop()
+        away_since, before = time.monotonic(), step()
+        sound = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 9, "seed": 3}).id
+        wait_until(lambda: any("can't be stored yet" in line for line in place.said(sound)), 180)
+        wait_until(lambda: step() > before, 60)
+        time.sleep(max(0.0, AWAY_SECONDS - (time.monotonic() - away_since)))
+        assert [place.find(id).status_code for id in (long, sound, next_)] == [None] * 3
+        s3.start()
+        wait_until(lambda: all(place.find(id).state == "completed" for id in (long, sound, next_)), 400)
+    finally:
+        server.stop()
+    for id, steps in ((long, 1200), (sound, None), (next_, 100)):
+        found = place.find(id)
+        assert (found.status_code, found.attempts) == (200, 1), found.error
+        rows = place.files.of_request(id)
+        assert rows
+        for row in rows:
+            assert place.files.storage.size(row.key) == row.size
+        if steps:
+            assert found.units == steps
+            said = [line for line in place.said(id) if line.startswith(f"Step {steps} of")]
+            assert len(said) == 1
+    assert len(place.files.of_request(long, "preview")) == 5
+    assert len(place.files.of_request(long, "checkpoint")) == 4
+    states = [key for key, _ in place.files.storage.list(f"runs/{long}/states")]
+    assert any("finished" in key for key in states)
     place.database.close()

@@ -19,24 +19,29 @@ EncoderName = Annotated[
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="owner/name on the hub, or the URL of a .safetensors file.")],
+    name: Annotated[
+        str, typer.Argument(help="owner/name on the hub, s3://bucket/folder, or a .safetensors file's URL.")
+    ],
     text_encoder: EncoderName = None,
 ) -> None:
     """Fetch the audio half of an LTX checkpoint into the cache. What is on this machine is not fetched again."""
     from soundlora.cli.console import FetchDisplay
-    from soundlora.net.addresses import is_url
+    from soundlora.net.addresses import is_bucket, is_url
     from soundlora.weights.fetch import fetch_base, fetch_text_encoder
     from soundlora.weights.fetched import fetched, gigabytes, is_hub_name
 
     # Both names are checked before gigabytes are fetched.
-    if not (is_hub_name(name) or is_url(name)):
-        raise InputError(f"{name!r} can't be fetched; give owner/name on the hub such as Lightricks/LTX-2.5, or a URL.")
+    if not (is_hub_name(name) or is_url(name) or is_bucket(name)):
+        raise InputError(
+            f"{name!r} can't be fetched; give owner/name on the hub such as Lightricks/LTX-2.5, s3://bucket/folder, or "
+            "a URL."
+        )
     if text_encoder is not None and not is_hub_name(text_encoder):
         raise InputError(f"{text_encoder!r} can't be fetched; give owner/name of a Gemma 3 on the hub.")
     with FetchDisplay(name) as display:
         path = fetch_base(name, display)
     entry = fetched(name, "base")
-    if len(entry.files) > 1:
+    if len(entry.files) > 1 or path.is_dir():
         print(f"{entry.folder}: {gigabytes(entry.on_disk)}")
     else:
         print(f"{path}: {gigabytes(path.stat().st_size)}")

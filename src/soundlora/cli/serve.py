@@ -38,7 +38,7 @@ _RAY_WARNING = (
 TOPICS = {
     "Where it is": ("host", "port", "open_page", "public_url", "trusted_proxy"),
     "What it keeps": ("data_dir", "database", "storage"),
-    "Runs": ("base", "text_encoder", "device", "slots", "executor", "max_queue", "price_per_step"),
+    "Runs": ("base", "text_encoder", "device", "slots", "max_gpus", "executor", "max_queue", "price_per_step"),
     "Who may do what": ("allow_anonymous", "private_host", "fetch_proxy"),
 }
 """What --help says below each heading."""
@@ -63,6 +63,9 @@ def serve(
         bool, typer.Option("--allow-anonymous", help="Let everybody in as long as there is no key.")
     ] = False,
     slots: Annotated[int | None, typer.Option(min=0, help="Trainings at a time. [default: one a GPU]")] = None,
+    max_gpus: Annotated[
+        int | None, typer.Option(min=1, help="GPUs of a machine that a request may ask for. [default: 1]")
+    ] = None,
     executor: Annotated[
         str | None,
         typer.Option(help="local, none, or a Ray cluster: auto, ray://host:10001. [default: local]"),
@@ -101,6 +104,7 @@ def serve(
         device=device,
         allow_anonymous=allow_anonymous or None,
         slots=slots,
+        max_gpus=max_gpus,
         executor=executor,
         price_per_step=price_per_step,
         max_queue=max_queue,
@@ -213,17 +217,20 @@ def _door(settings: Settings, keys: Keys) -> str:
 
 def _missing(base: str) -> str:
     """Return a note when the first run has to fetch the base, else "". Raises InputError when there is no such base."""
-    from soundlora.net.addresses import is_url
+    from soundlora.net.addresses import is_bucket, is_url
     from soundlora.system.cache_root import expanded
     from soundlora.weights.fetched import is_hub_name
 
     if base == "nano" or expanded(base).exists():
         return ""
-    if is_url(base) or is_hub_name(base):
+    if is_url(base) or is_hub_name(base) or is_bucket(base):
         from soundlora.weights.components import is_here  # It loads torch, which stays for as long as the server does.
 
         return "" if is_here(base) else " (not fetched yet: the first run will do it)"
-    raise InputError(f"There is no base {base}; give nano, the path of a checkpoint, owner/name on the hub, or a URL.")
+    raise InputError(
+        f"There is no base {base}; give nano, the path of a checkpoint, owner/name on the hub, s3://bucket/folder, or "
+        "a URL."
+    )
 
 
 def without_password(url: str) -> str:

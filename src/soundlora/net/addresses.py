@@ -9,10 +9,15 @@ def is_url(name: str) -> bool:
     return name.lower().startswith(("http://", "https://"))
 
 
+def is_bucket(name: str) -> bool:
+    """Return whether this is a place in S3, s3://bucket/folder."""
+    return name.lower().startswith("s3://")
+
+
 def public_name(name: str) -> str:
     """Return the name as it may be shown and kept: a URL without its password and its query, which can hold secrets."""
     if not is_url(name):
-        return name
+        return name.rstrip("/") if is_bucket(name) else name
     try:
         parts = urlsplit(name)
     except ValueError:  # It is no address, such as http://[, but a message may still have to name it.

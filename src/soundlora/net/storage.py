@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, S3Store
 
 from soundlora.errors import InputError
 from soundlora.system.operating_system import link, reason_of, replace, sync_folder
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
     from obstore.store import ClientConfig
 
 PIECE_BYTES = 1024**2
@@ -36,6 +37,10 @@ _STALE_SECONDS = 24 * 3600
 
 class StorageError(RuntimeError):
     """The storage can't be reached, or it refuses a call."""
+
+
+class ChangedObjectError(StorageError):
+    """An object is not the one that was asked for before."""
 
 
 class Storage:
@@ -90,16 +95,30 @@ class Storage:
         with _errors():
             obstore.copy(self._store, key, other)
 
-    def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Return the bytes from `start` up to `end` in pieces. FileNotFoundError is raised before the first piece."""
+    def stream(self, key: str, start: int = 0, end: int | None = None, *, version: str = "") -> Iterator[bytes]:
+        """Return the bytes from `start` up to `end` in pieces.
+
+        version: as of `stat`; ChangedObjectError says that there is another one now. That and FileNotFoundError are
+        raised before the first piece.
+        """
+        options: GetOptions = {"if_match": version} if version else {}
+        if end is not None and end <= start:
+            return iter(())
+        if end is not None:
+            options["range"] = (start, end)
+        elif start:
+            options["range"] = {"offset": start}
         with _errors():
-            if end is None:
-                found = obstore.get(self._store, key, options={"range": {"offset": start}} if start else None)
-            elif end <= start:
-                return iter(())
-            else:
-                found = obstore.get(self._store, key, options={"range": (start, end)})
-            return _pieces(found)
+            try:
+                return _pieces(obstore.get(self._store, key, options=options or None))
+            except PreconditionError:
+                raise ChangedObjectError(f"{key} has changed.") from None
+
+    def stat(self, key: str) -> tuple[int, str]:
+        """Return the size of an object in bytes, and what tells it from others of its key. Raises FileNotFoundError."""
+        with _errors():
+            found = obstore.head(self._store, key)
+        return int(found["size"]), str(found["e_tag"] or "")
 
     def size(self, key: str) -> int:
         """Return the size of an object in bytes. Raises FileNotFoundError when there is none."""
@@ -169,9 +188,9 @@ class Storage:
         return [path.rstrip("/").rpartition("/")[2] for path in found]
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Yield (key, bytes) of all objects below the folder `prefix`, in no particular order."""
+        """Yield (key, bytes) of all objects below the folder `prefix`, which may be "", in no particular order."""
         with _errors():
-            for found in obstore.list(self._store, prefix):
+            for found in obstore.list(self._store, prefix or None):
                 yield from ((each["path"], each["size"]) for each in found)
 
     def check(self) -> None:

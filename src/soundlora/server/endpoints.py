@@ -9,10 +9,12 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, Field, create_model
 
+from soundlora.contract.fields import WholeNumber
 from soundlora.contract.generation import GenerationRequest, GenerationResult
 from soundlora.contract.modes import MODES, Mode
 from soundlora.contract.training import TrainingResult, billable_units
 from soundlora.errors import InputError
+from soundlora.net.addresses import is_bucket
 from soundlora.pipeline.inputs import TRAINING_INPUTS
 from soundlora.server.settings import Settings
 from soundlora.system.cache_root import expanded
@@ -64,11 +66,24 @@ def _with_base(input_: type[BaseModel], settings: Settings) -> type[BaseModel]:
     if not settings.allowed_bases:
         return input_
     # The server's own folders are not for clients, unless the operator names them.
-    own = () if expanded(settings.base).is_absolute() else (settings.base,)
+    hidden = expanded(settings.base).is_absolute() or is_bucket(settings.base)
+    own = () if hidden else (settings.base,)
     named = tuple(dict.fromkeys((*own, *settings.allowed_bases)))
     field = Field(None, description="The base model; null is the server's own.")
     choice: Any = Literal[*named] | None
     return create_model(input_.__name__, __base__=input_, __doc__=input_.__doc__, base=(choice, field))
+
+
+def _with_gpus(input_: type[BaseModel], settings: Settings) -> type[BaseModel]:
+    """Return the input of a training with a field of our own for its GPUs, where the operator allows several.
+
+    The queue says how many they may be: other machines may do a request that was accepted, whatever they allow.
+    """
+    if settings.max_gpus == 1:
+        return input_
+    said = "GPUs of one machine that share the training. Each step takes as many clips. Our own field."
+    field: Any = Field(1, ge=1, description=said)
+    return create_model(input_.__name__, __base__=input_, __doc__=input_.__doc__, gpus=(WholeNumber, field))
 
 
 def endpoints(settings: Settings) -> dict[str, Endpoint]:
@@ -95,7 +110,7 @@ def endpoints(settings: Settings) -> dict[str, Endpoint]:
             title=f"LTX 2.3 {mode.title.replace(' ', '-')} LoRA trainer",
             category="training",
             work="training",
-            input=_with_base(TRAINING_INPUTS[mode.name], settings),
+            input=_with_gpus(_with_base(TRAINING_INPUTS[mode.name], settings), settings),
             output=TrainingResult,
             unit="step",
             unit_price=mode.price_per_step if given is None else given,

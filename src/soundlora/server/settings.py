@@ -35,6 +35,7 @@ class Settings:
         encoder.
     price_per_step: the price of every training in US dollars; None is the hosted one, 0 is "free on this machine".
     slots: the number of trainings at a time; 0 is one a GPU, or one on the CPU. Generations take turns with them.
+    max_gpus: the GPUs of one machine that a training may ask for.
     executor: who does the requests: `local` processes of this machine, `none`, or a Ray cluster, `auto` or an address.
     endpoints: those whose requests are done here; none named is all of them.
     node: this machine's name among others; "" is its host name.
@@ -72,6 +73,7 @@ class Settings:
     allowed_bases: tuple[str, ...] = ()
     price_per_step: float | None = None
     slots: int = 0
+    max_gpus: int = 1
     executor: str = "local"
     endpoints: tuple[str, ...] = ()
     node: str = ""

@@ -200,6 +200,11 @@ def loaded_library(name: str) -> str | None:
     return None
 
 
+def loopback_interface() -> str:
+    """Return the name of the network interface that only this machine reaches, "" where it is not known."""
+    return "lo" if sys.platform == "linux" else "lo0" if sys.platform == "darwin" else ""
+
+
 def gpu_count() -> int:
     """Return the number of NVIDIA GPUs, without loading torch; Linux tells, and elsewhere it is 0."""
     return len(glob.glob("/dev/nvidia[0-9]*"))

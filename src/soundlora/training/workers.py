@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from soundlora.errors import InputError, MachineError
 from soundlora.system.devices import device_of
+from soundlora.system.meeting import MEETING_VARIABLE
 from soundlora.wording import setting, using
 
 # The others wait while the first one fetches a base or makes previews.
@@ -44,7 +46,7 @@ class Workers:
 
     @classmethod
     def from_environment(cls, asked: torch.device | str | None = None) -> Workers:
-        """Join the processes that `torchrun` started: by NCCL between CUDA GPUs, by gloo between CPUs.
+        """Join the processes that `torchrun` or a server's worker started: by NCCL between GPUs, by gloo between CPUs.
 
         asked: the device that the user named; None takes CUDA GPUs where there are any. Raises InputError when this
         machine has fewer GPUs than processes, and for a device that several processes can't share a run on.
@@ -60,9 +62,9 @@ class Workers:
             if kind == "cuda":
                 gpu = _own_gpu()
                 torch.cuda.set_device(gpu)  # objects that are no tensors are sent from the current GPU
-                dist.init_process_group("nccl", device_id=gpu, timeout=_PATIENCE)
+                dist.init_process_group("nccl", device_id=gpu, timeout=_PATIENCE, **_meeting(count))
             else:
-                dist.init_process_group("gloo", timeout=_PATIENCE)
+                dist.init_process_group("gloo", timeout=_PATIENCE, **_meeting(count))
             # Threads that are left when the interpreter ends would abort the process, as they give back a tensor.
             atexit.register(dist.destroy_process_group)
         return cls(dist.get_rank(), count, kind)
@@ -114,6 +116,14 @@ def _all_there() -> Iterator[None]:
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
         raise LostError(f"Another process of this run is gone; what it said tells why. ({reason})") from None
+
+
+def _meeting(count: int) -> dict[str, Any]:
+    """Return where the processes meet, nothing where `torchrun` has said so."""
+    place = os.environ.get(MEETING_VARIABLE)
+    if not place:
+        return {}
+    return {"init_method": Path(place).as_uri(), "rank": int(os.environ["RANK"]), "world_size": count}
 
 
 def _shared_kind(asked: torch.device | str | None) -> str:

@@ -23,17 +23,16 @@ from soundlora.model.mel import log_mel, resample, to_stereo
 from soundlora.model.quantize import QUANTIZATIONS, check_quantization, is_quantized, quantize
 from soundlora.model.text_encoder import TextEncoder
 from soundlora.model.transformer import AudioTransformer
-from soundlora.net.addresses import is_url, public_name
+from soundlora.net.addresses import is_bucket, is_url, public_name
 from soundlora.system.cache_root import expanded
 from soundlora.system.devices import compute_dtype, convolves_long, has_type, name_of
 from soundlora.weights.checkpoint import Checkpoint, load_duration_head
 from soundlora.weights.components import encoder_snapshot, find_files
 from soundlora.weights.fetched import OnBytes, fetched, is_hub_name
-from soundlora.weights.generations import SUPPORTED, Generation
+from soundlora.weights.generations import ENCODER_FOLDER, SUPPORTED, Generation
 from soundlora.wording import using
 
 NANO = Path(__file__).parents[1] / "nano" / "base"
-_ENCODER_FOLDER = "text_encoder"
 
 
 class Base:
@@ -217,14 +216,15 @@ def open_base(name: str, encoder: Path | None = None, on_bytes: OnBytes | None =
     """Open a base and its text encoder.
 
     name: `nano`, the path of a checkpoint, those of its files with commas between them, that of a folder with them,
-    owner/name on the Hugging Face hub, or the URL of a checkpoint. encoder: a folder, a packed file or owner/name.
-    Anything that isn't on this machine is fetched, and on_bytes(bytes that are there, of how many) follows that.
+    owner/name on the Hugging Face hub, s3://bucket/folder, or the URL of a checkpoint. encoder: a folder, a packed file
+    or owner/name. Anything that isn't on this machine is fetched, and on_bytes(bytes that are there, of how many)
+    follows that.
 
     Raises InputError when there is no such base or it can't be used, MachineError or Interrupted when a fetch of it
     ended early.
     """
     if name == "nano":  # its contexts come from its own encoder
-        return Base(name, NANO / "nano.safetensors", NANO / _ENCODER_FOLDER)
+        return Base(name, NANO / "nano.safetensors", NANO / ENCODER_FOLDER)
     if encoder is not None:
         encoder = _given_encoder(encoder, on_bytes)
     files = find_files(_given_files(name, on_bytes), encoder)
@@ -242,7 +242,7 @@ def open_checkpoint(name: str) -> Checkpoint:
 def _given_files(name: str, on_bytes: OnBytes | None) -> list[Path]:
     """Return the files or the folder that a name stands for, which are fetched if need be."""
     path = expanded(name)
-    if is_url(name) or (is_hub_name(name) and not path.exists()):
+    if is_url(name) or is_bucket(name) or (is_hub_name(name) and not path.exists()):
         from soundlora.weights.fetch import fetch_base  # only this needs an HTTP client
 
         return [fetch_base(name, on_bytes)]
@@ -268,7 +268,7 @@ def _given_encoder(encoder: Path, on_bytes: OnBytes | None) -> Path:
 
 def _encoder_folder(checkpoint: Path) -> Path:
     """Return the folder beside the checkpoint, or LTX 2.3's when it has been fetched."""
-    beside = checkpoint.parent / _ENCODER_FOLDER
+    beside = checkpoint.parent / ENCODER_FOLDER
     if beside.exists():
         return beside
     gemma = fetched(text_encoder.GEMMA, "text encoder")

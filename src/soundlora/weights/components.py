@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import get_args
+from pathlib import Path, PurePath
+from typing import TypeVar, get_args
 
 from soundlora.errors import InputError
 from soundlora.model.encoder_files import (
@@ -26,7 +26,7 @@ from soundlora.model.gemma import tensor_shapes
 from soundlora.model.gemma_config import parse_gemma_config
 from soundlora.model.tensor_file import TensorFile, TensorHeader
 from soundlora.model.text_encoder import SMALL_FILES
-from soundlora.net.addresses import is_url
+from soundlora.net.addresses import is_bucket, is_url
 from soundlora.net.hub import hub_cache
 from soundlora.system.cache_root import expanded
 from soundlora.weights.checkpoint import CHECKPOINT_ADVICE, DURATION, PROJECTION_WEIGHT
@@ -49,6 +49,8 @@ _PREFIXES: dict[Part, str] = {
     "audio VAE": "audio_vae.",
     "text projection": PROJECTION_WEIGHT,
 }
+
+_P = TypeVar("_P", bound=PurePath)
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def located(generation: Generation) -> dict[HubFile, Path | None]:
 
 def is_here(name: str) -> bool:
     """Say whether the base that a user names can be opened without asking a server."""
-    if expanded(name).exists() or not (is_url(name) or is_hub_name(name)):
+    if expanded(name).exists() or not (is_url(name) or is_hub_name(name) or is_bucket(name)):
         return True
     generation = of_repository(name)
     if generation is None:
@@ -188,12 +190,19 @@ def _files_in(folder: Path) -> list[Path]:
             f"The base folder {folder} holds no .safetensors file; give the path of one checkpoint file with "
             f"{using('base')}."
         )
+    if len(everything) == 1:
+        return everything
+    return chosen_files(folder, {path: TensorFile(path, CHECKPOINT_ADVICE).header for path in everything})
+
+
+def chosen_files(folder: Path | str, headers: Mapping[_P, TensorHeader]) -> list[_P]:
+    """Return those of the files in a folder that hold a base. Raises InputError where two hold the same part."""
     official = {file.name for generation in SUPPORTED for file in generation.files}
-    holding: dict[Part, list[Path]] = {part: [] for part in get_args(Part)}
-    for path in everything:
-        for part in parts_in(TensorFile(path, CHECKPOINT_ADVICE).header) if len(everything) > 1 else ():
+    holding: dict[Part, list[_P]] = {part: [] for part in get_args(Part)}
+    for path, header in headers.items():
+        for part in parts_in(header):
             holding[part].append(path)
-    chosen = everything if len(everything) == 1 else []
+    chosen: list[_P] = []
     for part, paths in holding.items():
         one = [path for path in paths if path.name in official] or paths
         if len(one) > 1:

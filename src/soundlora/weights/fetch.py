@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import httpx2
@@ -19,14 +20,14 @@ from soundlora.errors import InputError, Interrupted, MachineError
 from soundlora.model.encoder_files import INDEX, weight_files
 from soundlora.model.tensor_file import TensorFile, TensorHeader, TensorInfo, header_length, pack_header
 from soundlora.model.text_encoder import GEMMA, SMALL_FILES, check_encoder
-from soundlora.net.addresses import is_url
+from soundlora.net.addresses import is_bucket, is_url
 from soundlora.net.hub import check_online, hub
 from soundlora.net.remote_file import AbsentError, ChangedError, DroppedError, RemoteFile, open_client, read_small
 from soundlora.system.file_names import portable_name
 from soundlora.system.operating_system import reason_of
 from soundlora.system.whole_files import clear_left, machine_error, write_whole
 from soundlora.weights.checkpoint import CHECKPOINT_ADVICE, Layout
-from soundlora.weights.components import encoder_snapshot, located, wanted_tensors
+from soundlora.weights.components import chosen_files, encoder_snapshot, located, parts_in, wanted_tensors
 from soundlora.weights.fetched import (
     Fetched,
     OnBytes,
@@ -36,9 +37,14 @@ from soundlora.weights.fetched import (
     url_file_name,
 )
 from soundlora.weights.generations import Generation, HubFile, of_repository
-from soundlora.weights.ranges import Range, fetch_ranges
+from soundlora.weights.ranges import Range, Remote, fetch_ranges
 from soundlora.wording import using
 
+if TYPE_CHECKING:
+    from soundlora.weights.stored import StoredBase
+
+Plan = tuple[Remote, Path, bytes, list[Range]]
+"""A file, where it goes, what its copy begins with, and the bytes of it that follow."""
 _LOOK = 0.5  # seconds between looks at how far another process is
 _ROOM = 64 * 1024 * 1024  # bytes to leave free on the disk
 
@@ -46,6 +52,7 @@ _ROOM = 64 * 1024 * 1024  # bytes to leave free on the disk
 def fetch_base(name: str, on_bytes: OnBytes | None = None) -> Path:
     """Return the path of a checkpoint with the audio tensors of `name`, owner/name on the hub or the URL of a file.
 
+    Of s3://bucket/folder it is a folder, where the text encoder lies, too, if the bucket has one.
     Of a base in several files it is the one with the transformer, which `open_base` finds the others from. No server is
     asked for what is on this machine, in the cache or where ComfyUI and the hub's library keep files.
 
@@ -53,6 +60,8 @@ def fetch_base(name: str, on_bytes: OnBytes | None = None) -> Path:
     MachineError when the connection fails for good, Interrupted after Ctrl-C; the bytes that were fetched are kept.
     """
     entry, generation = fetched(name, "base"), of_repository(name)
+    if is_bucket(name):
+        return _stored(name.rstrip("/"), entry, on_bytes)
     if generation is not None:
         return _published(generation, entry, on_bytes)
     if not entry.complete:
@@ -123,6 +132,33 @@ def _fetch_published(
     _fetch_parts(entry, parts, audio, on_bytes, here)
 
 
+def _stored(name: str, entry: Fetched, on_bytes: OnBytes | None) -> Path:
+    """Return the folder of a base from S3. What of it is not here is fetched."""
+    if not entry.complete:
+        try:
+            from soundlora.weights.stored import stored_base
+        except ModuleNotFoundError:
+            raise InputError(
+                f'{using("base", name)} needs the package obstore: pip install "soundlora[serve]".'
+            ) from None
+        with _session(entry, on_bytes) as (_, entry):
+            if not entry.complete:
+                _fetch_stored(name, stored_base(name), entry, on_bytes)
+    return entry.folder
+
+
+def _fetch_stored(name: str, found: StoredBase, entry: Fetched, on_bytes: OnBytes | None) -> None:
+    headers = {path: _remote_header(remote) for path, remote in found.weights.items()}
+    chosen = chosen_files(name, headers) if len(headers) > 1 else list(headers)
+    needed = {path: headers[path] for path in chosen if parts_in(headers[path]) - {"duration head"}}
+    audio = Layout({found.weights[path].shown: header for path, header in needed.items()}).audio
+    plans = _planned([(found.weights[path], entry.folder / path, headers[path]) for path in chosen], audio)
+    plans += [(remote, entry.folder / path, b"", [(0, remote.size)]) for path, remote in found.encoder.items()]
+    # What was fetched before the connection broke is whole, for a file gets its name at its end.
+    here = [target for _, target, _, _ in plans if target.exists()]
+    _fetch_planned(entry, [plan for plan in plans if plan[1] not in here], on_bytes, here)
+
+
 def _fetch_checkpoint(client: httpx2.Client, name: str, entry: Fetched, on_bytes: OnBytes | None) -> None:
     remote = RemoteFile(client, name if is_url(name) else _hub_url(entry, _checkpoint_name(client, name)))
     target = entry.folder / portable_name(url_file_name(remote.url))
@@ -133,7 +169,7 @@ def _fetch_checkpoint(client: httpx2.Client, name: str, entry: Fetched, on_bytes
     _fetch_parts(entry, [(remote, target, header)], audio, on_bytes)
 
 
-def _remote_header(remote: RemoteFile) -> TensorHeader:
+def _remote_header(remote: Remote) -> TensorHeader:
     length = header_length(remote.first, remote.size, remote.shown, CHECKPOINT_ADVICE)
     header = TensorHeader(b"".join(remote.read(8, 8 + length)), remote.shown, CHECKPOINT_ADVICE)
     if header.file_size > remote.size:
@@ -146,7 +182,7 @@ def _remote_header(remote: RemoteFile) -> TensorHeader:
 
 def _fetch_parts(
     entry: Fetched,
-    parts: list[tuple[RemoteFile, Path, TensorHeader]],
+    parts: Sequence[tuple[RemoteFile, Path, TensorHeader]],
     audio: Collection[str],
     on_bytes: OnBytes | None,
     here: Sequence[Path] = (),
@@ -155,14 +191,23 @@ def _fetch_parts(
 
     here: other files of the entry, which have been fetched before.
     """
-    plans: list[tuple[RemoteFile, Path, bytes, list[Range]]] = []
+    for remote, _, _ in parts:
+        entry.revision = entry.revision or remote.revision
+    _fetch_planned(entry, _planned(parts, audio), on_bytes, here)
+
+
+def _planned(parts: Sequence[tuple[Remote, Path, TensorHeader]], audio: Collection[str]) -> list[Plan]:
+    plans: list[Plan] = []
     for remote, target, header in parts:
         wanted = wanted_tensors(header, audio, remote.shown)
         # The tensors keep the file's order, so that it is read once from front to back.
         tensors = {name: info for name, info in sorted(header.tensors.items(), key=_start) if name in wanted}
         ranges = [(info.start, info.end) for info in tensors.values()]
         plans.append((remote, target, pack_header(tensors, header.metadata), ranges))
-        entry.revision = entry.revision or remote.revision
+    return plans
+
+
+def _fetch_planned(entry: Fetched, plans: Sequence[Plan], on_bytes: OnBytes | None, here: Sequence[Path]) -> None:
     sizes = [len(front) + sum(end - start for start, end in ranges) for _, _, front, ranges in plans]
     paths = [*here, *(target for _, target, _, _ in plans)]
     entry.files = [path.relative_to(entry.folder).as_posix() for path in paths]

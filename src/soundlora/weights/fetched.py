@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from soundlora.net.addresses import is_url, public_name
+from soundlora.net.addresses import is_bucket, is_url, public_name
 from soundlora.system.cache_root import default_root
 from soundlora.system.whole_files import partial, write_whole
 
@@ -26,7 +26,7 @@ _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 class Fetched:
     """The content of the note in a folder.
 
-    name: a hub name, or a URL without password and query.
+    name: a hub name, s3://bucket/folder, or a URL without password and query.
     size: bytes when all is there; 0 until the server has said so.
     files: the checkpoint of a base, or a text encoder's files; none until the server has named all.
     revision: commit on the hub, so that a fetch taken up later doesn't mix two versions.
@@ -92,7 +92,7 @@ def gigabytes(size: int) -> str:
 
 
 def _folder_name(name: str) -> str:
-    if not is_url(name):
+    if not (is_url(name) or is_bucket(name)):
         return name.replace("/", "--")
     stem = re.sub(r"[^\w.-]+", "_", url_file_name(name).removesuffix(".safetensors"), flags=re.ASCII)
     return f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"

@@ -22,6 +22,10 @@ MODEL_FOLDERS = ("diffusion_models", "text_encoders", "vae", "checkpoints", "mod
 """The folders that the hub's repositories and ComfyUI sort files into."""
 
 
+ENCODER_FOLDER = "text_encoder"
+"""The folder of a text encoder beside a checkpoint."""
+
+
 @dataclass(frozen=True)
 class HubFile:
     """A file of a base in its repository on the hub."""

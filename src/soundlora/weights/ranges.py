@@ -7,20 +7,25 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Union
 
 from soundlora.net.hub import hub
 from soundlora.net.remote_file import ChangedError, DroppedError, RemoteFile
 from soundlora.system.operating_system import replace
 from soundlora.system.whole_files import partial, write_whole
 
+if TYPE_CHECKING:
+    from soundlora.net.stored_file import StoredFile
+
 _GAP = 1024 * 1024  # bytes; reading and dropping so many takes no longer than another request
 _SYNC = 16 * 1024 * 1024  # bytes; a power cut costs no more
 
+Remote = Union[RemoteFile, "StoredFile"]
 Range = tuple[int, int]  # first byte, and the one after the last
 
 
 def fetch_ranges(
-    remote: RemoteFile, target: Path, front: bytes, ranges: list[Range], on_done: Callable[[int], None]
+    remote: Remote, target: Path, front: bytes, ranges: list[Range], on_done: Callable[[int], None]
 ) -> None:
     """Write `front` and the bytes of the ascending ranges to the file. on_done(bytes that are there) follows it."""
     size = len(front) + sum(end - start for start, end in ranges)
@@ -36,7 +41,7 @@ def fetch_ranges(
 class _Partial:
     """A file that grows to its end under another name. A note beside it says how much is safely on the disk."""
 
-    def __init__(self, remote: RemoteFile, target: Path, front: bytes) -> None:
+    def __init__(self, remote: Remote, target: Path, front: bytes) -> None:
         """Open the file at its end. Raises ChangedError when its bytes came from another version of the remote file."""
         self.target = target
         self.path = partial(target)
@@ -85,7 +90,9 @@ class _Partial:
         if self.done != size or (sha256 and _sha256(self.path) != sha256):
             self.path.unlink()
             self._note_path.unlink()
-            raise DroppedError(f"{self.target.name} came with other bytes than {hub()} says it has, and was deleted")
+            raise DroppedError(
+                f"{self.target.name} came with other bytes than {_whose(self._remote)} says it has, and was deleted"
+            )
         replace(self.path, self.target)
         self._note_path.unlink()
 
@@ -95,6 +102,10 @@ class _Partial:
         self._synced = self.done
         note = {"size": self._remote.size, "version": self._remote.version, "done": self.done}
         write_whole(self._note_path, json.dumps(note).encode())
+
+
+def _whose(remote: Remote) -> str:
+    return hub() if isinstance(remote, RemoteFile) else remote.shown.rpartition("/")[0]
 
 
 def _after(ranges: Iterable[Range], done: int) -> Iterator[Range]:

@@ -40,7 +40,7 @@ FAILED = Outcome(500, {"detail": []}, error="x", error_type="internal_server_err
 
 
 def submit(client: TestClient, **more: Any) -> str:
-    answer = client.post(f"/{TRAINING}", json=INPUT, **more)
+    answer = client.post(f"/{TRAINING}", **{"json": INPUT} | more)
     assert answer.status_code == 200
     return str(answer.json()["request_id"])
 
@@ -338,3 +338,24 @@ def test_the_sweep_removes_states_that_nobody_may_use(client: TestClient, servic
     assert sorted(service.run_states.ids()) == sorted([first, second])
     _sweep_states(service, time.time() + (days + 1) * 86400)
     assert service.run_states.ids() == [second]
+
+
+@pytest.mark.parametrize(("most", "said"), [(1, "gives only one to a run"), (2, "gives at most 2 to a run")])
+def test_more_gpus_than_are_allowed_are_refused_in_words(settings: Settings, most: int, said: str) -> None:
+    app = create_app(replace(settings, max_gpus=most), executor=False)
+    with TestClient(app, "http://localhost") as client:
+        service: Service = app.state.service
+        ended = service.requests.find(submit(client, json=INPUT | {"gpus": most + 1}))
+        assert ended is not None
+        (entry,) = ended.response["detail"]
+        assert (ended.status_code, entry["loc"], entry["input"]) == (422, ["body", "gpus"], most + 1)
+        assert said in entry["msg"]
+        waits = service.requests.find(submit(client, json=INPUT | {"gpus": most}))
+        assert waits is not None
+        assert (waits.state, waits.gpus) == ("queued", most)
+        unset = service.requests.find(submit(client, json=INPUT | {"gpus": None}))
+        assert unset is not None
+        assert (unset.state, unset.gpus) == ("queued", 1)
+        wrong = service.requests.find(submit(client, json=INPUT | {"gpus": "all"}))
+        assert wrong is not None
+        assert (wrong.status_code, wrong.response["detail"][0]["loc"]) == (422, ["body", "gpus"])

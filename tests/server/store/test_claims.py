@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ from plans import asked_of, plan
 from rows import claimed
 
 from soundlora.server.store import usage
+from soundlora.server.store.claims import Room
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.keys import Keys
+from soundlora.server.store.nodes import Nodes
 from soundlora.server.store.requests import Requests
+from soundlora.server.store.shares import Line
 from soundlora.server.store.tables import requests as table
 from soundlora.server.store.tables import usage as usage_table
 
@@ -244,6 +248,64 @@ def test_claims_read_the_index_of_those_that_wait(database: Database, requests: 
         assert "Seq Scan on requests" not in found
         assert "USE TEMP B-TREE FOR ORDER BY" not in found
     assert len(asked) <= 3
+
+
+def _keeps(nodes: Nodes, name: str, free: int, line: Line) -> bool:
+    return nodes.keeps(name, free, line.gpus, line.endpoint)
+
+
+def test_a_request_of_many_slots_is_taken_by_whoever_has_them_and_never_starves(
+    database: Database, requests: Requests, clock: Clock
+) -> None:
+    """Two nodes of four and three slots: small requests never end, and one of four slots comes among them."""
+    nodes = Nodes(database)
+    slots = {"big": 4, "small": 3}
+    running: dict[str, list[tuple[str, str, float]]] = {"big": [], "small": []}
+    for n in range(12):
+        requests.submit("train", n, key_id="many")
+    large = requests.submit("train", "large", key_id="many", gpus=4)
+    for turn in range(30):
+        clock.now += 10
+        requests.submit("train", turn, key_id="many")
+        for name, most in slots.items():
+            for id, owner, end in [each for each in running[name] if each[2] <= clock.now]:
+                requests.finish(id, owner, OK)
+                running[name].remove((id, owner, end))
+            free = most - len(running[name])
+            nodes.seen(name, name, most, len(running[name]), free=free, most=most)
+            while free:
+                keeps = partial(_keeps, nodes, name, free)
+                found = requests.claim(room=Room(free, most, keeps))
+                if found is None:
+                    break
+                if found.id == large.id:
+                    assert (name, free) == ("big", 4)
+                    assert running["small"], "the other node goes on meanwhile"
+                    return
+                assert found.owner is not None
+                running[name].append((found.id, found.owner, clock.now + 10 + 10 * (int(found.number) % 3)))
+                free -= 1
+                nodes.seen(name, name, most, len(running[name]), free=free, most=most)
+    raise AssertionError("it starved")
+
+
+def test_time_counts_for_each_slot(database: Database, requests: Requests, clock: Clock) -> None:
+    requests.submit("train", 0, key_id="a", gpus=4)
+    request, owner = claimed(requests)
+    clock.now += 100
+    requests.finish(request.id, owner, OK)
+    with database.read() as connection:
+        assert connection.scalar(sa.select(sa.func.sum(usage_table.c.seconds))) == pytest.approx(400)
+
+
+def test_who_has_few_slots_passes_what_needs_more(requests: Requests) -> None:
+    requests.submit("train", 0, key_id="a", gpus=4)
+    small = requests.submit("train", 1, key_id="a", gpus=2)
+    assert requests.claim(room=Room(free=1, most=1)) is None
+    found = requests.claim(room=Room(free=2, most=2))
+    assert found is not None
+    assert (found.id, found.gpus) == (small.id, 2)
+    assert requests.claim(room=Room(free=4, most=8, least=2, waits=lambda line: True)) is not None
 
 
 def test_the_estimate_of_a_place_is_the_order_of_claims(database: Database, requests: Requests, clock: Clock) -> None:

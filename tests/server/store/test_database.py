@@ -67,9 +67,10 @@ def test_tables_of_the_first_version_are_brought_up_to_date(tmp_path: Path) -> N
     database.migrate()
     tables = {"marks", "nodes", "usage", "duties"}
     indexes = {
-        *("requests_deadlines", "marks_by_key", "requests_unprepared", "requests_waiting", "requests_running"),
-        *("requests_unfinished", "requests_failed"),
+        *("requests_deadlines", "marks_by_key", "requests_unprepared", "requests_waiting", "requests_held"),
+        *("requests_unfinished", "requests_failed", "requests_unkept"),
     }
+    assert first - _made(database) == {"requests_queue"}
     assert _made(database) - first == tables | indexes | {f"sqlite_autoindex_{name}_1" for name in tables}
     new = Database(f"sqlite:///{tmp_path / 'new.db'}")
     new.migrate()

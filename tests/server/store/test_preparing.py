@@ -62,7 +62,7 @@ def test_a_cancelled_one_ends_at_once_and_who_prepares_it_finds_out(requests: Re
     assert requests.cancel(request_id) == "OK"
     with pytest.raises(LostLeaseError):
         requests.beat(request_id, ME)
-    assert preparing.under_way() == []
+    assert requests.held() == []
 
 
 def test_those_who_die_of_it_count_and_those_who_are_stopped_do_not(requests: Requests, preparing: Preparing) -> None:
@@ -72,7 +72,7 @@ def test_those_who_die_of_it_count_and_those_who_are_stopped_do_not(requests: Re
     for _ in range(MAX_ATTEMPTS):
         assert preparing.is_wanted()
         preparing.claim(ME)
-        assert [(id, owner) for id, owner, _ in preparing.under_way()] == [(request_id, ME)]
+        assert [(id, owner) for id, owner, _ in requests.held()] == [(request_id, ME)]
         requests.release(request_id, ME, lost=True, reason="it died")
     row = found(requests, request_id)
     assert (row.status_code, row.error_type) == (503, "runner_disconnected")

@@ -143,12 +143,12 @@ def test_a_beat_that_is_repeated_writes_nothing_twice(requests: Requests) -> Non
 def test_beats_pass_on_progress_lines_and_curves(requests: Requests) -> None:
     id = requests.submit("train", {}).id
     _, owner = claimed(requests)
-    ((running, by, before),) = requests.running()
+    ((running, by, before),) = requests.held()
     assert (running, by) == (id, owner)
     one, two = (1.0, "INFO", "one"), (2.0, "WARN", "two")
     assert requests.beat(id, owner, progress={"step": 1}, lines=[one], curve=[(1, "loss", 0.5)]) == NOTHING
     assert requests.beat(id, owner, lines=[two], curve=[(2, "loss", 0.25), (1, "loss", 0.4)]) == NOTHING
-    assert requests.running() == [(id, owner, before + 2)]
+    assert requests.held() == [(id, owner, before + 2)]
     assert found(requests, id).progress == {"step": 1}
     first, second = requests.log_lines(id)
     assert (first.at, first.level, first.message) == (1.0, "INFO", "one")
@@ -357,7 +357,7 @@ def test_who_waits_without_a_deadline_is_not_read_for_one(database: Database, re
     with database.read() as connection:
         plan = str(connection.exec_driver_sql(explain + select[0], select[1]).all())
     assert "requests_deadlines" in plan
-    assert "requests_queue" not in plan
+    assert "requests_waiting" not in plan
 
 
 def test_what_has_started_once_has_started_in_time(requests: Requests) -> None:

@@ -89,7 +89,7 @@ def test_a_claim_and_the_queue_read_what_waits_only(full: Requests) -> None:
         claimed = full.claim()
         read_queue(full.database)
         full.count_queued()
-        full.running()
+        full.held()
     reads.few()
     assert claimed is not None
     assert claimed.owner is not None

@@ -221,7 +221,7 @@ def test_a_submit_wakes_it_at_once(requests: Requests, start: Start, monkeypatch
 def test_slots_bound_what_runs_at_once(requests: Requests, start: Start) -> None:
     ids = [requests.submit("train", {}).id for _ in range(3)]
     executor = start(HANG, slots=2)
-    wait_until(lambda: len(requests.running()) == 2)
+    wait_until(lambda: len(requests.held()) == 2)
     time.sleep(1)
     assert [found(requests, request_id).state for request_id in ids] == ["running", "running", "queued"]
     for request_id in ids:
@@ -237,6 +237,52 @@ def ended(requests: Requests, payload: object = None, endpoint: str = GENERATION
     wait_until(lambda: found(requests, request_id).state == "completed")
     response: dict[str, Any] = found(requests, request_id).response
     return response
+
+
+def test_a_training_of_two_slots_waits_for_both_and_is_no_longer_passed(requests: Requests, start: Start) -> None:
+    first = requests.submit(TRAINING, 1)
+    program = HANG + " if requests.find(request_id).input else requests.finish(request_id, owner, Outcome(200, {}))"
+    executor = start(program, slots=2)
+    wait_until(lambda: found(requests, first.id).state == "running")
+    pair = requests.submit(TRAINING, 0, gpus=2)
+    last = requests.submit(TRAINING, 0)
+    large = requests.submit(TRAINING, 0, gpus=3)
+    executor.wake()
+    wait_until(lambda: [node.free for node in Nodes(requests.database).list()] == [1])
+    time.sleep(1.2)
+    assert [found(requests, id).state for id in (pair.id, last.id)] == ["queued", "queued"]
+    owner = found(requests, first.id).owner
+    assert owner is not None
+    requests.release(first.id, owner, lost=True, reason="")
+    requests.cancel(first.id)
+    wait_until(lambda: found(requests, last.id).state == "completed")
+    ended, after = found(requests, pair.id), found(requests, last.id)
+    assert ended.ended_at is not None
+    assert after.started_at is not None
+    assert ended.ended_at <= after.started_at
+    assert found(requests, large.id).state == "queued"
+
+
+@pytest.mark.parametrize(("device", "gpus", "most"), [("", 0, 4), ("cpu", 0, 4), ("", 2, 2), ("cuda:1", 2, 1)])
+def test_a_training_gets_the_gpus_that_there_are(
+    requests: Requests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, most: int
+) -> None:
+    monkeypatch.setattr("soundlora.server.work.local.gpu_count", lambda: gpus)
+    settings = Settings(data_dir=tmp_path, database_url=requests.database.url, device=device, slots=4)
+    assert LocalExecutor(settings, requests).most == most
+
+
+def test_a_training_of_two_gpus_sees_both_and_has_both_turns(
+    requests: Requests, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("soundlora.server.work.local.gpu_count", lambda: 3)
+    id = requests.submit(TRAINING, {}, gpus=2).id
+    seen = "{name: os.environ[name] for name in ('CUDA_VISIBLE_DEVICES', 'SOUNDLORA_TURN')}"
+    start(START + f"requests.finish(request_id, owner, Outcome(200, {seen}))")
+    wait_until(lambda: found(requests, id).state == "completed")
+    said = found(requests, id).response
+    assert said["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert [Path(path).name for path in said["SOUNDLORA_TURN"].split(":")] == ["0", "1"]
 
 
 def test_generations_have_one_process_that_stays(requests: Requests, start: Start) -> None:
@@ -332,7 +378,7 @@ def test_what_shares_a_device_shares_its_turn(
     executor = start(STAYING)
     training = [requests.submit("train", {}).id for _ in range(2)]
     wait_until(lambda: len(executor._workers) == 2)
-    assert sorted(worker.device for worker in executor._workers) == [0, 1]
+    assert sorted(worker.devices for worker in executor._workers) == [(0,), (1,)]
     turns = set()
     for _ in range(3):
         turns.add(ended(requests)["turn"])

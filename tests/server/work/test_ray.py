@@ -92,9 +92,11 @@ def head() -> Iterator[Head]:
         folder.with_suffix(".log").unlink()
 
 
-@pytest.fixture
-def driver(place: Place, head: Head) -> Iterator[RayDriver]:
-    settings = Settings(data_dir=place.settings.data_dir, executor=f"127.0.0.1:{head.port}", warm_seconds=600, slots=1)
+@pytest.fixture(params=[1])
+def driver(place: Place, head: Head, request: pytest.FixtureRequest) -> Iterator[RayDriver]:
+    """Its parameter is the number of its slots."""
+    executor = f"127.0.0.1:{head.port}"
+    settings = Settings(data_dir=place.settings.data_dir, executor=executor, warm_seconds=600, slots=request.param)
     requests = Requests(place.database, unit_prices(settings))
     driver, supervisor = RayDriver(settings, requests), Supervisor(requests, settings.lease_seconds)
     driver.start()
@@ -104,9 +106,9 @@ def driver(place: Place, head: Head) -> Iterator[RayDriver]:
     supervisor.stop()
 
 
-def train(place: Place, steps: int) -> str:
+def train(place: Place, steps: int, gpus: int = 1) -> str:
     payload = {"training_data_url": some_clips(), "number_of_steps": steps, "rank": 8, "audio_duration_seconds": 1}
-    return place.requests.submit(TRAINING, payload, prepared=False).id
+    return place.requests.submit(TRAINING, payload | {"gpus": gpus}, gpus=gpus, prepared=False).id
 
 
 def wait_for_step(place: Place, request_id: str) -> None:
@@ -156,3 +158,13 @@ def test_a_training_is_cancelled_by_its_own_beat_and_given_back_by_a_drain(place
     row = place.find(drained)
     assert (row.state, row.attempts) == ("queued", 0)
     assert any((place.settings.runs / drained / "run" / "checkpoints").glob("*.pt")), "it goes on from there"
+
+
+@pytest.mark.parametrize("driver", [2], indirect=True)
+def test_a_training_of_two_slots_is_done_beside_smaller_ones(place: Place, driver: RayDriver) -> None:
+    ids = [train(place, 100), train(place, 100, gpus=2), train(place, 100)]
+    large = train(place, 100, gpus=3)
+    wait_until(lambda: all(place.find(id).state == "completed" for id in ids), SECONDS)
+    found = [place.find(id) for id in ids]
+    assert [(each.status_code, each.attempts, each.units) for each in found] == [(200, 1, 100)] * 3
+    assert place.find(large).state == "queued"

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from soundlora.contract.training import billable_units
+from soundlora.errors import InputError
 from soundlora.pipeline.lengthen import make_longer
 from soundlora.server.endpoints import Endpoint
 from soundlora.server.http.auth import Caller
@@ -24,7 +25,7 @@ from soundlora.server.store.finish import Outcome
 from soundlora.server.store.limits import Taken, limits_of, taken
 from soundlora.server.store.requests import PRIORITIES
 from soundlora.server.store.requests import Request as QueuedRequest
-from soundlora.server.work.outcomes import rejected
+from soundlora.server.work.outcomes import outcome_of, rejected
 
 _RETRY_LATER = {"Retry-After": "5", "X-Fal-Needs-Retry": "1", "X-Fal-Retryable": "true"}
 
@@ -86,13 +87,17 @@ def _join(
     stop_asked: bool,
 ) -> tuple[QueuedRequest, int]:
     outcome: Outcome | None = None
-    units = 0
+    units, gpus = 0, 1
     try:
         asked = endpoint.input.model_validate(payload)
     except ValidationError as error:
         outcome = rejected(error)
     else:
         units = _units(service, endpoint, asked, goes_on, longer, stop_asked)
+        wanted = _gpus(endpoint, asked, payload)
+        outcome = _too_many(wanted, service.settings.max_gpus, payload)
+        # A run that is to end with what it has takes no step.
+        gpus = wanted if outcome is None and not stop_asked else 1
     request_id = str(uuid.uuid4())
     folder: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if goes_on is not None and outcome is None:
@@ -119,12 +124,29 @@ def _join(
                 keep_payloads=wishes.keep_payloads,
                 file_seconds=wishes.file_seconds,
                 asked_units=units,
+                gpus=gpus,
                 outcome=outcome,
                 stop_asked=stop_asked,
                 # The data of a training is fetched and checked before it takes a slot.
                 prepared=endpoint.work != "training",
             )
     return accepted, service.requests.ahead(accepted.id) if outcome is None else 0
+
+
+def _gpus(endpoint: Endpoint, asked: Any, payload: Any) -> Any:
+    """Return how many GPUs a training asks for. Where the field is not offered, that is whatever was sent in it."""
+    if endpoint.work != "training":
+        return 1
+    return getattr(asked, "gpus", None) or payload.get("gpus") or 1
+
+
+def _too_many(gpus: Any, most: int, payload: Any) -> Outcome | None:
+    """Return the 422 of a request for more GPUs than this server gives to one, else None."""
+    if gpus == 1 or (isinstance(gpus, int) and gpus <= most):
+        return None
+    at_most = "only one" if most == 1 else f"at most {most}"
+    sentence = f"The training asks for {str(gpus)[:40]} GPUs, but this server gives {at_most} to a run; ask for fewer."
+    return outcome_of(InputError(sentence, field="gpus"), payload)
 
 
 def _units(

@@ -12,7 +12,8 @@ import random
 import time
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,6 +29,23 @@ _TICKETS = 4
 """So many choose at a time."""
 
 
+@dataclass(frozen=True)
+class Room:
+    """The slots of whoever takes a request: those that are `free`, and the `most` that it may give to one.
+
+    waits: asked of a line whose turn it is, and which needs more slots than are free: whether these are kept for it.
+    Else others pass it. least: requests of fewer slots are not taken.
+    """
+
+    free: int
+    most: int
+    waits: Callable[[Line], bool] = lambda line: False
+    least: int = 1
+
+    def takes(self, line: Line) -> bool:
+        return self.least <= line.gpus <= self.most
+
+
 def claim(
     database: Database,
     columns: Sequence[sa.ColumnElement[Any]],
@@ -37,15 +55,17 @@ def claim(
     prepared: bool = False,
     owner: str | None = None,
     max_running: int = 0,
+    room: Room | None = None,
 ) -> Row[Any] | None:
     """Take the next request and return these columns of its row, or None when there is nothing to do.
 
     endpoints: those whose requests count; None is all `but` these. prepared: only requests whose data is prepared.
-    owner: the token of the one who takes it; None makes one. max_running: as of `shares.read`.
+    owner: the token of the one who takes it; None makes one. max_running: as of `shares.read`. room: None takes
+    requests of any number of slots.
     """
     # A ticket counts those who choose among the same requests.
     ticket = zlib.crc32(repr((endpoints, but, prepared)).encode()) >> 1
-    tried: set[tuple[str, str, bool]] = set()
+    tried: set[tuple[str, Line]] = set()
     while True:
         with database.write() as connection:
             before = _ticket(connection, ticket)
@@ -54,17 +74,23 @@ def claim(
                 share.lines = [
                     line
                     for line in share.lines
-                    if (line.prepared or not prepared) and (share.key_id, line.endpoint, line.prepared) not in tried
+                    if (line.prepared or not prepared)
+                    and (room is None or room.takes(line))
+                    and (share.key_id, replace(line, first=(0, 0))) not in tried
                 ]
             chosen = shares.choose([share for share in found if share.lines], before)
             if chosen is None:
                 return None
             line = chosen.first
-            taken = _take(connection, columns, chosen.key_id, line, chosen.most, owner or str(uuid.uuid4()))
+            fits = room is None or line.gpus <= room.free
+            token = owner or str(uuid.uuid4())
+            taken = _take(connection, columns, chosen.key_id, line, chosen.most, token) if fits else None
         if taken is not None:
             return taken
-        # Others have taken all of this line meanwhile, or as much of it as may run.
-        tried.add((chosen.key_id, line.endpoint, line.prepared))
+        if room is not None and not fits and room.waits(line):
+            return None
+        # Another node has the room for it, or others have taken all of this line meanwhile, or as much as may run.
+        tried.add((chosen.key_id, replace(line, first=(0, 0))))
 
 
 def _ticket(connection: Connection, line: int) -> int:
@@ -89,6 +115,7 @@ def _take(
             requests.c.key_id == key_id,
             requests.c.endpoint == line.endpoint,
             requests.c.prepared.is_(line.prepared),
+            requests.c.gpus == line.gpus,
         )
         .order_by(requests.c.priority, requests.c.number)
         .limit(1)

@@ -73,7 +73,9 @@ def write_end(
             error_type=outcome.error_type,
             units=outcome.units,
         )
-        .returning(requests.c.endpoint, requests.c.key_id, requests.c.webhook_url, requests.c.claimed_at)
+        .returning(
+            requests.c.endpoint, requests.c.key_id, requests.c.webhook_url, requests.c.claimed_at, requests.c.gpus
+        )
     ).one_or_none()
     if row is None:
         return False
@@ -100,7 +102,7 @@ def write_end(
             )
         )
     if state == "running":
-        usage.charge(connection, row.key_id, row.endpoint, row.claimed_at, now, ended=True)
+        usage.charge(connection, row.key_id, row.endpoint, row.claimed_at, now, ended=True, slots=row.gpus)
     return True
 
 

@@ -17,10 +17,13 @@ def held(database: Database, owners: Sequence[str]) -> dict[str, str]:
         return {row.owner: row.id for row in connection.execute(owned)}
 
 
-def count_ready(database: Database, endpoints: Sequence[str] | None = None, *, but: Sequence[str] = ()) -> int:
-    """Return how many requests wait whose data is prepared. endpoints and but: as for `Requests.claim`."""
+def count_ready(
+    database: Database, endpoints: Sequence[str] | None = None, *, but: Sequence[str] = ()
+) -> dict[int, int]:
+    """Return how many requests wait whose data is prepared, by the slots that they take. Arguments as of `claim`."""
     waiting = sa.and_(QUEUED, requests.c.prepared.is_(True), requests.c.endpoint.not_in(but))
     if endpoints is not None:
         waiting = sa.and_(waiting, requests.c.endpoint.in_(endpoints))
     with database.read() as connection:
-        return connection.execute(sa.select(sa.func.count()).where(waiting)).scalar_one()
+        found = connection.execute(sa.select(requests.c.gpus, sa.func.count()).where(waiting).group_by(requests.c.gpus))
+        return {gpus: count for gpus, count in found}

@@ -22,7 +22,11 @@ _FORGOTTEN_SECONDS = 86400.0
 
 @dataclass(frozen=True)
 class Node:
-    """seen: when its process last wrote, in seconds since 1970. slots: trainings at a time. draining: "", or how."""
+    """seen: when its process last wrote, in seconds since 1970. slots: trainings at a time. draining: "", or how.
+
+    free: slots without a training. most: slots that it may give to one training, 0 where it takes none. takes: ids of
+    the endpoints that it takes, with commas between them; "" is all.
+    """
 
     id: str
     name: str
@@ -30,6 +34,9 @@ class Node:
     slots: int
     running: int
     draining: str
+    free: int = 0
+    most: int = 0
+    takes: str = ""
 
     @property
     def gone(self) -> bool:
@@ -42,10 +49,12 @@ class Nodes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def seen(self, id: str, name: str, slots: int, running: int) -> None:
-        """Note that a node lives. Those that were not seen for a day are forgotten."""
+    def seen(
+        self, id: str, name: str, slots: int, running: int, *, free: int = 0, most: int = 0, takes: str = ""
+    ) -> None:
+        """Note that a node lives, with the values of `Node`. Those that were not seen for a day are forgotten."""
         now = time.time()
-        values = {"seen": now, "slots": slots, "running": running}
+        values = {"seen": now, "slots": slots, "running": running, "free": free, "most": most, "takes": takes}
         with self._database.write() as connection:
             if not connection.execute(sa.update(nodes).where(nodes.c.id == id).values(values)).rowcount:
                 connection.execute(sa.insert(nodes).values(id=id, name=name, draining="", **values))
@@ -61,6 +70,18 @@ class Nodes:
         mine = sa.or_(nodes.c.name == name, nodes.c.id == name)
         with self._database.write() as connection:
             return connection.execute(sa.update(nodes).where(mine).values(draining=how)).rowcount
+
+    def keeps(self, id: str, free: int, gpus: int, endpoint: str) -> bool:
+        """Return whether this node keeps its free slots for a request of more, until it has enough of them.
+
+        Of all nodes that may take it, the one with the most free slots does, and of several the one with the last id.
+        Since that one takes nothing else, the most that is free anywhere only grows until the request is taken.
+        """
+        able = (
+            node for node in self.list() if node.id != id and not node.gone and not node.draining and node.most >= gpus
+        )
+        others = [node for node in able if not node.takes or endpoint in node.takes.split(",")]
+        return all((node.free, node.id) < (free, id) for node in others)
 
     def leave(self, id: str) -> None:
         """Forget a node that has ended in good order."""

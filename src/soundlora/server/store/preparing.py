@@ -82,10 +82,3 @@ class Preparing:
         full = connection.scalars(ahead.group_by(requests.c.key_id).having(sa.func.count() >= MOST_AHEAD)).all()
         statement = sa.select(requests.c.id).where(_FREE, requests.c.key_id.not_in(full))
         return statement.order_by(requests.c.priority, requests.c.number).limit(1)
-
-    def under_way(self) -> list[tuple[str, str, int]]:
-        """Return (id, owner, beat) of all that are being prepared, as `Requests.running` does of those that run."""
-        held = sa.and_(UNPREPARED, requests.c.owner.is_not(None))
-        with self._database.write() as connection:
-            rows = connection.execute(sa.select(requests.c.id, requests.c.owner, requests.c.beat).where(held))
-            return [(row.id, row.owner, row.beat) for row in rows]

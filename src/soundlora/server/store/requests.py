@@ -19,11 +19,12 @@ from sqlalchemy.engine import Connection, Row
 
 from soundlora.server.store import beats, claims, usage
 from soundlora.server.store.beats import Asked, asked_of, beat, write_lines
+from soundlora.server.store.claims import Room
 from soundlora.server.store.database import Database, value_of
 from soundlora.server.store.finish import Outcome, cancelled, infrastructure_error, write_end
 from soundlora.server.store.news import tell
 from soundlora.server.store.states import is_id, read_ahead, read_queue, read_states
-from soundlora.server.store.tables import QUEUED, files, logs, marks, points, requests
+from soundlora.server.store.tables import HELD, QUEUED, UNKEPT, files, logs, marks, points, requests
 
 PRIORITIES = {"normal": 0, "low": 1}
 MAX_ATTEMPTS = 3
@@ -61,6 +62,7 @@ class Request:
     error: str | None
     error_type: str | None
     units: int | None
+    gpus: int  # slots of one machine
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class Requests:
         keep_payloads: bool = True,
         file_seconds: float | None = None,
         asked_units: int = 0,
+        gpus: int = 1,
         outcome: Outcome | None = None,
         stop_asked: bool = False,
         prepared: bool = True,
@@ -120,7 +123,7 @@ class Requests:
         """Accept a request. One that is wrong gets its `outcome` at once, and is in the history all the same.
 
         base_url: the address it came to, which the webhook's links to files begin with.
-        asked_units: those that are billed if it succeeds.
+        asked_units: those that are billed if it succeeds. gpus: the slots of one machine that it takes.
         stop_asked: it goes on with a run only to end it with what that has learnt.
         prepared: whether it may begin at once; else `Preparing` looks at its data before.
         """
@@ -142,6 +145,7 @@ class Requests:
             "no_retry": no_retry,
             "attempts": 0,
             "asked_units": asked_units,
+            "gpus": gpus,
             "beat": 0,
             "told": 0,
             "cancel_asked": False,
@@ -182,8 +186,11 @@ class Requests:
         state = read_states(self.database, [request_id]).get(request_id)
         return 0 if state is None else read_ahead(self.database, [state])[request_id]
 
-    def count_queued(self, endpoint: str | None = None, key_id: str | None = None) -> int:
+    def count_queued(self, endpoint: str | None = None, key_id: str | None = None, most: int | None = None) -> int:
+        """Return how many wait, of an endpoint, of a key, that take `most` slots each."""
         statement = sa.select(sa.func.count()).where(QUEUED)
+        if most is not None:
+            statement = statement.where(requests.c.gpus <= most)
         if endpoint is not None:
             statement = statement.where(requests.c.endpoint == endpoint)
         if key_id is not None:
@@ -237,14 +244,17 @@ class Requests:
         but: Sequence[str] = (),
         prepared: bool = False,
         owner: str | None = None,
+        room: Room | None = None,
     ) -> Request | None:
         """Take the next request, None when nothing waits. Its `owner`, new or given, is the token for what follows.
 
         endpoints: those whose requests count; None is all `but` these. prepared: only requests whose data is prepared.
+        room: the slots that there are for it.
         """
+        most = self.max_running
         while True:
             row = claims.claim(
-                self.database, _COLUMNS, endpoints, but, prepared=prepared, owner=owner, max_running=self.max_running
+                self.database, _COLUMNS, endpoints, but, prepared=prepared, owner=owner, max_running=most, room=room
             )
             if row is None:
                 return None
@@ -309,6 +319,7 @@ class Requests:
                     requests.c.key_id,
                     requests.c.endpoint,
                     requests.c.claimed_at,
+                    requests.c.gpus,
                 )
                 .where(requests.c.id == request_id, requests.c.owner == owner)
                 .with_for_update()
@@ -328,22 +339,22 @@ class Requests:
                 sa.update(requests).where(requests.c.id == request_id).values(told=requests.c.beat + 1, **given_back)
             )
             if row.state == "running":
-                usage.charge(connection, row.key_id, row.endpoint, row.claimed_at, now, ended=False)
+                usage.charge(connection, row.key_id, row.endpoint, row.claimed_at, now, ended=False, slots=row.gpus)
             tell(connection, "queued", request_id)
 
-    def running(self) -> list[tuple[str, str, int]]:
-        """Return (id, owner, beat) of all that run. One whose beat stands still has lost its worker.
+    def held(self) -> list[tuple[str, str, int]]:
+        """Return (id, owner, beat) of all that run or are being prepared. One whose beat stands still lost its worker.
 
-        It waits for its turn to write, as a beat does: where no beat could be written, nothing is said of beats.
+        On SQLite it waits for its turn to write, as a beat does: where no beat could be written, nothing is said.
         """
-        statement = sa.select(requests.c.id, requests.c.owner, requests.c.beat).where(requests.c.state == "running")
-        with self.database.write() as connection:
+        statement = sa.select(requests.c.id, requests.c.owner, requests.c.beat).where(HELD)
+        with self.database.write_once() as connection:
             return [(row.id, row.owner, row.beat) for row in connection.execute(statement)]
 
     def start_seconds(self) -> dict[str, float]:
         """Return the seconds that are left to the requests that have to be started by a deadline."""
         statement = sa.select(requests.c.id, requests.c.start_before, requests.c.created_at).where(
-            requests.c.state == "queued", requests.c.started_at.is_(None), requests.c.start_before.is_not(None)
+            QUEUED, requests.c.started_at.is_(None), requests.c.start_before.is_not(None)
         )
         with self.database.read() as connection:
             # It is never more than was given, even if the clock was set back.
@@ -385,9 +396,7 @@ class Requests:
 
         Marks go with them, and one that was written while its payloads were deleted.
         """
-        unkept = sa.and_(
-            requests.c.ended_at < before, requests.c.keep_payloads.is_(False), requests.c.response.is_not(None)
-        )
+        unkept = sa.and_(requests.c.ended_at < before, UNKEPT)
         with self.database.write() as connection:
             dropped = connection.execute(
                 sa.update(requests).where(unkept).values(input=None, response=None, summary="", progress=None)

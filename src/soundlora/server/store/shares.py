@@ -28,11 +28,12 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Line:
-    """What waits of one key for one endpoint, prepared or not. `first` is the place of its first request."""
+    """What waits of one key for one endpoint and so many slots, prepared or not. `first` is the place of the first."""
 
     endpoint: str
     prepared: bool
     first: Place
+    gpus: int = 1
 
 
 @dataclass
@@ -101,7 +102,7 @@ def read(
                 usual=mine,
                 lines=[],
             )
-        share.lines.append(Line(row.endpoint, bool(row.prepared), (row.priority, row.number)))
+        share.lines.append(Line(row.endpoint, bool(row.prepared), (row.priority, row.number), row.gpus))
     return list(shares.values())
 
 
@@ -138,34 +139,39 @@ def count_before(share: Share, index: int, others: Iterable[tuple[Share, int]]) 
 # costs nothing. States are written out, because a plan for any state could not use the indexes of one. SQLite knows no
 # LATERAL, and would sort all requests if it were not told the index.
 _POSTGRES_LINES = """
-WITH RECURSIVE heads(key_id, endpoint, prepared, priority, number) AS (
-  (SELECT r.key_id, r.endpoint, r.prepared, r.priority, r.number FROM requests r
-    WHERE r.state = 'queued' ORDER BY r.key_id, r.endpoint, r.prepared, r.priority, r.number LIMIT 1)
+WITH RECURSIVE heads(key_id, endpoint, prepared, gpus, priority, number) AS (
+  (SELECT r.key_id, r.endpoint, r.prepared, r.gpus, r.priority, r.number FROM requests r
+    WHERE r.state = 'queued' ORDER BY r.key_id, r.endpoint, r.prepared, r.gpus, r.priority, r.number LIMIT 1)
   UNION ALL
   SELECT following.* FROM heads, LATERAL (
-    SELECT r.key_id, r.endpoint, r.prepared, r.priority, r.number FROM requests r
-    WHERE r.state = 'queued' AND (r.key_id, r.endpoint, r.prepared) > (heads.key_id, heads.endpoint, heads.prepared)
-    ORDER BY r.key_id, r.endpoint, r.prepared, r.priority, r.number LIMIT 1) following
+    SELECT r.key_id, r.endpoint, r.prepared, r.gpus, r.priority, r.number FROM requests r
+    WHERE r.state = 'queued'
+      AND (r.key_id, r.endpoint, r.prepared, r.gpus) > (heads.key_id, heads.endpoint, heads.prepared, heads.gpus)
+    ORDER BY r.key_id, r.endpoint, r.prepared, r.gpus, r.priority, r.number LIMIT 1) following
 ),
 """
 _SQLITE_LINES = """
 WITH RECURSIVE numbers(number) AS (
   SELECT (SELECT r.number FROM requests r INDEXED BY requests_waiting WHERE r.state = 'queued'
-    ORDER BY r.key_id, r.endpoint, r.prepared, r.priority, r.number LIMIT 1)
+    ORDER BY r.key_id, r.endpoint, r.prepared, r.gpus, r.priority, r.number LIMIT 1)
   UNION ALL
   SELECT coalesce(
     (SELECT r.number FROM requests r INDEXED BY requests_waiting
+      WHERE r.state = 'queued' AND r.key_id = last.key_id AND r.endpoint = last.endpoint AND r.prepared = last.prepared
+        AND r.gpus > last.gpus
+      ORDER BY r.gpus, r.priority, r.number LIMIT 1),
+    (SELECT r.number FROM requests r INDEXED BY requests_waiting
       WHERE r.state = 'queued' AND r.key_id = last.key_id AND r.endpoint = last.endpoint AND r.prepared > last.prepared
-      ORDER BY r.prepared, r.priority, r.number LIMIT 1),
+      ORDER BY r.prepared, r.gpus, r.priority, r.number LIMIT 1),
     (SELECT r.number FROM requests r INDEXED BY requests_waiting
       WHERE r.state = 'queued' AND r.key_id = last.key_id AND r.endpoint > last.endpoint
-      ORDER BY r.endpoint, r.prepared, r.priority, r.number LIMIT 1),
+      ORDER BY r.endpoint, r.prepared, r.gpus, r.priority, r.number LIMIT 1),
     (SELECT r.number FROM requests r INDEXED BY requests_waiting WHERE r.state = 'queued' AND r.key_id > last.key_id
-      ORDER BY r.key_id, r.endpoint, r.prepared, r.priority, r.number LIMIT 1))
+      ORDER BY r.key_id, r.endpoint, r.prepared, r.gpus, r.priority, r.number LIMIT 1))
   FROM numbers JOIN requests last ON last.number = numbers.number
 ),
 heads AS (
-  SELECT r.key_id, r.endpoint, r.prepared, r.priority, r.number
+  SELECT r.key_id, r.endpoint, r.prepared, r.gpus, r.priority, r.number
   FROM numbers JOIN requests r ON r.number = numbers.number
 ),
 """
@@ -173,14 +179,14 @@ _SHARES = """
 busy(key_id, running, holding, held) AS (
   SELECT key_id, count(*), sum(CASE WHEN endpoint {counted} THEN 1 ELSE 0 END), sum(
     CASE WHEN endpoint {counted} AND claimed_at <= :now
-    THEN CASE WHEN claimed_at < :now - :window THEN :window ELSE :now - claimed_at END ELSE 0.0 END)
-  FROM requests WHERE state = 'running' GROUP BY key_id
+    THEN gpus * CASE WHEN claimed_at < :now - :window THEN :window ELSE :now - claimed_at END ELSE 0.0 END)
+  FROM requests {held} WHERE state = 'running' AND owner > '' GROUP BY key_id
 ),
 past(key_id, used, ends) AS (
   SELECT key_id, sum(seconds), sum(ends) FROM usage
   WHERE stretch BETWEEN :first AND :last AND endpoint {counted} GROUP BY key_id
 )
-SELECT heads.key_id, heads.endpoint, heads.prepared, heads.priority, heads.number,
+SELECT heads.key_id, heads.endpoint, heads.prepared, heads.gpus, heads.priority, heads.number,
   coalesce(busy.running, 0) AS running, coalesce(busy.holding, 0) AS holding, coalesce(busy.held, 0.0) AS held,
   coalesce(past.used, 0.0) AS used, coalesce(past.ends, 0) AS ends, coalesce(keys.weight, 1.0) AS weight,
   keys.max_running
@@ -192,14 +198,16 @@ WHERE heads.endpoint {counted}
 """
 
 
-def _reading(lines: str, counted: str) -> sa.TextClause:
-    text = sa.text(lines + _SHARES.format(counted=counted))
+def _reading(database: str, counted: str) -> sa.TextClause:
+    lines = {"sqlite": _SQLITE_LINES, "postgresql": _POSTGRES_LINES}[database]
+    held = "INDEXED BY requests_held" if database == "sqlite" else ""
+    text = sa.text(lines + _SHARES.format(counted=counted, held=held))
     return text.bindparams(sa.bindparam("named", expanding=True, type_=sa.String()))
 
 
 _READ = {
-    (database, named): _reading(lines, "IN :named" if named else "NOT IN :named")
-    for database, lines in (("sqlite", _SQLITE_LINES), ("postgresql", _POSTGRES_LINES))
+    (database, named): _reading(database, "IN :named" if named else "NOT IN :named")
+    for database in ("sqlite", "postgresql")
     for named in (False, True)
 }
 """By database, and whether the endpoints are named that count."""

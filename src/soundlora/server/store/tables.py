@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     literal_column,
     text,
 )
@@ -26,7 +27,9 @@ metadata = MetaData()
 _Number = BigInteger().with_variant(Integer, "sqlite")
 _DEADLINE = text("start_before IS NOT NULL")
 _WAITING = text("state = 'queued'")
-_RUNNING = text("state = 'running'")
+_HELD = text("owner IS NOT NULL")
+_ENDED = text("ended_at IS NOT NULL")
+_UNKEPT = text("NOT keep_payloads AND response IS NOT NULL")
 _UNPREPARED = text("state = 'queued' AND NOT prepared")
 UNFINISHED = text("state <> 'completed'")
 """Queries write it so, too: a planner doesn't know of a parameter that it is always the same."""
@@ -54,6 +57,7 @@ requests = Table(
     Column("no_retry", Boolean, nullable=False),
     Column("attempts", Integer, nullable=False),  # of workers, the present one included
     Column("claimed_at", Float),  # when the present worker has taken it, or the last one had
+    Column("gpus", Integer, nullable=False, server_default=text("1")),  # slots of one machine that it takes
     Column("asked_units", Integer, nullable=False, server_default=text("0")),  # billed if it succeeds
     Column("owner", String(36)),  # token of the worker that holds the lease
     Column("beat", Integer, nullable=False),  # counted up by that worker for as long as it lives
@@ -69,27 +73,31 @@ requests = Table(
     Column("error", Text),
     Column("error_type", String(100)),
     Column("units", Integer),
-    Index("requests_queue", "state", "priority", "number"),
-    # This index has the lines of all keys, each in the order in which it is served.
+    # A claim and an end write to every index that has the row, so most indexes have few rows.
+    # This one has the lines of all keys, each in the order in which it is served.
     Index(
         "requests_waiting",
         "key_id",
         "endpoint",
         "prepared",
+        "gpus",
         "priority",
         "number",
         "state",  # without it SQLite would look each row up
         sqlite_where=_WAITING,
         postgresql_where=_WAITING,
     ),
-    Index("requests_running", "key_id", sqlite_where=_RUNNING, postgresql_where=_RUNNING),
+    # What runs and what is being prepared: as many rows as there are workers, however many wait and have ended.
+    Index("requests_held", "owner", sqlite_where=_HELD, postgresql_where=_HELD),
     Index("requests_by_endpoint", "endpoint", "key_id", "number"),
-    Index("requests_ended", "endpoint", "key_id", "ended_at", "number"),
+    Index("requests_ended", "endpoint", "key_id", "ended_at", "number", sqlite_where=_ENDED, postgresql_where=_ENDED),
     Index("requests_by_key", "key_id", "number"),
     Index("requests_unprepared", "priority", "number", sqlite_where=_UNPREPARED, postgresql_where=_UNPREPARED),
     # What a key has under way is found among millions that have ended, and so are the few that have failed.
     Index("requests_unfinished", "key_id", "number", sqlite_where=UNFINISHED, postgresql_where=UNFINISHED),
     Index("requests_failed", "key_id", "number", sqlite_where=FAILED, postgresql_where=FAILED),
+    # Payloads that are to go soon are found every five minutes.
+    Index("requests_unkept", "ended_at", sqlite_where=_UNKEPT, postgresql_where=_UNKEPT),
     # Few requests have a deadline to begin, so this index is small.
     Index("requests_deadlines", "state", "start_before", sqlite_where=_DEADLINE, postgresql_where=_DEADLINE),
 )
@@ -175,8 +183,11 @@ keys = Table(
 
 # States are written out, because a plan for any state could not use the indexes that have one state only.
 QUEUED = requests.c.state == literal_column("'queued'")
-RUNNING = requests.c.state == literal_column("'running'")
-UNPREPARED = QUEUED & literal_column("NOT prepared", Boolean)
+HELD = requests.c.owner > literal_column("''")
+"""Somebody works on it. A comparison leads SQLite into the index, too, where `IS NOT NULL` does not."""
+RUNNING = (requests.c.state == literal_column("'running'")) & HELD
+UNKEPT = and_(text("NOT keep_payloads"), requests.c.response.is_not(None))
+UNPREPARED = and_(QUEUED, text("NOT prepared"))
 
 # Time on slots, by key and stretch of time. Its rows are few, and old ones are deleted.
 usage = Table(
@@ -224,6 +235,9 @@ nodes = Table(
     Column("slots", Integer, nullable=False),
     Column("running", Integer, nullable=False),  # requests
     Column("draining", String(10), nullable=False),  # "", finish, now
+    Column("free", Integer, nullable=False, server_default=text("0")),  # slots
+    Column("most", Integer, nullable=False, server_default=text("0")),  # slots of a training that it may take
+    Column("takes", Text, nullable=False, server_default=text("''")),  # endpoints with commas between; "" is all
 )
 
 # The server makes these for itself: the key that signs webhooks, and the one that signs upload addresses.

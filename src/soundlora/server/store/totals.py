@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from soundlora.server.store.database import Database, value_of
-from soundlora.server.store.tables import deliveries, ledger, requests
+from soundlora.server.store.tables import QUEUED, RUNNING, deliveries, ledger, requests
 
 BUCKETS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 """The bounds of a histogram in seconds of work. Longer runs are counted in none of them."""
@@ -117,12 +117,8 @@ class Now:
 
 
 def now(database: Database) -> Now:
-    waiting = (
-        sa.select(requests.c.endpoint, sa.func.count())
-        .where(requests.c.state == "queued")
-        .group_by(requests.c.endpoint)
-    )
-    working = sa.select(requests.c.endpoint, requests.c.progress).where(requests.c.state == "running")
+    waiting = sa.select(requests.c.endpoint, sa.func.count()).where(QUEUED).group_by(requests.c.endpoint)
+    working = sa.select(requests.c.endpoint, requests.c.progress).where(RUNNING)
     due = sa.select(sa.func.count()).where(deliveries.c.state == "waiting")
     running: Counter[str] = Counter()
     rates: dict[str, float] = {}

@@ -25,9 +25,16 @@ def window(now: float) -> tuple[int, int]:
 
 
 def charge(
-    connection: Connection, key_id: str, endpoint: str, claimed_at: float | None, now: float, *, ended: bool
+    connection: Connection,
+    key_id: str,
+    endpoint: str,
+    claimed_at: float | None,
+    now: float,
+    *,
+    ended: bool,
+    slots: int = 1,
 ) -> None:
-    """Write down that a request has held a slot since `claimed_at`. `ended`: it has ended, and was not given back.
+    """Write down that a request has held `slots` since `claimed_at`. `ended`: it has ended, and was not given back.
 
     It should be the last statement of its transaction, because other requests of the key wait for the same row.
     """
@@ -39,7 +46,7 @@ def charge(
     # Rows are locked in order, so that nobody waits for each other.
     for stretch in range(int(began // STRETCH_SECONDS), last + 1):
         start = stretch * STRETCH_SECONDS
-        seconds = min(now, start + STRETCH_SECONDS) - max(began, start)
+        seconds = slots * (min(now, start + STRETCH_SECONDS) - max(began, start))
         ends = int(ended and stretch == last)
         rows.append({"key_id": key_id, "stretch": stretch, "endpoint": endpoint, "seconds": seconds, "ends": ends})
     insert: Any = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(usage)

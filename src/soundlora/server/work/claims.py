@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from soundlora.server.endpoints import endpoints, taken
 from soundlora.server.settings import Settings
+from soundlora.server.store.claims import Room
 from soundlora.server.store.leases import count_ready
 from soundlora.server.store.requests import Request, Requests
 
@@ -22,28 +23,33 @@ class Claims:
         self.trains = bool(self._trained) or not self._taken
         self.generates = bool(self._generated)
 
-    def training(self, owner: str | None = None) -> Request | None:
+    @property
+    def trained(self) -> str:
+        """The ids of the endpoints whose trainings are taken, with commas between them; "" is all."""
+        return ",".join(self._trained)
+
+    def training(self, room: Room, owner: str | None = None) -> Request | None:
         """Take the next training whose data is prepared. owner: the token for it; None makes one."""
         if not self.trains:
             return None
-        return self._requests.claim(self._trained or None, but=self._generations, prepared=True, owner=owner)
+        return self._requests.claim(self._trained or None, but=self._generations, prepared=True, owner=owner, room=room)
 
     def generation(self, owner: str | None = None) -> Request | None:
         """Take the next generation."""
         return self._requests.claim(self._generated, owner=owner) if self.generates else None
 
-    def ready_trainings(self) -> int:
-        """Return how many trainings could be claimed now."""
+    def ready_trainings(self) -> dict[int, int]:
+        """Return how many trainings could be claimed now, by the slots that they take."""
         if not self.trains:
-            return 0
+            return {}
         return count_ready(self._requests.database, self._trained or None, but=self._generations)
 
     def ready_generations(self) -> int:
         """Return how many generations could be claimed now."""
-        return count_ready(self._requests.database, self._generated) if self.generates else 0
+        return sum(count_ready(self._requests.database, self._generated).values()) if self.generates else 0
 
-    def waiting(self) -> int:
-        """Return how many requests wait, prepared or not."""
+    def waiting(self, most: int) -> int:
+        """Return how many requests of up to `most` slots wait, prepared or not."""
         if not self._taken:
-            return self._requests.count_queued()
-        return sum(self._requests.count_queued(endpoint=name) for name in self._taken)
+            return self._requests.count_queued(most=most)
+        return sum(self._requests.count_queued(endpoint=name, most=most) for name in self._taken)

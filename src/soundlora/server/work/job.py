@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
+from soundlora.net.addresses import is_bucket
 from soundlora.net.storage import StorageError
 from soundlora.pipeline.run_mirror import RunMirror
 from soundlora.server.settings import Settings
@@ -97,8 +98,8 @@ class Job:
         """Return the text without the server's own folders, which clients must not see."""
         text = text.replace(f"{self.folder}/", "")
         for place in (self.settings.base, self.settings.text_encoder, *self.settings.allowed_bases):
-            if os.path.isabs(os.path.expanduser(place)):
-                text = text.replace(place, os.path.basename(place))
+            if os.path.isabs(os.path.expanduser(place)) or is_bucket(place):
+                text = text.replace(place, os.path.basename(place.rstrip("/")))
         return text
 
     def fetch(self, url: str, name: str) -> Path:

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from soundlora.server.settings import Settings
@@ -40,6 +41,9 @@ class LocalExecutor(QueueLoop):
         self._gpus = gpu_count() if settings.device in ("", "cuda") else 0
         self._devices = range(max(1, self._gpus))
         self.slots = settings.slots or len(self._devices)
+        # Processes of one training have a GPU each, or are all on processors. One device that is named is for one.
+        shares = settings.device in ("", "cpu", "cuda")
+        self.most = min(self.slots, self._gpus or self.slots) if shares else 1
         self._workers: list[WorkerProcess] = []
         self._full: set[int] = set()  # devices that have no memory for a generation beside their training
         self._turns = Path()  # the folder of the files by which processes on one device take turns
@@ -81,13 +85,13 @@ class LocalExecutor(QueueLoop):
                 worker.give_back(self.requests, lost=False)
                 worker.rest()
                 if answer == FULL:
-                    self._full.add(worker.device)
+                    self._full.update(worker.devices)
                 if answer != DONE:
                     worker.end()
             idle = worker.stays and not worker.busy
             if idle and time.monotonic() - worker.idle_since >= self.settings.warm_seconds:
                 worker.end()
-        self._full &= {worker.device for worker in self._workers if not worker.stays}
+        self._full &= set(self._trained_on())
         if ticks:
             self._end_the_lost()
 
@@ -96,24 +100,30 @@ class LocalExecutor(QueueLoop):
         self._claim_generations()
 
     def _claim_trainings(self) -> None:
-        while not self.stopping and len(self._trainings()) < self.slots:
-            trained_on = [worker.device for worker in self._trainings()]
-            device = min(self._devices, key=lambda device: (trained_on.count(device), device))
-            generating = [worker for worker in self._workers if worker.stays and worker.device == device]
+        while not self.stopping and self.free() > 0:
+            trained_on = self._trained_on()
+            generating = {worker.devices[0]: worker for worker in self._workers if worker.stays}
             # A training plans by the memory that it finds. On a GPU it waits for a generation, and no base stays there.
-            if self._gpus and any(worker.busy for worker in generating):
+            busy = {device for device, worker in generating.items() if self._gpus and worker.busy}
+            devices = sorted(self._devices, key=lambda device: (trained_on.count(device), device))
+            if devices[0] in busy:
                 return
-            request = self.claims.training()
+            room = self.room()
+            if self._gpus:
+                quiet = next((n for n, device in enumerate(devices) if device in busy), len(devices))
+                room = replace(room, free=min(room.free, quiet))
+            request = self.claims.training(room)
             if request is None:
                 return
-            if self._gpus:
-                for worker in generating:
-                    worker.end()
-            self._start(request, device)
+            chosen = devices[: request.gpus]
+            for device in chosen if self._gpus else ():
+                if device in generating:
+                    generating[device].end()
+            self._start(request, chosen)
 
     def _claim_generations(self) -> None:
-        generating = {worker.device: worker for worker in self._workers if worker.stays}
-        trained_on = [worker.device for worker in self._trainings()]
+        generating = {worker.devices[0]: worker for worker in self._workers if worker.stays}
+        trained_on = self._trained_on()
         # A device whose base is loaded comes first, then one without a training.
         for device in sorted(self._devices, key=lambda device: (device not in generating, trained_on.count(device))):
             worker = generating.get(device)
@@ -123,26 +133,32 @@ class LocalExecutor(QueueLoop):
             if request is None:
                 return
             if worker is None:
-                self._start(request, device, generates=True)
+                self._start(request, [device], generates=True)
             else:
                 worker.give(request, self._folder(request), shared=device in trained_on)
+
+    def free(self) -> int:
+        return self.slots - sum(worker.request.gpus for worker in self._trainings() if worker.request is not None)
 
     def _trainings(self) -> list[WorkerProcess]:
         return [worker for worker in self._workers if not worker.stays]
 
+    def _trained_on(self) -> list[int]:
+        return [device for worker in self._trainings() for device in worker.devices]
+
     def _folder(self, request: Request) -> Path:
         return self.settings.runs / request.id
 
-    def _start(self, request: Request, device: int, *, generates: bool = False) -> None:
+    def _start(self, request: Request, devices: Sequence[int], *, generates: bool = False) -> None:
         assert request.owner is not None
         try:
             worker = WorkerProcess(
                 self.command,
                 request,
                 self._folder(request),
-                self._environment(device, generates),
-                device=device,
-                shared=any(worker.device == device for worker in self._trainings()),
+                self._environment(devices, generates),
+                devices=devices,
+                shared=bool(set(devices) & set(self._trained_on())),
                 on_answer=self.wake if generates else None,
             )
         except OSError as error:
@@ -150,13 +166,13 @@ class LocalExecutor(QueueLoop):
             return
         self._workers.append(worker)
 
-    def _environment(self, device: int, generates: bool) -> dict[str, str]:
+    def _environment(self, devices: Sequence[int], generates: bool) -> dict[str, str]:
         environment = os.environ | {
             SETTINGS_VARIABLE: self.settings.to_json(),
-            TURN_VARIABLE: str(self._turns / str(device)),
+            TURN_VARIABLE: os.pathsep.join(str(self._turns / str(device)) for device in devices),
         }
         if self._gpus > 1:
-            environment["CUDA_VISIBLE_DEVICES"] = str(device)
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices))
         if not self._gpus:
             # torch's threads wait for their slowest. One that shares a core with the server would hold up all others,
             # for hours of a training. A generation has the turn alone, and is over before that counts.

@@ -67,7 +67,7 @@ class Keeper:
 class Machine:
     """What a request is done with. shared: a training has memory on the same device."""
 
-    turn: Turn = field(default_factory=lambda: Turn(None))
+    turn: Turn = field(default_factory=Turn)
     keeper: Keeper = field(default_factory=Keeper)
     shared: bool = False
 

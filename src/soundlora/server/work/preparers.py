@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from soundlora.server.endpoints import endpoints
 from soundlora.server.settings import Settings
+from soundlora.server.store.leases import held
 from soundlora.server.store.preparing import Preparing
 from soundlora.server.store.requests import Requests
 from soundlora.server.work.process import SETTINGS_VARIABLE
@@ -71,8 +72,8 @@ class Preparers:
 
     def _end_the_hung(self) -> None:
         """End those that have had no request for long, and yet have not ended: their leases were taken from them."""
-        now, held = time.monotonic(), {owner for _, owner, _ in self._preparing.under_way()}
-        self._free_since = {owner: self._free_since.get(owner, now) for owner in self._processes if owner not in held}
+        now, busy = time.monotonic(), held(self._requests.database, list(self._processes))
+        self._free_since = {owner: self._free_since.get(owner, now) for owner in self._processes if owner not in busy}
         for owner, since in self._free_since.items():
             if now - since > self._settings.lease_seconds + 2 * IDLE_SECONDS:
                 end_at_once(self._processes[owner])
@@ -103,6 +104,5 @@ class Preparers:
             process.stdin.close()
         code = process.returncode
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        for request_id, held_by, _ in self._preparing.under_way():
-            if held_by == owner:
-                self._requests.release(request_id, owner, lost=lost, reason=f"Who prepared the data has ended ({how})")
+        for request_id in held(self._requests.database, [owner]).values():
+            self._requests.release(request_id, owner, lost=lost, reason=f"Who prepared the data has ended ({how})")

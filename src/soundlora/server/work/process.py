@@ -39,18 +39,18 @@ class WorkerProcess:
         folder: Path,
         environment: Mapping[str, str],
         *,
-        device: int,
+        devices: Sequence[int],
         shared: bool = False,
         on_answer: Callable[[], None] | None = None,
     ) -> None:
         """Start the process. Raises OSError.
 
-        folder: of the request, for the log. device: the number of the GPU that it computes on. shared: as for `give`.
+        folder: of the request, for the log. devices: the numbers of its GPUs. shared: as for `give`.
         on_answer: called from another thread after each answer of a process that stays, and at its end; None is a
         single request.
         """
         self.request: Request | None = request
-        self.device, self.stays, self.ending = device, on_answer is not None, False
+        self.devices, self.stays, self.ending = tuple(devices), on_answer is not None, False
         self.idle_since = 0.0
         self._answer = ""
         self.log = folder / "worker.log"

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 import sqlalchemy as sa
 
 from soundlora.server.settings import Settings
+from soundlora.server.store.claims import Room
 from soundlora.server.store.nodes import NOW, Nodes
 from soundlora.server.store.requests import Requests
 from soundlora.server.work.claims import Claims
@@ -30,6 +31,8 @@ class QueueLoop(ABC):
     """
 
     slots: int
+    most: int
+    """The slots that it may give to one training."""
 
     def __init__(self, settings: Settings, requests: Requests, *, until_empty: bool = False) -> None:
         """until_empty: it is `over` once nothing that it may take waits or runs."""
@@ -42,6 +45,7 @@ class QueueLoop(ABC):
         self._nodes = Nodes(requests.database)
         self._until_empty = until_empty
         self._draining = ""
+        self._said_free = -1
         self._awake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="executor", daemon=True)
@@ -71,6 +75,10 @@ class QueueLoop(ABC):
     @abstractmethod
     def running(self) -> list[str]:
         """Return the ids of the requests that it does at the moment."""
+
+    @abstractmethod
+    def free(self) -> int:
+        """Return the slots that no training has."""
 
     @abstractmethod
     def settle(self, ticks: bool) -> None:
@@ -108,9 +116,9 @@ class QueueLoop(ABC):
                 due = now + TICK_SECONDS
             try:
                 self.settle(ticks)
-                if now >= seen_due:
+                if now >= seen_due or self.free() != self._said_free:
                     seen_due = now + _SEEN_SECONDS
-                    self._nodes.seen(self.id, self.settings.node_name, self.slots, len(self.running()))
+                    self._say()
                 if ticks:
                     self._look_at_drain()
                 if not self.stopping:
@@ -127,6 +135,18 @@ class QueueLoop(ABC):
             self._awake.wait(max(0.0, due - time.monotonic()))
             self._awake.clear()
 
+    def room(self) -> Room:
+        """Return what there is for the next training. Free slots are kept for a larger one as `Nodes.keeps` says."""
+        free = self.free()
+        return Room(free, self.most, lambda line: self._nodes.keeps(self.id, free, line.gpus, line.endpoint))
+
+    def _say(self) -> None:
+        self._said_free = free = self.free()
+        most = self.most if self.claims.trains else 0
+        running = len(self.running())
+        takes = self.claims.trained
+        self._nodes.seen(self.id, self.settings.node_name, self.slots, running, free=free, most=most, takes=takes)
+
     def _look_at_drain(self) -> None:
         before, self._draining = self._draining, self._nodes.draining(self.id)
         if self._draining and not before and self._preparers is not None:
@@ -137,5 +157,5 @@ class QueueLoop(ABC):
     def _look_for_the_end(self) -> None:
         if self.running():
             return
-        if self._draining or (self._until_empty and not self.claims.waiting()):
+        if self._draining or (self._until_empty and not self.claims.waiting(self.most)):
             self.over.set()

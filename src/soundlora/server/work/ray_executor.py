@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import uuid
@@ -18,6 +19,8 @@ from soundlora.server.work.ray_tasks import NOTHING, Generating, train_next
 
 STOP_SECONDS = 30.0
 """Workers may take this long for their last checkpoints."""
+LARGE_SECONDS = 60.0
+"""The time between two trainings of several GPUs, while smaller ones wait."""
 
 
 class _Actor:
@@ -56,11 +59,14 @@ class RayExecutor(QueueLoop):
         self._text = settings.to_json()
         # A client from outside has no node of its own.
         self._home = "" if settings.executor.startswith("ray://") else ray.get_runtime_context().get_node_id()
+        self._on_gpus = on_gpus
         # Failed tasks are the queue's to try again.
-        self._train = ray.remote(num_cpus=1, num_gpus=1 if on_gpus else 0, max_retries=0)(train_next)
+        self._train = ray.remote(max_retries=0)(train_next)
         share = settings.generation_gpus if on_gpus else 0
         self._generating = ray.remote(num_cpus=1, num_gpus=share, max_restarts=0)(Generating)
         self._tasks: dict[Any, str] = {}  # the tokens of the tasks
+        self._sizes: dict[str, int] = {}  # GPUs of the tasks, by their tokens
+        self._large_at = -math.inf  # when the last task of several GPUs was asked for
         self._actors: list[_Actor] = []
 
     def connected(self) -> bool:
@@ -76,7 +82,9 @@ class RayExecutor(QueueLoop):
 
     def settle(self, ticks: bool) -> None:
         for ref in _ended(list(self._tasks)):
-            self._take_note(ref, self._tasks.pop(ref))
+            owner = self._tasks.pop(ref)
+            self._sizes.pop(owner)
+            self._take_note(ref, owner)
         busy = {actor.asked: actor for actor in self._actors if actor.asked is not None}
         for ref in _ended(list(busy)):
             actor = busy[ref]
@@ -94,10 +102,7 @@ class RayExecutor(QueueLoop):
 
     def claim(self) -> None:
         holding = held(self.requests.database, self._owners())
-        waiting = sum(owner not in holding for owner in self._tasks.values())
-        for _ in range(min(self.claims.ready_trainings() - waiting, self.slots - len(self._tasks))):
-            owner = str(uuid.uuid4())
-            self._tasks[self._train.remote(self._text, self.id, owner)] = owner
+        self._ask_for_trainings(set(holding))
         idle = [actor for actor in self._actors if actor.asked is None]
         asked = sum(actor.asked is not None and actor.owner not in holding for actor in self._actors)
         for _ in range(self.claims.ready_generations() - asked):
@@ -109,6 +114,46 @@ class RayExecutor(QueueLoop):
             else:
                 break
             actor.ask()
+
+    @property
+    def most(self) -> int:  # type: ignore[override]
+        """The slots of the largest machine that is there."""
+        return max((_size(node, self._on_gpus) for node in ray.nodes() if node["Alive"]), default=1)
+
+    def free(self) -> int:
+        return self.slots - sum(self._sizes.values())
+
+    def _ask_for_trainings(self, holding: set[str]) -> None:
+        """Ask Ray for a task for each training that is ready.
+
+        Ray places whatever fits. So one of several GPUs waits there at a time, and what it needs is given to nothing
+        smaller meanwhile. The next one is asked for a minute later, so that smaller ones have their turns, too.
+        """
+        ready = self.claims.ready_trainings()
+        waiting = [self._sizes[owner] for owner in self._tasks.values() if owner not in holding]
+        for gpus in waiting:
+            ready[gpus] = ready.get(gpus, 0) - 1
+        for gpus in sorted(ready, reverse=True):
+            count = min(ready[gpus], self.free())
+            if gpus > 1:
+                smaller = any(ready[other] > 0 for other in ready if other < gpus)
+                count = int(ready[gpus] > 0 and max(waiting, default=1) == 1 and self._has_turn(gpus, smaller))
+            for _ in range(count):
+                self._ask_for_a_training(gpus)
+                waiting.append(gpus)
+
+    def _has_turn(self, gpus: int, smaller: bool) -> bool:
+        """Return whether a training of several GPUs may be asked for. smaller: others are ready, too."""
+        rested = time.monotonic() - self._large_at >= LARGE_SECONDS
+        return (rested or not smaller) and gpus <= min(self.slots, self.most)
+
+    def _ask_for_a_training(self, gpus: int) -> None:
+        owner = str(uuid.uuid4())
+        share = {"num_cpus": 1, "num_gpus": gpus} if self._on_gpus else {"num_cpus": gpus, "num_gpus": 0}
+        self._tasks[self._train.options(**share).remote(self._text, self.id, owner, gpus)] = owner
+        self._sizes[owner] = gpus
+        if gpus > 1:
+            self._large_at = time.monotonic()
 
     def give_back(self) -> None:
         """Do nothing: the tasks see for themselves that their node is drained."""
@@ -139,6 +184,10 @@ class RayExecutor(QueueLoop):
             for request_id in held(self.requests.database, [owner]).values():
                 self.requests.release(request_id, owner, lost=not self.gives_back, reason=reason)
             return None
+
+
+def _size(node: dict[str, Any], on_gpus: bool) -> int:
+    return int(node["Resources"].get("GPU" if on_gpus else "CPU", 0))
 
 
 def _ended(refs: list[Any]) -> list[Any]:

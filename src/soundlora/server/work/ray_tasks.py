@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from soundlora.server.endpoints import unit_prices
 from soundlora.server.settings import Settings
+from soundlora.server.store.claims import Room
 from soundlora.server.store.database import Database
 from soundlora.server.store.nodes import NOW, Nodes
 from soundlora.server.store.requests import Request, Requests
@@ -44,7 +45,7 @@ class _Place:
         """Start a worker. Ray has chosen its GPU, which it finds in the environment. Raises OSError."""
         environment = os.environ | {SETTINGS_VARIABLE: self.settings.to_json()}
         folder = self.settings.runs / request.id
-        return WorkerProcess(WORKER, request, folder, environment, device=0, on_answer=on_answer)
+        return WorkerProcess(WORKER, request, folder, environment, devices=[0], on_answer=on_answer)
 
     def wait(self, worker: WorkerProcess, over: threading.Event) -> bool:
         """Wait until the worker has ended or answered. Return whether it was asked to give its request back."""
@@ -60,11 +61,11 @@ class _Place:
         return asked
 
 
-def train_next(settings_text: str, node: str, owner: str) -> bool:
-    """Do the next training with this token. Return False where none was left to do."""
+def train_next(settings_text: str, node: str, owner: str, gpus: int = 1) -> bool:
+    """Do the next training of so many GPUs with this token. Return False where none was left to do."""
     place = _Place(settings_text, node)
     try:
-        request = None if place.drained() else place.claims.training(owner)
+        request = None if place.drained() else place.claims.training(Room(gpus, gpus, least=gpus), owner)
         if request is None:
             return False
         try:

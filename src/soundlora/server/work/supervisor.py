@@ -12,7 +12,6 @@ import traceback
 
 import sqlalchemy as sa
 
-from soundlora.server.store.preparing import Preparing
 from soundlora.server.store.requests import Requests
 
 TICK_SECONDS = 0.5
@@ -28,7 +27,6 @@ class Supervisor:
 
     def __init__(self, requests: Requests, lease_seconds: float) -> None:
         self._requests, self._lease = requests, lease_seconds
-        self._preparing = Preparing(requests)
         self._beats: dict[tuple[str, str], tuple[int, float]] = {}  # the last beat, and its age in seconds
         self._looked_at = time.monotonic()
         self._deadlines: dict[str, float] = {}
@@ -57,12 +55,12 @@ class Supervisor:
                 traceback.print_exc()
 
     def _give_up_the_silent(self) -> None:
-        running, preparing = self._requests.running(), self._preparing.under_way()
+        held = self._requests.held()
         # No worker can beat while the database is away or locked, so that time does not count.
         passed = min(time.monotonic() - self._looked_at, 2 * TICK_SECONDS)
         self._looked_at = time.monotonic()
         before, self._beats = self._beats, {}
-        for request_id, owner, beat in running + preparing:
+        for request_id, owner, beat in held:
             known = before.get((request_id, owner))
             silent = known[1] + passed if known is not None and known[0] == beat else 0.0
             self._beats[request_id, owner] = (beat, silent)

@@ -20,6 +20,7 @@ from soundlora.server.endpoints import base_of, endpoints
 from soundlora.server.store.finish import Outcome
 from soundlora.server.work.curve import Curve
 from soundlora.server.work.job import Job, NotStoredError
+from soundlora.server.work.ranks import beside
 from soundlora.server.work.training_data import fetched
 from soundlora.system.file_names import steps_of
 from soundlora.system.whole_files import write_whole
@@ -97,22 +98,30 @@ class TrainingJob:
             resume = (self.folder / "request.json").exists()
             if resume:
                 job.pulse.log("Going on with the run of an earlier worker")
-            train_request(
-                request,
-                self.folder,
+            options: dict[str, Any] = {
                 # The copy of the data here has a name of the server's own.
-                name=lora_title(getattr(request, "name", ""), request.trigger_phrase, url),
-                mode=mode,
-                base=base,
-                text_encoder=text_encoder,
-                device=job.settings.device or None,
-                resume=resume,
-                mirror=mirror,
-                store=job.cache(),
-                checkpoint_every=_STATE_EVERY,
-                on_progress=self._show,
-                stop=lambda: job.request.stop_asked or job.pulse.stop_asked,
-            )
+                "name": lora_title(getattr(request, "name", ""), request.trigger_phrase, url),
+                "base": base,
+                "text_encoder": text_encoder,
+                "device": job.settings.device or None,
+                "batch_size": job.input.get("gpus") or 1,
+                "resume": resume,
+                "checkpoint_every": _STATE_EVERY,
+            }
+            # What was not sent is the base's own to say, in the other processes, too.
+            sent = request.model_dump(exclude_unset=True)
+            told = {"request": sent, "mode": mode, "folder": str(self.folder), "options": options}
+            with beside(job.request.gpus, job.folder, told):
+                train_request(
+                    request,
+                    self.folder,
+                    mode=mode,
+                    mirror=mirror,
+                    store=job.cache(),
+                    on_progress=self._show,
+                    stop=lambda: job.request.stop_asked or job.pulse.stop_asked,
+                    **options,
+                )
         config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
         steps = int(config["number_of_steps"])
         self._show(Progress("saving", steps, steps, message="storing the results"))

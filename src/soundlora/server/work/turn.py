@@ -13,32 +13,33 @@ from pathlib import Path
 from filelock import FileLock
 
 TURN_VARIABLE = "SOUNDLORA_TURN"
-"""It holds the path of the file that the processes on one device lock. The system frees it when a process dies."""
+"""It holds the path of the file that the processes on one device lock; that of a training on several has one for each.
+
+The system frees a lock when its process dies.
+"""
 _LOOK_SECONDS = 0.01
 
 
 class Turn:
-    """The turn on the device of this process. Without a path nobody else computes there."""
+    """The turn on the devices of this process. Without a path nobody else computes there."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, *paths: Path) -> None:
+        self._paths = paths
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Turn:
         """Return the turn that the executor has named."""
-        path = environment.get(TURN_VARIABLE)
-        return cls(Path(path) if path else None)
+        return cls(*(Path(path) for path in environment.get(TURN_VARIABLE, "").split(os.pathsep) if path))
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """Have the device until the end of the block. A step that is under way there ends meanwhile."""
-        if self._path is None:
-            yield
-            return
-        with FileLock(self._path, poll_interval=_LOOK_SECONDS):
+        """Have the devices until the end of the block. A step that is under way there ends meanwhile."""
+        with contextlib.ExitStack() as locks:
+            for path in self._paths:
+                locks.enter_context(FileLock(path, poll_interval=_LOOK_SECONDS))
             yield
 
     def give_way(self) -> None:
-        """Wait while somebody else has the device. A training calls it between two steps."""
+        """Wait while somebody else has one of the devices. A training calls it between two steps."""
         with self.taken():
             pass

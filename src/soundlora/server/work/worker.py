@@ -127,7 +127,10 @@ def work(
             fault = machine_fault(error)
             if not interrupted:
                 traceback.print_exc()  # Whoever runs the machine needs the whole story.
-            if not interrupted and fault is not None and fault.lack == "disk":
+            if not interrupted and fault is not None and fault.lack == "processes":
+                # The others end with this one, and the next worker goes on from the state that was kept.
+                reason, lost = fault.public, True
+            elif not interrupted and fault is not None and fault.lack == "disk":
                 # A run that needs more room than there is would fill the disk for ever, so the attempt counts.
                 reason, lost = fault.public, True
                 interrupted = not _wait_for_room()
