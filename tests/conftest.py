@@ -39,9 +39,15 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # Runs are compared to the bit, which a GPU in bf16 does not promise; name one to try them there.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # Made-up inputs are judged by what becomes of them, and not by how busy the machine is.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("many", untimed, max_examples=100)
+settings.register_profile("some", untimed, max_examples=30)
 SLOW = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where slow tests are left out, a fact about all inputs is tried with fewer of them."""
+    settings.load_profile("some" if "not slow" in config.option.markexpr else "many")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -81,7 +81,7 @@ def recordings(draw: st.DrawFn) -> Frames:
     recordings(),
     st.sampled_from([(0.1, 0.1), (0.5, 0.5), (1.0, 1.0), (5.0, 5.0), (0.3, 2.0), (2.0, 2.01), (1.0, 10.0)]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples)
 def test_every_sample_is_in_a_clip_or_in_a_reason_exactly_once(frames: Frames, lengths: tuple[float, float]) -> None:
     rate = frames.form.sample_rate
     shortest, longest = (target_length(seconds, rate) for seconds in lengths)

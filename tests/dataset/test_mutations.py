@@ -47,7 +47,10 @@ edits = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=3 * settings.default.max_examples // 2,
+)
 @given(name=st.sampled_from(sorted(FILES)), near_start=st.booleans(), edits=edits)
 def test_a_damaged_clip_has_a_fate_and_a_report(
     name: str, near_start: bool, edits: list[tuple[str, float, bytes]], media: dict[str, bytes], tmp_path: Path
