@@ -32,7 +32,7 @@ from support import (
     write_clip,
 )
 
-from soundlora.system.operating_system import STOP_SIGNALS
+from soundlora.system.operating_system import STOP_SIGNALS, usable_cores
 from soundlora.weights.generations import LTX_25
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -43,6 +43,12 @@ untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("many", untimed, max_examples=100)
 settings.register_profile("some", untimed, max_examples=30)
 SLOW = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Three processes for two cores: a test computes with one thread, and waits for processes and servers at times."""
+    return max(1, usable_cores() * 3 // 2)
 
 
 def pytest_configure(config: pytest.Config) -> None:
