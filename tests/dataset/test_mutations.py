@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import WriteAudio
+from support import WriteAudio, inputs
 
 from soundlora.dataset import inspect_dataset
 
@@ -49,7 +49,7 @@ edits = st.lists(
 
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    max_examples=3 * settings.default.max_examples // 2,
+    max_examples=inputs(1.5),
 )
 @given(name=st.sampled_from(sorted(FILES)), near_start=st.booleans(), edits=edits)
 def test_a_damaged_clip_has_a_fate_and_a_report(
