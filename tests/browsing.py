@@ -17,8 +17,8 @@ AXE = Path(__file__).parents[1] / "src" / "soundlora" / "web" / "node_modules" /
 class Server:
     """`soundlora serve` in a process of its own; it can be stopped and started again at the same address."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.url = folder, ""
+    def __init__(self, folder: Path, base: str = "nano") -> None:
+        self.folder, self.base, self.url = folder, base, ""
         self._process: subprocess.Popen[str] | None = None
         self.start()
 
@@ -26,7 +26,7 @@ class Server:
         port = self.url.rpartition(":")[2] or "0"
         command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "serve"]
         self._process = subprocess.Popen(
-            [*command, "--port", port, "--data-dir", str(self.folder)],
+            [*command, "--port", port, "--data-dir", str(self.folder), "--base", self.base],
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": "1", "SOUNDLORA_CACHE": str(self.folder / "cache")},

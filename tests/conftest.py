@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import shortcuts
 import torch
 from file_server import FileServer, serving
 from hypothesis import HealthCheck, settings
@@ -30,7 +32,7 @@ from support import (
     write_clip,
 )
 
-from soundlora.system.operating_system import STOP_SIGNALS
+from soundlora.system.operating_system import STOP_SIGNALS, usable_cores
 from soundlora.weights.generations import LTX_25
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -39,8 +41,28 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 if not os.environ["CUDA_VISIBLE_DEVICES"]:  # Triton reads it once, when it is first imported
     os.environ.setdefault("TRITON_INTERPRET", "1")
 # Made-up inputs are judged by what becomes of them, and not by how busy the machine is.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("many", untimed, max_examples=100)
+settings.register_profile("some", untimed, max_examples=30)
+SLOW = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Three processes for two cores: a test computes with one thread, and waits for processes and servers at times."""
+    return max(1, usable_cores() * 3 // 2)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where slow tests are left out, a fact about all inputs is tried with fewer of them."""
+    settings.load_profile("some" if "not slow" in config.option.markexpr else "many")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file that is slow as a whole is not even imported, with all that it imports, where slow tests are left out."""
+    if "not slow" not in config.option.markexpr or collection_path.suffix != ".py":
+        return None
+    return True if SLOW.search(collection_path.read_text()) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,6 +74,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shortcuts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        shortcuts.take(patch, tmp_path_factory.mktemp("shortcuts"))
+        yield
 
 
 @pytest.fixture(autouse=True)

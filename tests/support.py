@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from parity.cases import checkpoint, manifest, names
 from parity.check import shares
 from safetensors import safe_open
@@ -59,6 +60,12 @@ def assert_matches(case: str) -> None:
     measured = shares(manifest()[case])
     worst = max(measured, key=measured.__getitem__)
     assert measured[worst] <= 1, f"{worst} of {case} is off by {measured[worst]:.2f} of its tolerance"
+
+
+def inputs(times: float) -> int:
+    """So many times the made-up inputs that a fact is tried with: fewer where slow tests are left out."""
+    assert settings.default is not None
+    return round(times * settings.default.max_examples)
 
 
 class Outcome(NamedTuple):

@@ -74,7 +74,7 @@ def state(requests: Requests, id: str) -> str:
     return found.state
 
 
-@pytest.mark.parametrize("seconds", JUMPS)
+@pytest.mark.parametrize("seconds", [5 * HOUR, pytest.param(-5 * HOUR, marks=pytest.mark.slow)])
 def test_no_lease_is_lost_and_nothing_ends_twice(
     tmp_path: Path, requests: Requests, jump: Jump, seconds: float
 ) -> None:

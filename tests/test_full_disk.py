@@ -6,15 +6,16 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
-from support import RATE, Cli, write_clip
+from support import RATE, BaseNames, Cli, write_clip
 from waiting import wait_until
-from workplace import Place, hang_up
+from workplace import Place
 
 from soundlora.server.endpoints import GENERATION
 from soundlora.server.http.app import create_app
@@ -54,20 +55,21 @@ def objects(disk: Path) -> list[Path]:
     return [path for path in disk.rglob("*") if path.is_file() and path.name != "ballast"]
 
 
-def test_a_result_waits_for_room(disk: Path, tmp_path: Path) -> None:
-    place = Place(tmp_path / "data", storage_url=str(disk / "files"))
+def test_a_result_waits_for_room(disk: Path, quick_base_25: BaseNames, tmp_path: Path) -> None:
+    place = Place(tmp_path / "data", storage_url=str(disk / "files"), base=quick_base_25.checkpoint)
+    place.settings = replace(place.settings, lease_seconds=3)
     ballast = fill(disk)
     request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 25, "seed": 3})
-    _, process = place.start()
-    place.wait_for_line(request.id, process, "can't be stored yet")
-    beat = place.find(request.id).beat
-    wait_until(lambda: place.find(request.id).beat > beat)
-    assert objects(disk) == []
-    assert (place.settings.runs / request.id / "audio.wav").exists()
-    ballast.unlink()
-    assert process.wait(60) == 0
-    hang_up(process)
-    found = place.find(request.id)
+    waiting: list[object] = []
+
+    def make_room() -> None:
+        beat = place.find(request.id).beat
+        wait_until(lambda: place.find(request.id).beat > beat)
+        waiting.extend([objects(disk), (place.settings.runs / request.id / "audio.wav").exists()])
+        ballast.unlink()
+
+    found = place.work("can't be stored yet", make_room)
+    assert waiting == [[], True]
     assert (found.status_code, found.attempts) == (200, 1)
     (row,) = place.files.of_request(request.id)
     assert place.files.storage.size(row.key) == row.size
@@ -75,9 +77,11 @@ def test_a_result_waits_for_room(disk: Path, tmp_path: Path) -> None:
     place.database.close()
 
 
-@pytest.mark.slow
-def test_without_room_for_long_the_request_goes_back_with_its_folder(disk: Path, tmp_path: Path) -> None:
-    place = Place(tmp_path / "data", storage_url=str(disk / "files"), patience=0.5)
+def test_without_room_for_long_the_request_goes_back_with_its_folder(
+    disk: Path, quick_base_25: BaseNames, tmp_path: Path
+) -> None:
+    base = quick_base_25.checkpoint
+    place = Place(tmp_path / "data", storage_url=str(disk / "files"), patience=0.5, base=base)
     ballast = fill(disk)
     request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 25, "seed": 3}, no_retry=True)
     given_back = place.work()
@@ -90,9 +94,11 @@ def test_without_room_for_long_the_request_goes_back_with_its_folder(disk: Path,
     place.database.close()
 
 
-def test_a_run_on_a_full_disk_is_tried_again_and_then_ends_with_the_reason(disk: Path, tmp_path: Path) -> None:
+def test_a_run_on_a_full_disk_is_tried_again_and_then_ends_with_the_reason(
+    disk: Path, quick_base_25: BaseNames, tmp_path: Path
+) -> None:
     """The run's own folder is there, the database and the storage are not."""
-    place = Place(tmp_path / "data", patience=0.1)
+    place = Place(tmp_path / "data", patience=0.1, base=quick_base_25.checkpoint)
     place.settings.runs.mkdir(parents=True)
     request = place.requests.submit(GENERATION, {"prompt": "rain", "loras": [{"path": "data:,x"}], "num_frames": 9})
     (disk / request.id).mkdir()

@@ -25,7 +25,7 @@ from soundlora.server.work.local import LocalExecutor
 from soundlora.server.work.pulse import Pulse
 from soundlora.server.work.worker import _until_written
 
-HELD_SECONDS = 3.0
+HELD_SECONDS = 1.5
 HOLD = """
 import sqlite3, sys, time
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)

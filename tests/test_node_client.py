@@ -188,6 +188,7 @@ def test_a_blob_is_uploaded_and_stands_in_the_input_as_its_address(
     assert b"".join(service.storage.stream(sent.key)) == b"some clips"
 
 
+@pytest.mark.parametrize("way", ["middleware", pytest.param("proxy", marks=pytest.mark.slow)], indirect=True)
 def test_more_than_ninety_mebibytes_go_in_parts(node: Path, app: FastAPI, url: str, way: str) -> None:
     seen = play(node, "parts", url, way)
     service = app.state.service

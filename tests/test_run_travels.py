@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -19,14 +20,14 @@ from support import BaseNames
 
 # Imports once, then forks: most of a process's life shall be the run. One thread, as threads do not survive a fork.
 CHILD = """
-import os, sys
+import json, os, sys
 os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 torch.set_num_threads(1)
 import soundlora.pipeline.train
-data, base, encoder, sync, cache = sys.argv[1:]
+data, base, encoder, cache = sys.argv[1:]
 for line in sys.stdin:
-    out = line.strip()
+    out, sync = json.loads(line)
     child = os.fork()
     if child == 0:
         try:
@@ -52,9 +53,9 @@ class Machines:
             [sys.executable, "-c", CHILD, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def start(self, out: Path) -> int:
+    def start(self, out: Path, sync: str = "") -> int:
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{out}\n")
+        self.process.stdin.write(json.dumps([str(out), sync]) + "\n")
         self.process.stdin.flush()
         return int(self.read())
 
@@ -75,7 +76,7 @@ def everything(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[int], str]]:
     if request.param == "folder":
         yield lambda number: str(tmp_path / f"kept-{number}")
@@ -85,29 +86,24 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[
 
 
 def travel(base: BaseNames, clips: Path, tmp_path: Path, place: Callable[[int], str], kills: int) -> None:
-    common = (str(clips), base.checkpoint, str(base.encoder))
     cache = str(tmp_path / "cache")
-    straight = Machines(*common, "", cache)
-    straight.start(tmp_path / "straight")
-    assert straight.read() == "0"
-    straight.close()
-    warm = Machines(*common, place(0), cache)
+    machines = Machines(str(clips), base.checkpoint, str(base.encoder), cache)
+    machines.start(tmp_path / "straight")
+    assert machines.read() == "0"
     began = time.monotonic()
-    warm.start(tmp_path / "warm")
-    assert warm.read() == "0"
+    machines.start(tmp_path / "warm", place(0))
+    assert machines.read() == "0"
     whole = time.monotonic() - began
-    warm.close()
     assert everything(tmp_path / "warm") == everything(tmp_path / "straight")
     chance = random.Random(3)
     killed, runs = 0, 0
     while killed < kills:
         runs += 1
-        machines = Machines(*common, place(runs), cache)
         number = 0
         while True:
             number += 1
             out = tmp_path / f"machine-{runs}-{number}"
-            child = machines.start(out)
+            child = machines.start(out, place(runs))
             if killed < kills:
                 time.sleep(chance.uniform(0.1, 0.9) * whole)
                 with contextlib.suppress(ProcessLookupError):
@@ -118,16 +114,18 @@ def travel(base: BaseNames, clips: Path, tmp_path: Path, place: Callable[[int], 
             assert status == str(signal.SIGKILL.value), status
             killed += 1
             shutil.rmtree(out, ignore_errors=True)
-        machines.close()
         assert everything(out) == everything(tmp_path / "straight")
+    machines.close()
 
 
+@pytest.mark.parametrize("place", ["folder", pytest.param("s3", marks=pytest.mark.slow)], indirect=True)
 def test_a_run_ends_elsewhere_to_the_bit(
     quick_base: BaseNames, clips_zip: Path, tmp_path: Path, place: Callable[[int], str]
 ) -> None:
-    travel(quick_base, clips_zip, tmp_path, place, kills=2)
+    travel(quick_base, clips_zip, tmp_path, place, kills=1)
 
 
+@pytest.mark.parametrize("place", ["folder", "s3"], indirect=True)
 @pytest.mark.slow
 def test_twenty_machines_that_vanish_leave_no_trace(
     quick_base: BaseNames, clips_zip: Path, tmp_path: Path, place: Callable[[int], str]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,9 @@ from example_zip import some_clips
 from moto.server import ThreadedMotoServer
 from s3_server import BUCKET, bucket
 from supervised import Supervised
+from support import BaseNames
 from waiting import wait_until
-from workplace import Place, hang_up
+from workplace import Place
 
 from soundlora.server.endpoints import GENERATION, TRAINING
 from soundlora.server.work.local import LocalExecutor
@@ -48,41 +49,42 @@ def s3() -> Iterator[S3]:
     s3.stop()
 
 
-def test_a_result_waits_for_the_storage(s3: S3, tmp_path: Path) -> None:
-    place = Place(tmp_path / "data", storage_url=f"s3://{BUCKET}/there")
+@pytest.fixture
+def place(s3: S3, quick_base_25: BaseNames, tmp_path: Path) -> Iterator[Place]:
+    """It gives up after a second, and beats every one."""
+    where = f"s3://{BUCKET}/there"
+    place = Place(tmp_path / "data", storage_url=where, base=quick_base_25.checkpoint, patience=1)
+    place.settings = replace(place.settings, lease_seconds=3)
+    yield place
+    place.database.close()
+
+
+def test_a_result_waits_for_the_storage(s3: S3, place: Place) -> None:
+    place.patience = None
     s3.stop()
     request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 9, "seed": 3})
-    _, process = place.start()
-    place.wait_for_line(request.id, process, "can't be stored yet")
-    beat = place.find(request.id).beat
-    wait_until(lambda: place.find(request.id).beat > beat)
-    s3.start()
-    assert process.wait(120) == 0
-    hang_up(process)
-    found = place.find(request.id)
+
+    def come_back() -> None:
+        beat = place.find(request.id).beat
+        wait_until(lambda: place.find(request.id).beat > beat)
+        s3.start()
+
+    found = place.work("can't be stored yet", come_back)
     assert (found.status_code, found.attempts) == (200, 1)
     (row,) = place.files.of_request(request.id)
     assert place.files.storage.size(row.key) == row.size
-    place.database.close()
 
 
-@pytest.mark.slow
-def test_cancelling_ends_the_waiting(s3: S3, tmp_path: Path) -> None:
-    place = Place(tmp_path / "data", storage_url=f"s3://{BUCKET}/there")
+def test_cancelling_ends_the_waiting(s3: S3, place: Place) -> None:
+    place.patience = None
     s3.stop()
     request = place.requests.submit(GENERATION, {"prompt": "rain", "num_frames": 9})
-    _, process = place.start()
-    place.wait_for_line(request.id, process, "can't be stored yet")
-    place.requests.cancel(request.id)
-    assert process.wait(60) == 0
-    hang_up(process)
-    assert place.find(request.id).error_type == "client_cancelled"
-    place.database.close()
+    cancelled = place.work("can't be stored yet", lambda: place.requests.cancel(request.id))
+    assert cancelled.error_type == "client_cancelled"
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_stored_by_a_later_worker_which_does_not_train(s3: S3, tmp_path: Path) -> None:
-    place = Place(tmp_path / "data", storage_url=f"s3://{BUCKET}/there", patience=1)
+def test_a_finished_run_is_stored_by_a_later_worker_which_does_not_train(s3: S3, place: Place) -> None:
     s3.stop()
     payload = {"training_data_url": some_clips(), "number_of_steps": 100, "rank": 8, "audio_duration_seconds": 1}
     request = place.requests.submit(TRAINING, payload)
@@ -102,7 +104,6 @@ def test_a_finished_run_is_stored_by_a_later_worker_which_does_not_train(s3: S3,
     assert len([line for line in said if "could not be stored" in line]) == 2
     for row in place.files.of_request(request.id):
         assert place.files.storage.size(row.key) == row.size
-    place.database.close()
 
 
 AWAY_SECONDS = 60.0
@@ -112,7 +113,7 @@ AWAY_SECONDS = 60.0
 def test_a_minute_without_the_storage_costs_no_run_anything(s3: S3, tmp_path: Path) -> None:
     """A server's executor with a training that runs, a sound that is finished meanwhile, and a training that waits."""
     place = Place(tmp_path / "data", storage_url=f"s3://{BUCKET}/there")
-    place.settings = dataclasses.replace(place.settings, lease_seconds=10, prepare_slots=0)
+    place.settings = replace(place.settings, lease_seconds=10, prepare_slots=0)
     clips = {"training_data_url": some_clips(), "rank": 8, "audio_duration_seconds": 1}
     prompt = {"validation": [{"prompt": "fast high laser zaps"}]}
     long = place.requests.submit(TRAINING, clips | prompt | {"number_of_steps": 1200}).id

@@ -1,4 +1,7 @@
-"""The whole service for real: both official clients bring a zip, and take a LoRA of nano home that generates."""
+"""The whole service for real: both official clients bring a zip, and take a LoRA home that generates.
+
+It is one of the quick base, or, for the client of JavaScript, one of nano.
+"""
 
 import json
 import subprocess
@@ -15,6 +18,7 @@ from fastapi import FastAPI
 from live_server import live
 from rows import found
 from safetensors.torch import load
+from support import BaseNames
 from test_node_client import FOLDER, node  # noqa: F401  (a fixture)
 from waiting import wait_until
 
@@ -27,10 +31,13 @@ FIELDS: dict[str, Any] = {"number_of_steps": 100, "rank": 8, "audio_duration_sec
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+def app(
+    request: pytest.FixtureRequest, quick_base_25: BaseNames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> FastAPI:
     monkeypatch.setenv("SOUNDLORA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    return create_app(Settings(data_dir=tmp_path / "data"))
+    base = getattr(request, "param", quick_base_25.checkpoint)
+    return create_app(Settings(data_dir=tmp_path / "data", base=base))
 
 
 @pytest.fixture
@@ -69,7 +76,7 @@ def test_python_trains_hears_previews_and_generates(app: FastAPI, connected: str
     told: list[Any] = []
     result = fal_client.subscribe(TRAINING, fields, with_logs=True, on_queue_update=told.append)
     assert any(line["message"].startswith("Step 100 of 100") for line in told[-1].logs)
-    assert len(load(fetched(result["lora_file"]["url"]))) == 2 * 10 * 4
+    assert len(load(fetched(result["lora_file"]["url"]))) == 2 * 10 * 2
     assert result["lora_file"]["file_name"] == "zapgun-100.safetensors"
     with urllib.request.urlopen(result["lora_file"]["url"]) as answer:
         assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''zapgun-100.safetensors"
@@ -116,6 +123,8 @@ def test_a_cancelled_run_goes_on_in_the_folder_of_a_new_request(app: FastAPI, ur
         assert min(point.step for point in requests.points(again) if point.name == "loss") == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("app", ["nano"], indirect=True)
 def test_javascript_trains(app: FastAPI, url: str, node: Path) -> None:  # noqa: F811
     done = subprocess.run(
         [node, "scenes.mjs", "training", url, "middleware"],

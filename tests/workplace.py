@@ -5,25 +5,33 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from rows import claimed, found
+from waiting import wait_until
 
+from soundlora.net import remote_file
 from soundlora.net.storage import Storage
+from soundlora.pipeline.options import endpoint_words
 from soundlora.server.endpoints import unit_prices
 from soundlora.server.settings import Settings
 from soundlora.server.store.database import Database
 from soundlora.server.store.files import Files
 from soundlora.server.store.requests import Request, Requests
+from soundlora.server.work import job, worker
 from soundlora.server.work.process import SETTINGS_VARIABLE, WORKER
 from soundlora.server.work.turn import TURN_VARIABLE
+from soundlora.wording import wording
 
 
-def hang_up(worker: subprocess.Popen[bytes]) -> None:
+def hang_up(process: subprocess.Popen[bytes]) -> None:
     """Close the worker's standard input, which its executor holds open while it lives."""
-    assert worker.stdin is not None
-    worker.stdin.close()
+    assert process.stdin is not None
+    process.stdin.close()
 
 
 class Place:
@@ -51,7 +59,7 @@ class Place:
         self.database.migrate()
         self.requests = Requests(self.database, unit_prices(self.settings))
         self.files = Files(self.database, Storage(self.settings.storage))
-        self.command = WORKER
+        self.command, self.patience = WORKER, patience
         if patience is not None:
             program = f"""
 import soundlora.net.remote_file as remote_file
@@ -74,20 +82,30 @@ worker.main()
         environment[TURN_VARIABLE] = str(turn)
         return subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 
-    def give(self, worker: subprocess.Popen[bytes]) -> Request:
+    def give(self, process: subprocess.Popen[bytes]) -> Request:
         """Claim the next request, and hand it to a worker that stays."""
         request, owner = claimed(self.requests)
-        assert worker.stdin is not None
-        worker.stdin.write(f"{request.id} {owner} alone\n".encode())
-        worker.stdin.flush()
+        assert process.stdin is not None
+        process.stdin.write(f"{request.id} {owner} alone\n".encode())
+        process.stdin.flush()
         return request
 
-    def work(self) -> Request:
-        """One worker from start to end."""
-        request, process = self.start()
-        assert process.wait(300) == 0
-        hang_up(process)
+    def work(self, line: str = "", then: Callable[[], object] | None = None) -> Request:
+        """One worker from start to end, in this process. Once the log says `line`, another thread does `then`."""
+        request, owner = claimed(self.requests)
+        if then is not None:
+            threading.Thread(target=self._once, args=(request.id, line, then), daemon=True).start()
+        with pytest.MonkeyPatch.context() as patch, wording(endpoint_words):
+            if self.patience is not None:
+                patch.setattr(job, "PATIENCE_SECONDS", self.patience)
+                patch.setattr(worker, "_FULL_SECONDS", self.patience)
+                patch.setattr(remote_file, "_WAITS", ())
+            worker.work(request.id, owner, self.settings)
         return self.find(request.id)
+
+    def _once(self, request_id: str, line: str, then: Callable[[], object]) -> None:
+        wait_until(lambda: any(line in said for said in self.said(request_id)))
+        then()
 
     def find(self, request_id: str) -> Request:
         return found(self.requests, request_id)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support import Cli, tone, write_clip
+from support import BaseNames, Cli, tone, write_clip
 
 from soundlora.cli.durations import durations_of
 from soundlora.errors import InputError
@@ -54,14 +54,13 @@ def test_a_wrong_word_for_short_clips_is_refused(soundlora: Cli, tmp_path: Path)
     assert "--short is 'stretch', but it must be skip or pad." in outcome.err
 
 
-def test_train_takes_several_buckets(soundlora: Cli, tmp_path: Path) -> None:
+def test_train_takes_several_buckets(soundlora: Cli, quick_base: BaseNames, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for name, seconds in {"a": 0.6, "b": 0.7, "c": 1.5}.items():
         write_clip(tmp_path / "data" / f"{name}.wav", tone(seconds), f"tone {name}")
     out = tmp_path / "run"
-    outcome = soundlora(
-        "train", tmp_path / "data", "--out", out, "--duration", "0.5,1", "--steps", "100", "--rank", "8"
-    )
+    settings = ("--duration", "0.5,1", "--steps", "100", "--rank", "8", *quick_base.flags)
+    outcome = soundlora("train", tmp_path / "data", "--out", out, *settings)
     assert outcome.code == 0, outcome.err
     request = json.loads((out / "request.json").read_text())
     assert (request["audio_duration_seconds"], request["shorter_durations"]) == (1.0, [0.5])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import MakeWav, WriteZip
+from support import MakeWav, WriteZip, inputs
 
 from soundlora.dataset import zip_file
 from soundlora.dataset.archive import open_archive
@@ -258,7 +258,10 @@ def test_a_missing_source_and_a_single_file_are_refused(tmp_path: Path, wav: Mak
     assert refused(tmp_path / "a.wav") == sentence
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=inputs(1.5),
+)
 @given(data=st.data())
 def test_no_mutation_of_a_zip_does_worse_than_a_sentence(
     data: st.DataObject, tmp_path: Path, write_zip: WriteZip

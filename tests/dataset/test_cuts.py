@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import inputs
 
 from soundlora.dataset.cuts import Cutting, Piece, cut
 from soundlora.dataset.fit import TOLERANCE_SECONDS, target_length
@@ -81,7 +82,7 @@ def recordings(draw: st.DrawFn) -> Frames:
     recordings(),
     st.sampled_from([(0.1, 0.1), (0.5, 0.5), (1.0, 1.0), (5.0, 5.0), (0.3, 2.0), (2.0, 2.01), (1.0, 10.0)]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=inputs(3))
 def test_every_sample_is_in_a_clip_or_in_a_reason_exactly_once(frames: Frames, lengths: tuple[float, float]) -> None:
     rate = frames.form.sample_rate
     shortest, longest = (target_length(seconds, rate) for seconds in lengths)

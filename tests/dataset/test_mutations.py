@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import WriteAudio
+from support import WriteAudio, inputs
 
 from soundlora.dataset import inspect_dataset
 
@@ -47,7 +47,10 @@ edits = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=inputs(1.5),
+)
 @given(name=st.sampled_from(sorted(FILES)), near_start=st.booleans(), edits=edits)
 def test_a_damaged_clip_has_a_fate_and_a_report(
     name: str, near_start: bool, edits: list[tuple[str, float, bytes]], media: dict[str, bytes], tmp_path: Path

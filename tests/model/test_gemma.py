@@ -3,26 +3,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support import CPU, TINY_ENCODER
 from torch import Tensor
-from transformers import (
-    Gemma3Config,
-    Gemma3ForConditionalGeneration,
-    Gemma3TextConfig,
-    Gemma3TextModel,
-    Gemma4UnifiedTextConfig,
-    Gemma4UnifiedTextModel,
-)
 
 from soundlora.errors import InputError
 from soundlora.model.gemma import Gemma
 from soundlora.model.gemma_config import parse_gemma_config
 from soundlora.model.tensor_file import TensorFile
+
+if TYPE_CHECKING:
+    from transformers import Gemma3TextModel, Gemma4UnifiedTextModel
 
 SMALL: dict[str, Any] = {
     "vocab_size": 60,
@@ -41,6 +36,8 @@ IDS = [[2, 5, 9, 33, 7, 7, 21, 40, 3, 11, 59], [2], [2, 17, 5]]
 
 def write(directory: Path, **changes: Any) -> Gemma3TextModel:
     """A random text model saved as transformers saves it."""
+    from transformers import Gemma3TextConfig, Gemma3TextModel  # it takes seconds, which other tests need not wait
+
     torch.manual_seed(0)
     model: Gemma3TextModel = Gemma3TextModel(Gemma3TextConfig(**SMALL | changes)).eval()
     for parameter in model.parameters():
@@ -99,6 +96,8 @@ SMALL_4: dict[str, Any] = {
 
 def write_4(directory: Path, **changes: Any) -> Gemma4UnifiedTextModel:
     """A random Gemma 4 as transformers saves it, no layer's scalar left at 1."""
+    from transformers import Gemma4UnifiedTextConfig, Gemma4UnifiedTextModel
+
     torch.manual_seed(0)
     model: Gemma4UnifiedTextModel = Gemma4UnifiedTextModel(Gemma4UnifiedTextConfig(**SMALL_4 | changes)).eval()
     for name, tensor in model.state_dict().items():
@@ -160,6 +159,8 @@ def test_bf16_states_are_those_of_transformers_in_bf16(tmp_path: Path) -> None:
 
 
 def test_a_multimodal_model_in_shards_gives_its_text_model_alone(tmp_path: Path) -> None:
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
     torch.manual_seed(0)
     vision = {
         "hidden_size": 8,
@@ -206,6 +207,8 @@ def test_a_layer_is_read_when_it_is_needed_and_no_row_of_unused_tokens(
 
 
 def test_the_published_config_leaves_out_what_is_usual() -> None:
+    from transformers import Gemma3TextConfig
+
     """The text part of Gemma-3-12B's config.json, as published."""
     published: dict[str, Any] = {
         "hidden_size": 3840,

@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from transformers import Gemma4UnifiedTextConfig
 
 from soundlora.errors import InputError
 from soundlora.model.gemma_config import family_of, parse_gemma_config
@@ -11,6 +10,8 @@ from soundlora.weights.full_size import GEMMA_4_12B, GEMMA_4_12B_CONFIG
 
 
 def test_the_sizes_of_the_published_gemma_4_are_those_that_transformers_reads() -> None:
+    from transformers import Gemma4UnifiedTextConfig  # it takes seconds, which other tests need not wait
+
     theirs = Gemma4UnifiedTextConfig(**GEMMA_4_12B_CONFIG)
     assert theirs.layer_types is not None
     assert GEMMA_4_12B.is_local == tuple(kind == "sliding_attention" for kind in theirs.layer_types)

@@ -14,17 +14,23 @@ pytest.importorskip("playwright.sync_api")
 
 from browsing import Server, Visit
 from playwright import sync_api
+from support import BaseNames
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def _page() -> None:
     if CHROMIUM is None:
         pytest.skip("Chromium is missing (Debian, Ubuntu: apt-get install chromium)")
     if not is_built():
         pytest.skip("the page was not built")
-    server = Server(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="session")
+def server(_page: None, quick_base_25: BaseNames, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """It trains the quick base, so that a run takes seconds."""
+    server = Server(tmp_path_factory.mktemp("page"), quick_base_25.checkpoint)
     yield server
     server.stop()
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from browsing import Visit, fill
+import pytest
+from browsing import Server, Visit, fill
 from playwright.sync_api import expect
 
 from soundlora.lora.file import read_lora
+
+
+@pytest.fixture(scope="module")
+def server(_page: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """It trains nano, as a new one does."""
+    server = Server(tmp_path_factory.mktemp("page-of-nano"))
+    yield server
+    server.stop()
 
 
 def test_from_a_zip_to_a_lora_that_is_tried(visit: Visit, clips: Path, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def learn(ranks: list[int], steps: int) -> Stage:
     return stage
 
 
+@pytest.mark.slow
 def test_processes_that_share_a_stage_learn_what_one_does_from_all_their_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

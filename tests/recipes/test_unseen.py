@@ -21,6 +21,7 @@ def heard(generator: Generator, prompt: str) -> Array:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "most"), [("zaps", 0.8), ("chatter", 0.8)])
 def test_a_lora_learns_an_unseen_sound(tmp_path: Path, name: str, most: float) -> None:
     """The distance in log-mel statistics; a trainer that does nothing gives 1."""

@@ -56,6 +56,14 @@ def test_a_folder_with_a_run_is_not_free_and_says_how_to_go_on(folder: RunFolder
         folder.check_free()
 
 
+def test_a_folder_in_which_another_one_trains_is_refused_until_that_one_has_ended(folder: RunFolder) -> None:
+    folder.create(REQUEST, {})
+    with pytest.raises(MachineError, match=r"Another process trains in .*--out"):
+        RunFolder(folder.path).create(REQUEST, {})
+    folder.release()
+    RunFolder(folder.path).create(REQUEST, {})
+
+
 def test_a_folder_with_other_things_or_a_file_is_not_free(folder: RunFolder, tmp_path: Path) -> None:
     folder.path.mkdir(parents=True)
     (folder.path / "holiday.jpg").write_bytes(b"x")

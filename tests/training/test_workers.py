@@ -122,7 +122,7 @@ def test_two_processes_train_what_one_does_with_the_same_batch(
     assert {json.loads(line)["preserving"] for line in lines[0]} == {True, False}
 
 
-@pytest.mark.parametrize("how", ["interrupted", "killed"])
+@pytest.mark.parametrize("how", ["interrupted", pytest.param("killed", marks=pytest.mark.slow)])
 def test_stopped_in_the_middle_they_go_on(
     quick_base: BaseNames, clips_zip: Path, tmp_path: Path, shared: tuple[Two, Path], how: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Trainings that are trained on, and that are stopped and kept, by real workers."""
+"""Trainings that are trained on, and that are stopped and kept, by workers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from example_zip import some_clips
-from workplace import Place, hang_up
+from workplace import Place
 
 from soundlora.pipeline.lengthen import make_longer
 from soundlora.server.endpoints import TRAINING
@@ -46,12 +46,7 @@ def test_a_finished_training_is_trained_on_and_billed_for_what_was_added(place: 
 
 def test_a_training_that_is_stopped_succeeds_with_what_it_has_learnt_and_costs_nothing(place: Place) -> None:
     request = place.requests.submit(TRAINING, INPUT | {"training_data_url": some_clips(), "number_of_steps": 20000})
-    _, process = place.start()
-    place.wait_for_line(request.id, process, "Step 1 of 20000")
-    assert ask_to_stop(place.database, request.id)
-    assert process.wait(300) == 0
-    hang_up(process)
-    found = place.find(request.id)
+    found = place.work("Step 1 of 20000", lambda: ask_to_stop(place.database, request.id))
     assert (found.status_code, found.units, found.error) == (200, 0, None)
     steps = found.response["steps"]
     assert 1 <= steps < 20000
@@ -64,12 +59,8 @@ def test_a_training_that_is_stopped_succeeds_with_what_it_has_learnt_and_costs_n
 
 def test_a_cancelled_training_gives_out_what_it_had_learnt(place: Place) -> None:
     first = place.requests.submit(TRAINING, INPUT | {"training_data_url": some_clips(), "number_of_steps": 20000})
-    _, process = place.start()
-    place.wait_for_line(first.id, process, "Step 1 of 20000")
-    assert place.requests.cancel(first.id) == "CANCELLATION_REQUESTED"
-    assert process.wait(300) == 0
-    hang_up(process)
-    assert place.find(first.id).error_type == "client_cancelled"
+    cancelled = place.work("Step 1 of 20000", lambda: place.requests.cancel(first.id))
+    assert cancelled.error_type == "client_cancelled"
     (state,) = (place.settings.runs / first.id / "run" / "checkpoints").glob("*.pt")
     done = int(state.stem.removeprefix("step_"))
 

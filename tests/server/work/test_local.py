@@ -24,7 +24,6 @@ import json, os, signal, sys, time
 from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.requests import Requests
-from soundlora.server.endpoints import GENERATION, GENERATION_WITH_LORA, TRAINING
 from soundlora.server.settings import Settings
 request_id, owner = sys.argv[1:]
 requests = Requests(Database(Settings.from_json(os.environ["SOUNDLORA_WORKER"]).database))
@@ -98,12 +97,26 @@ def start(tmp_path: Path, requests: Requests) -> Iterator[Start]:
         both.stop()
 
 
+@pytest.fixture
+def seen(start: Start, requests: Requests, tmp_path: Path) -> Callable[..., tuple[str, LocalExecutor]]:
+    """What a worker finds in a variable of its environment, "none" if there is none, and its executor."""
+
+    def seen(variable: str, **options: Any) -> tuple[str, LocalExecutor]:
+        requests.submit("train", {})
+        found = tmp_path / "seen"
+        program = f"import os; open('{found}.new', 'w').write(os.environ.get('{variable}', 'none'))"
+        executor = start(f"{program}; os.replace('{found}.new', '{found}')", **options)
+        wait_until(found.exists)
+        return found.read_text(), executor
+
+    return seen
+
+
 @pytest.mark.parametrize(
     ("cores", "slots", "named", "threads"), [(1, 1, None, "1"), (2, 1, None, "1"), (9, 2, None, "4"), (8, 1, "8", "8")]
 )
 def test_workers_leave_a_core_to_the_server(
-    start: Start,
-    requests: Requests,
+    seen: Callable[..., tuple[str, LocalExecutor]],
     monkeypatch: pytest.MonkeyPatch,
     cores: int,
     slots: int,
@@ -116,27 +129,23 @@ def test_workers_leave_a_core_to_the_server(
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     else:
         monkeypatch.setenv("OMP_NUM_THREADS", named)
-    request_id = requests.submit("train", {}).id
-    program = START + "requests.finish(request_id, owner, Outcome(200, {'said': os.environ['OMP_NUM_THREADS']}))"
-    start(program, slots=slots)
-    wait_until(lambda: found(requests, request_id).state == "completed")
-    assert found(requests, request_id).response == {"said": threads}
+    assert seen("OMP_NUM_THREADS", slots=slots)[0] == threads
 
 
 @pytest.mark.parametrize(
     ("device", "slots", "visible"), [("", 2, "0"), ("cuda", 2, "0"), ("cuda:1", 1, "none"), ("cpu", 1, "none")]
 )
 def test_workers_have_a_gpu_each_unless_one_device_was_named(
-    start: Start, requests: Requests, monkeypatch: pytest.MonkeyPatch, device: str, slots: int, visible: str
+    seen: Callable[..., tuple[str, LocalExecutor]],
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    slots: int,
+    visible: str,
 ) -> None:
     monkeypatch.setattr("soundlora.server.work.local.gpu_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    request_id = requests.submit("train", {}).id
-    seen = "os.environ.get('CUDA_VISIBLE_DEVICES', 'none')"
-    executor = start(START + f"requests.finish(request_id, owner, Outcome(200, {{'said': {seen}}}))", device=device)
-    assert executor.slots == slots
-    wait_until(lambda: found(requests, request_id).state == "completed")
-    assert found(requests, request_id).response == {"said": visible}
+    found, executor = seen("CUDA_VISIBLE_DEVICES", device=device)
+    assert (found, executor.slots) == (visible, slots)
 
 
 def said(requests: Requests, request_id: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from support import BaseNames
 from workplace import Place
 
 from soundlora.contract.generation import GenerationRequest
@@ -21,8 +22,8 @@ from soundlora.server.work.outcomes import rejected
 URL = "https://example.com/a.safetensors"
 
 
-def test_a_worker_uses_a_lora_as_it_is_told(place: Place, tmp_path: Path) -> None:
-    generator = Generator("nano")
+def test_a_worker_uses_a_lora_as_it_is_told(place: Place, quick_base_25: BaseNames, tmp_path: Path) -> None:
+    generator = Generator(quick_base_25.checkpoint)
     adapter = Adapter.create(generator.model, 8)
     with torch.no_grad():
         for layer in adapter.layers.values():

@@ -28,7 +28,10 @@ INPUT: dict[str, Any] = {"number_of_steps": STEPS, "rank": 8, "audio_duration_se
 Machine = Callable[[], Place]
 
 
-@pytest.fixture(params=["folder", "s3"])
+STORAGES = ["folder", pytest.param("s3", marks=pytest.mark.slow)]
+
+
+@pytest.fixture
 def machine(
     request: pytest.FixtureRequest, quick_base_25: BaseNames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Machine]:
@@ -84,6 +87,7 @@ def give_up(place: Place, request: Request, owner: str) -> None:
     shutil.rmtree(place.settings.data_dir)
 
 
+@pytest.mark.parametrize("machine", STORAGES, indirect=True)
 def test_a_killed_machine_leaves_its_run_to_another(machine: Machine) -> None:
     payload = INPUT | {"training_data_url": some_clips()}
     first = machine()
@@ -113,6 +117,7 @@ def test_a_killed_machine_leaves_its_run_to_another(machine: Machine) -> None:
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize("machine", [pytest.param("folder", marks=pytest.mark.slow), "s3"], indirect=True)
 def test_a_worker_that_is_told_to_end_brings_its_state_before_it_gives_the_request_back(machine: Machine) -> None:
     first = machine()
     request = first.requests.submit(TRAINING, INPUT | {"training_data_url": some_clips(), "number_of_steps": 20000})
@@ -127,15 +132,12 @@ def test_a_worker_that_is_told_to_end_brings_its_state_before_it_gives_the_reque
     shutil.rmtree(first.settings.data_dir)
 
     second = machine()
-    _, process = second.start()
-    second.wait_for_line(request.id, process, f"Going on from step {step} of 20000")
-    assert second.requests.cancel(request.id) == "CANCELLATION_REQUESTED"
-    assert process.wait(120) == 0
-    hang_up(process)
-    assert second.find(request.id).error_type == "client_cancelled"
+    ended = second.work(f"Going on from step {step} of 20000", lambda: second.requests.cancel(request.id))
+    assert ended.error_type == "client_cancelled"
     assert (RunStates(second.files.storage).newest(request.id) or (0, True))[0] >= step
 
 
+@pytest.mark.parametrize("machine", ["folder", "s3"], indirect=True)
 @pytest.mark.slow
 def test_twenty_machines_are_killed_at_random(machine: Machine) -> None:
     chance = random.Random(5)
@@ -164,6 +166,7 @@ def test_twenty_machines_are_killed_at_random(machine: Machine) -> None:
         assert billed(place, request) == [STEPS]
 
 
+@pytest.mark.parametrize("machine", STORAGES, indirect=True)
 def test_a_server_that_keeps_no_states_leaves_none(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     place = machine()
     object.__setattr__(place.settings, "keep_state_days", 0)
