@@ -123,9 +123,9 @@ class _Part:
         if len(self._rest):
             lacking = self._hop - len(self._rest)
             self._measure(np.pad(self._rest, ((0, lacking), (0, 0))))
-        squares, tops, bottoms, means, onsets, flat = (np.concatenate(each) for each in zip(*self._found, strict=True))
+        spreads, tops, bottoms, means, onsets, flat = (np.concatenate(each) for each in zip(*self._found, strict=True))
         offsets = _offsets(means)
-        squares, peaks = _without_offsets(offsets, squares, tops, bottoms, means)
+        squares, peaks = _without_offsets(offsets, spreads, tops, bottoms, means)
         levels = (10 * np.log10(np.maximum(squares, 1e-12))).astype(np.float32)
         prints = _prints(np.concatenate(self._powers))
         used_bits = self._used_bits & 0xFFFFFFFF
@@ -158,8 +158,10 @@ class _Part:
             raise DecodeError(
                 f"its samples run to {float(peaks.max()):,.0f}, where full scale is 1; save it on the scale of 1"
             )
-        squares = np.vecdot(pieces, pieces) / pieces.shape[1]
         means = pieces @ np.tile(np.eye(sound.shape[1], dtype=np.float32), (hop, 1)) / hop
+        # Taken from a mean square, a large offset would leave its rounding, which is louder than silence.
+        swings = (sound.reshape(count, hop, -1) - means[:, None]).reshape(count, -1)
+        spreads = np.vecdot(swings, swings) / swings.shape[1]
         self._energies += [float(np.dot(channel, channel)) for channel in sound.T]
         # This product is ten times as fast as a mean over two channels.
         mono = sound @ np.full(sound.shape[1], 1 / sound.shape[1], np.float32)
@@ -174,7 +176,7 @@ class _Part:
         self._rise_from = decibels[-1:]
         onsets = np.maximum(rises, 0).mean(axis=1)
         flat = _flat(sound, hop, peaks)
-        self._found.append((squares, tops, bottoms, means, onsets.astype(np.float32), flat))
+        self._found.append((spreads, tops, bottoms, means, onsets.astype(np.float32), flat))
         self._powers.append(powers)
 
 
@@ -189,16 +191,17 @@ def _offsets(means: np.ndarray) -> np.ndarray:
 
 
 def _without_offsets(
-    offsets: np.ndarray, squares: np.ndarray, tops: np.ndarray, bottoms: np.ndarray, means: np.ndarray
+    offsets: np.ndarray, spreads: np.ndarray, tops: np.ndarray, bottoms: np.ndarray, means: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean squares (F,) and the peaks (F,) of frames without DC offsets (C,), from those with them.
+    """Return the mean squares (F,) and the peaks (F,) of frames without DC offsets (C,).
 
+    spreads: mean squares around each frame's own means (F, C). tops, bottoms: the highest and the lowest samples (F,).
     No frame gets louder by that: silence that was put in by hand has no offset.
     """
-    peaks = np.maximum(tops, -bottoms)
+    peaks, squares = np.maximum(tops, -bottoms), spreads + np.square(means).mean(axis=1)
     if not offsets.any():
         return squares, peaks
-    shifted = squares + (offsets**2 - 2 * means * offsets).mean(axis=1)
+    shifted = spreads + np.square(means - offsets).mean(axis=1)
     below = np.maximum(tops - offsets.min(), offsets.max() - bottoms)
     return np.minimum(squares, shifted), np.minimum(peaks, below)
 
