@@ -30,14 +30,14 @@ MEASURED = {
 
 @pytest.mark.parametrize("row", MEASURED)
 def test_no_step_was_ever_faster(row: str) -> None:
-    """Nor is the bound so low that it says nothing: a step takes at most fifteen times as long."""
+    """Nor is the bound so low that it says nothing: a step takes at most sixteen times as long."""
     entries = [entry for entry in read() if entry.benchmark == "step_full" and entry.figure == row]
     assert entries
     for entry in entries:
         card = card_of(entry.machine.removeprefix("one "))
         assert card is not None
         least = 1000 * least_seconds(LTX_2_3, MEASURED[row], card)
-        assert least < entry.value < 15 * least
+        assert least < entry.value < 16 * least
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

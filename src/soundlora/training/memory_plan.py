@@ -10,30 +10,30 @@ channels of a head, r the rank.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
-from torch import nn
 
 from soundlora.lora.joint import aligned
-from soundlora.lora.targets import GROUPS, PRESETS, target_names
-from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.config import GeneratorConfig, ModelConfig, TransformerConfig
-from soundlora.model.connector import AudioConnector, FeatureProjection
 from soundlora.model.gemma_config import GemmaConfig
 from soundlora.model.latents import generation_latents, training_latents
-from soundlora.model.quantize import is_quantized
-from soundlora.model.transformer import AudioTransformer
-from soundlora.model.vocoder import Vocoder
 from soundlora.system.gpu_memory import CUDA_RUNTIME
 from soundlora.training.flow import HELD_OUT_SIGMAS
 from soundlora.training.offload import SLOTS
 from soundlora.training.optimizers import bytes_held
-
-Module = TypeVar("Module", bound=nn.Module)
+from soundlora.training.part_sizes import (
+    adapter_numbers,
+    adapter_sides,
+    connector_numbers,
+    decoder_numbers,
+    encoder_numbers,
+    joined_sizes,
+    joint_numbers,
+    projection_numbers,
+    transformer_weights,
+)
 
 SHARE = 0.92  # share of a GPU's memory that a plan may fill, since the allocator can't use every gap
 _GUIDANCE_PASSES = 3
@@ -121,14 +121,14 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     saved, workspace, gathered = _step(c, s, tokens, context)
     numbers = adapter_numbers(c, s.rank, s.targets)
     # Each number has its value and its gradient, of 4 bytes each, and may have its part in the weights' mean.
-    trained = numbers * (8 + 4 * s.average) + bytes_held(s.optimizer, numbers, _adapter_sides(c, s.rank, s.targets))
-    weights = _transformer_weights(c, s.dtype, s.quantize)
-    block, away = _transformer_weights(c, s.dtype, s.quantize, "transformer_blocks.0."), min(s.offload, c.layers)
+    trained = numbers * (8 + 4 * s.average) + bytes_held(s.optimizer, numbers, adapter_sides(c, s.rank, s.targets))
+    weights = transformer_weights(c, s.dtype, s.quantize)
+    block, away = transformer_weights(c, s.dtype, s.quantize, "transformer_blocks.0."), min(s.offload, c.layers)
     here = min(away, SLOTS)  # of the blocks that lie elsewhere, so many are on the device at a time
     weights -= (away - here) * block
     moving = copies = 0
     if s.joined:
-        copies = s.dtype.itemsize * _joint_numbers(c, s.rank, s.targets, s.quantize is None)
+        copies = s.dtype.itemsize * joint_numbers(c, s.rank, s.targets, s.quantize is None)
         # Joining takes the values and gradients of A and B, fp32, and for a moment the widest layers (4C, C) of all
         # blocks twice. Weights in eight bits move block by block.
         moved = c.layers if s.quantize is None else 1
@@ -158,7 +158,7 @@ def of_generation(
     takes: so many go through the model together; they are decoded one after the other.
     """
     s = Settings(seconds=seconds)
-    held = _transformer_weights(config.transformer, s.dtype, None) + 4 * _decoder_numbers(config)
+    held = transformer_weights(config.transformer, s.dtype, None) + 4 * decoder_numbers(config)
     work = max(_previews(config, s, takes), _preparation(config, s, encoder))
     return held + work + (CUDA_RUNTIME if cuda else 0)
 
@@ -308,7 +308,7 @@ def _previews(config: ModelConfig, s: Settings, takes: int = 1) -> int:
     sampling = takes * _GUIDANCE_PASSES * _forward(config, s, tokens)
     if not config.transformer.prompt_adaln and not s.offload:  # those of the prompt and of the negative one stay
         sampling += 2 * s.dtype.itemsize * _keys_and_values(config)
-    codec = 4 * _decoder_numbers(config)
+    codec = 4 * decoder_numbers(config)
     layer = max(
         audio.base_channels * frames * audio.mel_bins,  # (base channels, frames, mel bins)
         _widest(config.vocoder.stage1, frames),
@@ -321,12 +321,12 @@ def _preparation(config: ModelConfig, s: Settings, encoder: GemmaConfig | None) 
     """Return the bytes of the largest of three: VAE encoder, text encoder layer with the projection, connector."""
     audio, text, size = config.audio, config.text, s.dtype.itemsize
     frames = 1 + round(s.seconds * audio.sample_rate) // audio.hop
-    encode = 4 * (_encoder_numbers(config) + 5 * audio.base_channels * frames * audio.mel_bins)
-    connect = size * (_connector_numbers(config) + 16 * text.context_length * text.width)
+    encode = 4 * (encoder_numbers(config) + 5 * audio.base_channels * frames * audio.mel_bins)
+    connect = size * (connector_numbers(config) + 16 * text.context_length * text.width)
     if not encoder:
         return max(encode, connect)
     layer = encoder.width * (2 * encoder.head_dim * (encoder.heads + encoder.kv_heads) + 3 * encoder.hidden)
-    projection = _projection_numbers(config, encoder.layers + 1)
+    projection = projection_numbers(config, encoder.layers + 1)
     row = 4 * text.width * text.encoder_dim  # the projection's weight of one layer, (width, encoder_dim), fp32
     return max(encode, connect, size * (layer + projection) + row)
 
@@ -338,87 +338,3 @@ def _widest(c: GeneratorConfig, frames: int) -> int:
         channels, length = channels // 2, length * rate
         sizes.append(2 * channels * length)  # (channels, 2 · length)
     return max(sizes)
-
-
-@lru_cache
-def _transformer_weights(c: TransformerConfig, dtype: torch.dtype, quantize: str | None, part: str = "") -> int:
-    """Return the bytes of the weights whose names begin with `part`."""
-    total = 0
-    for name, parameter in _on_meta(lambda: AudioTransformer(c)).named_parameters():
-        if not name.startswith(part):
-            continue
-        if quantize is not None and is_quantized(name):
-            # A weight takes two bytes in bf16, else a byte, and two for each row's scale.
-            total += 2 * parameter.numel() if quantize == "bf16" else parameter.numel() + 2 * parameter.shape[0]
-        else:
-            total += parameter.numel() * dtype.itemsize
-    return total
-
-
-@lru_cache
-def adapter_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
-    model = _on_meta(lambda: AudioTransformer(c))
-    return sum(rank * sum(model.get_parameter(f"{name}.weight").shape) for name in target_names(model, targets))
-
-
-@lru_cache
-def _adapter_sides(c: TransformerConfig, rank: int, targets: str) -> int:
-    """Return the rows and columns of all A and B together."""
-    model = _on_meta(lambda: AudioTransformer(c))
-    return sum(2 * rank + sum(model.get_parameter(f"{name}.weight").shape) for name in target_names(model, targets))
-
-
-@lru_cache
-def _encoder_numbers(config: ModelConfig) -> int:
-    return _numbers(lambda: AudioVAE(config.audio, decoder=False))
-
-
-@lru_cache
-def _decoder_numbers(config: ModelConfig) -> int:
-    """Return the numbers of the VAE's decoder and the vocoder."""
-    vocoder = _numbers(lambda: Vocoder(config.vocoder, config.audio.mel_bins))
-    return vocoder + _numbers(lambda: AudioVAE(config.audio, encoder=False))
-
-
-@lru_cache
-def _connector_numbers(config: ModelConfig) -> int:
-    return _numbers(lambda: AudioConnector(config.text))
-
-
-@lru_cache
-def _projection_numbers(config: ModelConfig, states: int) -> int:
-    return _numbers(lambda: FeatureProjection(config.text, states))
-
-
-@lru_cache
-def _joint_numbers(c: TransformerConfig, rank: int, targets: str, wide: bool) -> int:
-    """Return the numbers of joints beside the layers' weights: A and B, and the zeros between them.
-
-    wide: whether they are one matrix with the weights.
-    """
-    total = 0
-    for group, inputs, outputs in joined_sizes(c, targets):
-        ranks = aligned(rank * len(group))
-        total += ranks * (outputs + inputs + ranks * wide)  # (O + R)(I + R) − O·I, see `Joint`
-    return c.layers * total
-
-
-@lru_cache
-def joined_sizes(c: TransformerConfig, targets: str) -> list[tuple[tuple[str, ...], int, int]]:
-    """Return each group of layers that are joined, with its inputs I and its outputs O together."""
-    model = _on_meta(lambda: AudioTransformer(replace(c, layers=1)))
-    found: list[tuple[tuple[str, ...], int, int]] = []
-    for group in GROUPS:
-        if set(group) <= set(PRESETS[targets]):
-            shapes = [model.get_parameter(f"transformer_blocks.0.{name}.weight").shape for name in group]
-            found.append((group, shapes[0][1], sum(rows for rows, _ in shapes)))
-    return found
-
-
-def _numbers(build: Callable[[], nn.Module]) -> int:
-    return sum(tensor.numel() for tensor in _on_meta(build).state_dict().values())
-
-
-def _on_meta(build: Callable[[], Module]) -> Module:
-    with torch.device("meta"):
-        return build()

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from soundlora.model.config import ModelConfig, TransformerConfig
 from soundlora.model.latents import training_latents
-from soundlora.training.memory_plan import Settings, adapter_numbers, joined_sizes, plan
+from soundlora.training.memory_plan import Settings, plan
+from soundlora.training.part_sizes import adapter_numbers, joined_sizes
 
 
 @dataclass(frozen=True)
