@@ -4,7 +4,7 @@
 
 FOLDER is that of benchmarks/nano_quality.py. Every level of a factor is trained on the eight unseen sounds of
 recipes/nano/unseen.py with each seed, and differs from the defaults in that level alone. A process a core does one run
-after the other. What is done stands in benchmarks/results/lab.jsonl, so a later call goes on; the one that finds
+after the other. What is done stands in benchmarks/lab.jsonl, so that a later call goes on; the one that finds
 everything done only prints.
 
 The score of a run is how far the statistics of its sounds lie from those of the clips, as a share of the base's; 0 is
@@ -44,7 +44,7 @@ from soundlora import Generator, LoraUse, train
 STEPS, SECONDS = 400, 2.5
 TAKES, OTHERS = 4, 6
 STRENGTHS = (1.0, 0.6)
-DONE = Path(__file__).parent / "results" / "lab.jsonl"
+DONE = Path(__file__).with_name("lab.jsonl")
 DEFAULTS = "defaults"
 
 FACTORS: dict[str, dict[str, dict[str, Any]]] = {
@@ -208,11 +208,11 @@ def main() -> None:
         print(json.dumps(one(factor, level, name, seed, arguments.recordings, Path(judge))))
         return
     until = time.time() + 60 * arguments.minutes
-    DONE.parent.mkdir(exist_ok=True)
     left = [key for key in runs(arguments.factors, arguments.seeds) if key not in found()]
     if left:
-        judge = DONE.with_name("lab_judge.npz")
+        judge = DONE.parent / "results" / "lab_judge.npz"
         if not judge.exists():
+            judge.parent.mkdir(exist_ok=True)
             sounds = Sounds()
             np.savez(judge, scale=sounds.scale, means=sounds.means)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
