@@ -290,6 +290,7 @@ TEXTS = {
     "validation_negative_prompt",
     "prompt",
     "negative_prompt",
+    "noise_levels",
 }
 
 

@@ -69,7 +69,7 @@ def test_a_large_gpu_is_said_to_be_enough_and_a_small_one_not(
     assert "GPU   Big One, 24 GiB" in out
     assert "full  LTX 2.3 would run on this GPU: about 9.9 GiB at the peak, activations kept." in out
     for size, words in {
-        10.5: "would run on this GPU: about 9.2 GiB at the peak, activations computed again.",
+        10.5: "would run on this GPU: about 9.6 GiB at the peak, activations computed again.",
         8: "would run on this GPU with --quantize int8: about 6.9 GiB at the peak, activations kept.",
         6: "would need a GPU with about 11 GiB",
     }.items():

@@ -71,8 +71,11 @@ def _compare_block(
     given, out = seen[block]
     h = given["h"].float()
     compare("prompt", given["context"], contexts)
-    rows = (modulation.unflatten(-1, (9, -1)) + block.audio_scale_shift_table.float()).unbind(-2)
-    compare("modulation", given["modulation"], modulation)
+    own = modulation.unflatten(-1, (9, -1)) + block.audio_scale_shift_table.float()
+    rows, scales = own.unbind(-2), torch.tensor([0.0, 1.0, 0.0] * 3, device=own.device)[:, None]
+    # A block may be given its rows as they are used, with 1 added to those that scale.
+    ready = given["modulation"].ndim == own.ndim
+    compare("modulation", given["modulation"], own + scales if ready else modulation)
     text = block.audio_prompt_scale_shift_table.float()
     if prompt is not None:
         text = text + prompt.unflatten(-1, (2, -1))

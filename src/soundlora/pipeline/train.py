@@ -51,6 +51,7 @@ from soundlora.system.cache_root import default_root
 from soundlora.system.devices import described, device_of
 from soundlora.system.gpu_memory import one_shortage, shortage_told
 from soundlora.system.interrupts import termination_interrupts
+from soundlora.system.meeting import MEETING_VARIABLE
 from soundlora.system.whole_files import write_whole
 from soundlora.training.evaluation import HeldOut, default_hold_out, split
 from soundlora.training.memory_choice import out_of_memory
@@ -58,7 +59,7 @@ from soundlora.training.preview import PreviewSettings, combine
 from soundlora.training.recorder import RunRecorder
 from soundlora.training.run_folder import RunFolder, write_json
 from soundlora.training.trainer import Trainer
-from soundlora.training.workers import Workers
+from soundlora.training.workers import Workers, part
 from soundlora.weights.base import open_base
 
 if TYPE_CHECKING:
@@ -90,13 +91,17 @@ def run_training(
 
     mirror: it keeps the states, and has begun. store: latents and contexts; None takes the folder that is theirs.
     """
-    if options.sync is None:
-        return _all_stages(options, mirror, store)
-    synced = Synced.shared(options)
-    if synced.finished:
-        return kept_result(RunFolder(Path(options.out)))
-    with synced:
-        return _all_stages(replace(options, resume=options.resume or synced.goes_on), synced.mirror)
+    try:
+        if options.sync is None:
+            return _all_stages(options, mirror, store)
+        synced = Synced.shared(options)
+        if synced.finished:
+            return kept_result(RunFolder(Path(options.out)))
+        with synced:
+            return _all_stages(replace(options, resume=options.resume or synced.goes_on), synced.mirror)
+    finally:
+        if MEETING_VARIABLE in os.environ:  # a server's worker may do another run, by itself
+            part()
 
 
 def _all_stages(options: TrainingOptions, mirror: RunMirror | None, store: Cache | None = None) -> TrainingResult:

@@ -66,7 +66,7 @@ class Workers:
             else:
                 dist.init_process_group("gloo", timeout=_PATIENCE, **_meeting(count))
             # Threads that are left when the interpreter ends would abort the process, as they give back a tensor.
-            atexit.register(dist.destroy_process_group)
+            atexit.register(part)
         return cls(dist.get_rank(), count, kind)
 
     @property
@@ -107,6 +107,12 @@ class Workers:
                 dist.broadcast_object_list(values, src=0)
         assert values[0] is not None
         return values[0]
+
+
+def part() -> None:
+    """Part from the other processes of a run, if there were any, so that this one may do a run by itself."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 @contextmanager

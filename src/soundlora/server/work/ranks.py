@@ -46,7 +46,9 @@ def beside(count: int, folder: Path, told: dict[str, Any]) -> Iterator[None]:
     if interface := loopback_interface():
         # Nobody outside this machine can reach the processes where they talk to each other.
         place |= {name: os.environ.get(name, interface) for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
-    os.environ.update(place | {"RANK": "0", "LOCAL_RANK": "0"})
+    place |= {"RANK": "0", "LOCAL_RANK": "0"}
+    before = {name: os.environ.get(name) for name in place}
+    os.environ.update(place)
     over = threading.Event()
     processes: list[subprocess.Popen[bytes]] = []
     try:
@@ -65,6 +67,10 @@ def beside(count: int, folder: Path, told: dict[str, Any]) -> Iterator[None]:
         for process in processes:
             _end(process)
         shutil.rmtree(meeting, ignore_errors=True)
+        for name, value in before.items():  # this process may do another run, by itself
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _watch(process: subprocess.Popen[bytes], over: threading.Event) -> None:
