@@ -153,10 +153,11 @@ class Gradient:
             out: Tensor = self.model(x, sigma[:, None], sigma, context, rope, projected=projected, given=mask)
             return out[:, condition.front :]  # (n, T, C)
 
-        target = noise - clean  # (n, T, C)
         if preserving:
             with torch.no_grad(), self.adapter.switched_off():
-                target = velocity().float()
+                target = velocity().float()  # (n, T, C)
+        else:
+            target = noise - clean  # (n, T, C)
         losses = error_per_sample(velocity(), target, either(given, padding))  # (n,)
         (losses.sum() / self.batch_size).backward()
         self.adapter.settle()
