@@ -223,7 +223,9 @@ class _Sound:
         channels = planes if len(planes) > 1 else planes[0].reshape(-1, self._channels).T
         for values, channel in zip(channels, samples, strict=True):
             # In one pass: memory is what this waits for.
-            np.multiply(values[: len(channel)], np.float32(self._factor), out=channel, casting="unsafe", dtype=np.float32)
+            np.multiply(
+                values[: len(channel)], np.float32(self._factor), out=channel, casting="unsafe", dtype=np.float32
+            )
         if self._offset:
             samples -= np.float32(self._offset * self._factor)
         return samples

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from soundlora.dataset import names
 from soundlora.dataset.captions import decode_text, read_caption
@@ -34,6 +34,8 @@ _MOST_ROWS = 200_000
 # Of seconds that are the same but for how they were computed.
 _HAIR = 0.001
 _COLUMN = re.compile(r"\w[\w .-]{0,39}")
+
+T = TypeVar("T")
 
 
 class TableError(Exception):
@@ -61,10 +63,18 @@ class Tables:
     columns: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def at(self, clip: str, offset: float) -> Row | None:
-        """Return the row that holds `offset` seconds into a recording, None where that of its start does."""
-        found = [row for start, row in self.later.get(clip, ()) if start <= offset + _HAIR]
-        return found[-1] if found else None
+    def at(self, clip: str, offset: float) -> tuple[float, Row] | None:
+        """Return the row that holds `offset` seconds into a recording, with its own second.
+
+        None says that it is that of the recording's start.
+        """
+        return holding(self.later.get(clip, ()), offset)
+
+
+def holding(later: Sequence[tuple[float, T]], offset: float) -> tuple[float, T] | None:
+    """Return what holds at `offset` seconds, of what begins at seconds in their order; None before all."""
+    found = [each for each in later if each[0] <= offset + _HAIR]
+    return found[-1] if found else None
 
 
 def read_tables(members: Iterable[Member], clips: Sequence[str], encoding: str | None = None) -> Tables:

@@ -1,7 +1,7 @@
 // The training that is being prepared: it outlives a visit to another screen.
 
 import { inspect, local, openApi, pricePerStep, machine, submit, upload } from './api'
-import { changesOf, entriesOf, lacksOf, pairUp, type LocalClip, type LocalData } from './clips'
+import { changesOf, entriesOf, lacksOf, pairUp, sentOf, type LocalClip, type LocalData } from './clips'
 import { trimmed } from './format'
 import { lookOver } from './look'
 import { modeNamed, modeOf, type ModeName } from './modes'
@@ -262,7 +262,7 @@ export async function send(): Promise<boolean> {
   // What is typed from here on is not in what is sent.
   const sent = clips.map((clip) => ({ original: clip.caption.trim(), originalSpans: clip.spans }))
   let { packed } = draft
-  const entries = !packed && draft.data ? entriesOf(draft.data) : null
+  const entries = !packed && draft.data ? sentOf(draft.data) : null
   draft.step = 'sending'
   draft.share = 0
   try {
