@@ -55,7 +55,7 @@ async ([frames, pixels]) => {
 WATCH = """
 (number) => {
   const words = {
-    look: new RegExp(`a first look at ${number} clips`), packing: /Making a zip/, sending: /Uploading/,
+    look: new RegExp(`a first look at ${number} clips`),
     checking: /Listening/, report: /will be trained on/,
   }
   window.seen = {}
@@ -145,7 +145,6 @@ def main() -> None:
         Figure(f"{rows}: frames without rows", 100 * table["empty"] / len(table["moving"]), "%", 0),
         Figure(f"{clips}, from the drop to the first look", drop["look"], "s", 2),
         Figure(f"{clips}, from the drop to the report", drop["report"], "s", 2),
-        Figure(f"{clips}: until the zip is made", drop["sending"], "s"),
         Figure(f"{clips}: until it is uploaded", drop["checking"], "s"),
     ]
     print(

@@ -508,3 +508,16 @@ def test_damaged_recordings_are_cut_or_named(tmp_path: Path, write_audio: WriteA
             assert all(one.end == other.start for one, other in pairwise(planned.pieces))
             for piece in planned.clips:
                 assert soundfile.info(out / piece.clip).frames == piece.end - piece.start
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_files_named_by_a_second_are_the_captions_of_the_pieces_from_there_on(
+    card: Path, tmp_path: Path, alone: bool
+) -> None:
+    (card / "rain@18.5.txt").write_text("hail")
+    prepare_recordings(card / "rain.wav" if alone else card, tmp_path / "out")
+    plan = json.loads((tmp_path / "out" / "prepared.json").read_text())
+    for piece in plan["recordings"][0]["pieces"]:
+        if "clip" in piece:
+            text = (tmp_path / "out" / piece["clip"]).with_suffix(".txt").read_text().strip()
+            assert text == ("hail" if piece["offset"] >= 18.5 else "heavy rain on a roof")

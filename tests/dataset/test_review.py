@@ -152,3 +152,13 @@ def test_words_that_are_spoken_after_the_cut_are_warned_about(caption: str, seco
 )
 def test_other_long_captions_are_not(caption: str, seconds: float, used: float) -> None:
     assert spoken(caption, seconds, used) == []
+
+
+@pytest.mark.parametrize(
+    ("used", "filled"), [(1.0, False), (0.96, False), (0.959875, False), (0.9595, True), (0.4, True)]
+)
+def test_a_clip_that_lacks_no_more_than_a_latent_is_not_filled_with_silence(used: float, filled: bool) -> None:
+    """1 - 0.96 is more than 0.04 in floats, and one sample more may lack."""
+    clip = ClipReport("a.wav", "kept", "rain", seconds=used, used_seconds=used, bucket=1.0, sample_rate=8000)
+    said = review(DatasetReport("set", 1.0, [clip]), {"a.wav": "rain"}, normalize=True)
+    assert any("filled with silence" in warning for warning in said) == filled

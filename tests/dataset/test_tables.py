@@ -183,10 +183,11 @@ def test_rows_of_a_recording_hold_from_their_seconds_on() -> None:
     read = read_tables([table("metadata.csv", content)], ["a.wav", "b.wav", "c.wav"])
     # A clip that was cut out of a recording long ago has one row, wherever it was cut.
     assert {clip: row.caption for clip, row in read.rows.items()} == {"a.wav": "rain", "b.wav": "snow", "c.wav": "fog"}
-    held = [(read.at("a.wav", offset) or read.rows["a.wav"]).caption for offset in (0, 2.99, 2.9999, 10, 12.5, 300)]
+    start = (0.0, read.rows["a.wav"])
+    held = [(read.at("a.wav", offset) or start)[1].caption for offset in (0, 2.99, 2.9999, 10, 12.5, 300)]
     assert held == ["rain", "rain", "wind", "wind", "hail", "hail"]
     assert read.at("b.wav", 80) is None
-    assert read.at("b.wav", 100) == read.rows["b.wav"]
+    assert read.at("b.wav", 100) == (90.0, read.rows["b.wav"])
     assert read.at("none.wav", 100) is None
 
 
@@ -196,6 +197,48 @@ def test_an_offset_that_is_none_is_the_start(value: object) -> None:
     read = read_tables([table("captions.json", json.dumps(rows))], ["a.wav"])
     assert read.rows["a.wav"].caption == "rain"
     assert read.later["a.wav"] == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("12.5", 12.5),
+        ("12,5", 12.5),
+        ("12.5s", 12.5),
+        ("12.5 s", 12.5),
+        ("12 sec", 12.0),
+        ("1:02", 62.0),
+        ("0:02,5", 2.5),
+        ("61:00", 3660.0),
+        ("1:00:02.25", 3602.25),
+    ],
+)
+def test_offsets_are_seconds_or_times(text: str, seconds: float) -> None:
+    content = f'file_name,offset,text\na.wav,0,rain\na.wav,"{text}",hail\n'
+    read = read_tables([table("metadata.csv", content)], ["a.wav"])
+    assert [(start, row.caption) for start, row in read.later["a.wav"]] == [(seconds, "hail")]
+    assert read.warnings == ()
+
+
+def test_offsets_that_are_no_seconds_are_named_where_their_rows_are_lost() -> None:
+    rows = "a.wav,0,rain\na.wav,soon,hail\na.wav,-3,snow\nb.wav,verse,fog\nb.wav,chorus,wind\n"
+    read = read_tables([table("metadata.csv", f"file_name,offset,text\n{rows}")], ["a.wav", "b.wav"])
+    assert {clip: row.caption for clip, row in read.rows.items()} == {"a.wav": "rain", "b.wav": "fog"}
+    assert read.warnings == (
+        "Rows of tables whose offsets are no seconds are not used: soon, -3, chorus; write them as 62.5 or 1:02.5.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [("a.wav,rain\n", "a.wav, rain"), ("\ufeffa.wav;rain", "a.wav, rain"), ("a.wav|rain\n", "a.wav|rain")],
+)
+def test_a_table_of_one_line_that_names_no_columns_is_told(content: str, columns: str) -> None:
+    read = read_tables([table("metadata.csv", content)], ["a.wav"])
+    sentence = f"metadata.csv has no column file_name, so it is not used; its columns are {columns}."
+    assert read.warnings == (sentence,)
+    assert read_tables([table("metadata.csv", "file_name,text\n")], ["a.wav"]).warnings == ()
+    assert read_tables([table("metadata.csv", "\n")], ["a.wav"]).warnings == ()
 
 
 LEAVES = st.none() | st.booleans() | st.floats() | st.text(max_size=5)

@@ -225,6 +225,11 @@ OTHERS: dict[str, tuple[dict[str, str], str | None, str]] = {
     "wavefile_xmp.wav": (XMP, "heavy rain on a tin roof", "XMP description"),
     "mutagen_xmp.mp3": (XMP, "heavy rain on a tin roof", "XMP description"),
     "flac_xmp.flac": (XMP, "heavy rain on a tin roof", "XMP description"),
+    "exempi_xmp.aiff": (
+        XMP | {"title": "Rain on a roof", "comment": "wind after 2 s"},
+        "heavy rain on a tin roof",
+        "XMP description",
+    ),
     "wavefile_ixml.wav": (
         {"iXML description": "heavy rain on a tin roof", "iXML note": "wind after 2 s", "iXML scene": "12A"},
         "heavy rain on a tin roof",

@@ -248,3 +248,78 @@ def test_windows_that_share_a_caption_are_told(card: Path) -> None:
     assert any(warning.startswith("5 windows share their captions with others in 2 recordings, 3 of them in rain.wav;")
                for warning in report.warnings)  # fmt: skip
     assert not any("share their captions" in warning for warning in prepared(card, windows="first")[1].warnings)
+
+
+def texts(folder: Path, **captions: str) -> None:
+    for name, caption in captions.items():
+        (folder / f"{name}.txt").write_text(caption)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_files_named_by_a_second_give_windows_their_own_captions(
+    card: Path, tmp_path: Path, processes: int, packed: bool
+) -> None:
+    (card / "RAIN.wav @ 15 s.txt").write_text("drizzle")
+    texts(card, **{"rain@4,5": "thunder", "rain@4": "hail", "rain@11": "never", "wind@0": "wind", "snow@5": "snow"})
+    for number in range(8):
+        soundfile.write(card / f"x{number}.wav", rain(5, number + 2), RATE)
+    source = tmp_path / "card.zip" if packed else card
+    if packed:
+        with zipfile.ZipFile(source, "w") as bundle:
+            for path in card.iterdir():
+                # Of a zip, texts may lie in another folder.
+                bundle.write(path, f"texts/{path.name}" if path.suffix == ".txt" else path.name)
+    folder = "texts/" if packed else ""
+    report = inspect_dataset(source, windows="all", trigger_phrase="tin roof", processes=processes)
+    said = {clip.name: (clip.caption, clip.caption_source) for clip in report.clips[:5]}
+    assert said == {
+        "rain.wav": ("tin roof heavy rain", f"{folder}rain.txt"),
+        "rain.wav @ 5 s": ("tin roof thunder", f"{folder}rain@4,5.txt"),
+        "rain.wav @ 10 s": ("tin roof thunder", f"{folder}rain@4,5.txt"),
+        "rain.wav @ 15 s": ("tin roof drizzle", f"{folder}RAIN.wav @ 15 s.txt"),
+        "wind.flac": ("tin roof wind", f"{folder}wind@0.txt"),
+    }
+    assert report.orphan_captions == [f"{folder}snow@5.txt"]
+    # No window begins between the 4th second and 4.5, nor between the 11th and the 15th.
+    assert (
+        f"2 captions of later seconds are not used, such as {folder}rain@4.txt: no window begins between it and the "
+        "next one, or the recording ends before."
+    ) in report.warnings
+
+
+def test_the_first_window_alone_has_none_of_later_seconds_and_the_report_says_so(card: Path) -> None:
+    texts(card, **{"rain@5": "thunder"})
+    report = inspect_dataset(card)
+    assert [clip.caption for clip in report.clips] == ["heavy rain", ""]
+    assert report.orphan_captions == []
+    assert (
+        "A caption of later seconds is not used, such as rain@5.txt: windows='all' makes clips of these, and so does "
+        "soundlora prepare."
+    ) in report.warnings
+    assert not any("later seconds" in warning for warning in inspect_dataset(card, windows="all").warnings)
+
+
+def test_files_and_rows_hold_up_to_the_next_one_of_either(card: Path) -> None:
+    (card / "metadata.csv").write_text(TABLE)  # thunder from 4 s, drizzle from 15 s
+    soundfile.write(card / "rain.wav", rain(31), RATE)
+    texts(card, **{"rain@10": "hail", "rain@15": "snow", "rain@20": "", "rain@25": "wind"})
+    clips, _ = prepared(card, caption_template="{caption}, {room}")
+    said = ["heavy rain, hall", "thunder, hall", "hail, hall", "snow", "heavy rain, hall", "wind"]
+    assert [clip.caption for clip in clips if clip.name.startswith("rain")] == said
+
+
+def test_a_clip_that_is_called_so_keeps_its_caption(card: Path) -> None:
+    soundfile.write(card / "rain@5.wav", rain(6, 5), RATE)
+    texts(card, **{"rain@5": "sleet", "rain@x": "no", "rain@-5": "no", "rain@1e9": "no", "@5": "no"})
+    report = inspect_dataset(card, windows="all")
+    said = {clip.name: clip.caption for clip in report.kept}
+    assert (said["rain@5.wav"], said["rain.wav @ 5 s"]) == ("sleet", "heavy rain")
+    assert report.orphan_captions == ["@5.txt", "rain@-5.txt", "rain@1e9.txt", "rain@x.txt"]
+
+
+def test_clips_with_partners_have_no_captions_of_later_seconds(card: Path) -> None:
+    for stem in ("rain", "wind"):
+        (card / f"{stem}_mask.json").write_text("[[0, 1]]")
+    texts(card, **{"rain@5": "thunder"})
+    assert inspect_dataset(card, partner="spans").orphan_captions == ["rain@5.txt"]

@@ -139,6 +139,38 @@ def test_hostile_xmp_gives_what_is_there(
     assert decode(path).seconds == pytest.approx(0.6)
 
 
+def aiff(path: Path, *chunks: tuple[bytes, bytes]) -> Path:
+    """An AIFF with chunks behind its sound."""
+    raw = (FIXTURES / "metadata" / "exempi_xmp.aiff").read_bytes()
+    begin, end = raw.index(b"COMM"), raw.index(b"APPL")
+    behind = b"".join(name + struct.pack(">I", len(text)) + text + b"\0" * (len(text) % 2) for name, text in chunks)
+    path.write_bytes(b"FORM" + struct.pack(">I", 4 + len(behind) + end - begin) + b"AIFF" + raw[begin:end] + behind)
+    return path
+
+
+def test_an_aiff_keeps_xmp_among_what_programs_keep_there_or_in_id3(tmp_path: Path) -> None:
+    path, rain = tmp_path / "a.aiff", packet("<dc:title>rain</dc:title>")
+    others = [(b"APPL", b"op-1 {}"), (b"APPL", b"XM"), (b"APPL", b"")]
+    assert read_tags(aiff(path, *others)) == {}
+    assert read_tags(aiff(path, *others, (b"APPL", b"XMP " + rain))) == {"XMP title": "rain"}
+    # Of two packets the first one counts, as that of other chunks does.
+    again = packet("<dc:title>wind</dc:title>")
+    assert read_tags(aiff(path, (b"APPL", b"XMP " + rain), (b"APPL", b"XMP " + again))) == {"XMP title": "rain"}
+    assert decode(path).seconds == pytest.approx(0.1)
+    mp3 = (FIXTURES / "metadata" / "mutagen_xmp.mp3").read_bytes()
+    tag = mp3[: 10 + sum(byte << shift for byte, shift in zip(mp3[6:10], (21, 14, 7, 0), strict=True))]
+    assert read_tags(aiff(path, (b"ID3 ", tag))) == read_tags(FIXTURES / "metadata" / "mutagen_xmp.mp3")
+
+
+def test_an_aiff_whose_xmp_claims_more_than_is_there(tmp_path: Path) -> None:
+    path = aiff(tmp_path / "a.aiff", (b"APPL", b"XMP " + packet("<dc:title>rain</dc:title>")))
+    raw = path.read_bytes()
+    for length in (0xFFFFFFF0, 3, 4, 5):
+        at = raw.index(b"APPL") + 4
+        path.write_bytes(raw[:at] + struct.pack(">I", length) + raw[at + 4 :])
+        assert read_tags(path) == ({"XMP title": "rain"} if length > 5 else {})
+
+
 @pytest.mark.parametrize("name", ["exiftool_xmp.m4a", "mutagen_xmp.mp3", "flac_xmp.flac"])
 def test_damaged_xmp_of_other_containers_raises_nothing(name: str, tmp_path: Path) -> None:
     raw = (FIXTURES / "metadata" / name).read_bytes()

@@ -19,7 +19,7 @@ from soundlora.dataset.file_words import file_category, file_words, folder_words
 from soundlora.dataset.members import Member, read_start
 from soundlora.dataset.partners import Entries, Entry
 from soundlora.dataset.sidecars import tables
-from soundlora.dataset.tables import Row, Tables, read_tables
+from soundlora.dataset.tables import Row, Tables, holding, read_tables
 from soundlora.dataset.tags import caption_of_tags, read_tags
 from soundlora.dataset.xmp import xmp_fields
 from soundlora.errors import InputError
@@ -31,6 +31,8 @@ CaptionsFrom = Literal["files", "all"]
 # This is enough for the longest caption in any encoding. A file may be endless.
 _CAPTION_BYTES = 16 * MAX_CAPTION_CHARACTERS
 _TELLING_BYTES = 4096
+_NOT: tuple[float, None] = (-1.0, None)
+"""No caption, before all that hold from a second on."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class CaptionRule:
 
     def of(self, found: Entries, archive: Archive) -> CaptionRule:
         """Return the rule for one data set, whose tables are read. Raises InputError for an unknown field."""
-        encoding = _encoding(entry.caption for entry in found.clips if entry.caption is not None)
+        texts = (text for entry in found.clips for text in (entry.caption, *(later for _, later in entry.later)))
+        encoding = _encoding(text for text in texts if text is not None)
         read = read_tables(tables(archive), [entry.clip.name for entry in found.clips], encoding)
         check_template(self.template, read.columns)
         return replace(self, encoding=encoding, tables=read)
@@ -107,9 +110,15 @@ class CaptionRule:
         return self._put_together(name, tags, text, source, warnings, offer)
 
     def later(self, entry: Entry, offset: float, tags: Mapping[str, str]) -> Said | None:
-        """Return what a table says from `offset` seconds into a recording on, None where its own caption holds."""
+        """Return what is said from `offset` seconds into a recording on, None where its own caption holds.
+
+        A file and a row of a table hold up to the next one of either. Of one second the file counts.
+        """
         name = entry.clip.name
-        row = self.tables.at(name, offset)
+        (row_at, row), (file_at, file) = self.tables.at(name, offset) or _NOT, holding(entry.later, offset) or _NOT
+        if file is not None and file_at >= row_at:
+            text, warnings = self._read(file)
+            return self._put_together(name, tags, text, file.name, warnings, None, row) if text else None
         if row is None or not row.caption:
             return None
         return self._put_together(name, tags, row.caption, row.table, [], None, row)
@@ -137,15 +146,19 @@ class CaptionRule:
         """Return the caption of a file or a table, where it stands, and clauses about the file."""
         warnings: list[str] = []
         if entry.caption is not None:
-            raw = read_start(entry.caption, _CAPTION_BYTES)
-            text, notes = understand_caption(raw, cut=len(raw) < entry.caption.size, encoding=self.encoding)
-            warnings = [f"its caption {entry.caption.name} {note}" for note in notes]
+            text, warnings = self._read(entry.caption)
             if text:
                 return text, entry.caption.name, warnings
         row = self.tables.rows.get(entry.clip.name)
         if row is not None and row.caption:
             return row.caption, row.table, warnings
         return "", None, warnings
+
+    def _read(self, member: Member) -> tuple[str, list[str]]:
+        """Return the caption in a file, and clauses about it."""
+        raw = read_start(member, _CAPTION_BYTES)
+        text, notes = understand_caption(raw, cut=len(raw) < member.size, encoding=self.encoding)
+        return text, [f"its caption {member.name} {note}" for note in notes]
 
     def _missing(self, member: Member | None) -> str:
         what = "it has no caption" if member is None else f"its caption {member.name} is empty"

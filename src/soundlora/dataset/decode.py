@@ -222,10 +222,12 @@ class _Sound:
         self.pieces.clear()
         channels = planes if len(planes) > 1 else planes[0].reshape(-1, self._channels).T
         for values, channel in zip(channels, samples, strict=True):
-            channel[:] = values[: len(channel)]
-        if self._factor != 1.0:
-            samples -= self._offset
-            samples *= np.float32(self._factor)
+            # In one pass: memory is what this waits for.
+            np.multiply(
+                values[: len(channel)], np.float32(self._factor), out=channel, casting="unsafe", dtype=np.float32
+            )
+        if self._offset:
+            samples -= np.float32(self._offset * self._factor)
         return samples
 
 
@@ -385,7 +387,7 @@ def as_sound(samples: np.ndarray, codec: str) -> tuple[np.ndarray, list[str]]:
     if codec.startswith("pcm_f"):
         samples, note = pcm.to_full_scale(samples)
     # NaN fails this comparison, and would pass the opposite one.
-    if not np.abs(samples).max(initial=0.0) <= _LARGEST:
+    if not max(samples.max(initial=0.0), -samples.min(initial=0.0)) <= _LARGEST:
         raise DecodeError("it holds samples that are not numbers, or far larger than any sound")
     return samples, [note] if note else []
 

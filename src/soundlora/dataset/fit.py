@@ -98,7 +98,8 @@ def fit(
         raise UnusableClipError(f"it is silent: no sample of it is above {decibels(SILENCE):.0f} dBFS", "silent")
     if found < length and not short and preserve_pitch:
         samples = _stretch(samples, length, rate)
-    whole = np.pad(samples, ((0, 0), (0, length - samples.shape[1])))
+    lacking = length - samples.shape[1]
+    whole = np.pad(samples, ((0, 0), (0, lacking))) if lacking else samples
     heard, samples = (samples if short else whole), whole
 
     levels = measure(heard, rate)

@@ -28,11 +28,15 @@ _MASK_BYTES = 1024**2
 
 @dataclass(frozen=True)
 class Entry:
-    """A clip with its caption, and the file that it needs beside it, None where it needs none."""
+    """A clip with its caption, and the file that it needs beside it, None where it needs none.
+
+    `later` are the captions of a long recording that hold from a second on, in their order, with that second.
+    """
 
     clip: Member
     caption: Member | None
     partner: Member | None = None
+    later: tuple[tuple[float, Member], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from soundlora.dataset.caption_source import CaptionRule, CaptionsFrom, Offer, o
 from soundlora.dataset.fit import Short
 from soundlora.dataset.fork import helper
 from soundlora.dataset.long_clips import later_clips
-from soundlora.dataset.members import hash_of, on_disk
+from soundlora.dataset.members import Member, hash_of, on_disk
 from soundlora.dataset.partners import Entries, Entry, Partner, Spans, read_spans
 from soundlora.dataset.problems import UnusableClipError
 from soundlora.dataset.refusal import refusal
@@ -26,7 +26,15 @@ from soundlora.dataset.review import review
 from soundlora.dataset.sidecars import entries
 from soundlora.dataset.sound import Sound, Ways, check_pair, fingerprint, losses, read
 from soundlora.dataset.source import local_source
-from soundlora.dataset.windows import Windows, check_count, check_windows, is_window, rest_warning, windows_in
+from soundlora.dataset.windows import (
+    Windows,
+    check_count,
+    check_windows,
+    is_window,
+    rest_warning,
+    windows_in,
+    without_window,
+)
 from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote, shown
 from soundlora.system.whole_files import temporary_folder
@@ -225,6 +233,8 @@ def _run(
                     on_clip(prepared.clip)
         ignored = _ignored(found, archive)
         opened = archive.opened
+        spoken = {clip.caption_source for clip in reports}
+        unspoken = [] if settings.only else [each.name for each in _later_captions(found) if each.name not in spoken]
     report = DatasetReport(
         source=shown(os.fspath(source)),
         duration=max(settings.ways.durations),
@@ -241,10 +251,14 @@ def _run(
         trigger_phrase=settings.rule.trigger_phrase,
         validation_prompts=settings.validation_prompts,
     )
-    warnings += [*settings.rule.tables.warnings, *offers_note(offers)]
+    warnings += [*settings.rule.tables.warnings, *without_window(unspoken, settings.windows), *offers_note(offers)]
     if opened:
         warnings.insert(0, f"The clips lie in archives within it, which were opened: {', '.join(opened[:5])}.")
     return replace(report, warnings=warnings)
+
+
+def _later_captions(found: Entries) -> list[Member]:
+    return [caption for entry in found.clips for _, caption in entry.later]
 
 
 def _ignored(found: Entries, archive: Archive) -> list[IgnoredFile]:

@@ -7,6 +7,7 @@ writes. Neither holds more than a part of it in memory.
 from __future__ import annotations
 
 import contextlib
+import glob
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -217,10 +218,11 @@ def _sources(data: str | os.PathLike[str]) -> Iterator[_Sources]:
 
 
 def _alone(path: Path) -> Archive:
-    """Return a recording that is named itself, with its caption."""
+    """Return a recording that is named itself, with its captions."""
+    later = sorted(path.parent.glob(f"{glob.escape(path.stem)}*@*{names.CAPTION_EXTENSION}"))
     members = [
         Member(names.clean_name(each.name), each.stat().st_size, each, lambda each=each: each.open("rb"))  # type: ignore[misc]
-        for each in (path, path.with_suffix(names.CAPTION_EXTENSION))
+        for each in (path, path.with_suffix(names.CAPTION_EXTENSION), *later)
         if each.is_file()
     ]
     return Archive(tuple(members), (), ())

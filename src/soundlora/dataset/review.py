@@ -81,7 +81,12 @@ def review(
 
 def _padding(kept: list[ClipReport]) -> list[str]:
     """Return what is said where clips are filled with silence."""
-    padded = [each for each in kept if (each.bucket or 0.0) - (each.used_seconds or 0.0) > TOLERANCE_SECONDS]
+    padded = [
+        each
+        for each in kept
+        # One sample may lack beyond the tolerance, and a clip that is filled lacks more.
+        if (each.bucket or 0.0) - (each.used_seconds or 0.0) > TOLERANCE_SECONDS + 1.5 / (each.sample_rate or 1)
+    ]
     if not padded:
         return []
     are = "is" if len(padded) == 1 else "are"

@@ -1,4 +1,7 @@
-"""This module reads what a WAV or AIFF says of itself in chunks that FFmpeg passes over: `bext`, iXML, `_PMX`, COMT."""
+"""This module reads what a WAV or AIFF says of itself in chunks that FFmpeg passes over.
+
+They are `bext`, iXML and `_PMX` of a WAV, COMT of an AIFF, and the XMP in its APPL and its ID3.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,17 @@ from typing import Literal
 from soundlora.dataset.captions import decode_text
 from soundlora.dataset.xml_text import MOST_BYTES, parse
 
-_LIMITS = {b"bext": 602, b"iXML": MOST_BYTES, b"_PMX": MOST_BYTES, b"ds64": 28, b"COMT": 64 * 1024}
+_LIMITS = {b"bext": 602, b"iXML": MOST_BYTES, b"_PMX": MOST_BYTES, b"ID3 ": MOST_BYTES, b"ds64": 28, b"COMT": 64 * 1024}
 """The chunks that are read, and how many bytes of each. A file may claim any size."""
 _ORDERS: dict[tuple[bytes, bytes], Literal["little", "big"]] = {
     **dict.fromkeys(((kind, b"WAVE") for kind in (b"RIFF", b"RF64", b"BW64")), "little"),
     **dict.fromkeys(((b"FORM", kind) for kind in (b"AIFF", b"AIFC")), "big"),
 }
 _COMMENTS = ("title", "description", "comment", "keywords", "genre", "artist", "album")
+# An AIFF has a chunk for whatever programs keep in it. The first four letters say whose it is.
+_PROGRAMS, _XMP = b"APPL", b"XMP "
+# The private frame of ID3 with its size. FFmpeg reads it in an MP3 and a WAV.
+_XMP_FRAME = re.compile(rb"PRIV(.{4})..XMP\0", re.S)
 _MOST_CHUNKS = 1000
 _DESCRIPTION_BYTES, _LONGEST_CHARACTER = 256, 4
 _UNKNOWN = 0xFFFFFFFF
@@ -66,8 +73,19 @@ def read_comments(path: Path) -> dict[str, str]:
 
 
 def read_xmp_chunk(path: Path) -> bytes:
-    """Return the XMP packet of a WAV, b"" without one."""
-    return _chunks(path).get(b"_PMX", b"")
+    """Return the XMP packet of a WAV or AIFF, b"" without one."""
+    found = _chunks(path)
+    return found.get(b"_PMX", b"") or _xmp_of_id3(found.get(b"ID3 ", b""))
+
+
+def _xmp_of_id3(tag: bytes) -> bytes:
+    match = _XMP_FRAME.search(tag)
+    if match is None:
+        return b""
+    # Sizes have seven bits a byte from version 2.4 on. The owner counts, too.
+    bits = 7 if tag[3] >= 4 else 8
+    size = sum(byte << shift * bits for byte, shift in zip(match[1], (3, 2, 1, 0), strict=True)) - len(_XMP)
+    return tag[match.end() : match.end() + max(0, size)]
 
 
 def _chunks(path: Path) -> dict[bytes, bytes]:
@@ -88,8 +106,11 @@ def _chunks(path: Path) -> dict[bytes, bytes]:
             name, length = header[:4], int.from_bytes(header[4:], order)
             if name == b"data" and length == _UNKNOWN and len(found.get(b"ds64", b"")) >= 16:
                 length = struct.unpack("<Q", found[b"ds64"][8:16])[0]
+            left = length
+            if name == _PROGRAMS and length >= len(_XMP) and file.read(len(_XMP)) == _XMP:
+                name, left = b"_PMX", length - len(_XMP)
             if name in _LIMITS and name not in found:
-                found[name] = file.read(min(length, _LIMITS[name]))
+                found[name] = file.read(min(left, _LIMITS[name]))
             # Chunks begin at even places.
             at += 8 + length + length % 2
     return found

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from soundlora.dataset import names
 from soundlora.dataset.captions import decode_text, read_caption
@@ -33,7 +33,11 @@ _MOST_TABLES = 20
 _MOST_ROWS = 200_000
 # Of seconds that are the same but for how they were computed.
 _HAIR = 0.001
+_CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,4}):(\d{1,2}(?:\.\d+)?)")
+_UNIT = re.compile(r" ?s(?:ec)?\Z", re.I)
 _COLUMN = re.compile(r"\w[\w .-]{0,39}")
+
+T = TypeVar("T")
 
 
 class TableError(Exception):
@@ -61,10 +65,18 @@ class Tables:
     columns: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def at(self, clip: str, offset: float) -> Row | None:
-        """Return the row that holds `offset` seconds into a recording, None where that of its start does."""
-        found = [row for start, row in self.later.get(clip, ()) if start <= offset + _HAIR]
-        return found[-1] if found else None
+    def at(self, clip: str, offset: float) -> tuple[float, Row] | None:
+        """Return the row that holds `offset` seconds into a recording, with its own second.
+
+        None says that it is that of the recording's start.
+        """
+        return holding(self.later.get(clip, ()), offset)
+
+
+def holding(later: Sequence[tuple[float, T]], offset: float) -> tuple[float, T] | None:
+    """Return what holds at `offset` seconds, of what begins at seconds in their order; None before all."""
+    found = [each for each in later if each[0] <= offset + _HAIR]
+    return found[-1] if found else None
 
 
 def read_tables(members: Iterable[Member], clips: Sequence[str], encoding: str | None = None) -> Tables:
@@ -74,6 +86,7 @@ def read_tables(members: Iterable[Member], clips: Sequence[str], encoding: str |
     is that of the clip as a whole. A table that can't be used, and rows of files that are not there, become warnings.
     """
     rows: dict[str, dict[float, Row]] = {}
+    timeless: list[tuple[str, str, Row]] = []
     columns: dict[str, None] = {}
     warnings = []
     left = _MOST_ROWS
@@ -93,28 +106,52 @@ def read_tables(members: Iterable[Member], clips: Sequence[str], encoding: str |
                 name = _first(values, NAME_COLUMNS)
                 clip = places.find(name)
                 columns |= dict.fromkeys(key for key in values if key not in (*NAME_COLUMNS, *TEXT_COLUMNS))
+                offset = _offset(values)
                 if clip is None:
                     lost.append(name)
+                elif offset is None:
+                    timeless.append((clip, _plain(values[OFFSET_COLUMN]), _row(member.name, values)))
                 else:
-                    rows.setdefault(clip, {}).setdefault(_offset(values), _row(member.name, values))
+                    rows.setdefault(clip, {}).setdefault(offset, _row(member.name, values))
         except TableError as error:
             warnings.append(f"{member.name} {error}.")
         if lost:
-            more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-            warnings.append(f"{member.name} names files that are no clips here: {', '.join(lost[:3])}{more}.")
+            warnings.append(f"{member.name} names files that are no clips here: {_some(lost)}.")
+    warnings += _without_seconds(rows, timeless)
     ordered = {clip: sorted(found.items(), key=lambda each: each[0]) for clip, found in rows.items()}
     firsts = {clip: found[0][1] for clip, found in ordered.items()}
     later = {clip: tuple(each for each in found if each[0] > 0) for clip, found in ordered.items()}
     return Tables(firsts, later, tuple(columns), tuple(warnings))
 
 
-def _offset(values: Mapping[str, Any]) -> float:
-    """Return the second from which a row holds, 0 where it says none."""
+def _without_seconds(rows: dict[str, dict[float, Row]], timeless: Sequence[tuple[str, str, Row]]) -> list[str]:
+    """Take rows whose offset is no second for clips that have no other row, and return a sentence on the rest."""
+    for clip, _, row in timeless:
+        rows.setdefault(clip, {0.0: row})
+    unused = [text for clip, text, row in timeless if row not in rows[clip].values()]
+    if not unused:
+        return []
+    return [f"Rows of tables whose offsets are no seconds are not used: {_some(unused)}; write them as 62.5 or 1:02.5."]
+
+
+def _some(items: Sequence[str]) -> str:
+    return ", ".join(item[:40] for item in items[:3]) + (f" and {len(items) - 3} more" if len(items) > 3 else "")
+
+
+def _offset(values: Mapping[str, Any]) -> float | None:
+    """Return the second from which a row holds, 0 where it says none, None where it says no second.
+
+    Seconds are numbers, or a time such as 1:02.5 and 1:00:02.
+    """
+    text = _plain(values.get(OFFSET_COLUMN)).strip().replace(",", ".")
+    if match := _CLOCK.fullmatch(text):
+        hours, minutes, seconds = match.groups("0")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
     try:
-        offset = float(_plain(values.get(OFFSET_COLUMN)).replace(",", "."))
+        offset = float(_UNIT.sub("", text) or 0)
     except ValueError:
-        return 0.0
-    return offset if 0 <= offset < math.inf else 0.0
+        return None
+    return offset if 0 <= offset < math.inf else None
 
 
 def _row(table: str, values: Mapping[str, Any]) -> Row:
@@ -137,13 +174,22 @@ def table_rows(name: str, text: str) -> Iterator[dict[str, Any]]:
             for key, value in islice(values.items(), _MOST_COLUMNS)
             if isinstance(key, str) and _COLUMN.fullmatch(key.strip())
         }
-        for wanted, what in ((NAME_COLUMNS, "file_name"), (TEXT_COLUMNS, "caption or text")):
-            # Every row of a CSV has the same columns; of the others only the first one is looked at.
-            if not checked and not set(wanted) & set(row):
-                has = ", ".join(list(row)[:10]) or "none"
-                raise TableError(f"has no column {what}, so it is not used; its columns are {has}")
+        if not checked:
+            _check_columns(row)
         checked = True
         yield row
+    if kind == ".csv" and not checked and text.strip():
+        # The first line may be a row already, and then it is all there is.
+        _check_columns([each.strip().lower() for each in next(csv.reader([text.strip()], delimiter=_delimiter(text)))])
+
+
+def _check_columns(columns: Iterable[str]) -> None:
+    """Raise TableError where columns are missing. Every row of a CSV has the same, of others the first one is asked."""
+    columns = list(columns)
+    for wanted, what in ((NAME_COLUMNS, "file_name"), (TEXT_COLUMNS, "caption or text")):
+        if not set(wanted) & set(columns):
+            has = ", ".join(columns[:10]) or "none"
+            raise TableError(f"has no column {what}, so it is not used; its columns are {has}")
 
 
 class _Places:
@@ -187,12 +233,15 @@ def _text(member: Member, encoding: str | None) -> tuple[str, list[str]]:
 
 def csv_rows(text: str) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a CSV by its own columns, with commas, semicolons or tabs. Raises TableError."""
-    head = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=head.count)
     try:
-        yield from csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
+        yield from csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text), restval="")
     except csv.Error as error:
         raise TableError(f"can't be read as CSV ({error}), so it is not used") from None
+
+
+def _delimiter(text: str) -> str:
+    head = text.split("\n", 1)[0]
+    return max(",;\t", key=head.count)
 
 
 def _json_lines(text: str) -> Iterator[Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from soundlora.dataset.fit import TOLERANCE_SECONDS
@@ -49,6 +50,19 @@ def check_windows(windows: Windows, partner: Partner) -> None:
             f"{using('windows', 'all')} makes many clips of a long one, but {what} belongs to one clip; leave it out.",
             field="windows",
         )
+
+
+def without_window(captions: Sequence[str], windows: Windows) -> list[str]:
+    """Return a sentence on the files of captions that no window has, or nothing."""
+    if not captions:
+        return []
+    count = f"{len(captions)} captions of later seconds are" if len(captions) > 1 else "A caption of later seconds is"
+    why = (
+        "no window begins between it and the next one, or the recording ends before"
+        if windows == "all"
+        else f"{using('windows', 'all')} makes clips of these, and so does soundlora prepare"
+    )
+    return [f"{count} not used, such as {captions[0]}: {why}."]
 
 
 def check_count(clips: int) -> None:

@@ -1,7 +1,8 @@
 """This module reads what the XMP of a sound file says: title, description, keywords, and the fields of sound.
 
-XMP is ISO 16684-1. Its part 3 says where files keep it: WAV in a chunk `_PMX`, MP3 in a private frame of ID3, MP4 in a
-box. A FLAC has it among the chunks of the WAV that it was made of.
+XMP is ISO 16684-1. Its part 3 says where files keep it: WAV in a chunk `_PMX`, AIFF in a chunk APPL, MP3 in a private
+frame of ID3, MP4 in a box. An AIFF may have that frame, too. A FLAC has it among the chunks of the WAV that it was
+made of.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from soundlora.pipeline.inputs import TRAINING_INPUTS
 LOADED = """
 import sys
 from soundlora.server.work import inspecting
-print([name for name in ("fastapi", "sqlalchemy", "httpx2", "torch") if name in sys.modules])
+print([name for name in ("fastapi", "sqlalchemy", "httpx2", "pydantic", "torch") if name in sys.modules])
 """
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import hashlib
 import mimetypes
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
@@ -191,13 +190,12 @@ async def complete_signed(
 async def _receive_part(request: Request, upload: Upload, number: int) -> Response:
     if upload.row.size is not None:
         await _discard(request)
-        etag = f'"{upload.row.id}"'
     else:
         parts = _parts(request)
-        digest = hashlib.md5(usedforsecurity=False)
-        size = await _receive(request, parts.key(upload.row.id, number), digest)
+        size = await _receive(request, parts.key(upload.row.id, number))
         await parts.count(upload.row.id, size)
-        etag = f'"{digest.hexdigest()}"'
+    # Clients send it back and look no further, so it is no hash: that takes a third of what receiving a part takes.
+    etag = f'"{upload.row.id}-{number}"'
     # One official client reads the header, the other one the body.
     return JSONResponse({"partNumber": number, "etag": etag}, headers={"ETag": etag})
 
@@ -245,7 +243,7 @@ async def _begin(request: Request, who: Caller, name: str | None, content_type: 
     )
 
 
-async def _receive(request: Request, key: str, digest: Any = None) -> int:
+async def _receive(request: Request, key: str) -> int:
     """Stream the body into the storage and return its bytes. Raises Refusal when it is too long or breaks off."""
     _check_announced(request)
     size = 0
@@ -255,8 +253,6 @@ async def _receive(request: Request, key: str, digest: Any = None) -> int:
         async for piece in _pieces(request):
             size += len(piece)
             _check_size(service, size)
-            if digest is not None:
-                digest.update(piece)
             yield piece
 
     service = service_of(request)

@@ -12,13 +12,12 @@ from typing import Any
 from soundlora.contract.modes import MODES
 from soundlora.dataset import inspect_dataset, refusal
 from soundlora.dataset.fork import usable_processes
-from soundlora.pipeline.options import endpoint_words
 from soundlora.wording import wording
 
 
 def report_of(job: dict[str, Any]) -> tuple[int, Any]:
     """Return the status and the body of the answer to an inspection, whose fields are those of a training's request."""
-    with wording(endpoint_words):
+    with wording(_endpoint_words):
         try:
             report = inspect_dataset(
                 job["training_data_url"],
@@ -42,6 +41,12 @@ def report_of(job: dict[str, Any]) -> tuple[int, Any]:
             return outcome.status_code, outcome.response
         refused = refusal(report)
     return 200, report.to_json() | {"source": "", "refusal": None if refused is None else str(refused)}
+
+
+def _endpoint_words(name: str, value: object) -> str:
+    from soundlora.pipeline.options import endpoint_words  # brings pydantic along, and few reports name a setting
+
+    return endpoint_words(name, value)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import { parallel } from './parallel'
 import { OFFLINE, ServerError, problemFrom } from './problems'
 import type { OpenApi, Values } from './schema'
 import { session } from './session.svelte'
+import type { Pieces } from './zip'
 import type { DatasetReport, File as Result, Machine, Mark, Run, RunSummary } from './types'
 
 /** The server's address as other programs name it. */
@@ -172,8 +173,8 @@ const PART = 10 << 20
 /** One is written to the server's disk while another is on its way. */
 const AT_A_TIME = 3
 
-/** An upload in pieces, some at a time, each tried again until it is there. `onProgress` gets the share that has arrived. */
-export async function upload(file: Blob, name: string, onProgress: (share: number) => void, signal: AbortSignal) {
+/** An upload in parts, some at a time, each tried again until it is there. `onProgress` gets the share that has arrived. */
+export async function upload(file: Pieces, name: string, onProgress: (share: number) => void, signal: AbortSignal) {
   const type = file.type || 'application/zip'
   const large = file.size > PART
   const begin = large ? 'initiate-multipart' : 'initiate'
@@ -186,7 +187,7 @@ export async function upload(file: Blob, name: string, onProgress: (share: numbe
   const target = new URL(upload_url)
   const at = (suffix: string) => SERVER + target.pathname.slice(new URL(SERVER).pathname.length - 1) + suffix + target.search
   if (!large) {
-    await put(at(''), file, onProgress, signal)
+    await put(at(''), await file.slice(0, file.size), onProgress, signal)
     return file_url
   }
   const arrived = new Array<number>(Math.ceil(file.size / PART)).fill(0)
@@ -199,7 +200,8 @@ export async function upload(file: Blob, name: string, onProgress: (share: numbe
       arrived[n] = share
       onProgress(arrived.reduce((sum, one) => sum + one, 0) / arrived.length)
     }
-    const answer = await put(at(`/${n + 1}`), file.slice(n * PART, (n + 1) * PART), told, failed.signal)
+    const part = await file.slice(n * PART, (n + 1) * PART)
+    const answer = await put(at(`/${n + 1}`), part, told, failed.signal)
     return { partNumber: n + 1, etag: (answer as { etag: string }).etag }
   }
   const parts = await parallel(arrived, AT_A_TIME, sendPart).finally(() => failed.abort())

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { changesOf, entriesOf, lacksOf, pairsOf, pairUp, reach, sameName } from './clips'
+import { changesOf, entriesOf, lacksOf, pairsOf, pairUp, reach, sameName, sentOf } from './clips'
 
 const blob = (text = '') => new Blob([text])
 
@@ -25,6 +25,13 @@ test('an edited caption is what is packed; an empty one is no file', async () =>
   const entries = entriesOf(data)
   expect(entries.map((entry) => entry.name)).toEqual(['a.wav', 'a.txt', 'b.wav'])
   expect(await entries[1]!.blob.text()).toBe('a cat\n')
+})
+
+test('tables and captions of later seconds are sent beside the clips; a second caption and other files are not', async () => {
+  const names = ['in/metadata.csv', 'in/Captions.json', 'in/rain@12.5.txt', 'in/RAIN.wav @ 5 s.txt', 'in/rain.WAV.txt', 'in/rain.lab', 'in/notes.pdf', 'in/my_metadata.csv', 'RAIN.txt']
+  const data = await pairUp(['in/rain.wav', ...names].map((name) => ({ name, blob: blob() })))
+  expect(sentOf(data).map((entry) => entry.name)).toEqual(['in/rain.wav', ...names.slice(0, 6)])
+  expect(entriesOf(data).map((entry) => entry.name)).toEqual(['in/rain.wav'])
 })
 
 test('a clip that lacks less than one latent frame still fills the bucket', () => {

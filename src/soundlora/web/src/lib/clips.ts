@@ -95,6 +95,15 @@ export function entriesOf(data: LocalData): Entry[] {
   })
 }
 
+/** Beside texts of the clips' own names: captions of later seconds, in other forms, and of many clips in a table. */
+const CAPTIONS = /(@ ?\d[\d.,]*( ?s)?\.txt|\.lab|(^|\/)(metadata\.csv|metadata\.jsonl|captions\.json))$/i
+
+/** The files to send: the clips', and others that may hold captions, which the server reads after those of the clips. */
+export function sentOf(data: LocalData): Entry[] {
+  const ofSound = (name: string) => /\.txt$/i.test(name) && isAudio(stem(name))
+  return [...entriesOf(data), ...data.others.filter(({ name }) => CAPTIONS.test(name) || ofSound(name))]
+}
+
 /** What was changed since the clips were dropped or uploaded, captions or spans, in words; or "". */
 export function changesOf(clips: LocalClip[]): string {
   const captions = clips.some((clip) => clip.caption.trim() !== clip.original)

@@ -1,7 +1,7 @@
 // The training that is being prepared: it outlives a visit to another screen.
 
 import { inspect, local, openApi, pricePerStep, machine, submit, upload } from './api'
-import { changesOf, entriesOf, lacksOf, pairUp, type LocalClip, type LocalData } from './clips'
+import { changesOf, entriesOf, lacksOf, pairUp, sentOf, type LocalClip, type LocalData } from './clips'
 import { trimmed } from './format'
 import { lookOver } from './look'
 import { modeNamed, modeOf, type ModeName } from './modes'
@@ -10,7 +10,7 @@ import { defaults, fieldsOf, fromRequest, problemOf, soundOf, toRequest, type Fi
 import type { Span } from './spans'
 import type { DatasetReport, Machine } from './types'
 import { words } from './words'
-import { readZip, writeZip, type Entry } from './zip'
+import { readZip, zipOf, type Entry, type Pieces } from './zip'
 
 /** Open in the form; all others are folded. */
 export const USUAL = ['trigger_phrase', 'validation', 'conditioning_seconds', 'number_of_steps', 'rank']
@@ -34,10 +34,10 @@ export const draft = $state({
   machine: null as Machine | null,
   name: '',
   data: null as LocalData | null,
-  /** The dropped zip itself; null where one has to be packed. */
-  packed: null as Blob | null,
+  /** What is sent: the dropped zip itself, or the one that was made of the clips; null where one has to be made. */
+  packed: null as Pieces | null,
   /** Lacking: the clips are not sent before they have the spans, or the other halves, that the mode needs. */
-  step: 'empty' as 'empty' | 'reading' | 'lacking' | 'packing' | 'sending' | 'checking' | 'ready' | 'failed' | 'stopped',
+  step: 'empty' as 'empty' | 'reading' | 'lacking' | 'sending' | 'checking' | 'ready' | 'failed' | 'stopped',
   share: 0,
   report: null as DatasetReport | null,
   problem: null as Problem | null,
@@ -88,7 +88,7 @@ export async function choose(mode: ModeName): Promise<void> {
   draft.problem = null
   if (draft.data?.clips.length && !['empty', 'reading', 'stopped'].includes(draft.step)) {
     if (lacks().length) wait()
-    else if (!['packing', 'sending'].includes(draft.step)) void (draft.values[DATA] && !edited() ? check() : send())
+    else if (draft.step !== 'sending') void (draft.values[DATA] && !edited() ? check() : send())
   } else if (draft.values[DATA] && ['checking', 'ready', 'failed'].includes(draft.step)) void check()
   await open()
 }
@@ -248,7 +248,7 @@ function folderName(entries: Entry[]): string {
   return first.includes('/') ? first.slice(0, first.indexOf('/')) : words.dataset.files(entries.length)
 }
 
-/** Pack what has to be packed, upload, and have it checked; clips that lack something stay here. */
+/** Upload, packed as one, and have it checked; clips that lack something stay here. */
 export async function send(): Promise<boolean> {
   if (lacks().length) {
     wait()
@@ -262,18 +262,16 @@ export async function send(): Promise<boolean> {
   // What is typed from here on is not in what is sent.
   const sent = clips.map((clip) => ({ original: clip.caption.trim(), originalSpans: clip.spans }))
   let { packed } = draft
-  const entries = !packed && draft.data ? entriesOf(draft.data) : null
+  const entries = !packed && draft.data ? sentOf(draft.data) : null
+  draft.step = 'sending'
+  draft.share = 0
   try {
     if (entries) {
-      draft.step = 'packing'
       // Summing up the bytes of all would keep what little the look reads waiting.
       await looked
       if (signal.aborted) return false
-      packed = await writeZip(entries)
-      if (signal.aborted) return false
+      packed = zipOf(entries)
     }
-    draft.step = 'sending'
-    draft.share = 0
     const name = draft.name.toLowerCase().endsWith('.zip') ? draft.name : `${draft.name || 'clips'}.zip`
     const url = await upload(packed!, name, (share) => (draft.share = share), signal)
     // Not in one line: the values may be others by now than when the upload began.

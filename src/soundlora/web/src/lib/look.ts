@@ -2,6 +2,7 @@
 // Nothing is said of a file where the server might find otherwise, such as one that is cut off.
 
 import { TOLERANCE, type LocalClip } from './clips'
+import { parallel } from './parallel'
 
 export interface Look {
   /** Samples of a channel, and how many a second has. */
@@ -20,12 +21,15 @@ const EXTENSIBLE = 0xfffe
 // The end of the identifier of plain samples, whose beginning is the number of the format.
 const IDENTIFIER = '00001000800000aa00389b71'
 
-/** Take a first look at clips that had none, some at a time, for as long as they are wanted. */
+/**
+ * Take a first look at clips that had none, for as long as they are wanted. The first hundred are told first. What is told
+ * makes all rows of the table anew, so that each time twice as many follow.
+ */
 export async function lookOver(clips: LocalClip[], wanted: () => boolean): Promise<void> {
   const unseen = clips.filter((clip) => clip.look === undefined)
-  while (unseen.length && wanted()) {
-    const some = unseen.splice(0, AT_A_TIME)
-    const found = await Promise.all(some.map(({ blob }) => lookAt(blob).catch(() => null)))
+  for (let told = AT_A_TIME; unseen.length && wanted(); told *= 2) {
+    const some = unseen.splice(0, told)
+    const found = await parallel(some, AT_A_TIME, ({ blob }) => lookAt(blob).catch(() => null))
     some.forEach((clip, n) => (clip.look = found[n]))
   }
 }
@@ -51,7 +55,8 @@ export async function lookAt(sound: Blob): Promise<Look | null> {
 }
 
 async function bytes(sound: Blob, from: number, size: number): Promise<DataView | null> {
-  return sound.slice(from, from + size).arrayBuffer().then((found) => new DataView(found), () => null)
+  const part = from || size < sound.size ? sound.slice(from, from + size) : sound
+  return part.arrayBuffer().then((found) => new DataView(found), () => null)
 }
 
 interface Form {

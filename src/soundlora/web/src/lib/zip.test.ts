@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { crc32, readZip, writeZip } from './zip'
+import { crc32, readZip, writeZip, zipOf } from './zip'
 
 const text = (blob: Blob) => blob.text()
 
@@ -12,6 +12,35 @@ test('what is packed is read back, names with accents too', async () => {
   expect(entries.map((entry) => entry.name)).toEqual(['a.wav', 'ordner/ä.txt'])
   expect(await text(entries[0]!.blob)).toBe('sound of a')
   expect(entries[1]!.blob.size).toBe(0)
+})
+
+test('a zip in parts is the one in a piece, however it is cut', async () => {
+  const entries = ['rain', '', 'wind in the trees'].map((content, n) => ({ name: `${n}ü.wav`, blob: new Blob([content]) }))
+  const now = new Date(2020, 1, 2)
+  const whole = new Uint8Array(await (await writeZip(entries, now)).arrayBuffer())
+  for (const step of [1, 7, 50, 1000]) {
+    const zip = zipOf(entries, now)
+    expect(zip.size).toBe(whole.length)
+    const parts: Blob[] = []
+    for (let at = 0; at < zip.size; at += step) parts.push(await zip.slice(at, at + step))
+    expect(parts.slice(0, -1).every((part) => part.size === step)).toBe(true)
+    expect(new Uint8Array(await new Blob(parts).arrayBuffer())).toEqual(whole)
+  }
+})
+
+test('a part can be had before what lies behind it is read, and nothing is summed up twice', async () => {
+  const read: string[] = []
+  class Watched extends Blob {
+    override arrayBuffer() {
+      read.push(this.type)
+      return super.arrayBuffer()
+    }
+  }
+  const zip = zipOf(['a', 'b'].map((name) => ({ name, blob: new Watched(['x'.repeat(100)], { type: name }) })))
+  await zip.slice(0, 120)
+  expect(read).toEqual(['a'])
+  await zip.slice(0, zip.size)
+  expect(read).toEqual(['a', 'b'])
 })
 
 test('the checksum is the known one of the text', async () => {

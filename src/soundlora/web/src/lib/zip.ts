@@ -9,37 +9,75 @@ export interface Entry {
   blob: Blob
 }
 
+/** A file whose bytes are made when they are asked for, from one place to another. A Blob's own are there at once. */
+export interface Pieces {
+  size: number
+  type: string
+  slice(from: number, to: number): Blob | Promise<Blob>
+}
+
 const LARGEST = 0xffffffff
 const READ_AT_A_TIME = 4
 
-/** Pack the entries. Throws when the archive would need the 64-bit format. */
+/** Pack the entries as a whole. Throws when the archive would need the 64-bit format. */
 export async function writeZip(entries: Entry[], now = new Date()): Promise<Blob> {
-  const parts: BlobPart[] = []
-  const directory: BlobPart[] = []
-  let offset = 0
-  let directorySize = 0
-  // One is read while another is summed up.
-  const checksums = await parallel(entries, READ_AT_A_TIME, ({ blob }) => crcOf(blob))
-  for (const [n, { name, blob }] of entries.entries()) {
-    const encoded = new TextEncoder().encode(name)
-    const crc = checksums[n]!
-    const local = header(0x04034b50, 30, encoded, crc, blob.size, now)
-    const central = header(0x02014b50, 46, encoded, crc, blob.size, now)
-    new DataView(central.buffer).setUint32(42, offset, true)
-    parts.push(local, blob)
-    directory.push(central)
-    offset += local.length + blob.size
-    directorySize += central.length
-    if (offset > LARGEST) throw new Error(words.zip.large)
-  }
+  const zip = zipOf(entries, now)
+  return zip.slice(0, zip.size)
+}
+
+/**
+ * The zip of the entries, of which any part can be had. Where each byte lies is known at once. A checksum is taken when a
+ * part needs it, so that the beginning is on its way while the rest is summed up. Throws as `writeZip` does.
+ */
+export function zipOf(entries: Entry[], now = new Date()): Pieces {
   if (entries.length > 0xffff) throw new Error(words.zip.many)
+  const sums: Promise<number>[] = []
+  const sum = (n: number) => (sums[n] ??= crcOf(entries[n]!.blob))
+  const names = entries.map(({ name }) => new TextEncoder().encode(name))
+  const places: number[] = []
+  /** In their order, with where each begins. */
+  const pieces: { at: number; size: number; make(): Promise<Blob> | Blob }[] = []
+  let size = 0
+  const add = (bytes: number, make: () => Promise<Blob> | Blob) => {
+    pieces.push({ at: size, size: bytes, make })
+    size += bytes
+  }
+  for (const [n, { blob }] of entries.entries()) {
+    places.push(size)
+    add(30 + names[n]!.length, async () => new Blob([header(0x04034b50, 30, names[n]!, await sum(n), blob.size, now)]))
+    add(blob.size, () => blob)
+    if (size > LARGEST) throw new Error(words.zip.large)
+  }
+  const start = size
+  for (const [n, { blob }] of entries.entries()) {
+    add(46 + names[n]!.length, async () => {
+      const bytes = header(0x02014b50, 46, names[n]!, await sum(n), blob.size, now)
+      new DataView(bytes.buffer).setUint32(42, places[n]!, true)
+      return new Blob([bytes])
+    })
+  }
+  const listed = size - start
+  add(22, () => new Blob([endOf(entries.length, listed, start)]))
+  const slice = async (from: number, to: number) => {
+    const wanted = pieces.filter((piece) => piece.at < to && piece.at + piece.size > from)
+    const made = await parallel(wanted, READ_AT_A_TIME, async ({ at, size, make }) => {
+      const piece = await make()
+      // Thousands of slices would keep the page waiting.
+      return at >= from && at + size <= to ? piece : piece.slice(Math.max(0, from - at), to - at)
+    })
+    return new Blob(made, { type: 'application/zip' })
+  }
+  return { size, type: 'application/zip', slice }
+}
+
+function endOf(number: number, size: number, start: number): ArrayBuffer {
   const end = new DataView(new ArrayBuffer(22))
   end.setUint32(0, 0x06054b50, true)
-  end.setUint16(8, entries.length, true)
-  end.setUint16(10, entries.length, true)
-  end.setUint32(12, directorySize, true)
-  end.setUint32(16, offset, true)
-  return new Blob([...parts, ...directory, end.buffer], { type: 'application/zip' })
+  end.setUint16(8, number, true)
+  end.setUint16(10, number, true)
+  end.setUint32(12, size, true)
+  end.setUint32(16, start, true)
+  return end.buffer
 }
 
 function header(signature: number, size: number, name: Uint8Array, crc: number, length: number, now: Date) {
@@ -104,40 +142,46 @@ async function view(file: Blob, start: number, end: number): Promise<DataView> {
   return new DataView(bytes)
 }
 
-// Eight tables, so that eight bytes are taken at a time: five times as fast as one byte after the other.
-const TABLES = Array.from({ length: 8 }, () => new Uint32Array(256))
+// Sixteen tables behind each other, so that sixteen bytes are taken at a time, and read as words: more than twice as fast
+// as eight bytes one by one. The machine of every browser has the lower byte of a word first.
+const TABLES = new Int32Array(16 * 256)
 for (let n = 0; n < 256; n += 1) {
   let crc = n
   for (let k = 0; k < 8; k += 1) crc = crc & 1 ? 0xedb88320 ^ (crc >>> 1) : crc >>> 1
-  TABLES[0]![n] = crc
+  TABLES[n] = crc
 }
-for (let n = 0; n < 256; n += 1) {
-  for (let k = 1; k < 8; k += 1) {
-    const before = TABLES[k - 1]![n]!
-    TABLES[k]![n] = TABLES[0]![before & 0xff]! ^ (before >>> 8)
-  }
+for (let n = 256; n < TABLES.length; n += 1) {
+  const before = TABLES[n - 256]!
+  TABLES[n] = TABLES[before & 0xff]! ^ (before >>> 8)
+}
+
+/** What four bytes add, of which the last one stands `at` in the tables. */
+function four(word: number, at: number): number {
+  return (
+    TABLES[at + 768 + (word & 0xff)]! ^ TABLES[at + 512 + ((word >>> 8) & 0xff)]! ^
+    TABLES[at + 256 + ((word >>> 16) & 0xff)]! ^ TABLES[at + (word >>> 24)]!
+  )
 }
 
 /** The checksum after these bytes, which go on from `crc`; it begins with 0. */
 export function crc32(bytes: Uint8Array, crc = 0): number {
-  const [t0, t1, t2, t3, t4, t5, t6, t7] = TABLES as [
-    Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array,
-  ]
   let now = ~crc
-  let at = 0
-  for (; at + 8 <= bytes.length; at += 8) {
-    now ^= bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
-    now =
-      t7[now & 0xff]! ^ t6[(now >>> 8) & 0xff]! ^ t5[(now >>> 16) & 0xff]! ^ t4[now >>> 24]! ^
-      t3[bytes[at + 4]!]! ^ t2[bytes[at + 5]!]! ^ t1[bytes[at + 6]!]! ^ t0[bytes[at + 7]!]!
+  // Words can be read from a multiple of four bytes on.
+  const first = Math.min(bytes.length, -bytes.byteOffset & 3)
+  for (let at = 0; at < first; at += 1) now = TABLES[(now ^ bytes[at]!) & 0xff]! ^ (now >>> 8)
+  const whole = (bytes.length - first) >> 4
+  const ints = new Int32Array(bytes.buffer, whole ? bytes.byteOffset + first : 0, whole * 4)
+  for (let n = 0; n < ints.length; n += 4) {
+    now = four(ints[n]! ^ now, 3072) ^ four(ints[n + 1]!, 2048) ^ four(ints[n + 2]!, 1024) ^ four(ints[n + 3]!, 0)
   }
-  for (; at < bytes.length; at += 1) now = t0[(now ^ bytes[at]!) & 0xff]! ^ (now >>> 8)
+  for (let at = first + ints.length * 4; at < bytes.length; at += 1) now = TABLES[(now ^ bytes[at]!) & 0xff]! ^ (now >>> 8)
   return ~now >>> 0
 }
 
 async function crcOf(blob: Blob): Promise<number> {
   let crc = 0
   const step = 1 << 22
+  if (blob.size <= step) return crc32(new Uint8Array(await blob.arrayBuffer()))
   for (let at = 0; at < blob.size; at += step) {
     crc = crc32(new Uint8Array(await blob.slice(at, at + step).arrayBuffer()), crc)
   }

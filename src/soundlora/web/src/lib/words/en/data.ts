@@ -21,7 +21,6 @@ export const drop = {
 
 export const dataset = {
   region: 'Data set',
-  packing: (number: number) => `Making a zip of ${clips(number)}…`,
   again: 'Checking again…',
   listening: 'Listening to every clip…',
   allMarked: 'Every clip has its spans.',
