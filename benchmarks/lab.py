@@ -9,8 +9,8 @@ everything done only prints.
 
 The score of a run is how far the statistics of its sounds lie from those of the clips, as a share of the base's; 0 is
 their centre. Levels are held against the defaults sound by sound and seed by seed: a difference whose interval of 1.96
-standard errors has 0 in it is called noise. "kept" is the share of other families' prompts that are still judged
-theirs.
+standard errors has 0 in it is called noise. "moved" is how far the sounds of other families' names, without the
+trigger, have come from the base's own of the same seed, as a share of how far two seeds of the base lie apart.
 """
 
 from __future__ import annotations
@@ -18,33 +18,41 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from history import Figure
-from nano_quality import TRIGGER, Sounds
+from nano_quality import TRIGGER
 from table import add_record, report
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "nano"))
 
-from judge import mel_of, statistics
+from judge import mel_of, rendered, statistics
 from sounds import FAMILIES
-from unseen import RATE, Unseen, read, recorded, synthesised, write
+from unseen import RATE, read, recorded, synthesised, write
 
 from soundlora import Generator, LoraUse, train
+from soundlora.model.mel import resample
+from soundlora.system.whole_files import whole
 
 STEPS, SECONDS = 400, 2.5
-TAKES, OTHERS = 4, 6
+TAKES, OTHERS = 3, 4
+EAR_RATE = 16_000  # Hz
 STRENGTHS = (1.0, 0.6)
+UNIT = "of the base's"
+HEARD = 24  # renderings of each family
 DONE = Path(__file__).with_name("lab.jsonl")
+SCALE = Path(__file__).with_name("lab_scale.npy")
+RESULTS = Path(__file__).parent / "results"
+TAKES_OF = RESULTS / "lab_takes"
 DEFAULTS = "defaults"
 
 FACTORS: dict[str, dict[str, dict[str, Any]]] = {
@@ -71,11 +79,11 @@ FACTORS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def runs(factors: list[str], seeds: int) -> Iterator[tuple[str, str, str, int]]:
-    """Yield (factor, level, sound, seed) in an order in which an early end leaves whole levels."""
+    """Yield (factor, level, sound, seed) in an order in which an early end leaves every level with whole seeds."""
     names = [sound.name for sound in synthesised()] + ["tabla", "blips", "talk box", "announcements"]
-    for factor in dict.fromkeys((DEFAULTS, *factors)):
-        for level in FACTORS[factor]:
-            for seed in range(seeds):
+    for seed in range(seeds):
+        for factor in dict.fromkeys((DEFAULTS, *factors)):
+            for level in FACTORS[factor]:
                 yield from ((factor, level, name, seed) for name in names)
 
 
@@ -86,15 +94,25 @@ def found() -> dict[tuple[str, str, str, int], dict[str, float]]:
     return {tuple(line["run"]): line["figures"] for line in lines}
 
 
-def one(factor: str, level: str, name: str, seed: int, recordings: Path, judge: Path) -> dict[str, float]:
-    """Train and hear one run. judge: a file with the scale and the means of the families' statistics."""
-    torch.set_num_threads(1)
+def scale_of_families() -> Any:
+    """Return (figures,): how much each of the statistics differs over renderings of all families."""
+    rows = [statistics(rendered(name, (31, f, n))) for f, name in enumerate(FAMILIES) for n in range(HEARD)]
+    return np.std(rows, axis=0) + 0.05
+
+
+def one(factor: str, level: str, name: str, seed: int, recordings: Path, until: float) -> dict[str, float] | None:
+    """Train and hear one run. Returns None when it is too late to begin."""
+    if time.time() > until:
+        return None
     target = next(sound for sound in synthesised() + recorded(recordings) if sound.name == name)
     change = dict(FACTORS[factor][level])
-    known = np.load(judge)
+    scale = np.load(SCALE)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        clips = clips_of(target, root / "clips", change.pop("_clips", None), change.pop("_captions", None))
+        write(target, root / "clips")
+        clips = sorted((root / "clips").glob("*.wav"))
+        real = [statistics(mel_of(read(path)[:, : round(SECONDS * RATE)])) for path in clips]
+        change_clips(clips, change.pop("_clips", len(clips)), change.pop("_captions", "one"))
         settings: dict[str, Any] = {
             "steps": STEPS,
             "duration": SECONDS,
@@ -102,36 +120,44 @@ def one(factor: str, level: str, name: str, seed: int, recordings: Path, judge: 
             "trigger_phrase": TRIGGER,
         } | change
         began = time.time()
-        train(clips, root / "run", validation_prompts=[], hold_out=0, cache=root / "cache", **settings)
+        train(root / "clips", root / "run", validation_prompts=[], hold_out=0, cache=RESULTS / "lab_cache", **settings)
         seconds = time.time() - began
-        real = [statistics(mel_of(read(path)[:, : round(SECONDS * RATE)])) for path in sorted(clips.glob("*.wav"))]
         prompt = f"{settings['trigger_phrase']} {target.caption}".strip()
         figures = {"seconds": seconds}
-        base = distance(heard(Generator(), prompt), real, known["scale"])
+        base = distance(heard(Generator(), prompt, TAKES_OF / f"base {prompt}.npz"), real, scale)
         for strength in STRENGTHS:
             generator = Generator(loras=[LoraUse(str(root / "run" / "lora.safetensors"), strength)])
-            figures[f"score at {strength:g}"] = distance(heard(generator, prompt), real, known["scale"]) / base
+            takes = TAKES_OF / f"{factor} {level} {name} {seed} {strength:g}.npz"
+            figures[f"score at {strength:g}"] = distance(heard(generator, prompt, takes), real, scale) / base
             if strength == 1:
-                figures["kept"] = kept(generator, known["means"], known["scale"])
+                figures["moved"] = moved(generator, scale)
     return figures
 
 
-def clips_of(target: Unseen, folder: Path, count: int | None, captions: str | None) -> Path:
-    """Write the clips of a sound, the first `count` of them, with one caption for all or one for each."""
-    write(target, folder)
-    for number, path in enumerate(sorted(folder.glob("*.wav"))):
+def change_clips(clips: list[Path], count: int, captions: str) -> None:
+    """Leave the first `count` clips, with one caption for all or one for each."""
+    for number, path in enumerate(clips):
         text = path.with_suffix(".txt")
-        if count is not None and number >= count:
+        if number >= count:
             path.unlink()
             text.unlink()
         elif captions == "each":
-            text.write_text(f"{target.caption}, take {number + 1}")
-    return folder
+            text.write_text(f"{text.read_text().strip()}, take {number + 1}")
 
 
-def heard(generator: Generator, prompt: str) -> list[Any]:
-    takes = generator.takes(prompt, range(TAKES), duration=SECONDS)
-    return [statistics(mel_of(take.waveform.numpy())) for take in takes]
+def heard(generator: Generator, prompt: str, kept_as: Path) -> list[Any]:
+    """Return the statistics of each take. The takes are kept for other ears as (takes, samples) of 16 bits at 16 kHz.
+
+    Takes that are there already are not made again.
+    """
+    if not kept_as.exists():
+        takes = [take.waveform for take in generator.takes(prompt, range(TAKES), duration=SECONDS)]
+        rows = np.stack([statistics(mel_of(take.numpy())) for take in takes])
+        low = torch.stack([resample(take, RATE, EAR_RATE).mean(dim=0) for take in takes]).clamp(-1, 1)
+        kept_as.parent.mkdir(parents=True, exist_ok=True)
+        with kept_as.open("wb") as file:
+            np.savez(file, statistics=rows, takes=(low * 32767).to(torch.int16).numpy())
+    return list(np.load(kept_as)["statistics"])
 
 
 def distance(rows: list[Any], real: list[Any], scale: Any) -> float:
@@ -139,30 +165,39 @@ def distance(rows: list[Any], real: list[Any], scale: Any) -> float:
     return float(np.sqrt(np.square((np.mean(rows, axis=0) - np.mean(real, axis=0)) / scale).mean()))
 
 
-def kept(generator: Generator, means: Any, scale: Any) -> float:
-    """Return the share of other families whose sound still lies nearest to its own family's mean."""
-    chosen = range(0, len(FAMILIES), len(FAMILIES) // OTHERS)
-    right = 0
-    for number in chosen:
-        row = statistics(mel_of(generator(FAMILIES[number], seed=7, duration=SECONDS).waveform.numpy()))
-        right += int(np.sqrt(np.square((means - row) / scale).mean(axis=1)).argmin()) == number
-    return right / len(chosen)
+def moved(generator: Generator, scale: Any) -> float:
+    """Return how far the sounds of other prompts are from the base's own, as a share of how far its seeds are apart."""
+    place = TAKES_OF / "base others.npz"
+    if not place.exists():
+        base = [others(Generator(), seed) for seed in (7, 8)]
+        with whole(place) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, base=base)
+    base = np.load(place)["base"]
+    apart = np.square((base[0] - base[1]) / scale).mean()
+    return float(np.sqrt(np.square((others(generator, 7) - base[0]) / scale).mean() / apart))
 
 
-def work(key: tuple[str, str, str, int], recordings: Path, judge: Path, until: float) -> None:
-    """Do a run in a process of its own, and write it down."""
-    if time.time() > until:
-        return
-    arguments = [sys.executable, __file__, "--recordings", str(recordings), "--one", json.dumps([*key, str(judge)])]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(arguments, env=environment, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        print(f"{key}: failed", flush=True)
-        return
-    figures = json.loads(done.stdout.splitlines()[-1])
-    with DONE.open("a") as file:
-        file.write(json.dumps({"run": key, "figures": figures}) + "\n")
-    print(*key, {name: round(value, 2) for name, value in figures.items()}, flush=True)
+def others(generator: Generator, seed: int) -> Any:
+    prompts = FAMILIES[:: len(FAMILIES) // OTHERS][:OTHERS]
+    sounds = [generator(prompt, seed=seed, duration=1.0) for prompt in prompts]
+    return np.stack([statistics(mel_of(sound.waveform.numpy())) for sound in sounds])
+
+
+def work(keys: list[tuple[str, str, str, int]], recordings: Path, processes: int, until: float) -> None:
+    """Do runs, and write each down. A process does one after the other, with one thread."""
+    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        left = {pool.submit(one, *key, recordings, until): key for key in keys}
+        for done in as_completed(left):
+            key = left[done]
+            if error := done.exception():
+                print(*key, f"failed: {error}", flush=True)
+                continue
+            figures = done.result()
+            if figures is None:
+                continue
+            with DONE.open("a") as file:
+                file.write(json.dumps({"run": key, "figures": figures}) + "\n")
+            print(*key, {name: round(value, 2) for name, value in figures.items()}, flush=True)
 
 
 def compared(
@@ -185,12 +220,12 @@ def compared(
 
 def figures_of(results: dict[tuple[str, str, str, int], dict[str, float]]) -> list[Figure]:
     plain = [figures for key, figures in results.items() if key[0] == DEFAULTS]
-    names = ("score at 1", "score at 0.6", "kept")
-    figures = [Figure(f"defaults, {name}", float(np.mean([each[name] for each in plain])), "") for name in names]
+    names = ("score at 1", "score at 0.6", "moved")
+    figures = [Figure(f"defaults, {name}", float(np.mean([each[name] for each in plain])), UNIT) for name in names]
     for name in names:
         for level, (mean, interval, count) in compared(results, name).items():
             sure = "" if abs(mean) > interval else ", noise"
-            figures.append(Figure(f"{level}, {name}, {count} pairs, ± {interval:.2f}{sure}", mean, "more"))
+            figures.append(Figure(f"{level}, {name}, {count} pairs, ± {interval:.2f}{sure}", mean, UNIT))
     return figures
 
 
@@ -200,23 +235,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--factors", nargs="+", choices=list(FACTORS), default=list(FACTORS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
     add_record(parser)
     arguments = parser.parse_args()
-    if arguments.one:
-        factor, level, name, seed, judge = json.loads(arguments.one)
-        print(json.dumps(one(factor, level, name, seed, arguments.recordings, Path(judge))))
-        return
     until = time.time() + 60 * arguments.minutes
     left = [key for key in runs(arguments.factors, arguments.seeds) if key not in found()]
     if left:
-        judge = DONE.parent / "results" / "lab_judge.npz"
-        if not judge.exists():
-            judge.parent.mkdir(exist_ok=True)
-            sounds = Sounds()
-            np.savez(judge, scale=sounds.scale, means=sounds.means)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda key: work(key, arguments.recordings, judge, until), left))
+        if not SCALE.exists():
+            found_scale = scale_of_families()
+            with whole(SCALE) as unfinished, unfinished.open("wb") as file:
+                np.save(file, found_scale)
+        work(left, arguments.recordings, arguments.processes, until)
     results = found()
     raw = {" · ".join(map(str, key)): figures for key, figures in results.items()}
     report("lab", "What settings do to LoRAs of nano.", figures_of(results), raw, arguments.record)
