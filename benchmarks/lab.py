@@ -47,6 +47,7 @@ STEPS, SECONDS = 400, 2.5
 TAKES, OTHERS = 3, 4
 EAR_RATE = 16_000  # Hz
 STRENGTHS = (1.0, 0.6)
+UNIT = "of the base's"
 HEARD = 24  # renderings of each family
 DONE = Path(__file__).with_name("lab.jsonl")
 SCALE = Path(__file__).with_name("lab_scale.npy")
@@ -220,11 +221,11 @@ def compared(
 def figures_of(results: dict[tuple[str, str, str, int], dict[str, float]]) -> list[Figure]:
     plain = [figures for key, figures in results.items() if key[0] == DEFAULTS]
     names = ("score at 1", "score at 0.6", "moved")
-    figures = [Figure(f"defaults, {name}", float(np.mean([each[name] for each in plain])), "") for name in names]
+    figures = [Figure(f"defaults, {name}", float(np.mean([each[name] for each in plain])), UNIT) for name in names]
     for name in names:
         for level, (mean, interval, count) in compared(results, name).items():
             sure = "" if abs(mean) > interval else ", noise"
-            figures.append(Figure(f"{level}, {name}, {count} pairs, ± {interval:.2f}{sure}", mean, "more"))
+            figures.append(Figure(f"{level}, {name}, {count} pairs, ± {interval:.2f}{sure}", mean, UNIT))
     return figures
 
 
