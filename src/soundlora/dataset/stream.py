@@ -20,7 +20,6 @@ from av.container import InputContainer
 
 from soundlora.dataset import ogg
 from soundlora.dataset.decode import (
-    PLAIN,
     SAMPLES,
     as_sound,
     at_usual_rate,
@@ -29,10 +28,10 @@ from soundlora.dataset.decode import (
     header_seconds,
     is_padded,
     layout_of,
-    opened,
     packets_of,
     usual_layout,
 )
+from soundlora.dataset.opening import PLAIN, opened
 from soundlora.dataset.problems import DecodeError
 
 BLOCK = 65_536

@@ -9,8 +9,8 @@ from pathlib import Path
 import av
 
 from soundlora.dataset.captions import MAX_CAPTION_CHARACTERS, decode_text, read_caption
-from soundlora.dataset.decode import open_sound
 from soundlora.dataset.file_words import is_meaningless
+from soundlora.dataset.opening import open_sound
 from soundlora.dataset.problems import DecodeError
 from soundlora.dataset.riff import read_chunks, read_comments, without_recorder_lines
 from soundlora.dataset.xmp import read_xmp
