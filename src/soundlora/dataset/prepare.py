@@ -188,7 +188,9 @@ def _run(
     """Prepare all clips and return the report. With several processes only this one's clips are handed to `on_clip`."""
     for duration in settings.ways.durations:
         if not duration >= _SHORTEST_BUCKET:
-            raise InputError(f"The duration is {duration} s, but it must be at least {_SHORTEST_BUCKET} s.")
+            raise InputError(
+                f"The duration is {duration} s, but it must be at least {_SHORTEST_BUCKET} s.", field="duration"
+            )
     settings.rule.check()
     check_windows(settings.windows, settings.partner)
     reports: list[ClipReport] = []

@@ -101,6 +101,9 @@ def _check_instance(name: str, value: Any, kind: Any) -> None:
         must = "a path" if os.PathLike in classes else "text" if str in classes else f"a {classes[0].__name__}"
     if not fits:
         raise InputError(f"{setting(name)} is {_short(value)}, but it must be {must}.", field=name)
+    # Such as a variable that was never set. As a path it would be the folder that one stands in.
+    if os.PathLike in classes and value == "":
+        raise InputError(f"{setting(name)} is empty; name a file or a folder.", field=name)
 
 
 def _checked_list(name: str, value: Any, choices: Sequence[str]) -> tuple[str, ...]:
@@ -136,8 +139,8 @@ def _within(value: float, known: Setting) -> bool:
 
 def _range(known: Setting) -> str:
     if known.least is None:
-        return "positive" if known.most is None else f"positive, and at most {known.most:g}"
-    return f"at least {known.least:g}" if known.most is None else f"from {known.least:g} to {known.most:g}"
+        return "positive" if known.most is None else f"positive, and at most {known.most}"
+    return f"at least {known.least}" if known.most is None else f"from {known.least} to {known.most}"
 
 
 def _short(value: Any) -> str:
