@@ -132,6 +132,11 @@ def _checked_numbers(name: str, value: Any, known: Setting | None) -> tuple[floa
     return tuple(numbers)
 
 
+def decimal(value: float) -> str:
+    """Return a number as text that is read again: with nine places, no exponent and no needless zeros."""
+    return f"{value:.9f}".rstrip("0").removesuffix(".")
+
+
 def _within(value: float, known: Setting) -> bool:
     high_enough = value > 0 if known.least is None else value >= known.least
     return high_enough and (known.most is None or value <= known.most)
