@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import or_
 from types import UnionType
@@ -98,7 +98,8 @@ def _check_instance(name: str, value: Any, kind: Any) -> None:
         fits, must = callable(value), "a function"
     else:
         fits = isinstance(value, classes)
-        must = "a path" if os.PathLike in classes else "text" if str in classes else f"a {classes[0].__name__}"
+        words = {os.PathLike: "a path", str: "text", Mapping: "values by their names, as in {'name': …}"}
+        must = next((said for kind, said in words.items() if kind in classes), f"a {classes[0].__name__}")
     if not fits:
         raise InputError(f"{setting(name)} is {_short(value)}, but it must be {must}.", field=name)
     # Such as a variable that was never set. As a path it would be the folder that one stands in.
