@@ -43,7 +43,7 @@ def _training_input(request: type[TrainingRequest]) -> type[TrainingRequest]:
             kind, default = kind_of(name), default_of(name)
             if kind == Sequence[float]:
                 one: Any = Annotated[Number, Field(ge=known.least, le=known.most)]
-                extras[name] = (Annotated[list[one], AfterValidator(tuple)], Field(default, description=known.help))
+                extras[name] = (tuple[one, ...], Field(default, description=known.help))
                 continue
             if name == "name":
                 kind = Annotated[str, _checked(check_name)]
