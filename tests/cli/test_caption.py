@@ -69,6 +69,18 @@ def test_a_table_goes_out_and_comes_back(soundlora: Cli, folder: Path, tmp_path:
     assert "low.wav,a deep tone,low.txt" in table.read_text().splitlines()
 
 
+def test_a_table_that_is_there_is_only_replaced_when_it_is_said(soundlora: Cli, folder: Path) -> None:
+    """Whoever has edited it, and means to import it, loses nothing by a wrong word."""
+    table, before = folder / "metadata.csv", texts(folder)
+    table.write_text("file_name,caption,room\nlow.wav,a deep tone,hall\n")
+    wrong = soundlora("caption", folder, "--before", "zvk", "--export", table)
+    assert_refused(wrong, f"{table} exists already; replace what is there with --overwrite, or give another name with")
+    assert "hall" in table.read_text()
+    assert texts(folder) == before
+    assert soundlora("caption", folder, "--export", table, "--overwrite").code == 0
+    assert "hall" not in table.read_text()
+
+
 def test_of_a_zip_a_new_one_is_written(soundlora: Cli, clips_zip: Path, tmp_path: Path) -> None:
     out = tmp_path / "new.zip"
     outcome = soundlora("caption", clips_zip, "--before", "zvk", "--out", out)

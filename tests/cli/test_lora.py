@@ -10,7 +10,7 @@ import pytest
 import torch
 from parity.runners import fresh_transformer
 from safetensors.torch import load_file, save_file
-from support import TINY_CHECKPOINT, Cli
+from support import TINY_CHECKPOINT, Cli, assert_refused
 
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import read_lora
@@ -262,9 +262,9 @@ def test_mix_adds_loras_up(soundlora_lora: Cli, file: Path, another: Path, tmp_p
             expected += 2 * other.pairs[name][1].float() @ other.pairs[name][0].float()
         torch.testing.assert_close(b.float() @ a.float(), expected)
     assert both.metadata["trigger_phrase"] == "rusty gate, rain"
-    rounded = soundlora_lora("mix", f"{file}:0.7", another, "--out", out)
+    rounded = soundlora_lora("mix", f"{file}:0.7", another, "--out", out, "--overwrite")
     assert re.search(r"99\.99 % of the sum's energy kept", rounded.out), rounded.out
-    smaller = soundlora_lora("mix", file, another, "--out", out, "--rank", "2")
+    smaller = soundlora_lora("mix", file, another, "--out", out, "--rank", "2", "--overwrite")
     assert re.search(r"rank 2, \d\d\.\d+ % of the sum's energy kept", smaller.out), smaller.out
     assert read_lora(out).ranks == [2]
 
@@ -305,6 +305,38 @@ def test_slice_keeps_parts_and_blocks(soundlora_lora: Cli, file: Path, tmp_path:
         (["--blocks", "3-1"], "--blocks has '3-1', but it must be numbers and rising ranges"),
         (["--blocks", "40"], "changes nothing there"),
     ):
-        outcome = soundlora_lora("slice", file, out, *arguments)
+        outcome = soundlora_lora("slice", file, tmp_path / "none.safetensors", *arguments)
         assert outcome.code == 2
         assert said in " ".join(outcome.err.split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("convert", "{file}", "{out}", "--to", "kohya"),
+        ("resize", "{file}", "{out}", "--rank", "2"),
+        ("merge", "{file}", "{out}", "--base", str(TINY_CHECKPOINT)),
+        ("slice", "{file}", "{out}", "--parts", "self"),
+        ("mix", "{file}", "{file}", "--out", "{out}"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_file_that_is_there_is_only_replaced_when_it_is_said(
+    soundlora_lora: Cli, file: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """The file in the wrong place may be a recording: `soundlora lora slice lora.safetensors clips/rain.wav`."""
+    out = tmp_path / "rain.wav"
+    out.write_bytes(b"a recording")
+    words = [word.format(file=file, out=out) for word in command]
+    assert_refused(soundlora_lora(*words), f"{out} exists already; replace what is there with --overwrite, or give")
+    assert out.read_bytes() == b"a recording"
+    assert soundlora_lora(*words, "--overwrite").code == 0
+    assert out.read_bytes() != b"a recording"
+
+
+def test_a_slice_names_the_modules_that_it_has(soundlora_lora: Cli, file: Path, tmp_path: Path) -> None:
+    named, out = tmp_path / "named.safetensors", tmp_path / "self.safetensors"
+    modules = ["audio_attn1.to_q", "audio_attn1.to_out.0", "audio_attn2.to_q", "audio_ff.net.2"]
+    save_file(load_file(file), named, METADATA | {"target_modules": json.dumps(modules)})
+    assert soundlora_lora("slice", named, out, "--parts", "self").code == 0
+    assert read_lora(out).metadata == METADATA | {"target_modules": json.dumps(modules[:2])}

@@ -77,3 +77,9 @@ def test_inspect_takes_a_mode(soundlora: Cli, clips: Path) -> None:
         soundlora("inspect", clips, "--duration", "0.5", "--mode", "inpaint"), "high.wav has no high_mask.json"
     )
     assert_refused(soundlora("inspect", clips, "--mode", "remix"), "--mode is 'remix'")
+
+
+@pytest.mark.parametrize("mode", ["foo", ""])
+def test_a_mode_that_there_is_not_is_refused(soundlora: Cli, clips: Path, tmp_path: Path, mode: str) -> None:
+    outcome = soundlora("train", clips, "--out", tmp_path / "run", "--mode", mode)
+    assert_refused(outcome, f"--mode is {mode!r}, but it must be one of t2a, extend-prefix, extend-suffix")

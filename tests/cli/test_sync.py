@@ -57,6 +57,7 @@ def test_places_that_cannot_be_used_are_refused(
     out = tmp_path / "run"
     command = ("train", clips, "--out", out, *train_flags, "--sync")
     assert_refused(soundlora(*command, "gs://bucket/run"), "gs://bucket/run", "s3://bucket/prefix")
+    assert_refused(soundlora(*command, ""), "--sync is empty; name a folder, or write s3://bucket/prefix.")
     assert_refused(soundlora(*command, out / "kept"), "--sync", "neither may lie in the other")
     out.mkdir()
     (out / "notes.txt").write_text("mine")

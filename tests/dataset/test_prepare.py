@@ -426,3 +426,16 @@ def test_damage_is_told_whichever_process_meets_it(many: dict[str, bytes], tmp_p
         source.write_bytes(raw)
         with pytest.raises(InvalidArchiveError, match=damaged):
             inspect_dataset(source, duration=0.5, processes=2)
+
+
+@pytest.mark.parametrize("shorter", [5.0, 9.0])
+def test_a_look_at_a_data_set_refuses_the_buckets_that_a_training_refuses(clips: Path, shorter: float) -> None:
+    with pytest.raises(InputError, match="which is not less than --duration, 5 s") as refused:
+        inspect_dataset(clips, duration=5.0, shorter_durations=[shorter])
+    assert refused.value.field == "shorter_durations"
+
+
+def test_a_bucket_that_no_latent_fills_is_a_matter_of_the_duration(clips: Path) -> None:
+    with pytest.raises(InputError, match=r"must be at least 0\.1 s") as refused:
+        inspect_dataset(clips, duration=0.01)
+    assert refused.value.field == "duration"

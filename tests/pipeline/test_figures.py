@@ -88,7 +88,7 @@ def test_too_few_sounds_a_file_and_what_is_no_sound_are_told(tmp_path: Path) -> 
         figures(clips / "0.wav", {"one": one})
     with pytest.raises(InputError, match=r"nowhere does not exist\."):
         figures(tmp_path / "nowhere", {"one": one})
-    with pytest.raises(InputError, match=r"^sounds is "):
+    with pytest.raises(InputError, match=r"^sounds is .*, but it must be values by their names, as in "):
         figures(clips, [one])  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"^base is 3"):
         figures(clips, {"one": one}, base=3)  # type: ignore[arg-type]
@@ -150,3 +150,19 @@ def test_a_judge_that_is_none_is_told(tmp_path: Path) -> None:
         figures(clips, {"same": clips}, judge=tmp_path / "nowhere")
     with pytest.raises(InputError, match="can't be loaded as a CLAP model: "):
         figures(clips, {"same": clips}, judge=clips)
+
+
+@pytest.mark.parametrize(
+    ("sounds", "sentence", "field"),
+    [
+        ({"gone": "nowhere"}, "nowhere does not exist.", "sounds"),
+        ({}, "sounds names no folder; give one or several.", "sounds"),
+    ],
+)
+def test_a_wrong_folder_is_told_before_a_base_is_opened_and_clips_are_heard(
+    tmp_path: Path, sounds: dict[str, str], sentence: str, field: str
+) -> None:
+    clips = write(tmp_path / "clips", "tones", 2)
+    with pytest.raises(InputError) as refused:
+        figures(clips, sounds, base="no-such-base")
+    assert (str(refused.value), refused.value.field) == (sentence, field)

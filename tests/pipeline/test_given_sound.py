@@ -203,3 +203,28 @@ def test_files_that_can_not_be_used_are_named(make: Make, tmp_path: Path) -> Non
             audio=write_clip(tmp_path / "a.wav", np.full(RATE, 0.1, np.float32), rate=RATE),
             spans=((2.0, 3.0),),
         )
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"audio": 5}, "audio is 5, but it must be a path."),
+        ({"audio": ""}, "audio is empty; name a file or a folder."),
+        ({"mode": None}, "mode is None, but it must be text."),
+        ({"conditioning_seconds": "long"}, "conditioning_seconds is 'long', but it must be a number."),
+        ({"spans": "1-2"}, "spans must be [[start, end], …] in seconds."),
+        ({"spans": (1.0, 2.0)}, "spans must be [[start, end], …] in seconds."),
+        ({"spans": [("a", "b")]}, "spans must be [[start, end], …] in seconds."),
+        ({"spans": [(2, 1)]}, "spans has a span from 2 to 1 s, but each must end after it starts."),
+    ],
+)
+def test_a_source_of_wrong_types_is_refused_in_a_sentence(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Source(**({"mode": "inpaint", "audio": "rain.wav"} | given))
+    assert str(refused.value) == sentence
+
+
+def test_a_source_may_be_named_by_text_and_its_spans_in_any_order(sound: Path) -> None:
+    source = Source("inpaint", str(sound), spans=[[1.2, 1.3], [0, 0.5]])  # type: ignore[arg-type]
+    assert (source.path, source.spans) == (sound, ((0.0, 0.5), (1.2, 1.3)))
+    check_source(source, None)

@@ -151,3 +151,9 @@ def test_a_layer_around_the_blocks_is_in_no_part() -> None:
     names = [name for name, _ in fresh_transformer().named_modules()]
     assert part_of("audio_patchify_proj") is None
     assert {part_of(name) for name in names if name.startswith("transformer_blocks.0.audio")} >= {*PARTS}
+
+
+@pytest.mark.parametrize("path", [5, None, "", ["a.safetensors"]])
+def test_the_path_of_a_lora_is_one(path: Any) -> None:
+    with pytest.raises(InputError, match=r"The path of a LoRA is .*, but it must be that of a file"):
+        LoraUse(path)

@@ -45,7 +45,7 @@ def options(**given: Any) -> TrainingOptions:
     ("given", "sentence"),
     [
         ({"seed": "a"}, "seed is 'a', but it must be a whole number."),
-        ({"seed": -1}, "seed is -1, but it must be from 0 to 9.22337e+18."),
+        ({"seed": -1}, "seed is -1, but it must be from 0 to 9223372036854775807."),
         ({"rank": 0}, "rank is 0, but it must be positive."),
         ({"rank": True}, "rank is True, but it must be a whole number."),
         ({"steps": 2.5}, "steps is 2.5, but it must be a whole number."),
@@ -59,6 +59,9 @@ def options(**given: Any) -> TrainingOptions:
         ({"hold_out": -1}, "hold_out is -1, but it must be at least 0."),
         ({"validation_prompts": 7}, "validation_prompts is 7, but it must be a list of texts."),
         ({"data": 7}, "data is 7, but it must be a path."),
+        ({"data": ""}, "data is empty; name a file or a folder."),
+        ({"out": ""}, "out is empty; name a file or a folder."),
+        ({"init_lora": ""}, "init_lora is empty; name a file or a folder."),
         ({"device": 7}, "device is 7, but it must be text."),
         ({"on_progress": "show"}, "on_progress is 'show', but it must be a function."),
         ({"validation_prompts": [1]}, "validation_prompts is [1], but it must be a list of texts."),

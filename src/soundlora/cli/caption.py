@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from soundlora.cli.output import check_free
 from soundlora.errors import InputError
 from soundlora.wording import using
 
@@ -33,6 +34,7 @@ def caption(
     after: Annotated[str, typer.Option(help="Text that is put after every caption.")] = "",
     export: Annotated[Path | None, typer.Option(help="Write the captions to this CSV.")] = None,
     out: Annotated[Path | None, typer.Option(help="Of a zip: the new zip with the changed captions.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a CSV that is there.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
 ) -> None:
     """List the captions of a data set and where they come from, or change many of them at once."""
@@ -40,6 +42,8 @@ def caption(
         raise InputError(f"{using('find')} and {using('replace')} go together; give both.")
     if captioner is None and captioner_model is not None:
         raise InputError(f"{using('captioner_model')} goes with {using('captioner')}; name one.")
+    if export is not None and export != import_:
+        check_free([export], overwrite, f"give another name with {using('export')}")
     from soundlora.dataset.caption_files import captions_of_table, write_table
     from soundlora.dataset.captioners import captioner_of
     from soundlora.dataset.captioning import Changes, advice, read_captions

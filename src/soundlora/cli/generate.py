@@ -31,6 +31,7 @@ from soundlora.cli.generate_flags import (
 )
 from soundlora.cli.given import source_of
 from soundlora.cli.lora_use import lora_of
+from soundlora.cli.output import OverwriteOption, check_free
 from soundlora.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def generate(
         Path,
         typer.Option(help="File to write: .wav, .flac, .ogg or .mp3. Takes are called sound-1.wav and so on."),
     ] = Path("sound.wav"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    overwrite: OverwriteOption = False,
     steps: StepsOption = None,
     cfg: CfgOption = None,
     stg: StgOption = None,
@@ -97,7 +98,7 @@ def generate(
     from soundlora.pipeline.given_sound import check_source
 
     check_ending(out)
-    _check_free(paths, overwrite)
+    check_free(paths, overwrite, "give another name with --out")
     loras = [lora_of(each) for each in lora or ()]
     given = {"continue": continue_, "lead_into": lead_into, "mend": mend, "from": from_}
     source = source_of(given, spans, conditioning_seconds, added, decoded)
@@ -164,16 +165,6 @@ def paths_of(out: Path, count: int, *, several: bool) -> list[Path]:
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file in it with --out.")
     return [out.with_name(f"{out.stem}-{take + 1}{out.suffix}") for take in range(count)] if several else [out]
-
-
-def _check_free(paths: list[Path], overwrite: bool) -> None:
-    there = [path for path in paths if path.exists() or path.is_symlink()]
-    if there and not overwrite:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        are = "exist" if more else "exists"
-        raise InputError(
-            f"{there[0]}{more} {are} already; replace what is there with --overwrite, or give another name with --out."
-        )
 
 
 def _said(path: Path, sound: Generation) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soundlora.cli.output import print_json
+from soundlora.cli.output import OverwriteOption, check_free, print_json
 from soundlora.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def convert(
     base: Annotated[
         str | None, typer.Option(help="Of a DoRA: the base that it was trained on, as for generate.")
     ] = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write a LoRA under the names of another program.
 
@@ -82,8 +83,9 @@ def convert(
     naming = next((naming for naming in WRITTEN_NAMINGS if naming == to), None)
     if naming is None:
         raise InputError(f"--to is {to!r}, but it must be one of {', '.join(WRITTEN_NAMINGS)}.")
+    check_out(out, overwrite, file)
     lora = read_lora(file, None if base is None else weights_of(open_checkpoint(base)))
-    with writing(out, file):
+    with writing(out):
         write_lora(out, lora.pairs, lora.metadata, naming=naming, dtype=lora.dtype)
     print(f"{out}: {len(lora.pairs)} pairs, {lora.naming} → {naming}, {megabytes(out)}")
     note(lora)
@@ -95,6 +97,7 @@ def resize(
     file: FileArgument,
     out: OutArgument,
     rank: Annotated[int, typer.Option(help="Of every pair in the new file.")],
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write the LoRA of another rank that comes nearest to this one."""
     from soundlora.lora.file import read_lora, write_lora
@@ -102,13 +105,14 @@ def resize(
 
     if rank < 1:
         raise InputError(f"--rank is {rank}, but it must be 1 or more.")
+    check_out(out, overwrite, file)
     lora = read_lora(file)
     pairs, kept = resize_all(lora.pairs, rank)
     naming: WrittenNaming = "official"
     if lora.naming != "peft" and lora.naming != "bare":  # Neither of these is ever written.
         naming = lora.naming
     metadata = lora.metadata | ({"rank": str(rank)} if "rank" in lora.metadata else {})
-    with writing(out, file):
+    with writing(out):
         write_lora(out, pairs, metadata, naming=naming, dtype=lora.dtype)
     print(f"{out}: rank {_ranks(lora)} → {rank}, {percent(kept)} of the update's energy kept, {megabytes(out)}")
     note(lora)
@@ -120,6 +124,7 @@ def merge(
     out: OutArgument,
     base: Annotated[str, typer.Option(help="The base that it was trained on, as for generate.")] = "nano",
     strength: Annotated[float, typer.Option(help="Of the LoRA.")] = 1.0,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write a copy of the base's audio half with the LoRA in it.
 
@@ -135,7 +140,8 @@ def merge(
         raise InputError(f"--strength is {strength}, but it must be a number.")
     lora = read_lora(file)
     checkpoint = open_checkpoint(base)
-    with writing(out, file, checkpoint.path):
+    check_out(out, overwrite, file, checkpoint.path)
+    with writing(out):
         merged = merge_into(checkpoint, lora, strength, out)
     print(
         f"{out}: {len(lora.pairs)} weights changed at strength {strength:g}, {megabytes(out)}; rounding kept "
@@ -166,16 +172,21 @@ def _facts(lora: Lora, base: str | None) -> dict[str, Any]:
     }
 
 
-@contextlib.contextmanager
-def writing(out: Path, *sources: Path) -> Iterator[None]:
-    """Raise InputError when `out` can't be written, or is one of `sources`."""
+def check_out(out: Path, overwrite: bool, *sources: Path) -> None:
+    """Raise InputError when `out` is no place for a file, is one of `sources`, or is there and not to be replaced."""
     if not out.parent.is_dir():
         raise InputError(f"{out} can't be written: there is no folder {out.parent}.")
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file in it.")
     for source in sources:
-        if out.exists() and out.samefile(source):
+        if out.exists() and source.exists() and out.samefile(source):
             raise InputError(f"{out} is the file that is read; give another name for what is written.")
+    check_free([out], overwrite)
+
+
+@contextlib.contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Raise InputError when `out` can't be written."""
     try:
         yield
     except OSError as error:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from soundlora.cli.lora import FileArgument, OutArgument, megabytes, note, say_where_it_loads, writing
-from soundlora.cli.output import print_json
+from soundlora.cli.lora import FileArgument, OutArgument, check_out, megabytes, note, say_where_it_loads, writing
+from soundlora.cli.output import OverwriteOption, print_json
 from soundlora.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def mix(
     ],
     out: Annotated[Path, typer.Option(help="File to write.")],
     rank: Annotated[int | None, typer.Option(help="Of the new file. [default: the sum, which is exact]")] = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write one LoRA that does what several do together."""
     from soundlora.cli.lora_use import lora_of
@@ -40,9 +41,10 @@ def mix(
         raise InputError("One file alone is no mixture; name another one, or several.")
     if rank is not None and rank < 1:
         raise InputError(f"--rank is {rank}, but it must be 1 or more.")
+    uses = [lora_of(given) for given in files]
+    check_out(out, overwrite, *(Path(use.path) for use in uses))
     ingredients = []
-    for given in files:
-        use = lora_of(given)
+    for given, use in zip(files, uses, strict=True):
         if use.steps != ALL_STEPS:
             raise InputError(
                 f"{given} names sampling steps, which no file can say; leave them out here, and name them to generate."
@@ -52,7 +54,7 @@ def mix(
     mixture = mixed(ingredients, rank)
     dtype = _widest([each.lora.stored for each in ingredients])
     lost = 1 - mixture.kept + lost_to_rounding(mixture.pairs, dtype)
-    with writing(out, *(each.lora.path for each in ingredients)):
+    with writing(out):
         write_lora(out, mixture.pairs, mixture.metadata, dtype=dtype)
     kept = f"{percent(1 - lost)} of the sum's energy kept" if lost > 0 else "the exact sum"
     print(
@@ -94,20 +96,23 @@ def slice_lora(
     out: OutArgument,
     parts: Annotated[str, typer.Option(help="self, text and ff, with commas between them. [default: all]")] = "",
     blocks: Annotated[str, typer.Option(help="Such as 0-11,20, counted from 0. [default: all]")] = "",
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write a LoRA that changes only some parts of a block, or some blocks, of what this one changes."""
     from soundlora.lora.file import read_lora, write_lora
-    from soundlora.lora.mix import slice_of
+    from soundlora.lora.mix import slice_metadata, slice_of
     from soundlora.lora.targets import PARTS
 
     wanted = [part.strip() for part in parts.split(",") if part.strip()]
     for part in wanted:
         if part not in PARTS:
             raise InputError(f"--parts has {part!r}, but the parts are {', '.join(PARTS)}.")
+    numbers = _numbers(blocks)
+    check_out(out, overwrite, file)
     lora = read_lora(file)
-    pairs = slice_of(lora, wanted, _numbers(blocks))
-    with writing(out, file):
-        write_lora(out, pairs, lora.metadata, dtype=lora.dtype)
+    pairs = slice_of(lora, wanted, numbers)
+    with writing(out):
+        write_lora(out, pairs, slice_metadata(lora.metadata, pairs), dtype=lora.dtype)
     print(f"{out}: {len(pairs)} of {len(lora.pairs)} pairs, {megabytes(out)}")
     note(lora)
     say_where_it_loads(lora.metadata)

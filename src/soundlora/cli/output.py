@@ -1,4 +1,4 @@
-"""Standard output and error: what becomes of them when they are closed, full, or can't write a character."""
+"""Standard output and error, when they are closed, full, or can't write a character; and files that are there."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
-from soundlora.errors import MachineError
+import typer
+
+from soundlora.errors import InputError, MachineError
 from soundlora.system.operating_system import reason_of
 
 _OUTPUT_GONE = (errno.EPIPE, errno.EBADF, errno.EIO)
@@ -74,6 +77,18 @@ def say_error(sentence: str) -> None:
     except (OSError, ValueError):
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
+
+
+def check_free(paths: Sequence[Path], overwrite: bool, instead: str = "give another name") -> None:
+    """Raise InputError where files are there, unless they are to be replaced. instead: the other way out, in words."""
+    there = [path for path in paths if path.exists() or path.is_symlink()]
+    if there and not overwrite:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        are = "exist" if more else "exists"
+        raise InputError(f"{there[0]}{more} {are} already; replace what is there with --overwrite, or {instead}.")
 
 
 def print_json(value: Any) -> None:

@@ -21,6 +21,7 @@ from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote
 from soundlora.pipeline.inputs import TRAINING_INPUTS
 from soundlora.pipeline.options import DATA_FIELD, SETTINGS, TrainingOptions, default_of, kind_of
+from soundlora.pipeline.settings import checked
 from soundlora.wording import command_line_words, setting
 
 DATA_HELP = SETTINGS["data"].help
@@ -125,7 +126,8 @@ def _options(given: dict[str, Any]) -> TrainingOptions:
         fields[DATA_FIELD] = data.encode("utf-8", "backslashreplace").decode()
     # A request may have our own fields, which flags give beside it.
     models = REQUESTS if request is None else TRAINING_INPUTS
-    parsed = parse_request(fields, names, models[given.get("mode", "t2a")])
+    mode = checked("mode", given.get("mode", default_of("mode")), SETTINGS["mode"], kind_of("mode"), False)
+    parsed = parse_request(fields, names, models[mode])
     if out is None:
         raise InputError("--out is missing: give a folder for the run.")
     return TrainingOptions.from_endpoint(parsed, out, **own)

@@ -38,6 +38,7 @@ from soundlora.dataset.windows import (
 from soundlora.errors import InputError
 from soundlora.net.addresses import is_remote, shown
 from soundlora.system.whole_files import temporary_folder
+from soundlora.wording import setting
 
 _SHORTEST_BUCKET = 0.1
 # Starting a process costs as much as reading one or two clips.
@@ -184,10 +185,22 @@ def inspect_dataset(
     MissingPartnerError as `prepare` does. Training would be refused when `report.kept` is empty; `refusal` gives the
     sentence.
     """
+    check_buckets(duration, shorter_durations)
     rule = CaptionRule(trigger_phrase, captions_from, caption_template)
     ways = Ways((duration, *shorter_durations), short == "pad", normalize, preserve_pitch)
     settings = _Settings(ways, tuple(validation_prompts), partner, rule, windows)
     return _run(source, settings, lambda clip: None, processes)
+
+
+def check_buckets(duration: float, shorter_durations: Sequence[float]) -> None:
+    """Raise InputError when one of the shorter buckets is none."""
+    for shorter in shorter_durations:
+        if shorter >= duration:
+            raise InputError(
+                f"{setting('shorter_durations')} has {shorter:g} s, which is not less than {setting('duration')}, "
+                f"{duration:g} s.",
+                field="shorter_durations",
+            )
 
 
 def _run(
@@ -196,7 +209,9 @@ def _run(
     """Prepare all clips and return the report. With several processes only this one's clips are handed to `on_clip`."""
     for duration in settings.ways.durations:
         if not duration >= _SHORTEST_BUCKET:
-            raise InputError(f"The duration is {duration} s, but it must be at least {_SHORTEST_BUCKET} s.")
+            raise InputError(
+                f"The duration is {duration} s, but it must be at least {_SHORTEST_BUCKET} s.", field="duration"
+            )
     settings.rule.check()
     check_windows(settings.windows, settings.partner)
     reports: list[ClipReport] = []

@@ -104,6 +104,19 @@ def slice_of(lora: Lora, parts: Iterable[str] = (), blocks: Iterable[int] = ()) 
     return pairs
 
 
+def slice_metadata(metadata: Mapping[str, str], pairs: Mapping[str, Pair]) -> dict[str, str]:
+    """Return what a file says, with no module among its targets that these pairs don't have."""
+    named = metadata.get("target_modules")
+    if named is None:
+        return dict(metadata)
+    try:
+        targets = [str(target) for target in json.loads(named)]
+    except (ValueError, TypeError):
+        return dict(metadata)  # written by another program, in a way of its own
+    kept = [target for target in targets if any(name.endswith(f".{target}") for name in pairs)]
+    return dict(metadata) | {"target_modules": json.dumps(kept)}
+
+
 def block_of(module: str) -> int | None:
     """Return the number of the block that a module lies in, None for what lies around them."""
     first, _, rest = module.partition(".")

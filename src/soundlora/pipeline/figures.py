@@ -22,6 +22,7 @@ from soundlora.progress import OnProgress, Progress
 from soundlora.system.devices import device_of
 from soundlora.training.distances import FEWEST, Estimate, frechet_distance, kernel_distance, mean, moved
 from soundlora.weights.base import Codec, open_base
+from soundlora.wording import setting
 
 Array = np.ndarray
 
@@ -79,12 +80,19 @@ def figures(
     Raises InputError for folders and models that can't be used; it names the file.
     """
     place = device_of(device)
+    # A wrong name is told at once, and not after minutes with the folders before it.
+    with about("clips"):
+        real_paths = _paths(Path(clips))
+    with about("sounds"):
+        paths = {name: _paths(Path(folder)) for name, folder in sounds.items()}
+        if not paths:
+            raise InputError(f"{setting('sounds')} names no folder; give one or several.")
     outside = None if judge is None else OutsideJudge(Path(judge), place)
     with about("base"):
         codec = open_base(base).codec(place, encoder=True)
     tell = on_progress or (lambda _: None)
-    real = _read(Path(clips), codec, outside, tell)
-    sets = {name: _read(Path(folder), codec, outside, tell) for name, folder in sounds.items()}
+    real = _read(real_paths, codec, outside, tell)
+    sets = {name: _read(each, codec, outside, tell) for name, each in paths.items()}
     rows = [
         _described("loudness", "LUFS", _loudness, real, sets),
         _described("onsets", "a second", _onset_rate, real, sets),
@@ -104,14 +112,19 @@ def figures(
     return rows
 
 
-def _read(folder: Path, codec: Codec, outside: OutsideJudge | None, tell: OnProgress) -> list[_Sound]:
-    """Return the sounds of a folder, in the order of their names."""
+def _paths(folder: Path) -> list[Path]:
+    """Return the sound files of a folder, in the order of their names. Raises InputError when they are no set."""
     if not folder.is_dir():
         what = "is a file; give the folder that it lies in, or unpack it" if folder.exists() else "does not exist"
         raise InputError(f"{folder} {what}.")
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and suffix(path.name) in MEDIA_EXTENSIONS)
     if len(paths) < FEWEST:
         raise InputError(f"{folder} has {len(paths)} sound files, but a set takes at least {FEWEST}.")
+    return paths
+
+
+def _read(paths: list[Path], codec: Codec, outside: OutsideJudge | None, tell: OnProgress) -> list[_Sound]:
+    """Return the sounds of a set."""
     found = []
     for number, path in enumerate(paths):
         try:

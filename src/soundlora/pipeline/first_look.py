@@ -11,6 +11,7 @@ import torch
 
 from soundlora.contract.modes import MODES
 from soundlora.dataset import check_template, check_windows
+from soundlora.dataset.prepare import check_buckets
 from soundlora.errors import InputError, MachineError, about
 from soundlora.lora.file import Lora, read_lora
 from soundlora.pipeline.conditions import check_mode
@@ -33,13 +34,7 @@ def look_at_settings(options: TrainingOptions, processes: int, device: torch.dev
     check_logs(options.log)
     check_mode(options)
     check_name(options.name)
-    for shorter in options.shorter_durations:
-        if shorter >= options.duration:
-            raise InputError(
-                f"{setting('shorter_durations')} has {shorter:g} s, which is not less than {setting('duration')}, "
-                f"{options.duration:g} s.",
-                field="shorter_durations",
-            )
+    check_buckets(options.duration, options.shorter_durations)
     check_template(options.caption_template, known=False)
     check_windows(options.windows, MODES[options.mode].partner)
     if options.batch_size % processes:

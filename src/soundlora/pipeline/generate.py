@@ -376,4 +376,4 @@ def check_sampling(
 
 def _check_range(name: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
-        raise InputError(f"{setting(name)} is {value}, but it must be from {low:g} to {high:g}.", field=name)
+        raise InputError(f"{setting(name)} is {value}, but it must be from {low} to {high}.", field=name)

@@ -7,9 +7,11 @@ first T latents of a sound stand for its first 4T − 3 frames.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,11 +20,14 @@ from torch.nn import functional as F
 from soundlora.contract.modes import MODES
 from soundlora.dataset import Spans, UnusableClipError, decode
 from soundlora.dataset.fit import PEAK_DBFS, SILENCE
+from soundlora.dataset.partners import checked_spans
 from soundlora.errors import InputError
 from soundlora.model.condition import Given, at_end, at_start, outside
 from soundlora.model.latents import generation_latents
 from soundlora.model.mel import resample, to_stereo
 from soundlora.pipeline.matching import matched
+from soundlora.pipeline.settings import checked
+from soundlora.system.cache_root import expanded
 from soundlora.weights.base import Codec
 from soundlora.wording import setting, using
 
@@ -32,6 +37,15 @@ _HEARD_SECONDS = 1.0  # of the file that is gone on from or led into, where nobo
 _PEAK = 10 ** (PEAK_DBFS / 20)  # at which clips are trained
 _WINDOW_SECONDS = 10.0  # around spans of a long file
 _SHARE = 0.6  # of a window, that spans may reach over
+
+_KINDS: dict[str, tuple[Any, bool]] = {
+    "mode": (str, False),
+    "audio": (str | os.PathLike[str], False),
+    "conditioning_seconds": (float, True),
+    "added_seconds": (float, True),
+    "decoded": (bool, False),
+}
+"""What each argument of a source must be, and whether it may be None."""
 
 Make = Callable[[Given, int], Tensor]
 """Generates sound (2, samples), at the codec's rate, of what is given and the number of the window."""
@@ -44,15 +58,30 @@ class Source:
     mode: "extend-prefix" goes on from its end, "extend-suffix" leads into its start, "inpaint" makes `spans` of it
     anew, "a2a" makes another sound of it. conditioning_seconds: seconds of its end or start that the model hears; None
     means 1. added_seconds: seconds that are generated in all; None means one window's. decoded: the file comes back as
-    the latents hold it instead of as it was.
+    the latents hold it instead of as it was. spans: pairs of start and end in seconds.
+    Raises InputError for a value of the wrong type, and for spans that end before they start.
     """
 
     mode: str
-    audio: Path
+    audio: str | os.PathLike[str]
     spans: Spans = ()
     conditioning_seconds: float | None = None
     added_seconds: float | None = None
     decoded: bool = False
+
+    def __post_init__(self) -> None:
+        for name, (kind, optional) in _KINDS.items():
+            object.__setattr__(self, name, checked(name, getattr(self, name), None, kind, optional))
+        if self.spans != ():
+            try:
+                object.__setattr__(self, "spans", checked_spans(self.spans))
+            except ValueError as error:
+                raise InputError(f"{setting('spans')} {error}.", field="spans") from None
+
+    @property
+    def path(self) -> Path:
+        """Where the sound lies."""
+        return expanded(self.audio)
 
 
 def check_source(source: Source, duration: float | None) -> None:
@@ -61,8 +90,8 @@ def check_source(source: Source, duration: float | None) -> None:
     if mode is None or mode.given == "nothing":
         names = [each.name for each in MODES.values() if each.given != "nothing"]
         raise InputError(f"{setting('mode')} is {source.mode!r}, but it must be one of {', '.join(names)}.")
-    if not source.audio.is_file():
-        raise InputError(f"{source.audio} does not exist, or is no file.", field="audio_url")
+    if not source.path.is_file():
+        raise InputError(f"{source.path} does not exist, or is no file.", field="audio_url")
     if mode.given == "spans" and not source.spans:
         raise InputError(f"{setting('spans')} is missing: name the seconds that are made anew.", field="spans")
     if mode.given != "spans" and source.spans:
@@ -98,15 +127,15 @@ class _Editor:
     def __init__(self, source: Source, codec: Codec, make: Make) -> None:
         self.source, self.codec, self.make, self.audio = source, codec, make, codec.config.audio
         try:
-            found = decode(source.audio, 3600.0)
+            found = decode(source.path, 3600.0)
         except UnusableClipError as error:
-            raise InputError(f"{source.audio.name} can't be used: {error.reason}.", field="audio_url") from None
+            raise InputError(f"{source.path.name} can't be used: {error.reason}.", field="audio_url") from None
         samples = torch.from_numpy(found.samples)
         self.rate = found.sample_rate
         self.sound = samples if len(samples) <= 2 else to_stereo(samples)  # (1 or 2, samples)
         peak = self.sound.abs().max().item() if self.sound.numel() else 0.0
         if peak < SILENCE:
-            raise InputError(f"{source.audio.name} can't be used: it is silent.", field="audio_url")
+            raise InputError(f"{source.path.name} can't be used: it is silent.", field="audio_url")
         self.gain = _PEAK / peak
         self.seconds = self.sound.shape[1] / self.rate
         self._windows = 0
@@ -146,7 +175,7 @@ class _Editor:
         """Return the file with its spans made anew."""
         if self.source.spans[0][0] >= self.seconds:
             raise InputError(
-                f"{setting('spans')} names no span within the {self.seconds:.2f} s of {self.source.audio.name}.",
+                f"{setting('spans')} names no span within the {self.seconds:.2f} s of {self.source.path.name}.",
                 field="spans",
             )
         window = min(
@@ -174,7 +203,7 @@ class _Editor:
         """Return the sound that is made of the file, as long as the file."""
         if duration is None and self.seconds > MAX_SECONDS:
             raise InputError(
-                f"{self.source.audio.name} is {self.seconds:.1f} s long, but at most {MAX_SECONDS:g} s are made at "
+                f"{self.source.path.name} is {self.seconds:.1f} s long, but at most {MAX_SECONDS:g} s are made at "
                 f"once; take its first seconds with {using('duration', MAX_SECONDS)}.",
                 field="audio_url",
             )
@@ -216,7 +245,7 @@ class _Editor:
         there = int(sound.shape[1] / self.samples(1)) // 4
         if there < 1:
             raise InputError(
-                f"{self.source.audio.name} is {self.seconds:.3f} s long, but at least 0.04 s are needed.",
+                f"{self.source.path.name} is {self.seconds:.3f} s long, but at least 0.04 s are needed.",
                 field="audio_url",
             )
         return min(self._wished, there, tokens - 1)

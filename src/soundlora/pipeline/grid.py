@@ -268,7 +268,7 @@ def _plan(
         "base_hash": base_hash,
         "loras": {str(file): _hash(file) for file in files},
         "uses": sorted({use.label for cell in cells for use in cell.loras}),
-        "source": source and {**asdict(source), "audio": [source.audio.name, _hash(source.audio)]},
+        "source": source and {**asdict(source), "audio": [source.path.name, _hash(source.path)]},
         "format": format,
     }
     found: dict[str, Any] = json.loads(json.dumps(plan, default=str))

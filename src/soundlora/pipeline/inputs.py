@@ -14,7 +14,8 @@ from soundlora.contract.fields import Number, WholeNumber
 from soundlora.contract.training import TrainingRequest
 from soundlora.errors import InputError
 from soundlora.pipeline.naming import check_name
-from soundlora.pipeline.options import SETTINGS, default_of, kind_of
+from soundlora.pipeline.options import SETTINGS, default_of, endpoint_words, kind_of
+from soundlora.wording import wording
 
 _STRICT: dict[Any, Any] = {float: Number, int: WholeNumber}
 
@@ -24,7 +25,8 @@ def _checked(check: Callable[[str], object]) -> AfterValidator:
 
     def refuse(text: str) -> str:
         try:
-            check(text)
+            with wording(endpoint_words):
+                check(text)
         except InputError as error:
             raise PydanticCustomError("value_error", "{sentence}", {"sentence": str(error)}) from None
         return text

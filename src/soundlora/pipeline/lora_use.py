@@ -41,6 +41,8 @@ class LoraUse:
     steps: tuple[float, float] = ALL_STEPS
 
     def __post_init__(self) -> None:
+        if not isinstance(self.path, str | os.PathLike) or self.path == "":
+            raise InputError(f"The path of a LoRA is {self.path!r}, but it must be that of a file.", field="loras")
         name = Path(self.path).name
         if self.strength is not None:
             _check_number(f"The strength of {name}", self.strength)

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from soundlora.errors import InputError
+from soundlora.pipeline.settings import decimal
 from soundlora.wording import setting
 
 REFERENCE = "reference"
@@ -25,7 +26,7 @@ def noise_levels_of(name: str, value: Any) -> str:
             "to 1, such as 0.3:0.9.",
             field=name,
         )
-    return f"{float(band[1]):g}:{float(band[2]):g}" if band else text
+    return f"{decimal(float(band[1]))}:{decimal(float(band[2]))}" if band else text
 
 
 def band_of(levels: str) -> tuple[float, float] | None:

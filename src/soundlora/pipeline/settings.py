@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import or_
 from types import UnionType
@@ -98,9 +98,13 @@ def _check_instance(name: str, value: Any, kind: Any) -> None:
         fits, must = callable(value), "a function"
     else:
         fits = isinstance(value, classes)
-        must = "a path" if os.PathLike in classes else "text" if str in classes else f"a {classes[0].__name__}"
+        words = {os.PathLike: "a path", str: "text", Mapping: "values by their names, as in {'name': …}"}
+        must = next((said for kind, said in words.items() if kind in classes), f"a {classes[0].__name__}")
     if not fits:
         raise InputError(f"{setting(name)} is {_short(value)}, but it must be {must}.", field=name)
+    # Such as a variable that was never set. As a path it would be the folder that one stands in.
+    if os.PathLike in classes and value == "":
+        raise InputError(f"{setting(name)} is empty; name a file or a folder.", field=name)
 
 
 def _checked_list(name: str, value: Any, choices: Sequence[str]) -> tuple[str, ...]:
@@ -129,6 +133,11 @@ def _checked_numbers(name: str, value: Any, known: Setting | None) -> tuple[floa
     return tuple(numbers)
 
 
+def decimal(value: float) -> str:
+    """Return a number as text that is read again: with nine places, no exponent and no needless zeros."""
+    return f"{value:.9f}".rstrip("0").removesuffix(".")
+
+
 def _within(value: float, known: Setting) -> bool:
     high_enough = value > 0 if known.least is None else value >= known.least
     return high_enough and (known.most is None or value <= known.most)
@@ -136,8 +145,8 @@ def _within(value: float, known: Setting) -> bool:
 
 def _range(known: Setting) -> str:
     if known.least is None:
-        return "positive" if known.most is None else f"positive, and at most {known.most:g}"
-    return f"at least {known.least:g}" if known.most is None else f"from {known.least:g} to {known.most:g}"
+        return "positive" if known.most is None else f"positive, and at most {known.most}"
+    return f"at least {known.least}" if known.most is None else f"from {known.least} to {known.most}"
 
 
 def _short(value: Any) -> str:

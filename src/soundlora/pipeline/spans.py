@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from soundlora.dataset import Spans
 from soundlora.errors import InputError
+from soundlora.pipeline.settings import decimal
 from soundlora.wording import setting
 
 _SPAN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*-\s*(\d+(?:\.\d*)?|\.\d+)\s*")
@@ -14,7 +15,7 @@ _SPAN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*-\s*(\d+(?:\.\d*)?|\.\d+)\s*")
 
 def spans_text(spans: Iterable[Sequence[float]]) -> str:
     """Return spans as text."""
-    return ",".join(f"{start:g}-{end:g}" for start, end in spans)
+    return ",".join(f"{decimal(start)}-{decimal(end)}" for start, end in spans)
 
 
 def parse_spans(text: str, name: str = "spans") -> Spans:

@@ -120,6 +120,8 @@ def _mirror(options: TrainingOptions) -> RunMirror:
             f"{setting('sync')} needs the package obstore: pip install 'soundlora[serve]'.", field="sync"
         ) from None
     place, out = options.sync or "", Path(options.out).absolute()
+    if not place.strip():
+        raise InputError(f"{setting('sync')} is empty; name a folder, or write s3://bucket/prefix.", field="sync")
     if "://" not in place:
         place = str(expanded(place).absolute())
         if Path(place).is_relative_to(out) or out.is_relative_to(place):

@@ -34,9 +34,11 @@ def check_logs(kinds: Sequence[str]) -> None:
     """Raise InputError when there is no such log, or its package is missing."""
     for kind in kinds:
         if kind not in KINDS:
-            raise InputError(f"log is {kind!r}, but it must be one of {', '.join(KINDS)}.")
+            raise InputError(f"log is {kind!r}, but it must be one of {', '.join(KINDS)}.", field="log")
         if kind != "csv" and importlib.util.find_spec(kind) is None:
-            raise InputError(f"The log {kind} needs the package {kind}; install it with: pip install {kind}.")
+            raise InputError(
+                f"The log {kind} needs the package {kind}; install it with: pip install {kind}.", field="log"
+            )
 
 
 def open_logs(kinds: Sequence[str], folder: RunFolder, request: Mapping[str, Any], done: int) -> list[Log]:

@@ -359,3 +359,16 @@ def test_more_gpus_than_are_allowed_are_refused_in_words(settings: Settings, mos
         wrong = service.requests.find(submit(client, json=INPUT | {"gpus": "all"}))
         assert wrong is not None
         assert (wrong.status_code, wrong.response["detail"][0]["loc"]) == (422, ["body", "gpus"])
+
+
+@pytest.mark.parametrize("most", [1, 4])
+@pytest.mark.parametrize("sent", [-1, 0, 1.5, True, False, [], "x"])
+def test_what_is_no_number_of_gpus_takes_no_slot(settings: Settings, most: int, sent: Any) -> None:
+    """A request for -3 GPUs that ran would leave room for four others beside it."""
+    app = create_app(replace(settings, max_gpus=most), executor=False)
+    with TestClient(app, "http://localhost") as client:
+        service: Service = app.state.service
+        ended = service.requests.find(submit(client, json=INPUT | {"gpus": sent}))
+        assert ended is not None
+        assert (ended.status_code, ended.gpus) == (422, 1)
+        assert ended.response["detail"][0]["loc"] == ["body", "gpus"]

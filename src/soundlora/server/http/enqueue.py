@@ -7,10 +7,11 @@ import contextlib
 import shutil
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from soundlora.contract.fields import WholeNumber
 from soundlora.contract.training import billable_units
 from soundlora.errors import InputError
 from soundlora.pipeline.lengthen import make_longer
@@ -27,6 +28,7 @@ from soundlora.server.store.requests import PRIORITIES
 from soundlora.server.store.requests import Request as QueuedRequest
 from soundlora.server.work.outcomes import outcome_of, rejected
 
+_GPUS: TypeAdapter[int] = TypeAdapter(Annotated[WholeNumber, Field(ge=1)])
 _RETRY_LATER = {"Retry-After": "5", "X-Fal-Needs-Retry": "1", "X-Fal-Retryable": "true"}
 
 
@@ -94,10 +96,13 @@ def _join(
         outcome = rejected(error)
     else:
         units = _units(service, endpoint, asked, goes_on, longer, stop_asked)
-        wanted = _gpus(endpoint, asked, payload)
-        outcome = _too_many(wanted, service.settings.max_gpus, payload)
-        # A run that is to end with what it has takes no step.
-        gpus = wanted if outcome is None and not stop_asked else 1
+        try:
+            wanted = _gpus(endpoint, asked, payload, service.settings.max_gpus)
+        except InputError as error:
+            outcome = outcome_of(error, payload)
+        else:
+            # A run that is to end with what it has takes no step.
+            gpus = 1 if stop_asked else wanted
     request_id = str(uuid.uuid4())
     folder: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if goes_on is not None and outcome is None:
@@ -133,20 +138,26 @@ def _join(
     return accepted, service.requests.ahead(accepted.id) if outcome is None else 0
 
 
-def _gpus(endpoint: Endpoint, asked: Any, payload: Any) -> Any:
-    """Return how many GPUs a training asks for. Where the field is not offered, that is whatever was sent in it."""
+def _gpus(endpoint: Endpoint, asked: Any, payload: Any, most: int) -> int:
+    """Return how many GPUs a training asks for. Raises InputError for more than this server gives to one.
+
+    What is sent where the field is not offered is no unknown field, for a run would not be what its client thinks.
+    """
     if endpoint.work != "training":
         return 1
-    return getattr(asked, "gpus", None) or payload.get("gpus") or 1
-
-
-def _too_many(gpus: Any, most: int, payload: Any) -> Outcome | None:
-    """Return the 422 of a request for more GPUs than this server gives to one, else None."""
-    if gpus == 1 or (isinstance(gpus, int) and gpus <= most):
-        return None
-    at_most = "only one" if most == 1 else f"at most {most}"
-    sentence = f"The training asks for {str(gpus)[:40]} GPUs, but this server gives {at_most} to a run; ask for fewer."
-    return outcome_of(InputError(sentence, field="gpus"), payload)
+    wanted = getattr(asked, "gpus", None)
+    if wanted is None:
+        sent = payload.get("gpus")
+        try:
+            wanted = 1 if sent is None else _GPUS.validate_python(sent)
+        except ValidationError:
+            sentence = f"gpus is {str(sent)[:40]}, but it must be a whole number from 1 to {most}."
+            raise InputError(sentence, field="gpus") from None
+    if wanted > most:
+        at_most = "only one" if most == 1 else f"at most {most}"
+        sentence = f"The training asks for {wanted} GPUs, but this server gives {at_most} to a run; ask for fewer."
+        raise InputError(sentence, field="gpus")
+    return int(wanted)
 
 
 def _units(
