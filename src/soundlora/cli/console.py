@@ -163,20 +163,19 @@ class TrainingConsole(Display):
     def _next(self, result: TrainingResult, options: TrainingOptions) -> None:
         """Print what to do with the LoRA, which depends on its base."""
         from soundlora.pipeline.model_card import where_it_loads
+        from soundlora.pipeline.slider import prompt_of
 
         config = json.loads(result.config.read_text(encoding="utf-8"))
-        words = [
-            "soundlora",
-            "generate",
-            "--prompt",
-            options.trigger_phrase or "your sound",
-            "--lora",
-            str(result.lora),
-        ]
+        slider = config.get("slider")
+        prompt = (prompt_of(options) if slider else options.trigger_phrase) or "your sound"
+        words = ["soundlora", "generate", "--prompt", prompt, "--lora", f"{result.lora}{':-1' if slider else ''}"]
         for flag, value in (("--base", options.base), ("--text-encoder", options.text_encoder)):
             words += [flag, str(value)] if value not in (None, "nano") else []
         words += ["--out", f"{result.lora.stem}.wav"]
         self.console.print()
+        if slider:
+            said = f"A strength of -1 leads to {slider['from']}, 1 to {slider['to']}; a preview has both in this order."
+            paragraph(self.console, said)
         self.console.print(f"Listen to it:\n  {escape(shlex.join(words))}")
         longer = ["soundlora", "train", "--continue", str(result.folder), "--steps", "+1000"]
         longer += ["--text-encoder", str(options.text_encoder)] if options.text_encoder else []

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from soundlora.pipeline.slider import slides
 from soundlora.training.evaluation import HeldOut, fit_report
 from soundlora.training.verdict import Facts, Fit
 
@@ -37,11 +38,13 @@ def _facts(run: Run) -> Facts:
     options, report = run.options, run.report
     trigger = options.trigger_phrase or ""
     of_sources = report.source_seconds
+    captions = [clip.caption.removeprefix(trigger).lstrip(" ,") for clip in report.kept]
     return Facts(
         clips=len(report.kept),
         steps=options.steps,
         learning_rate=options.learning_rate,
-        captions=tuple(clip.caption.removeprefix(trigger).lstrip(" ,") for clip in report.kept),
+        # Those of a slider say one and the same, as they should.
+        captions=() if slides(options) else tuple(captions),
         trigger_phrase=trigger,
         prompts=tuple(options.validation_prompts or ()),
         used=report.total_seconds / of_sources if of_sources else 1.0,

@@ -35,6 +35,7 @@ def model_card(config: Mapping[str, Any], report: DatasetReport, fit: Fit, optio
         f"## Use it\n\n{where_it_loads(config)}",
         f"```\nsoundlora generate --prompt {shlex.quote(_one_line(trigger or 'your sound'))} "
         f"--lora {config['lora_file']}{_base_flag(config)} --out sound.wav\n```",
+        *([_slider(config)] if "slider" in config else []),
         f"## Licence\n\n{_licence(config)}",
         f"## What it was trained on\n\n{_data(report)}",
         f"## Settings\n\n{_settings(config)}",
@@ -82,6 +83,14 @@ def _base_flag(config: Mapping[str, Any]) -> str:
     return "" if config["base"] == NANO else f" --base {shlex.quote(public_base(config))}"
 
 
+def _slider(config: Mapping[str, Any]) -> str:
+    low, high = (_plain(config["slider"][end]) for end in ("from", "to"))
+    return (
+        f"It is a slider. A strength of -1, as in {_code('--lora ' + config['lora_file'] + ':-1')}, leads to *{low}*, "
+        f"1 to *{high}*, and 0 is the base alone. Each preview has -1 first, then 1."
+    )
+
+
 def _licence(config: Mapping[str, Any]) -> str:
     if config["base"] == NANO:
         return "nano is under Apache-2.0, and so is this LoRA, unless whoever made it says otherwise."
@@ -95,6 +104,9 @@ def _data(report: DatasetReport) -> str:
     captions = Counter(_source(clip) for clip in report.kept)
     said = ", ".join(f"{_plain(source)} ({count})" for source, count in sorted(captions.items()))
     clips = len(report.kept)
+    if clips and not report.source:
+        prompt = _plain(report.kept[0].caption) or "the empty prompt"
+        return f"No recordings: {clips} sounds that the base made of *{prompt}*, {report.duration:g} s of each."
     return (
         f"{clips} {'clip' if clips == 1 else 'clips'}, {report.total_seconds:.1f} s of sound in all, "
         f"{report.duration:g} s of each at most. Captions came from: {said}."

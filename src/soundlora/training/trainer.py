@@ -35,6 +35,8 @@ class Example:
     reference: Tensor | None = None  # (R, C), latents of the sound that this one is made of, in the same way
     padding: Tensor | None = None  # (T,) bool, silence behind a short clip, which counts nothing; in the same way
     preserved: tuple[Tensor, ...] = ()  # (S, D) each, contexts of the prompts whose sound is kept as the base makes it
+    strength: float = 1.0  # of the adapter that learns it: one side of a slider is -1, the other 1
+    ends: Tensor | None = None  # (2, S, D), contexts between which a slider goes; all of a run have it, or none
 
     @property
     def sound(self) -> Tensor:
@@ -44,7 +46,7 @@ class Example:
     @property
     def shape(self) -> tuple[object, ...]:
         """What examples that go through the model together have in common."""
-        return self.latents.shape, getattr(self.reference, "shape", None)
+        return self.latents.shape, getattr(self.reference, "shape", None), self.strength
 
 
 @dataclass(frozen=True)
@@ -219,9 +221,19 @@ class Trainer:
         given, reference = self._given(samples, examples), self._references(samples, examples)
         masks = [example.padding for example in examples if example.padding is not None]
         padding = torch.stack(masks) if masks else None
-        preserving = self._preserves(samples[0] // self.batch_size)
+        between = [example.ends for example in examples if example.ends is not None]
         return Samples(
-            clean, noise, torch.cat(sigmas), torch.stack(contexts), given, reference, known, padding, preserving
+            clean,
+            noise,
+            torch.cat(sigmas),
+            torch.stack(contexts),
+            given,
+            reference,
+            known,
+            padding,
+            preserving=self._preserves(samples[0] // self.batch_size),
+            ends=torch.stack(between) if between else None,
+            strength=examples[0].strength,
         )
 
     def _preserves(self, step: int) -> bool:

@@ -73,6 +73,9 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
     assert list(found["properties"]) == [
         *TrainingRequest.model_fields,
         "name",
+        "slide_from",
+        "slide_to",
+        "slide_prompt",
         "alpha",
         "rslora",
         "schedule",

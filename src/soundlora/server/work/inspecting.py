@@ -12,7 +12,7 @@ from typing import Any
 from soundlora.contract.modes import MODES
 from soundlora.dataset import inspect_dataset, refusal
 from soundlora.dataset.fork import usable_processes
-from soundlora.pipeline.options import endpoint_words
+from soundlora.pipeline.endpoint_words import endpoint_words
 from soundlora.wording import wording
 
 
