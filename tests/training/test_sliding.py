@@ -139,8 +139,8 @@ def test_each_side_is_compared_with_its_own_clips() -> None:
     def swapped(example: Example) -> Tensor:
         return torch.randn_like(example.latents) - (4 * example.strength if adapter_works(adapter) else 0)
 
-    (near, start), _ = compare(adapter, clips, right)
-    (far, _), _ = compare(adapter, clips, swapped)
+    near, start = compare(adapter, clips, right).distances
+    far, _ = compare(adapter, clips, swapped).distances
     assert near < 0.5 * start
     assert far > 1.5 * start
 

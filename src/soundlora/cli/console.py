@@ -141,8 +141,9 @@ class TrainingConsole(Display):
         """Print what was learnt, where the results are, how long it took, and what to type next."""
         for sentence in (*result.fit.sentences, *result.fit.advice):
             paragraph(self.console, sentence)
-        if levels := levels_words(result.fit):
-            paragraph(self.console, levels)
+        for sentence in (levels_words(result.fit), heard_words(result.fit)):
+            if sentence:
+                paragraph(self.console, sentence)
         # A table would cut long paths at the edge of the terminal, so these are plain lines.
         lines = [
             ("LoRA", str(result.lora)),
@@ -190,6 +191,17 @@ def levels_words(fit: Fit) -> str:
     which = "kept out" if fit.levels_kept_out else "that were trained on"
     moved = ", ".join(f"{level.sigma:g}: {100 * (level.lora / level.base - 1):+.0f} %" for level in fit.levels)
     return f"Loss beside the base's by noise level, on clips {which}: {moved}."
+
+
+def heard_words(fit: Fit) -> str:
+    """Return a sentence on what is heard of the LoRA's sound beside the clips', "" where that was not measured."""
+    said = [
+        f"{each.name} {each.lora.value:.3g} {each.unit}".rstrip()
+        + (f" (clips {each.clips.value:.3g}, before {each.start.value:.3g})" if each.clips and each.start else "")
+        for each in fit.heard
+        if each.lora is not None
+    ]
+    return f"Heard: {'; '.join(said)}. {fit.heard_of}" if said else ""
 
 
 def duration_words(seconds: float) -> str:

@@ -17,7 +17,8 @@ from soundlora.contract.modes import MODES
 from soundlora.dataset import ClipReport, DatasetReport
 from soundlora.pipeline.lora_config import NANO, licence_of, public_base
 from soundlora.pipeline.options import TrainingOptions
-from soundlora.training.verdict import Fit
+from soundlora.training.distances import Estimate
+from soundlora.training.verdict import Fit, Heard
 from soundlora.weights.fetched import is_hub_name
 
 _TABLES = (".csv", ".tsv", ".jsonl", ".json")
@@ -156,7 +157,22 @@ def _verdict(fit: Fit) -> str:
             f" Generated sound lies {fit.distance:.2f} from the clips in latent statistics; before the "
             f"first step it was {fit.start_distance:.2f}."
         )
-    return said
+    return f"{said}\n\n{_heard(fit)}" if fit.heard else said
+
+
+def _heard(fit: Fit) -> str:
+    def shown(estimate: Estimate | None) -> str:
+        if estimate is None:
+            return "–"
+        return f"{estimate.value:.3g}" + ("" if estimate.interval is None else f" ± {estimate.interval:.2g}")
+
+    def cells(row: Heard) -> str:
+        name = f"{row.name}, {row.unit}" if row.unit else row.name
+        return f"| {name} | {shown(row.clips)} | {shown(row.start)} | {shown(row.lora)} |"
+
+    return "\n".join(
+        ["| heard | clips | before | LoRA |", "|---|---|---|---|", *map(cells, fit.heard), "", fit.heard_of]
+    )
 
 
 def _previews(config: Mapping[str, Any], options: TrainingOptions) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from soundlora.training.flow import HELD_OUT_SIGMAS, either, error_per_sample, n
 from soundlora.training.preview import PreviewSettings, sample
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example
-from soundlora.training.verdict import FEWEST_CLIPS, Facts, Figures, Fit, Level, judge
+from soundlora.training.verdict import FEWEST_CLIPS, Facts, Figures, Fit, Heard, Level, judge
 from soundlora.weights.base import Base
 
 _SHARE = 10  # one clip in ten is kept out
@@ -124,6 +125,15 @@ def _condition(example: Example, count: int, device: torch.device) -> Condition:
     return Condition(given, reference)
 
 
+class Comparison(NamedTuple):
+    """What generated sound is beside the clips, and the sound itself, as latents (T, C)."""
+
+    distances: tuple[float, float]  # now, and at the start of the run
+    closest: tuple[str, float]  # the clip that a generated sound is closest to, and their correlation
+    generated: list[Tensor]
+    original: list[Tensor]  # the same as the run began
+
+
 def fit_report(
     folder: RunFolder,
     adapter: Adapter,
@@ -133,10 +143,12 @@ def fit_report(
     previews: Sequence[Path],
     facts: Facts,
     first_lora: Lora | None = None,
+    hear: Callable[[Comparison], Sequence[Heard]] = lambda comparison: (),
 ) -> Fit:
     """Judge a run at its end. A run without previews generates nothing for its report either.
 
-    first_lora: the LoRA that the run began with; None is a run that began with the base.
+    first_lora: the LoRA that the run began with; None is a run that began with the base. hear: measures what is heard
+    of generated sound.
     """
     held_out = folder.read_held_out()
     checkpoints = {step: path.relative_to(folder.path).as_posix() for step, path in folder.checkpoint_loras().items()}
@@ -149,8 +161,9 @@ def fit_report(
         with adapter.at(example.strength):
             return sample(base, adapter.model, example.context, settings, given_of(example))
 
-    distances, closest = compare(adapter, examples, made, first_lora)
-    return judge(Figures(held_out, distances, closest, measure_level(previews), checkpoints), facts)
+    found = compare(adapter, examples, made, first_lora)
+    level = measure_level(previews)
+    return judge(Figures(held_out, found.distances, found.closest, level, checkpoints, tuple(hear(found))), facts)
 
 
 def compare(
@@ -159,12 +172,11 @@ def compare(
     sample: Callable[[Example], Tensor],
     first_lora: Lora | None = None,
     prompts: int = 2,
-) -> tuple[tuple[float, float], tuple[str, float]]:
+) -> Comparison:
     """Compare sound generated for the clips' own captions with the clips.
 
     sample: makes latents (T, C) for an example's caption, condition and strength, by the model as it is. Each side of a
-    slider is compared with its own clips. Return the distances (now, and at the start of the run), and the clip that a
-    generated sound is closest to with their correlation.
+    slider is compared with its own clips.
     """
     sides = [[each for each in examples if each.strength == side] for side in sorted({e.strength for e in examples})]
     chosen = [_different(side, max(1, prompts // len(sides))) for side in sides]
@@ -182,7 +194,7 @@ def compare(
         ),
         key=lambda pair: pair[1],
     )
-    return (ours, theirs), (name, closeness)
+    return Comparison((ours, theirs), (name, closeness), *map(list, map(chain.from_iterable, (generated, original))))
 
 
 def measure_level(previews: Sequence[Path]) -> tuple[float, float]:
