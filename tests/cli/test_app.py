@@ -86,7 +86,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "--batch-size", "2", "--targets", "self-ff", "--init-lora", lora, "--keep-checkpoints", "1", "--log", "csv",
         "--quantize", "bf16", "--optimizer", "adamw8bit", "--no-average", "--checkpoint-activations",
         "--caption-dropout", "0.25", "--captions-from", "all", "--short", "pad", "--caption-template", "{caption}",
-        "--preserve", "0.5", "--noise-levels", "0.2:1", "--alpha", "4", "--rslora",
+        "--preserve", "0.5", "--noise-levels", "0.2:1", "--weighting", "cosmap", "--alpha", "4", "--rslora",
         "--warmup", "5", "--b-rate", "16", "--trigger-phrase", "TRG",
         "--windows", "all", "--name", "My kit", "--schedule", "constant", "--sync", tmp_path / "kept",
     )  # fmt: skip
@@ -129,6 +129,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "warmup": 5,
         "b_rate": 16.0,
         "noise_levels": "0.2:1",
+        "weighting": "cosmap",
         "shorter_durations": [],
         "short": "pad",
         "captions_from": "all",

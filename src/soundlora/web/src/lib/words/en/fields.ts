@@ -60,6 +60,7 @@ export const fields = {
     caption_dropout: 'Caption dropout',
     preserve: 'Preserve the base',
     noise_levels: 'Noise levels',
+    weighting: 'Weighting',
     shorter_durations: 'Shorter durations',
     short: 'Short',
     windows: 'Windows',
