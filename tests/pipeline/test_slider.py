@@ -117,8 +117,8 @@ def test_two_folders_are_learnt_at_the_ends_with_one_caption(quick_train: Train,
 def test_all_clips_of_both_folders_have_the_prompt_as_their_caption(
     folders: Path, prompt: str, trigger: str, caption: str
 ) -> None:
-    ends = {"slide_from": "dark", "slide_to": "bright", "slide_prompt": prompt, "trigger_phrase": trigger}
-    options = TrainingOptions(folders, "run", duration=0.5, **ends)
+    ends: dict[str, Any] = {"slide_from": "dark", "slide_to": "bright", "slide_prompt": prompt}
+    options = TrainingOptions(folders, "run", duration=0.5, trigger_phrase=trigger, **ends)
     report = Fitting.of(options).prepare(lambda clip: None)
     assert [clip.caption for clip in report.kept] == [caption] * 6
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def between(count: int = 2) -> list[Example]:
 
 
 def trainer(
-    clips: list[Example], *, steps: int = 60, rate: float = 1e-2, model: AudioTransformer | None = None, **given: int
+    clips: list[Example], *, steps: int = 60, rate: float = 1e-2, model: AudioTransformer | None = None, **given: Any
 ) -> Trainer:
     adapter = Adapter.create(model or fresh_transformer(), 4, seed=1)
     return Trainer(adapter, clips, AUDIO, steps=steps, learning_rate=rate, seed=1, **given)
