@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from soundlora.pipeline.options import SETTINGS, endpoint_words
+from soundlora.pipeline.endpoint_words import endpoint_words
+from soundlora.pipeline.options import SETTINGS
 from soundlora.wording import Namer, command_line_words, python_words, setting, using, wording
 
 

@@ -16,7 +16,7 @@ from waiting import wait_until
 
 from soundlora.net import remote_file
 from soundlora.net.storage import Storage
-from soundlora.pipeline.options import endpoint_words
+from soundlora.pipeline.endpoint_words import endpoint_words
 from soundlora.server.endpoints import unit_prices
 from soundlora.server.settings import Settings
 from soundlora.server.store.database import Database

@@ -291,6 +291,9 @@ TEXTS = {
     "prompt",
     "negative_prompt",
     "noise_levels",
+    "slide_from",
+    "slide_to",
+    "slide_prompt",
 }
 
 

@@ -18,6 +18,15 @@ def tone(hertz: float, seconds: float = 2.0, rate: int = RATE) -> Array:
     return np.stack((one, one)).astype(np.float32)
 
 
+def test_a_level_that_stays_is_not_lively_and_hits_are() -> None:
+    even, hits = (features.liveliness(features.log_mel(sound, RATE)) for sound in (noise(), clicks([0.3, 0.9, 1.5])))
+    assert even < 1.5
+    assert hits > 8
+    softer = features.liveliness(features.log_mel(0.1 * clicks([0.3, 0.9, 1.5]), RATE))
+    assert softer == pytest.approx(hits, rel=0.05), "what is softer as a whole is as lively"
+    assert features.liveliness(features.log_mel(np.zeros((2, RATE)), RATE)) == pytest.approx(0, abs=1e-9)
+
+
 def noise(seconds: float = 2.0, seed: int = 0) -> Array:
     return (0.1 * np.random.default_rng(seed).standard_normal((2, round(seconds * RATE)))).astype(np.float32)
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from soundlora.cli.console import Display, duration_words, levels_words
+from soundlora.cli.console import Display, duration_words, heard_words, levels_words
 from soundlora.progress import Progress, fetch_news
-from soundlora.training.verdict import Facts, Figures, Level, judge
+from soundlora.training.distances import Estimate
+from soundlora.training.verdict import Facts, Figures, Heard, Level, judge
 
 
 def training(step: int, steps: int = 1000) -> Progress:
@@ -102,3 +103,15 @@ def test_the_loss_by_noise_level_is_one_sentence() -> None:
         "Loss beside the base's by noise level, on clips kept out: 0.1: -10 %, 0.9: +5 %."
     )
     assert "on clips that were trained on: 0.1" in levels_words(replace(fit, levels=levels))
+
+
+def test_what_is_heard_is_one_sentence_without_what_can_not_be_said() -> None:
+    fit = judge(Figures(), Facts(1, 100))
+    assert heard_words(fit) == ""
+    rows = (
+        Heard("level moves by", "dB", Estimate(23.8), Estimate(3.4), Estimate(22.5)),
+        Heard("spectrum", "nats", None, Estimate(4.3), Estimate(1.1)),
+        Heard("latents, kernel distance", "× 1000", None, None, None),
+    )
+    said = heard_words(replace(fit, heard=rows, heard_of="1 sound."))
+    assert said == "Heard: level moves by 22.5 dB (clips 23.8, before 3.4); spectrum 1.1 nats. 1 sound."

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ import yaml
 from soundlora.dataset import ClipReport, DatasetReport
 from soundlora.pipeline.model_card import model_card, where_it_loads
 from soundlora.pipeline.options import TrainingOptions
-from soundlora.training.verdict import Facts, Figures, judge
+from soundlora.training.distances import Estimate
+from soundlora.training.verdict import Facts, Figures, Heard, judge
 
 CONFIG: dict[str, Any] = {
     "name": "pearl kit",
@@ -101,3 +103,14 @@ def test_only_a_lora_on_ltx_is_sent_to_comfyui(base: str, there: bool) -> None:
     assert ("models/loras" in said) is there
     assert ("ComfyUI and diffusers can't use it" in said) is not there
     assert said in card(base=base)
+
+
+def test_figures_of_what_is_heard_are_a_table_where_there_are_any() -> None:
+    assert "| heard |" not in card()
+    rows = (
+        Heard("spectrum", "nats", None, Estimate(4.25), Estimate(1.106, 0.2)),
+        Heard("latents, Fréchet distance", "", *3 * (None,)),
+    )
+    options = TrainingOptions("/home/me/clips.zip", "/home/me/run")
+    text = model_card(CONFIG, REPORT, replace(FIT, heard=rows, heard_of="2 sounds, beside 3 clips."), options)
+    assert "| spectrum, nats | – | 4.25 | 1.11 ± 0.2 |\n| latents, Fréchet distance | – | – | – |\n\n2 sounds" in text

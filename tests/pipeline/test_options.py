@@ -16,12 +16,12 @@ from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT, TrainingRequest
 from soundlora.errors import InputError
 from soundlora.lora.targets import PRESETS
 from soundlora.model.quantize import QUANTIZATIONS
+from soundlora.pipeline.endpoint_words import endpoint_words
 from soundlora.pipeline.inputs import TRAINING_INPUTS
 from soundlora.pipeline.options import (
     SETTINGS,
     TrainingOptions,
     default_of,
-    endpoint_words,
     kind_of,
 )
 from soundlora.pipeline.resuming import check_same
@@ -260,7 +260,7 @@ def test_they_can_not_be_changed() -> None:
 
 
 def test_a_setting_touches_few_files_of_the_package() -> None:
-    """One of them: here, where the run passes it on, where it does its work, and where another one asks for it."""
+    """One of them: here, where the run passes it on, where it does its work, and where others ask for it."""
     source = Path(soundlora.__file__).parent
     touched = {path.name for path in source.rglob("*.py") if "caption_dropout" in path.read_text()}
-    assert touched == {"options.py", "train.py", "trainer.py", "preserving.py"}
+    assert touched == {"options.py", "train.py", "trainer.py", "preserving.py", "slider.py"}

@@ -110,10 +110,12 @@ def test_comparing_finds_the_clip_that_is_repeated_later_and_softer() -> None:
             return torch.full((40, CHANNELS), 5.0)  # the base: nothing like the clips
         return 0.5 * torch.roll(clips[2].latents, 7, dims=0)
 
-    (ours, theirs), (name, closeness) = compare(adapter, clips, sample)
+    (ours, theirs), (name, closeness), generated, original = compare(adapter, clips, sample)
     assert name == "clip2.wav"
     assert closeness > 0.9
     assert ours < 0.6 < theirs
+    assert torch.equal(generated[0], sample(clips[0]))
+    assert all(bool((sound == 5).all()) for sound in original)
     assert {layer.scale for layer in adapter.layers.values()} == {1.0}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def test_every_prompt_gets_a_48_khz_stereo_file(folder: RunFolder, base: Base, settings: PreviewSettings) -> None:
-    paths = write_previews(folder, 3, base, base.transformer(CPU), settings)
+    paths = write_previews(folder, 3, base, Adapter.create(base.transformer(CPU), 8), settings)
     assert paths == [folder.preview_path(3, 0), folder.preview_path(3, 1)]
     sounds = []
     for path in paths:
@@ -51,19 +52,39 @@ def test_the_seed_is_the_same_every_time_so_that_only_the_adapter_is_heard(
 ) -> None:
     model = base.transformer(CPU)
     weights = block_of(model, 0).audio_attn1.to_q.weight.clone()
-    paths = {step: write_previews(folder, step, base, model, settings)[0] for step in (0, 1)}
+    none = Adapter(model, {})
+    paths = {step: write_previews(folder, step, base, none, settings)[0] for step in (0, 1)}
     adapter = Adapter.create(model, 8)
-    paths[2] = write_previews(folder, 2, base, model, settings)[0]
+    paths[2] = write_previews(folder, 2, base, adapter, settings)[0]
     with torch.no_grad():
         for layer in adapter.layers.values():
             layer.lora_B.normal_(std=0.3)
-    paths[3] = write_previews(folder, 3, base, model, settings)[0]
+    paths[3] = write_previews(folder, 3, base, adapter, settings)[0]
     assert paths[0].read_bytes() == paths[1].read_bytes()
     sounds = {step: read_wav(path)[0] for step, path in paths.items()}
     torch.testing.assert_close(sounds[2], sounds[0], atol=2 / 32767, rtol=0)
     assert not torch.allclose(sounds[3], sounds[0], atol=1e-2)
     adapter.detach()
     assert torch.equal(block_of(model, 0).audio_attn1.to_q.weight, weights)
+
+
+def test_a_sliders_preview_has_both_ends_one_after_the_other(
+    folder: RunFolder, base: Base, settings: PreviewSettings
+) -> None:
+    adapter = Adapter.create(base.transformer(CPU), 8)
+    with torch.no_grad():
+        for layer in adapter.layers.values():
+            layer.lora_B.normal_(std=0.3)
+    ends: dict[tuple[float, ...], torch.Tensor] = {}
+    for step, strengths in enumerate(((-1.0,), (1.0,), (-1.0, 1.0))):
+        path = write_previews(folder, step, base, adapter, replace(settings, strengths=strengths))[0]
+        ends[strengths] = read_wav(path)[0]
+    low, high, both = ends.values()
+    gap = torch.zeros(2, both.shape[1] - low.shape[1] - high.shape[1])
+    assert gap.shape[1] == 24_000
+    assert torch.equal(both, torch.cat([low, gap, high], dim=1))
+    assert not torch.allclose(low, high, atol=1e-2)
+    assert {layer.scale for layer in adapter.layers.values()} == {1.0}
 
 
 def test_the_combined_preview_has_half_a_second_of_silence_between(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from soundlora.training.verdict import Facts, Figures, Fit, judge
+from soundlora.training.distances import Estimate
+from soundlora.training.verdict import LIVELINESS, SPECTRUM, Facts, Figures, Fit, Heard, judge
 from soundlora.wording import command_line_words, wording
 
 
@@ -47,6 +49,41 @@ def verdict(held_out: Any, facts: Facts = PLAIN, **measured: Any) -> Fit:
 )
 def test_loss_and_sound_are_weighed(held_out: Any, distances: tuple[float, float] | None, expected: str) -> None:
     assert verdict(held_out, distances=distances).verdict == expected
+
+
+def heard(name: str, clips: float | None, start: float | None, lora: float | None) -> Heard:
+    return Heard(name, "", *(None if each is None else Estimate(each, 0.1) for each in (clips, start, lora)))
+
+
+@pytest.mark.parametrize(
+    ("figure", "words"),
+    [
+        (heard(LIVELINESS, 18.0, 3.0, 8.0), "the level moves by 8.0 dB, where that of the clips moves by 18.0 dB"),
+        (heard(LIVELINESS, 4.0, 3.0, 10.0), "the level moves by 10.0 dB, where"),
+        (heard(LIVELINESS, 18.0, 3.0, 10.0), ""),
+        (heard(LIVELINESS, 2.0, 3.0, 6.0), ""),
+        (heard(LIVELINESS, None, 3.0, 6.0), ""),
+        (heard(SPECTRUM, 0.5, 3.0, 2.9), "the spectrum is no nearer to that of the clips (2.90 nats off, "),
+        (heard(SPECTRUM, 0.5, 3.0, 4.0), "the spectrum is no nearer"),
+        (heard(SPECTRUM, 2.0, 3.0, 2.9), ""),
+        (heard(SPECTRUM, None, 3.0, 2.9), "the spectrum is no nearer"),
+        (heard(SPECTRUM, 0.5, 3.0, 2.0), ""),
+        (heard(SPECTRUM, 0.5, 3.0, None), ""),
+        (heard("onsets", 0.5, 3.0, 9.0), ""),
+    ],
+)  # fmt: skip
+def test_sound_that_latents_call_near_has_to_be_heard_as_near(figure: Heard, words: str) -> None:
+    fit = verdict(SETTLED, distances=(0.2, 0.7), heard=(figure,))
+    assert fit.verdict == ("learnt in part" if words else "learnt")
+    assert f"but of generated sound {words}" in fit.sentences[0] or not words
+    assert fit.heard == (figure,)
+    assert Fit.from_json(json.loads(json.dumps(fit.to_json()))) == fit
+
+
+def test_what_is_heard_saves_no_run_that_has_learnt_little() -> None:
+    near = (heard(LIVELINESS, 18.0, 3.0, 18.0), heard(SPECTRUM, 0.5, 3.0, 0.5))
+    assert verdict(FLAT, distances=(0.62, 0.68), heard=near).verdict == "barely learnt"
+    assert verdict(TURNED, distances=(0.2, 0.7), heard=near).verdict == "overfitting"
 
 
 def test_the_reasons_are_figures() -> None:

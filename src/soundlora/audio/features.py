@@ -41,6 +41,15 @@ def spectrum(mel: Array) -> Array:
     return np.concatenate((mel.mean(axis=0), mel.std(axis=0)))
 
 
+def liveliness(mel: Array) -> float:
+    """Return by how much the level of a log-mel (F, BANDS) moves: its deviation over the frames, in dB.
+
+    What lies 60 dB below the loudest frame counts as that far below it.
+    """
+    level = np.log(np.exp(mel).sum(axis=1))
+    return float(10 / np.log(10) * np.maximum(level, level.max() - _DEPTH).std())
+
+
 def onsets(mel: Array) -> list[int]:
     """Return the frames of a log-mel (F, BANDS) at which something begins. One at the very start is none."""
     heard = np.maximum(mel, mel.max() - _DEPTH)

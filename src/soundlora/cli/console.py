@@ -141,8 +141,9 @@ class TrainingConsole(Display):
         """Print what was learnt, where the results are, how long it took, and what to type next."""
         for sentence in (*result.fit.sentences, *result.fit.advice):
             paragraph(self.console, sentence)
-        if levels := levels_words(result.fit):
-            paragraph(self.console, levels)
+        for sentence in (levels_words(result.fit), heard_words(result.fit)):
+            if sentence:
+                paragraph(self.console, sentence)
         # A table would cut long paths at the edge of the terminal, so these are plain lines.
         lines = [
             ("LoRA", str(result.lora)),
@@ -163,20 +164,19 @@ class TrainingConsole(Display):
     def _next(self, result: TrainingResult, options: TrainingOptions) -> None:
         """Print what to do with the LoRA, which depends on its base."""
         from soundlora.pipeline.model_card import where_it_loads
+        from soundlora.pipeline.slider import prompt_of
 
         config = json.loads(result.config.read_text(encoding="utf-8"))
-        words = [
-            "soundlora",
-            "generate",
-            "--prompt",
-            options.trigger_phrase or "your sound",
-            "--lora",
-            str(result.lora),
-        ]
+        slider = config.get("slider")
+        prompt = (prompt_of(options) if slider else options.trigger_phrase) or "your sound"
+        words = ["soundlora", "generate", "--prompt", prompt, "--lora", f"{result.lora}{':-1' if slider else ''}"]
         for flag, value in (("--base", options.base), ("--text-encoder", options.text_encoder)):
             words += [flag, str(value)] if value not in (None, "nano") else []
         words += ["--out", f"{result.lora.stem}.wav"]
         self.console.print()
+        if slider:
+            said = f"A strength of -1 leads to {slider['from']}, 1 to {slider['to']}; a preview has both in this order."
+            paragraph(self.console, said)
         self.console.print(f"Listen to it:\n  {escape(shlex.join(words))}")
         longer = ["soundlora", "train", "--continue", str(result.folder), "--steps", "+1000"]
         longer += ["--text-encoder", str(options.text_encoder)] if options.text_encoder else []
@@ -191,6 +191,17 @@ def levels_words(fit: Fit) -> str:
     which = "kept out" if fit.levels_kept_out else "that were trained on"
     moved = ", ".join(f"{level.sigma:g}: {100 * (level.lora / level.base - 1):+.0f} %" for level in fit.levels)
     return f"Loss beside the base's by noise level, on clips {which}: {moved}."
+
+
+def heard_words(fit: Fit) -> str:
+    """Return a sentence on what is heard of the LoRA's sound beside the clips', "" where that was not measured."""
+    said = [
+        f"{each.name} {each.lora.value:.3g} {each.unit}".rstrip()
+        + (f" (clips {each.clips.value:.3g}, before {each.start.value:.3g})" if each.clips and each.start else "")
+        for each in fit.heard
+        if each.lora is not None
+    ]
+    return f"Heard: {'; '.join(said)}. {fit.heard_of}" if said else ""
 
 
 def duration_words(seconds: float) -> str:

@@ -35,9 +35,10 @@ TOPICS = {
         "preserve_pitch", "hold_out", "debug_dataset",
     ),
     "What is learnt, and how": (
-        "mode", "conditioning_seconds", "condition_probability", "rank", "alpha", "rslora", "targets",
+        "mode", "conditioning_seconds", "condition_probability", "slide_from", "slide_to", "slide_prompt", "rank",
+        "alpha", "rslora", "targets",
         "init_lora", "steps", "learning_rate", "schedule", "warmup", "b_rate", "batch_size",
-        "caption_dropout", "preserve", "noise_levels", "average",
+        "caption_dropout", "preserve", "noise_levels", "weighting", "average",
     ),
     "Previews": (
         "validation_prompts", "validation_audio", "validation_spans", "negative_prompt", "frame_rate", "stg_scale",
@@ -110,16 +111,23 @@ def _options(given: dict[str, Any]) -> TrainingOptions:
             raise InputError(f"--request already says everything about the training; leave out {first}.")
         fields, names = _read_request(request), None
     else:
-        if "data" not in given:
-            raise InputError("DATA is missing: give a zip or a folder of clips, or a request with --request.")
-        fields = {SETTINGS[name].hosted: value for name, value in hosted.items()}
+        made = "data" not in given
+        if made and not (given.get("slide_from") or given.get("slide_to")):
+            raise InputError(
+                "DATA is missing: give a zip or a folder of clips, two prompts with --slide-from and --slide-to, or a "
+                "request with --request."
+            )
+        if made:
+            own["data"] = ""
+        fields = {DATA_FIELD: "none"} if made else {}
+        fields |= {SETTINGS[name].hosted: value for name, value in hosted.items()}
         if "validation_prompts" in hosted:
             fields["validation"] = [_PREVIEW | {"prompt": prompt} for prompt in hosted["validation_prompts"]]
             own = {"validation_audio": None, "validation_spans": None} | own
         else:
             own["validation_prompts"] = None  # None previews the first caption; a request without prompts has none.
         names = {known.hosted: setting(name) for name, known in SETTINGS.items() if known.hosted}
-    data = fields.get(DATA_FIELD)
+    data = None if "data" in own else fields.get(DATA_FIELD)
     if isinstance(data, str) and not is_remote(data):
         # A path may hold bytes that are no text, which a request can't. It goes on as it is.
         own["data"] = data
@@ -128,9 +136,7 @@ def _options(given: dict[str, Any]) -> TrainingOptions:
     models = REQUESTS if request is None else TRAINING_INPUTS
     mode = checked("mode", given.get("mode", default_of("mode")), SETTINGS["mode"], kind_of("mode"), False)
     parsed = parse_request(fields, names, models[mode])
-    if out is None:
-        raise InputError("--out is missing: give a folder for the run.")
-    return TrainingOptions.from_endpoint(parsed, out, **own)
+    return TrainingOptions.from_endpoint(parsed, out or "", **own)
 
 
 def _read_request(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeGuard
 
@@ -102,12 +102,16 @@ class Adapter:
             layer.scale = scale
         return changed
 
-    @contextmanager
-    def switched_off(self) -> Iterator[None]:
+    def switched_off(self) -> AbstractContextManager[None]:
         """Let the base compute alone within the block, wherever no gradients are recorded."""
+        return self.at(0.0)
+
+    @contextmanager
+    def at(self, strength: float) -> Iterator[None]:
+        """Let it work so many times as strongly within the block. Joined layers follow with the next `refresh`."""
         scales = {name: layer.scale for name, layer in self.layers.items()}
-        for layer in self.layers.values():
-            layer.scale = 0.0
+        for name, layer in self.layers.items():
+            layer.scale = scales[name] * strength
         try:
             yield
         finally:

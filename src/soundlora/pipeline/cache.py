@@ -204,6 +204,11 @@ def latents_key(
     return _key("latents", base_hash, clip_sha256, duration, normalize, preserve_pitch, *later)
 
 
+def made_key(base_hash: str, prompt: str, negative_prompt: str, duration: float, seed: int) -> str:
+    """Return the key of a sound that the base makes of a prompt, as latents. duration: in seconds."""
+    return _key("made", base_hash, prompt, negative_prompt, duration, seed)
+
+
 def context_key(base_hash: str, caption: str, dtype: torch.dtype) -> str:
     """Return the key of a caption's context. dtype: the type it is computed in, which shapes it, too."""
     return _key("context", base_hash, caption, str(dtype))

@@ -85,7 +85,7 @@ def example_of(clip: EncodedClip, context: Tensor, options: TrainingOptions, aud
     padding = None
     if options.short == "pad":  # of every clip, so that all have one shape
         padding = positions(len(clip.latents), audio)[0, 0, :, 0] >= clip.used_seconds
-    return Example(clip.name, clip.latents, context, mask, clip.reference, padding)
+    return Example(clip.name, clip.latents, context, mask, clip.reference, padding, strength=clip.strength)
 
 
 def given_mask(mode: Mode, tokens: int, seconds: float, spans: Spans, audio: AudioConfig) -> Tensor:

@@ -15,7 +15,8 @@ from soundlora.system.cache_root import expanded
 def look_at_data(options: TrainingOptions) -> None:
     """Look at the data set's table of contents and at the sounds of the previews. Raises InputError."""
     with about("data"):
-        check_source(options.data, MODES[options.mode].partner, options.caption_template)
+        if options.data:
+            check_source(options.data, MODES[options.mode].partner, options.caption_template)
     for number, source in enumerate(options.validation_audio or ()):
         with about(f"validation.{number}"):
             if not is_remote(source):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -31,14 +32,20 @@ class EncodedClip:
     reference: Tensor | None = None  # (R, C), latents of the clip that it is made of
     partner: tuple[str, str] | None = None  # name of the reference or the mask, and what tells it apart
     used_seconds: float = math.inf  # of its sound, behind which silence counts nothing
+    strength: float = 1.0  # at which it is learnt
 
 
 def encode_clips(
-    base: Base, store: Cache, fitting: Fitting, device: torch.device, tell: OnProgress
+    base: Base,
+    store: Cache,
+    fitting: Fitting,
+    device: torch.device,
+    tell: OnProgress,
+    side: Callable[[str], float] = lambda name: 1.0,
 ) -> tuple[list[EncodedClip], DatasetReport]:
     """Return every clip that is kept, and the report on all. Latents that the store lacks are computed and kept.
 
-    Raises as `Fitting.prepare` does.
+    side: says at which strength a clip is learnt, by its name. Raises as that and `Fitting.prepare` do.
     """
     clips: list[EncodedClip] = []
     codec = None
@@ -54,6 +61,7 @@ def encode_clips(
         return latents
 
     def encode(clip: Clip) -> None:
+        strength = side(clip.name)
         latents = latents_of(clip)
         reference, partner = None, None
         if clip.reference is not None:
@@ -61,7 +69,8 @@ def encode_clips(
         elif clip.report.partner is not None:
             partner = clip.report.partner, json.dumps(clip.spans)
         used = clip.used_seconds if clip.bucket - clip.used_seconds > TOLERANCE_SECONDS else math.inf
-        clips.append(EncodedClip(clip.name, clip.caption, clip.sha256, latents, clip.spans, reference, partner, used))
+        found = clip.name, clip.caption, clip.sha256, latents, clip.spans, reference, partner, used, strength
+        clips.append(EncodedClip(*found))
         tell(Progress("clips", len(clips), message=clip.name))
 
     tell(Progress("clips", message=f"reading {shown(os.fspath(fitting.data))}"))

@@ -21,6 +21,7 @@ from soundlora.pipeline.outside_judge import OutsideJudge
 from soundlora.progress import OnProgress, Progress
 from soundlora.system.devices import device_of
 from soundlora.training.distances import FEWEST, Estimate, frechet_distance, kernel_distance, mean, moved
+from soundlora.training.verdict import LIVELINESS, SPECTRUM
 from soundlora.weights.base import Codec, open_base
 from soundlora.wording import setting
 
@@ -42,12 +43,14 @@ class Figure:
 
 
 @dataclass(frozen=True, eq=False)
-class _Sound:
+class Sound:
+    """A sound that is compared."""
+
     samples: Array  # (channels, n), float, full scale ±1
     rate: int
     caption: str
     latents: Array  # (T, C)
-    words: tuple[Array, Array | None] | None  # what an outside judge hears (D,), and reads in the caption (D,)
+    words: tuple[Array, Array | None] | None = None  # what an outside judge hears (D,), and reads in the caption (D,)
 
     @cached_property
     def mel(self) -> Array:
@@ -93,16 +96,7 @@ def figures(
     tell = on_progress or (lambda _: None)
     real = _read(real_paths, codec, outside, tell)
     sets = {name: _read(each, codec, outside, tell) for name, each in paths.items()}
-    rows = [
-        _described("loudness", "LUFS", _loudness, real, sets),
-        _described("onsets", "a second", _onset_rate, real, sets),
-        _described("left and right", "correlation", _width, real, sets),
-        _described("with a pitch", "% of the time", lambda sound: 100 * sound.pitches[1], real, sets),
-        _compared("pitch", "semitones", _pitch_distance, real, sets),
-        _compared("spectrum", "nats", _spectrum_distance, real, sets),
-        _compared("latents, kernel distance", "× 1000", _on_latents(kernel_distance), real, sets),
-        _compared("latents, Fréchet distance", "", _on_latents(frechet_distance), real, sets),
-    ]
+    rows = compared(real, sets)
     if outside is not None:
         rows += [
             _described("CLAP score", "% of 1", _clap_score, real, sets),
@@ -110,6 +104,21 @@ def figures(
             _compared("CLAP, Fréchet distance (FAD)", "", _on_words(frechet_distance), real, sets),
         ]
     return rows
+
+
+def compared(real: Sequence[Sound], sets: Mapping[str, Sequence[Sound]]) -> list[Figure]:
+    """Return what is compared without an outside judge. Of a set with fewer than `FEWEST` sounds some is None."""
+    return [
+        _described("loudness", "LUFS", _loudness, real, sets),
+        _described(LIVELINESS, "dB", lambda sound: features.liveliness(sound.mel), real, sets),
+        _described("onsets", "a second", _onset_rate, real, sets),
+        _described("left and right", "correlation", _width, real, sets),
+        _described("with a pitch", "% of the time", lambda sound: 100 * sound.pitches[1], real, sets),
+        _compared("pitch", "semitones", _pitch_distance, real, sets),
+        _compared(SPECTRUM, "nats", _spectrum_distance, real, sets),
+        _compared("latents, kernel distance", "× 1000", _on_latents(kernel_distance), real, sets),
+        _compared("latents, Fréchet distance", "", _on_latents(frechet_distance), real, sets),
+    ]
 
 
 def _paths(folder: Path) -> list[Path]:
@@ -123,7 +132,7 @@ def _paths(folder: Path) -> list[Path]:
     return paths
 
 
-def _read(paths: list[Path], codec: Codec, outside: OutsideJudge | None, tell: OnProgress) -> list[_Sound]:
+def _read(paths: list[Path], codec: Codec, outside: OutsideJudge | None, tell: OnProgress) -> list[Sound]:
     """Return the sounds of a set."""
     found = []
     for number, path in enumerate(paths):
@@ -142,18 +151,18 @@ def _read(paths: list[Path], codec: Codec, outside: OutsideJudge | None, tell: O
         words = None
         if outside is not None:
             words = outside.hear(samples, audio.sample_rate), outside.read(caption) if caption else None
-        found.append(_Sound(audio.samples, audio.sample_rate, caption, latents, words))
+        found.append(Sound(audio.samples, audio.sample_rate, caption, latents, words))
     return found
 
 
 def _described(
     name: str,
     unit: str,
-    measure: Callable[[_Sound], float | None],
-    real: Sequence[_Sound],
-    sets: Mapping[str, Sequence[_Sound]],
+    measure: Callable[[Sound], float | None],
+    real: Sequence[Sound],
+    sets: Mapping[str, Sequence[Sound]],
 ) -> Figure:
-    def estimate(sounds: Sequence[_Sound]) -> Estimate | None:
+    def estimate(sounds: Sequence[Sound]) -> Estimate | None:
         values = [value for value in map(measure, sounds) if value is not None]
         return mean(values) if values else None
 
@@ -163,53 +172,58 @@ def _described(
 def _compared(
     name: str,
     unit: str,
-    distance: Callable[[Sequence[_Sound], Sequence[_Sound]], Estimate | None],
-    real: Sequence[_Sound],
-    sets: Mapping[str, Sequence[_Sound]],
+    distance: Callable[[Sequence[Sound], Sequence[Sound]], Estimate | None],
+    real: Sequence[Sound],
+    sets: Mapping[str, Sequence[Sound]],
 ) -> Figure:
     halves = real[::2], real[1::2]
     floor = distance(*halves) if min(map(len, halves)) >= FEWEST else None
     return Figure(name, unit, floor, {label: distance(sounds, real) for label, sounds in sets.items()})
 
 
-def _loudness(sound: _Sound) -> float | None:
+def _loudness(sound: Sound) -> float | None:
     return loudness(sound.samples, sound.rate)
 
 
-def _onset_rate(sound: _Sound) -> float:
+def _onset_rate(sound: Sound) -> float:
     return len(features.onsets(sound.mel)) / sound.seconds
 
 
-def _width(sound: _Sound) -> float | None:
+def _width(sound: Sound) -> float | None:
     return features.width(sound.samples)
 
 
-def _pitch_distance(sounds: Sequence[_Sound], real: Sequence[_Sound]) -> Estimate | None:
+def _pitch_distance(sounds: Sequence[Sound], real: Sequence[Sound]) -> Estimate | None:
     one, other = (np.concatenate([sound.pitches[0] for sound in each]) for each in (sounds, real))
     return Estimate(moved(one, other)) if len(one) and len(other) else None
 
 
-def _spectrum_distance(sounds: Sequence[_Sound], real: Sequence[_Sound]) -> Estimate:
+def _spectrum_distance(sounds: Sequence[Sound], real: Sequence[Sound]) -> Estimate:
     centre = np.mean([features.spectrum(sound.mel) for sound in real], axis=0)
     return mean([float(np.abs(features.spectrum(sound.mel) - centre).mean()) for sound in sounds])
 
 
 def _on_latents(
     distance: Callable[[Sequence[Array], Sequence[Array]], Estimate],
-) -> Callable[[Sequence[_Sound], Sequence[_Sound]], Estimate]:
-    return lambda sounds, real: distance([each.latents for each in sounds], [each.latents for each in real])
+) -> Callable[[Sequence[Sound], Sequence[Sound]], Estimate | None]:
+    def measured(sounds: Sequence[Sound], real: Sequence[Sound]) -> Estimate | None:
+        if min(len(sounds), len(real)) < FEWEST:
+            return None
+        return distance([each.latents for each in sounds], [each.latents for each in real])
+
+    return measured
 
 
 def _on_words(
     distance: Callable[[Sequence[Array], Sequence[Array]], Estimate],
-) -> Callable[[Sequence[_Sound], Sequence[_Sound]], Estimate]:
-    def heard(sounds: Sequence[_Sound]) -> list[Array]:
+) -> Callable[[Sequence[Sound], Sequence[Sound]], Estimate]:
+    def heard(sounds: Sequence[Sound]) -> list[Array]:
         return [each.words[0][None] for each in sounds if each.words is not None]
 
     return lambda sounds, real: distance(heard(sounds), heard(real))
 
 
-def _clap_score(sound: _Sound) -> float | None:
+def _clap_score(sound: Sound) -> float | None:
     """Return a hundred times the cosine of what is heard and what the caption says, None without a caption."""
     heard, read = sound.words or (None, None)
     if heard is None or read is None:

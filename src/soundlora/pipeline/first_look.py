@@ -18,6 +18,7 @@ from soundlora.pipeline.conditions import check_mode
 from soundlora.pipeline.data_check import look_at_data
 from soundlora.pipeline.naming import check_name
 from soundlora.pipeline.options import TrainingOptions
+from soundlora.pipeline.slider import check_slider
 from soundlora.system.cache_root import expanded
 from soundlora.system.whole_files import machine_error
 from soundlora.training.logs import check_logs
@@ -32,6 +33,7 @@ _GB = 1e9
 def look_at_settings(options: TrainingOptions, processes: int, device: torch.device) -> None:
     """Raise InputError for anything that can be known to be wrong before a file is opened."""
     check_logs(options.log)
+    check_slider(options)
     check_mode(options)
     check_name(options.name)
     check_buckets(options.duration, options.shorter_durations)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from soundlora.contract.modes import MODES
 from soundlora.dataset import CaptionsFrom, Clip, DatasetReport, Partner, Short, Windows, prepare
+from soundlora.dataset.captions import with_trigger
 from soundlora.pipeline.options import TrainingOptions
 
 
@@ -30,11 +31,12 @@ class Fitting:
 
     @classmethod
     def of(cls, options: TrainingOptions) -> Fitting:
-        """Return how a training with these options fits its clips."""
+        """Return how a training with these options fits its clips. Those of a slider all have the same caption."""
+        slides = bool(options.slide_from)
         return cls(
             options.data,
             options.duration,
-            options.trigger_phrase,
+            with_trigger(options.trigger_phrase, options.slide_prompt) if slides else options.trigger_phrase,
             options.normalize,
             options.preserve_pitch,
             tuple(options.validation_prompts or ()),
@@ -42,7 +44,7 @@ class Fitting:
             tuple(options.shorter_durations),
             options.short,
             options.captions_from,
-            options.caption_template,
+            "{trigger}" if slides else options.caption_template,
             options.windows,
         )
 

@@ -37,6 +37,7 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
         "base": request["base"],
         "base_hash": request["base_hash"],
         "generation": base.generation.name,
+        **({"slider": {end: request[f"slide_{end}"] for end in ("from", "to")}} if request.get("slide_from") else {}),
         "rank": request["rank"],
         "alpha": request.get("alpha") or request["rank"],
         **({"rslora": True} if request.get("rslora") else {}),
@@ -52,6 +53,7 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
         "batch_size": request["batch_size"],
         "average": request["average"],
         **({"noise_levels": levels} if (levels := request.get("noise_levels", REFERENCE)) != REFERENCE else {}),
+        **({"weighting": kind} if (kind := request.get("weighting", "none")) != "none" else {}),
         **({"preserve": share} if (share := request.get("preserve")) else {}),
         "audio_duration_seconds": request["audio_duration_seconds"],
         **({"conditioning_seconds": seconds} if (seconds := request["conditioning_seconds"]) else {}),
@@ -85,6 +87,7 @@ def lora_metadata(config: Mapping[str, Any]) -> dict[str, str]:
         **{name: str(config[name]) for name in names},
         "target_modules": json.dumps(config["target_modules"]),
         "soundlora_version": config["soundlora_version"],
+        **({"slider": json.dumps(config["slider"])} if "slider" in config else {}),
         **_model_spec(config),
     }
 
@@ -104,11 +107,18 @@ def _model_spec(config: Mapping[str, Any]) -> dict[str, str]:
         "description": f"A LoRA for sound on {base}, trained on {config['clips']} clips of {seconds:g} s for "
         f"{config['number_of_steps']} steps.",
         "trigger_phrase": trigger,
-        "usage_hint": f"Write {trigger} into the prompt." if trigger else "",
+        "usage_hint": _usage(config),
         "license": licence_of(config),
         "tags": "audio, text-to-audio, lora",
     }
     return {f"modelspec.{name}": value for name, value in fields.items() if value}
+
+
+def _usage(config: Mapping[str, Any]) -> str:
+    trigger, slider = config["trigger_phrase"], config.get("slider")
+    hints = [f"Write {trigger} into the prompt."] if trigger else []
+    hints += [f"A strength of -1 leads to {slider['from']}, 1 to {slider['to']}."] if slider else []
+    return " ".join(hints)
 
 
 def public_base(config: Mapping[str, Any]) -> str:

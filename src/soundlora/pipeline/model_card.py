@@ -17,7 +17,8 @@ from soundlora.contract.modes import MODES
 from soundlora.dataset import ClipReport, DatasetReport
 from soundlora.pipeline.lora_config import NANO, licence_of, public_base
 from soundlora.pipeline.options import TrainingOptions
-from soundlora.training.verdict import Fit
+from soundlora.training.distances import Estimate
+from soundlora.training.verdict import Fit, Heard
 from soundlora.weights.fetched import is_hub_name
 
 _TABLES = (".csv", ".tsv", ".jsonl", ".json")
@@ -35,6 +36,7 @@ def model_card(config: Mapping[str, Any], report: DatasetReport, fit: Fit, optio
         f"## Use it\n\n{where_it_loads(config)}",
         f"```\nsoundlora generate --prompt {shlex.quote(_one_line(trigger or 'your sound'))} "
         f"--lora {config['lora_file']}{_base_flag(config)} --out sound.wav\n```",
+        *([_slider(config)] if "slider" in config else []),
         f"## Licence\n\n{_licence(config)}",
         f"## What it was trained on\n\n{_data(report)}",
         f"## Settings\n\n{_settings(config)}",
@@ -82,6 +84,14 @@ def _base_flag(config: Mapping[str, Any]) -> str:
     return "" if config["base"] == NANO else f" --base {shlex.quote(public_base(config))}"
 
 
+def _slider(config: Mapping[str, Any]) -> str:
+    low, high = (_plain(config["slider"][end]) for end in ("from", "to"))
+    return (
+        f"It is a slider. A strength of -1, as in {_code('--lora ' + config['lora_file'] + ':-1')}, leads to *{low}*, "
+        f"1 to *{high}*, and 0 is the base alone. Each preview has -1 first, then 1."
+    )
+
+
 def _licence(config: Mapping[str, Any]) -> str:
     if config["base"] == NANO:
         return "nano is under Apache-2.0, and so is this LoRA, unless whoever made it says otherwise."
@@ -95,6 +105,9 @@ def _data(report: DatasetReport) -> str:
     captions = Counter(_source(clip) for clip in report.kept)
     said = ", ".join(f"{_plain(source)} ({count})" for source, count in sorted(captions.items()))
     clips = len(report.kept)
+    if clips and not report.source:
+        prompt = _plain(report.kept[0].caption) or "the empty prompt"
+        return f"No recordings: {clips} sounds that the base made of *{prompt}*, {report.duration:g} s of each."
     return (
         f"{clips} {'clip' if clips == 1 else 'clips'}, {report.total_seconds:.1f} s of sound in all, "
         f"{report.duration:g} s of each at most. Captions came from: {said}."
@@ -144,7 +157,22 @@ def _verdict(fit: Fit) -> str:
             f" Generated sound lies {fit.distance:.2f} from the clips in latent statistics; before the "
             f"first step it was {fit.start_distance:.2f}."
         )
-    return said
+    return f"{said}\n\n{_heard(fit)}" if fit.heard else said
+
+
+def _heard(fit: Fit) -> str:
+    def shown(estimate: Estimate | None) -> str:
+        if estimate is None:
+            return "–"
+        return f"{estimate.value:.3g}" + ("" if estimate.interval is None else f" ± {estimate.interval:.2g}")
+
+    def cells(row: Heard) -> str:
+        name = f"{row.name}, {row.unit}" if row.unit else row.name
+        return f"| {name} | {shown(row.clips)} | {shown(row.start)} | {shown(row.lora)} |"
+
+    return "\n".join(
+        ["| heard | clips | before | LoRA |", "|---|---|---|---|", *map(cells, fit.heard), "", fit.heard_of]
+    )
 
 
 def _previews(config: Mapping[str, Any], options: TrainingOptions) -> str:

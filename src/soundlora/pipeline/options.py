@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -27,7 +26,7 @@ from soundlora.errors import InputError
 from soundlora.net.addresses import shown
 from soundlora.pipeline.intervals import interval_of
 from soundlora.pipeline.noise_levels import REFERENCE, noise_levels_of
-from soundlora.pipeline.settings import Setting, checked, without_none
+from soundlora.pipeline.settings import TORCH, Setting, checked, without_none
 from soundlora.pipeline.spans import spans_text
 from soundlora.progress import OnProgress
 from soundlora.wording import setting
@@ -44,8 +43,8 @@ class TrainingOptions:
 
     data: Annotated[
         str | os.PathLike[str], Setting("A zip or folder of clips and .txt captions, or the URL of a zip.", DATA_FIELD)
-    ]
-    out: Annotated[str | os.PathLike[str], Setting("Folder for the run; it must not hold one yet.", kept=False)]
+    ] = ""
+    out: Annotated[str | os.PathLike[str], Setting("Folder for the run; it must not hold one yet.", kept=False)] = ""
     _: KW_ONLY
     name: Annotated[
         str,
@@ -83,6 +82,21 @@ class TrainingOptions:
             most=1,
         ),
     ] = 1.0
+    slide_from: Annotated[
+        str,
+        Setting(
+            "Of a slider, its sound at strength -1: a folder within the data, or without data a prompt.", extra=True
+        ),
+    ] = ""
+    slide_to: Annotated[str, Setting("The sound at strength 1, in the same way.", extra=True)] = ""
+    slide_prompt: Annotated[
+        str,
+        Setting(
+            "What it slides on: the caption of both folders, or the prompt in between.",
+            unset="of prompts the words that both share",
+            extra=True,
+        ),
+    ] = ""
     rank: Annotated[int, Setting("8, 16, 32, 64 or 128.", "rank")] = 32
     alpha: Annotated[
         float | None,
@@ -145,6 +159,12 @@ class TrainingOptions:
             parse=noise_levels_of,
         ),
     ] = REFERENCE
+    weighting: Annotated[
+        Literal["none", "cosmap"],
+        Setting(
+            "How much the loss counts by noise level: cosmap twice as much in the middle as at the ends.", extra=True
+        ),
+    ] = "none"
     duration: Annotated[
         float, Setting("Seconds of every clip: shorter ones are skipped, longer trimmed.", "audio_duration_seconds")
     ] = 5.0
@@ -294,6 +314,8 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         for name, known in SETTINGS.items():
             object.__setattr__(self, name, checked(name, getattr(self, name), known, *_KINDS[name]))
+        if not os.fspath(self.out):
+            raise InputError(f"{setting('out')} is missing: give a folder for the run.", field="out")
 
     def filled(
         self, *, captions: Sequence[str], negative_prompt: str | None, stg_scale: float, hold_out: int
@@ -379,14 +401,7 @@ class TrainingOptions:
         return cls(**(values | given))
 
 
-class _TorchDevice(type):
-    def __instancecheck__(cls, value: object) -> bool:
-        return (type(value).__module__, type(value).__name__) == ("torch", "device")
-
-
-# torch takes a second to import, and nothing here computes. This stands for its class, by name and for isinstance.
-_TORCH = SimpleNamespace(device=_TorchDevice("device", (), {"__module__": "torch"}))
-HINTS = get_type_hints(TrainingOptions, localns={"torch": _TORCH}, include_extras=True)
+HINTS = get_type_hints(TrainingOptions, localns={"torch": TORCH}, include_extras=True)
 SETTINGS: dict[str, Setting] = {
     name: hint.__metadata__[0] for name, hint in HINTS.items() if get_origin(hint) is Annotated
 }
@@ -402,13 +417,3 @@ def kind_of(name: str) -> Any:
 def default_of(name: str) -> Any:
     """Return the default of a setting, `dataclasses.MISSING` where it must be given."""
     return TrainingOptions.__dataclass_fields__[name].default
-
-
-def endpoint_name(name: str) -> str:
-    """Return the endpoint's name for a setting, or the name itself where it has none."""
-    return SETTINGS[name].hosted or name if name in SETTINGS else name
-
-
-def endpoint_words(name: str, value: object) -> str:
-    """Name settings for HTTP and the page, as a `wording.Namer`: `audio_duration_seconds 1.7`."""
-    return endpoint_name(name) if value is None or value is True else f"{endpoint_name(name)} {value}"

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import or_
-from types import UnionType
+from types import SimpleNamespace, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
@@ -165,6 +165,13 @@ def _choices(kind: Any) -> tuple[str, ...]:
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
+class _TorchDevice(type):
+    def __instancecheck__(cls, value: object) -> bool:
+        return (type(value).__module__, type(value).__name__) == ("torch", "device")
+
+
+TORCH = SimpleNamespace(device=_TorchDevice("device", (), {"__module__": "torch"}))
+"""It stands for torch's class, by name and for isinstance. torch takes a second to import, and no setting computes."""
 _NUMBERS: TypeAdapter[list[float]] = TypeAdapter(list[Number])
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _ADAPTERS: dict[Any, TypeAdapter[Any]] = {

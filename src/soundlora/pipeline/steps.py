@@ -92,5 +92,5 @@ def preview(run: Run, training: Training, step: int) -> list[Path]:
         run.recorder.tell(Progress("previews", step, run.options.steps, message=f"previews at step {step}"))
         training.trainer.make_room()
         with training.trainer.optimizer.averaged():
-            write_previews(run.folder, step, run.base, training.adapter.model, settings)
+            write_previews(run.folder, step, run.base, training.adapter, settings)
     return paths

@@ -22,9 +22,9 @@ from soundlora.lora.merge import check_generation
 from soundlora.lora.rank import load_into_adapter
 from soundlora.net.addresses import public_name
 from soundlora.pipeline.cache import Cache, cached_contexts, lasting_contexts
-from soundlora.pipeline.conditions import example_of, previews_given
-from soundlora.pipeline.encode import encode_clips
+from soundlora.pipeline.conditions import previews_given
 from soundlora.pipeline.ending import diverged, keep_quietly, stopped
+from soundlora.pipeline.examples import clips_of, examples_of
 from soundlora.pipeline.first_look import look_at_request, look_at_room, look_at_settings
 from soundlora.pipeline.first_use import check_first_use
 from soundlora.pipeline.fitting import Fitting
@@ -42,6 +42,7 @@ from soundlora.pipeline.result import kept_result, result_of
 from soundlora.pipeline.resuming import check_same, other_rates
 from soundlora.pipeline.run import Run, Training
 from soundlora.pipeline.settings import check_names
+from soundlora.pipeline.slider import FROM, TO, ends_of, slides
 from soundlora.pipeline.steps import all_steps, preview, shortened
 from soundlora.pipeline.sync import Synced
 from soundlora.pipeline.taking import takes_options
@@ -53,7 +54,7 @@ from soundlora.system.gpu_memory import one_shortage, shortage_told
 from soundlora.system.interrupts import termination_interrupts
 from soundlora.system.meeting import MEETING_VARIABLE
 from soundlora.system.whole_files import write_whole
-from soundlora.training.evaluation import HeldOut, default_hold_out, split
+from soundlora.training.evaluation import HeldOut, default_hold_out
 from soundlora.training.memory_choice import out_of_memory
 from soundlora.training.preview import PreviewSettings, combine
 from soundlora.training.recorder import RunRecorder
@@ -166,9 +167,7 @@ def prepare(options: TrainingOptions, mirror: RunMirror | None = None, store: Ca
 
     store = store or Cache(Path(options.cache) if options.cache else default_root())
     fitting = Fitting.of(options)
-    with about("data"):
-        clips, report = encode_clips(base, store, fitting, device, tell)
-
+    clips, report = clips_of(options, base, store, fitting, device, recorder, workers.count)
     captions = [clip.caption for clip in clips]
     options = options.filled(
         captions=captions,
@@ -181,7 +180,7 @@ def prepare(options: TrainingOptions, mirror: RunMirror | None = None, store: Ca
     name = options.name or stored.get("name") or ""
     lengthened = {"lengthened": stored["lengthened"]} if "lengthened" in stored else {}
     request = options.to_request(
-        name=lora_title(name, options.trigger_phrase, options.data),
+        name=lora_title(name, options.trigger_phrase, options.data or " to ".join(ends_of(options))),
         base=base.name,
         base_hash=base.hash,
         init_lora=None if first_lora is None else identity(first_lora),
@@ -194,6 +193,7 @@ def prepare(options: TrainingOptions, mirror: RunMirror | None = None, store: Ca
     # The text encoder is read once, for every text of the run, and its memory is then free.
     preserved = preserved_prompts(options, captions)
     texts = [*captions, *(options.validation_prompts or ()), options.negative_prompt or "", *chain(*preserved.values())]
+    texts += ends_of(options)
     if options.caption_dropout:
         texts.append("")
     with about("text_encoder"):
@@ -241,15 +241,7 @@ def build(run: Run) -> Training:
         _make_folder(run)
         workers.wait()
     audio = run.base.config.audio
-    examples = [
-        replace(
-            example_of(clip, run.contexts[clip.caption], options, audio),
-            preserved=tuple(run.contexts[prompt] for prompt in run.preserved.get(clip.caption, ())),
-        )
-        for clip in run.clips
-    ]
-    assert options.hold_out is not None
-    trained_on, kept_out = split(examples, options.hold_out, options.seed)
+    trained_on, kept_out = examples_of(run)
     trainer = Trainer(
         adapter,
         trained_on,
@@ -270,6 +262,7 @@ def build(run: Run) -> Training:
         condition_probability=options.condition_probability,
         preserve=options.preserve,
         noise_levels=band_of(options.noise_levels),
+        weighting=options.weighting,
         project_text=plan.settings.captions > 0,
         workers=workers,
     )
@@ -311,6 +304,7 @@ def _previews(run: Run) -> PreviewSettings:
         seed=options.seed,
         sampling=SamplingSettings(stg=options.stg_scale),
         given=run.given,
+        strengths=(FROM, TO) if slides(options) else (1.0,),
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,11 +18,11 @@ from soundlora.lora.file import Lora
 from soundlora.lora.rank import begun_with
 from soundlora.model.condition import Condition, Given
 from soundlora.model.config import AudioConfig
-from soundlora.training.flow import HELD_OUT_SIGMAS, either, loss_per_sample, noisy, step_generator
+from soundlora.training.flow import HELD_OUT_SIGMAS, either, error_per_sample, noisy, slid, step_generator
 from soundlora.training.preview import PreviewSettings, sample
 from soundlora.training.run_folder import RunFolder
 from soundlora.training.trainer import Example
-from soundlora.training.verdict import FEWEST_CLIPS, Facts, Figures, Fit, Level, judge
+from soundlora.training.verdict import FEWEST_CLIPS, Facts, Figures, Fit, Heard, Level, judge
 from soundlora.weights.base import Base
 
 _SHARE = 10  # one clip in ten is kept out
@@ -84,21 +86,34 @@ class HeldOut:
 
     def _losses(self) -> Iterator[Tensor]:
         """Yield the losses of each clip at the n noise levels, (n,) on the CPU."""
+        for number, example in enumerate(self.examples):
+            yield self._losses_of(number, example)
+
+    def _losses_of(self, number: int, example: Example) -> Tensor:
         model = self.adapter.model
         device = model.audio_patchify_proj.weight.device
         sigma, count = torch.tensor(HELD_OUT_SIGMAS, device=device), len(HELD_OUT_SIGMAS)
-        for number, example in enumerate(self.examples):
-            seeds = range(number * count, (number + 1) * count)
-            noises = [torch.randn(example.latents.shape, generator=step_generator(_SEED, seed)) for seed in seeds]
-            noise, clean = torch.stack(noises).to(device), example.latents.to(device)  # (n, T, C), (T, C)
-            context = example.context.to(device).expand(count, -1, -1)  # (n, S, D)
-            condition = _condition(example, count, device)
-            rope = model.rope(condition.positions(len(clean), self.audio).to(device))
-            x = condition.sequence(noisy(clean, noise, sigma), clean)  # (n, R + T, C)
-            mask = condition.mask(len(clean), device)  # (n, R + T)
-            velocity = model(x, sigma[:, None], sigma, context, rope, given=mask)[:, condition.front :]
-            padding = None if example.padding is None else example.padding.to(device).expand(count, -1)
-            yield loss_per_sample(velocity, clean, noise, either(condition.given, padding)).cpu()
+        seeds = range(number * count, (number + 1) * count)
+        noises = [torch.randn(example.latents.shape, generator=step_generator(_SEED, seed)) for seed in seeds]
+        noise, clean = torch.stack(noises).to(device), example.latents.to(device)  # (n, T, C), (T, C)
+        condition = _condition(example, count, device)
+        rope = model.rope(condition.positions(len(clean), self.audio).to(device))
+        x = condition.sequence(noisy(clean, noise, sigma), clean)  # (n, R + T, C)
+        mask = condition.mask(len(clean), device)  # (n, R + T)
+
+        def velocity(context: Tensor) -> Tensor:
+            batch = context.to(device).expand(count, -1, -1)  # (n, S, D)
+            out: Tensor = model(x, sigma[:, None], sigma, batch, rope, given=mask)
+            return out[:, condition.front :].float()  # (n, T, C)
+
+        target = noise - clean
+        if example.ends is not None:
+            with self.adapter.switched_off():
+                low, high = map(velocity, example.ends)
+                target = slid(velocity(example.context), low, high, example.strength)
+        padding = None if example.padding is None else example.padding.to(device).expand(count, -1)
+        with self.adapter.at(example.strength):
+            return error_per_sample(velocity(example.context), target, either(condition.given, padding)).cpu()
 
 
 def _condition(example: Example, count: int, device: torch.device) -> Condition:
@@ -110,6 +125,15 @@ def _condition(example: Example, count: int, device: torch.device) -> Condition:
     return Condition(given, reference)
 
 
+class Comparison(NamedTuple):
+    """What generated sound is beside the clips, and the sound itself, as latents (T, C)."""
+
+    distances: tuple[float, float]  # now, and at the start of the run
+    closest: tuple[str, float]  # the clip that a generated sound is closest to, and their correlation
+    generated: list[Tensor]
+    original: list[Tensor]  # the same as the run began
+
+
 def fit_report(
     folder: RunFolder,
     adapter: Adapter,
@@ -119,22 +143,27 @@ def fit_report(
     previews: Sequence[Path],
     facts: Facts,
     first_lora: Lora | None = None,
+    hear: Callable[[Comparison], Sequence[Heard]] = lambda comparison: (),
 ) -> Fit:
     """Judge a run at its end. A run without previews generates nothing for its report either.
 
-    first_lora: the LoRA that the run began with; None is a run that began with the base.
+    first_lora: the LoRA that the run began with; None is a run that began with the base. hear: measures what is heard
+    of generated sound.
     """
     held_out = folder.read_held_out()
     checkpoints = {step: path.relative_to(folder.path).as_posix() for step, path in folder.checkpoint_loras().items()}
     if not previews:
         return judge(Figures(held_out, checkpoints=checkpoints), facts)
-    distances, closest = compare(
-        adapter,
-        examples,
-        lambda example: sample(base, adapter.model, example.context, settings, given_of(example)),
-        first_lora,
-    )
-    return judge(Figures(held_out, distances, closest, measure_level(previews), checkpoints), facts)
+    if examples[0].ends is not None:  # the base has made them itself
+        return judge(Figures(held_out, level=measure_level(previews), checkpoints=checkpoints), facts)
+
+    def made(example: Example) -> Tensor:
+        with adapter.at(example.strength):
+            return sample(base, adapter.model, example.context, settings, given_of(example))
+
+    found = compare(adapter, examples, made, first_lora)
+    level = measure_level(previews)
+    return judge(Figures(held_out, found.distances, found.closest, level, checkpoints, tuple(hear(found))), facts)
 
 
 def compare(
@@ -143,27 +172,29 @@ def compare(
     sample: Callable[[Example], Tensor],
     first_lora: Lora | None = None,
     prompts: int = 2,
-) -> tuple[tuple[float, float], tuple[str, float]]:
+) -> Comparison:
     """Compare sound generated for the clips' own captions with the clips.
 
-    sample: makes latents (T, C) for an example's caption and condition, by the model as it is. Return the distances
-    (now, and at the start of the run), and the clip that a generated sound is closest to with their correlation.
+    sample: makes latents (T, C) for an example's caption, condition and strength, by the model as it is. Each side of a
+    slider is compared with its own clips.
     """
-    chosen = _different(examples, prompts)
-    clips = [example.sound for example in examples]
-    centre = torch.stack([_statistics(clip) for clip in clips]).mean(dim=0)
-    generated = [sample(example).cpu() for example in chosen]
+    sides = [[each for each in examples if each.strength == side] for side in sorted({e.strength for e in examples})]
+    chosen = [_different(side, max(1, prompts // len(sides))) for side in sides]
+    generated = [[sample(example).cpu() for example in each] for each in chosen]
     with adapter.switched_off() if first_lora is None else begun_with(adapter, first_lora):
-        original = [sample(example).cpu() for example in chosen]
+        original = [[sample(example).cpu() for example in each] for each in chosen]
     ours, theirs = (
-        math.sqrt((torch.stack([_statistics(x) for x in sounds]).mean(dim=0) - centre).square().mean())
-        for sounds in (generated, original)
+        math.sqrt(sum(map(_squared_distance, sounds, sides)) / len(sides)) for sounds in (generated, original)
     )
     name, closeness = max(
-        ((example.name, _correlation(sound, example.sound)) for sound in generated for example in examples),
+        (
+            (example.name, _correlation(sound, example.sound))
+            for sound in chain.from_iterable(generated)
+            for example in examples
+        ),
         key=lambda pair: pair[1],
     )
-    return (ours, theirs), (name, closeness)
+    return Comparison((ours, theirs), (name, closeness), *map(list, map(chain.from_iterable, (generated, original))))
 
 
 def measure_level(previews: Sequence[Path]) -> tuple[float, float]:
@@ -194,6 +225,13 @@ def _different(examples: Sequence[Example], count: int) -> list[Example]:
         if len(chosen) < count and not any(torch.equal(example.context, other.context) for other in chosen):
             chosen.append(example)
     return chosen
+
+
+def _squared_distance(sounds: Sequence[Tensor], clips: Sequence[Example]) -> float:
+    """Return how far the mean statistics of sounds (T, C) lie from those of the clips, as a mean square."""
+    ours = torch.stack([_statistics(sound) for sound in sounds]).mean(dim=0)
+    theirs = torch.stack([_statistics(clip.sound) for clip in clips]).mean(dim=0)
+    return float((ours - theirs).square().mean())
 
 
 def _statistics(latents: Tensor) -> Tensor:

@@ -5,12 +5,16 @@ In shapes B is samples, T latents, C their channels.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from soundlora.sampling.schedule import shift
 
 HELD_OUT_SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)  # noise levels of the loss on clips kept out
+SLIDE = 1.0
+"""Times the way from one prompt to the other that a slider is trained to go to either side of the prompt in between."""
 _EPS = 1e-3
 _UNIFORM_SHARE = 0.1
 # The normal distribution has these quantiles at 0.5 % and 99.9 %. Values between them are stretched to 0 to 1.
@@ -68,6 +72,26 @@ def error_per_sample(velocity: Tensor, target: Tensor, uncounted: Tensor | None 
     if uncounted is None:
         return errors.mean(dim=(1, 2))  # (B,)
     return errors.mean(dim=2).masked_fill(uncounted, 0).sum(dim=1) / (~uncounted).sum(dim=1)  # (B, T) → (B,)
+
+
+def weights_of(sigma: Tensor, weighting: str) -> Tensor:
+    """Return what the loss at each noise level (n,) counts, (n,): 1 on the average of levels that are drawn evenly.
+
+    weighting: "none", or "cosmap", the weights of the cosine map, 2 / (π (1 − 2σ + 2σ²)) (Esser et al. 2024,
+    arXiv:2403.03206): twice as much in the middle as at the ends.
+    """
+    if weighting == "none":
+        return torch.ones_like(sigma)
+    return 2 / (math.pi * (1 - 2 * sigma + 2 * sigma.square()))
+
+
+def slid(middle: Tensor, low: Tensor, high: Tensor, strength: float) -> Tensor:
+    """Return the velocity that a slider is to have at a strength from −1 to 1, from the base's own, all (B, T, C).
+
+    middle: for the prompt that it slides on. low, high: for those of its ends. As Concept Sliders train (Gandikota et
+    al. 2023, arXiv:2311.12092).
+    """
+    return middle + strength * SLIDE * (high - low)
 
 
 def either(one: Tensor | None, other: Tensor | None) -> Tensor | None:

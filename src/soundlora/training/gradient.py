@@ -21,7 +21,7 @@ from soundlora.model.attention import Attention
 from soundlora.model.condition import Condition
 from soundlora.model.config import AudioConfig
 from soundlora.system.devices import empty_cache, pins
-from soundlora.training.flow import either, error_per_sample, noisy
+from soundlora.training.flow import either, error_per_sample, noisy, slid, weights_of
 from soundlora.training.kernels.card import fused
 
 _BEFORE_RECORDING = 3  # calls of a shape, in which libraries choose their kernels
@@ -44,6 +44,8 @@ class Samples(NamedTuple):
     projected: Tensor | None = None  # (n, blocks, S, 2C), see `AudioTransformer.project_text`
     padding: Tensor | None = None  # (n, T) bool, silence behind short clips, which counts nothing
     preserving: bool = False  # whether the target is the base's own velocity instead of the clips'
+    ends: Tensor | None = None  # (n, 2, S, D), contexts between which a slider goes, see `flow.slid`
+    strength: float = 1.0  # at which the adapter works
 
     def pinned(self) -> Samples:
         """Return the samples in memory that a GPU copies from while the host goes on."""
@@ -56,11 +58,9 @@ class Samples(NamedTuple):
 
     def _each(self, move: Callable[[Tensor], Tensor]) -> Samples:
         """Return the samples with `move` done to all tensors but `projected`, which lies where it belongs."""
-        given, reference, padding = (
-            None if tensor is None else move(tensor) for tensor in (self.given, self.reference, self.padding)
-        )
-        clean, noise, sigma, context = (move(tensor) for tensor in (self.clean, self.noise, self.sigma, self.context))
-        return Samples(clean, noise, sigma, context, given, reference, self.projected, padding, self.preserving)
+        tensors = {name: each for name, each in self._asdict().items() if isinstance(each, Tensor)}
+        moved: dict[str, Any] = {name: move(tensor) for name, tensor in tensors.items()}
+        return self._replace(**moved | {"projected": self.projected})
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -78,13 +78,22 @@ class Gradient:
     """
 
     def __init__(
-        self, adapter: Adapter, audio: AudioConfig, batch_size: int, steps: int = 1, gathers: bool = True
+        self,
+        adapter: Adapter,
+        audio: AudioConfig,
+        batch_size: int,
+        steps: int = 1,
+        gathers: bool = True,
+        weighting: str = "none",
     ) -> None:
         """batch_size: clips a step, over which the loss is averaged. steps: the number of steps that a run takes.
+
+        weighting: see `flow.weights_of`. The losses that are returned are without weights.
 
         gathers: see `Adapter.join`.
         """
         self.adapter, self.model, self.audio, self.batch_size = adapter, adapter.model, audio, batch_size
+        self.weighting = weighting
         self.device = self.model.audio_patchify_proj.weight.device
         # On CPUs larger products are no faster. A recording reads weights where they lay when it was made, and those of
         # an offloaded model come and go.
@@ -138,8 +147,14 @@ class Gradient:
         return self._add(samples.to(self.device), then)
 
     def _add(self, samples: Samples, then: Then | None = None) -> Tensor:
-        clean, noise, sigma, context, given, reference, projected, padding, preserving = samples
-        condition, tokens = Condition(given, reference), clean.shape[1]
+        with self.adapter.at(samples.strength):
+            losses = self._computed(samples)
+        return losses if then is None else then(losses)
+
+    def _computed(self, samples: Samples) -> Tensor:
+        """Add the gradient of samples on the device, and return their losses (n,)."""
+        clean, noise, sigma, given = samples.clean, samples.noise, samples.sigma, samples.given
+        condition, tokens = Condition(given, samples.reference), clean.shape[1]
         place = condition.front, tokens
         if place not in self._ropes:
             # cos and sin, (1, H, R + T, head_dim/2) each
@@ -149,19 +164,22 @@ class Gradient:
         mask = condition.mask(tokens, self.device)  # (n, R + T)
         rope = self._ropes[place]
 
-        def velocity() -> Tensor:
+        def velocity(context: Tensor = samples.context, projected: Tensor | None = samples.projected) -> Tensor:
             out: Tensor = self.model(x, sigma[:, None], sigma, context, rope, projected=projected, given=mask)
             return out[:, condition.front :]  # (n, T, C)
 
-        if preserving:
+        target = noise - clean  # (n, T, C)
+        if samples.preserving or samples.ends is not None:
             with torch.no_grad(), self.adapter.switched_off():
                 target = velocity().float()  # (n, T, C)
-        else:
-            target = noise - clean  # (n, T, C)
-        losses = error_per_sample(velocity(), target, either(given, padding))  # (n,)
-        (losses.sum() / self.batch_size).backward()
+                if samples.ends is not None:
+                    low, high = (velocity(context, None).float() for context in samples.ends.unbind(1))
+                    target = slid(target, low, high, samples.strength)
+        losses = error_per_sample(velocity(), target, either(given, samples.padding))  # (n,)
+        counted = losses if self.weighting == "none" else losses * weights_of(sigma, self.weighting)
+        (counted.sum() / self.batch_size).backward()
         self.adapter.settle()
-        return losses.detach() if then is None else then(losses.detach())
+        return losses.detach()
 
 
 def compile_blocks(adapter: Adapter) -> None:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from soundlora.audio.wav import read_wav, write_wav
+from soundlora.lora.adapter import Adapter
 from soundlora.model.condition import Given
 from soundlora.model.transformer import AudioTransformer
 from soundlora.sampling.generate import SamplingSettings, sample_latents
 from soundlora.training.run_folder import RunFolder
 from soundlora.weights.base import Base
 
-_GAP_SECONDS = 0.5  # of silence between the prompts of the combined preview
+_GAP_SECONDS = 0.5  # of silence between sounds in one file
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class PreviewSettings:
     """Prompts, and how they are sampled.
 
     contexts: (S, D) of each prompt, in their order. given: what is given of each preview, in the same order; empty
-    where nothing is. seconds: of each preview of which nothing is given.
+    where nothing is. seconds: of each preview of which nothing is given. strengths: at which the adapter is heard in a
+    preview, one after the other.
     """
 
     prompts: tuple[str, ...]
@@ -34,6 +36,7 @@ class PreviewSettings:
     seed: int
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     given: tuple[Given, ...] = ()
+    strengths: tuple[float, ...] = (1.0,)
 
 
 def sample(
@@ -54,28 +57,31 @@ def sample(
     )
 
 
-def write_previews(
-    folder: RunFolder, step: int, base: Base, model: AudioTransformer, settings: PreviewSettings
-) -> list[Path]:
+def write_previews(folder: RunFolder, step: int, base: Base, adapter: Adapter, settings: PreviewSettings) -> list[Path]:
     """Generate every prompt, write one WAV each, and return their paths. step: the steps done, for the names."""
+    model = adapter.model
     codec = base.codec(model.audio_patchify_proj.weight.device, decoder=True)
     paths = []
     for number, context in enumerate(settings.contexts):
         given = settings.given[number] if settings.given else None
-        waveform = codec.decode(sample(base, model, context, settings, given))
+        sounds = []
+        for strength in settings.strengths:
+            with adapter.at(strength):
+                sounds.append(codec.decode(sample(base, model, context, settings, given)))
         path = folder.preview_path(step, number)
-        write_wav(path, waveform, codec.sample_rate)
+        write_wav(path, in_a_row(sounds, codec.sample_rate), codec.sample_rate)
         paths.append(path)
     return paths
 
 
+def in_a_row(sounds: Sequence[Tensor], rate: int) -> Tensor:
+    """Return sounds (channels, samples) one after the other, with half a second of silence between them."""
+    gap = torch.zeros(sounds[0].shape[0], round(_GAP_SECONDS * rate))
+    return torch.cat([part for sound in sounds for part in (gap, sound)][1:], dim=1)
+
+
 def combine(paths: Sequence[Path], target: Path) -> None:
     """Write several previews to one file, with half a second of silence between them."""
-    parts: list[Tensor] = []
-    rate = 0
-    for path in paths:
-        waveform, rate = read_wav(path)
-        if parts:
-            parts.append(torch.zeros(waveform.shape[0], round(_GAP_SECONDS * rate)))
-        parts.append(waveform)
-    write_wav(target, torch.cat(parts, dim=1), rate)
+    read = [read_wav(path) for path in paths]
+    rate = read[-1][1]
+    write_wav(target, in_a_row([waveform for waveform, _ in read], rate), rate)

@@ -35,6 +35,8 @@ class Example:
     reference: Tensor | None = None  # (R, C), latents of the sound that this one is made of, in the same way
     padding: Tensor | None = None  # (T,) bool, silence behind a short clip, which counts nothing; in the same way
     preserved: tuple[Tensor, ...] = ()  # (S, D) each, contexts of the prompts whose sound is kept as the base makes it
+    strength: float = 1.0  # of the adapter that learns it: one side of a slider is -1, the other 1
+    ends: Tensor | None = None  # (2, S, D), contexts between which a slider goes; all of a run have it, or none
 
     @property
     def sound(self) -> Tensor:
@@ -44,7 +46,7 @@ class Example:
     @property
     def shape(self) -> tuple[object, ...]:
         """What examples that go through the model together have in common."""
-        return self.latents.shape, getattr(self.reference, "shape", None)
+        return self.latents.shape, getattr(self.reference, "shape", None), self.strength
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Trainer:
         condition_probability: float = 1.0,
         preserve: float = 0.0,
         noise_levels: tuple[float, float] | None = None,
+        weighting: str = "none",
         project_text: bool = False,
         gathers: bool = True,
         workers: Workers = Workers(),  # noqa: B008  (frozen)
@@ -100,6 +103,7 @@ class Trainer:
         the steps, so that a batch has one shape. The rest trains text to audio.
         preserve: share of the steps whose target is the base's own velocity, for `preserved` contexts of the examples.
         noise_levels: the lowest and the highest, between which they are drawn evenly; None draws the reference's.
+        weighting: of the loss by noise level, see `flow.weights_of`. The loss of a step's figures is without weights.
         project_text: keep the frozen part of every caption's keys and values on the device, see
         `AudioTransformer.project_text`.
         gathers: see `Adapter.join`.
@@ -130,7 +134,7 @@ class Trainer:
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
         self._order = Order([example.shape for example in self.examples], batch_size, seed)
-        self._gradient = Gradient(adapter, audio, batch_size, steps, gathers)
+        self._gradient = Gradient(adapter, audio, batch_size, steps, gathers, weighting)
         self._projected: dict[int, Tensor] = {}  # (1, blocks, S, 2C) by the context's identity
         if project_text:
             contexts = [context for example in self.examples for context in (example.context, *example.preserved)]
@@ -219,9 +223,19 @@ class Trainer:
         given, reference = self._given(samples, examples), self._references(samples, examples)
         masks = [example.padding for example in examples if example.padding is not None]
         padding = torch.stack(masks) if masks else None
-        preserving = self._preserves(samples[0] // self.batch_size)
+        between = [example.ends for example in examples if example.ends is not None]
         return Samples(
-            clean, noise, torch.cat(sigmas), torch.stack(contexts), given, reference, known, padding, preserving
+            clean,
+            noise,
+            torch.cat(sigmas),
+            torch.stack(contexts),
+            given,
+            reference,
+            known,
+            padding,
+            preserving=self._preserves(samples[0] // self.batch_size),
+            ends=torch.stack(between) if between else None,
+            strength=examples[0].strength,
         )
 
     def _preserves(self, step: int) -> bool:

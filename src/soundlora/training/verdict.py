@@ -1,8 +1,8 @@
 """The verdict on a run: what its figures say, in plain words, and what to try next.
 
-The rules stand in docs/training.md, under "The verdict". Two figures are weighed: the loss on clips that were kept out,
-and how far generated sound lies from the clips. Both are compared with the run's own start, which is the base, or the
-LoRA that it began with.
+The rules stand in docs/training.md, under "Has it learnt?". Three things are weighed: the loss on clips that were kept
+out, how far the latents of generated sound lie from those of the clips, and how its spectrum and level differ from
+theirs. All are compared with the run's own start, which is the base, or the LoRA that it began with.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from soundlora.training.distances import Estimate
 from soundlora.wording import using
 
 BARELY = 0.05  # share of the loss at the start; a run that lowers it by less has hardly learnt
@@ -19,6 +20,10 @@ NEARER = 0.4  # share of the distance at the start; sound that came nearer by le
 _HARDLY = 0.15  # and of this by less it is hardly nearer
 TURNED = 0.03  # share above the lowest loss; a run that ends higher is past its best
 COPY = 0.9  # correlation with one clip at which a sound counts as a copy of it
+LIVELINESS, SPECTRUM = "level moves by", "spectrum"  # figures that are weighed, by their names
+# Sound whose level moves so many times as much as that of the clips, or as little, is of another kind, but for few dB.
+_LIVELY, _LIVELY_DB = 2.0, 5.0
+_FLOOR = 1.5  # times the distance between halves of the clips; what lies nearer is as near as they are
 _FALLING = 0.15  # share of the whole fall; a loss that falls by more in the last quarter has not settled
 _LOW_RATE, _USUAL_RATE = 5e-5, 2e-4
 FEWEST_CLIPS = 10  # of fewer, every clip is needed for training
@@ -54,6 +59,25 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Heard:
+    """A figure of what is heard: of the clips, of sound at the run's start, and of the LoRA's. None can't be said.
+
+    A distance is that from the clips, and in their own place that of one half of them from the other.
+    """
+
+    name: str
+    unit: str
+    clips: Estimate | None
+    start: Estimate | None
+    lora: Estimate | None
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Heard:
+        columns = (told[column] and Estimate(**told[column]) for column in ("clips", "start", "lora"))
+        return cls(told["name"], told["unit"], *columns)
+
+
+@dataclass(frozen=True)
 class Fit:
     """The outcome of a run. Losses and distances are None where no clip was kept out or nothing was generated."""
 
@@ -74,16 +98,22 @@ class Fit:
     silence: float | None  # share of the previews that is silent
     levels: tuple[Level, ...] = ()  # the losses at the noise levels, on clips kept out where there are any
     levels_kept_out: bool = False  # whether they are; otherwise on clips that were trained on
+    heard: tuple[Heard, ...] = ()  # of sound that is generated for captions of clips
+    heard_of: str = ""  # a sentence that says what these compare, or why there is nothing to compare
 
     def to_json(self) -> dict[str, Any]:
-        lists = {"sentences": list(self.sentences), "advice": list(self.advice)}
-        return asdict(self) | lists | {"levels": [asdict(level) for level in self.levels]}
+        lists: dict[str, list[Any]] = {"sentences": list(self.sentences), "advice": list(self.advice)}
+        for name in ("levels", "heard"):
+            lists[name] = [asdict(each) for each in getattr(self, name)]
+        return asdict(self) | lists
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Fit:
         """Return the outcome that `to_json` told."""
+        texts = {name: tuple(told[name]) for name in ("sentences", "advice")}
         levels = tuple(Level(**level) for level in told.get("levels", ()))  # older reports have none
-        return cls(**{**told, "sentences": tuple(told["sentences"]), "advice": tuple(told["advice"]), "levels": levels})
+        heard = tuple(map(Heard.from_json, told.get("heard", ())))
+        return cls(**{**told, **texts, "levels": levels, "heard": heard})
 
 
 @dataclass(frozen=True)
@@ -95,6 +125,7 @@ class Figures:
     closest: the clip nearest to a generated sound, and their correlation.
     level: (dBFS, share of silence) of the previews.
     checkpoints: names of LoRA files by step.
+    heard: what is heard of the generated sound.
     """
 
     held_out: Sequence[tuple[int, float]] = ()
@@ -102,6 +133,23 @@ class Figures:
     closest: tuple[str, float] | None = None
     level: tuple[float, float] | None = None
     checkpoints: Mapping[int, str] = field(default_factory=dict)
+    heard: tuple[Heard, ...] = ()
+
+    @property
+    def missed(self) -> str:
+        """What generated sound lacks of the clips' that its latents don't tell, "" where there is nothing to say."""
+        by_name = {each.name: each for each in self.heard}
+        moves, spectrum = by_name.get(LIVELINESS), by_name.get(SPECTRUM)
+        if moves is not None and moves.clips is not None and moves.lora is not None:
+            clips, lora = moves.clips.value, moves.lora.value
+            if abs(lora - clips) > _LIVELY_DB and not clips / _LIVELY < lora < clips * _LIVELY:
+                return f"the level moves by {lora:.1f} dB, where that of the clips moves by {clips:.1f} dB"
+        if spectrum is not None and spectrum.start is not None and spectrum.lora is not None:
+            start, lora = spectrum.start.value, spectrum.lora.value
+            floor = 0.0 if spectrum.clips is None else _FLOOR * spectrum.clips.value
+            if lora > floor and lora > (1 - _HARDLY) * start:
+                return f"the spectrum is no nearer to that of the clips ({lora:.2f} nats off, at the start {start:.2f})"
+        return ""
 
     @property
     def measured(self) -> bool:
@@ -175,6 +223,7 @@ def judge(figures: Figures, facts: Facts) -> Fit:
         closeness=figures.closest and figures.closest[1],
         level_dbfs=figures.level and figures.level[0],
         silence=figures.level and figures.level[1],
+        heard=figures.heard,
     )
 
 
@@ -202,6 +251,8 @@ def _verdict(figures: Figures) -> tuple[str, list[str]]:
     learnt, near = figures.gain >= BARELY, figures.nearer is None or figures.nearer >= NEARER
     only = "" if learnt else "only "
     fell = f"the loss on clips kept out fell by {only}{max(figures.gain, 0):.0%}, from {start:.3f} to {final:.3f}"
+    if learnt and near and figures.missed:
+        return "learnt in part", [f"Learnt in part: {fell}, but of generated sound {figures.missed}.", *sound]
     if learnt and near:
         return "learnt", [f"Learnt: {fell}.", *sound]
     if learnt:

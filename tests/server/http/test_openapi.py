@@ -73,6 +73,9 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
     assert list(found["properties"]) == [
         *TrainingRequest.model_fields,
         "name",
+        "slide_from",
+        "slide_to",
+        "slide_prompt",
         "alpha",
         "rslora",
         "schedule",
@@ -81,6 +84,7 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
         "caption_dropout",
         "preserve",
         "noise_levels",
+        "weighting",
         "shorter_durations",
         "short",
         "windows",

@@ -44,7 +44,7 @@ def report_of(job: dict[str, Any]) -> tuple[int, Any]:
 
 
 def _endpoint_words(name: str, value: object) -> str:
-    from soundlora.pipeline.options import endpoint_words  # brings pydantic along, and few reports name a setting
+    from soundlora.pipeline.endpoint_words import endpoint_words  # brings pydantic, which few reports need
 
     return endpoint_words(name, value)
 

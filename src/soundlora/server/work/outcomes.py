@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from soundlora.errors import DivergedError, InputError, Lack, MachineError
-from soundlora.pipeline.options import SETTINGS, endpoint_name
+from soundlora.pipeline.endpoint_words import endpoint_name
+from soundlora.pipeline.options import SETTINGS
 from soundlora.server.store.finish import Outcome, infrastructure_error
 from soundlora.system.whole_files import machine_error
 

@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from soundlora.errors import Interrupted
 from soundlora.net.storage import Storage
 from soundlora.pipeline.data_check import check_data
-from soundlora.pipeline.options import TrainingOptions, endpoint_words
+from soundlora.pipeline.endpoint_words import endpoint_words
+from soundlora.pipeline.options import TrainingOptions
 from soundlora.server.endpoints import endpoints, unit_prices
 from soundlora.server.settings import Settings
 from soundlora.server.store.beats import LostLeaseError

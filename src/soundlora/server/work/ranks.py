@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from soundlora.pipeline.options import endpoint_words
+from soundlora.pipeline.endpoint_words import endpoint_words
 from soundlora.system.interrupts import ignore_interrupts
 from soundlora.system.meeting import MEETING_VARIABLE
 from soundlora.system.operating_system import loopback_interface

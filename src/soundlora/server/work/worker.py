@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from soundlora.errors import InputError, Interrupted
 from soundlora.net.storage import Storage
-from soundlora.pipeline.options import endpoint_words
+from soundlora.pipeline.endpoint_words import endpoint_words
 from soundlora.server.endpoints import endpoints, unit_prices
 from soundlora.server.settings import Settings
 from soundlora.server.store.beats import LostLeaseError, lease_lost

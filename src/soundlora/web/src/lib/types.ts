@@ -126,6 +126,21 @@ export interface Level {
   lora: number
 }
 
+/** A figure, and what it may be off by. */
+export interface Estimate {
+  value: number
+  interval: number | null
+}
+
+/** A figure of what is heard: of the clips, as the run began, and with the LoRA. */
+export interface Heard {
+  name: string
+  unit: string
+  clips: Estimate | null
+  start: Estimate | null
+  lora: Estimate | null
+}
+
 export interface Fit {
   verdict: string
   sentences: string[]
@@ -133,4 +148,6 @@ export interface Fit {
   best_file?: string | null
   levels?: Level[]
   levels_kept_out?: boolean
+  heard?: Heard[]
+  heard_of?: string
 }

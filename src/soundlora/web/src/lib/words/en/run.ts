@@ -110,6 +110,13 @@ export const levels = {
   lora: 'LoRA',
 }
 
+export const heard = {
+  clips: 'Clips',
+  start: 'Before',
+  lora: 'LoRA',
+  distances: 'Distances are those from the clips; in their own column, of one half of them from the other.',
+}
+
 export const log = {
   title: 'Log',
   filterLabel: 'Filter the log',
