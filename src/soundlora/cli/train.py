@@ -34,7 +34,7 @@ TOPICS = {
         "preserve_pitch", "hold_out", "debug_dataset",
     ),
     "What is learnt, and how": (
-        "mode", "conditioning_seconds", "condition_probability", "rank", "alpha", "rslora", "targets",
+        "mode", "conditioning_seconds", "condition_probability", "adapter", "rank", "alpha", "rslora", "targets",
         "init_lora", "steps", "learning_rate", "schedule", "warmup", "b_rate", "batch_size",
         "caption_dropout", "preserve", "noise_levels", "average",
     ),

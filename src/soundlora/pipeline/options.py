@@ -83,6 +83,10 @@ class TrainingOptions:
             most=1,
         ),
     ] = 1.0
+    adapter: Annotated[
+        Literal["lora", "dora", "lokr"],
+        Setting("What is trained: a LoRA, or a DoRA or LoKr, of which a plain LoRA is written, too.", extra=True),
+    ] = "lora"
     rank: Annotated[int, Setting("8, 16, 32, 64 or 128.", "rank")] = 32
     alpha: Annotated[
         float | None,

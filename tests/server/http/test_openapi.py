@@ -73,6 +73,7 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
     assert list(found["properties"]) == [
         *TrainingRequest.model_fields,
         "name",
+        "adapter",
         "alpha",
         "rslora",
         "schedule",

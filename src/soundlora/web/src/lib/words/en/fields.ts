@@ -49,6 +49,7 @@ export const fields = {
     stg_scale: 'STG scale',
     debug_dataset: 'Return the prepared data set',
     name: 'Name',
+    adapter: 'Adapter',
     alpha: 'Alpha',
     rslora: 'rsLoRA',
     schedule: 'Schedule',
