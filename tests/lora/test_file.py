@@ -11,8 +11,9 @@ from torch import Tensor
 
 from soundlora.errors import InputError
 from soundlora.lora.adapter import Adapter, load_lora
-from soundlora.lora.file import Pair, read_lora, write_lora
+from soundlora.lora.file import read_lora, write_lora
 from soundlora.lora.names import WRITTEN_NAMINGS, WrittenNaming, written_keys
+from soundlora.lora.pair import Pair
 from soundlora.lora.targets import target_names
 
 MODULE = "transformer_blocks.0.audio_attn1.to_q"

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from soundlora.errors import InputError
-from soundlora.lora.file import Lora, Pair
+from soundlora.lora.file import Lora
 from soundlora.lora.likeness import compare
 from soundlora.lora.mix import Ingredient, lost_to_rounding, mix, slice_of
+from soundlora.lora.pair import Pair
 
 SELF, TEXT, FF = (
     f"transformer_blocks.{n}.audio_{layer}" for n, layer in ((0, "attn1.to_q"), (0, "attn2.to_k"), (1, "ff.net.2"))

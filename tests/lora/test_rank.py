@@ -9,7 +9,8 @@ from torch import Tensor
 
 from soundlora.errors import InputError
 from soundlora.lora.adapter import Adapter, load_lora
-from soundlora.lora.file import Lora, Pair, energy, read_lora, write_lora
+from soundlora.lora.file import Lora, read_lora, write_lora
+from soundlora.lora.pair import Pair, energy
 from soundlora.lora.rank import load_into_adapter, percent, resize, resize_all
 
 MODULE = "transformer_blocks.0.audio_ff.net.2"

@@ -14,8 +14,8 @@ from parity.runners25 import unmodulated_transformer
 from torch import Tensor
 
 from soundlora.lora.adapter import Adapter
-from soundlora.lora.file import Pair
 from soundlora.lora.joint import Both, Parts
+from soundlora.lora.pair import Pair
 from soundlora.model.latents import positions
 from soundlora.model.quantize import EightBits, quantize
 from soundlora.model.transformer import AudioTransformer

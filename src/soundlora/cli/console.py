@@ -139,6 +139,8 @@ class TrainingConsole(Display):
 
     def summary(self, result: TrainingResult, options: TrainingOptions) -> None:
         """Print what was learnt, where the results are, how long it took, and what to type next."""
+        from soundlora.lora.forms import TITLES as FORM_TITLES
+
         for sentence in (*result.fit.sentences, *result.fit.advice):
             paragraph(self.console, sentence)
         for sentence in (levels_words(result.fit), heard_words(result.fit)):
@@ -148,6 +150,7 @@ class TrainingConsole(Display):
         lines = [
             ("LoRA", str(result.lora)),
             ("", f"the same file: {result.folder / 'lora.safetensors'}"),
+            *([] if result.own is None else [(FORM_TITLES[options.adapter], str(result.own))]),
             ("card", str(result.card)),
             ("config", str(result.config)),
         ]

@@ -151,8 +151,8 @@ def merge(
 
 
 def _facts(lora: Lora, base: str | None) -> dict[str, Any]:
-    from soundlora.lora.file import energy
     from soundlora.lora.merge import relative_norm
+    from soundlora.lora.pair import energy
     from soundlora.weights.base import open_checkpoint
 
     return {

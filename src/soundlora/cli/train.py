@@ -35,8 +35,8 @@ TOPICS = {
         "preserve_pitch", "hold_out", "debug_dataset",
     ),
     "What is learnt, and how": (
-        "mode", "conditioning_seconds", "condition_probability", "slide_from", "slide_to", "slide_prompt", "rank",
-        "alpha", "rslora", "targets",
+        "mode", "conditioning_seconds", "condition_probability", "slide_from", "slide_to", "slide_prompt", "adapter",
+        "rank", "alpha", "rslora", "targets",
         "init_lora", "steps", "learning_rate", "schedule", "warmup", "b_rate", "batch_size",
         "caption_dropout", "preserve", "noise_levels", "weighting", "average",
     ),

@@ -1,7 +1,8 @@
-"""Low-rank adapters, which are put around linear layers and saved so that they load everywhere.
+"""Adapters, which are put around linear layers and saved so that they load everywhere.
 
-They are saved under the official names, which ComfyUI, diffusers and LTX's own pipelines share. They have no alpha,
-which two of the three ignore or refuse; the scale alpha/rank is folded into B.
+They are saved under the official names, which ComfyUI, diffusers and LTX's own pipelines share. A plain LoRA has no
+alpha, which two of the three ignore or refuse; the scale alpha/rank is folded into B. A DoRA or LoKr is saved in its
+own form, and `plain` makes the plain LoRA of it that comes nearest.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from soundlora.errors import InputError
-from soundlora.lora.file import Pair, energy, read_lora, write_lora
+from soundlora.lora.dora import DoRALinear
+from soundlora.lora.file import read_lora, write_matrices
+from soundlora.lora.forms import Form, Matrices, form_of, fresh_layer, layer_of, size_of
 from soundlora.lora.joint import Aside, Joints, Kernels
-from soundlora.lora.layer import LoRALinear
+from soundlora.lora.layer import AdapterLayer, LoRALinear
+from soundlora.lora.pair import Pair
 from soundlora.lora.targets import GROUPS, part_of, target_names
 from soundlora.model.attention import Attention
 from soundlora.model.quantize import QuantizedLinear, in_eight_bits, widened
@@ -30,11 +34,12 @@ _LARGE = 1.0
 
 
 class Adapter:
-    """The LoRA layers inside one transformer."""
+    """The adapter's layers inside one transformer."""
 
-    def __init__(self, model: AudioTransformer, layers: dict[str, LoRALinear]) -> None:
+    def __init__(self, model: AudioTransformer, layers: dict[str, AdapterLayer], form: Form = "lora") -> None:
         self.model = model
         self.layers = layers  # by module name, such as transformer_blocks.0.audio_attn1.to_q
+        self.form = form
         self.joints: list[Joints] = []
 
     @classmethod
@@ -47,47 +52,48 @@ class Adapter:
         alpha: float | None = None,
         rslora: bool = False,
         seed: int = 0,
+        form: Form = "lora",
     ) -> Adapter:
-        """Put a fresh adapter into the model. It leaves the output unchanged: A is Kaiming-uniform, B is zero.
+        """Put a fresh adapter into the model. It leaves the output unchanged, see `forms.fresh_layer`.
 
         targets: a key of `PRESETS`. alpha: None takes the rank. rslora: the scale is alpha/√rank instead of alpha/rank
         (Kalajdzievski 2023, arXiv:2312.03732). Raises InputError when there is no such preset.
         """
         generator = torch.Generator().manual_seed(seed)
-        weights = {}
+        layers = {}
+        device = model.audio_patchify_proj.weight.device
         for name in target_names(model, targets):
             linear = model.get_submodule(name)
             assert isinstance(linear, nn.Linear)
-            bound = 1 / math.sqrt(linear.in_features)  # kaiming_uniform_ with a = √5
-            a = torch.empty(rank, linear.in_features).uniform_(-bound, bound, generator=generator)
-            weights[name] = (a, torch.zeros(linear.out_features, rank))
-        return cls.attach(model, weights, scale=scale_of(rank, alpha, rslora))
+            layers[name] = fresh_layer(form, linear, rank, scale_of(rank, alpha, rslora), generator, device)
+        for name, layer in layers.items():
+            _put(model, name, layer)
+        return cls(model, layers, form)
 
     @classmethod
-    def attach(cls, model: AudioTransformer, weights: Mapping[str, Pair], scale: float = 1.0) -> Adapter:
-        """Wrap the named modules with pairs of A (rank, inputs) and B (outputs, rank).
+    def attach(cls, model: AudioTransformer, weights: Mapping[str, Pair | Matrices], scale: float = 1.0) -> Adapter:
+        """Wrap the named modules with pairs of A (rank, inputs) and B (outputs, rank), or matrices of other forms.
 
         Raises InputError when a name or shape does not fit the model.
         """
         layers = {}
         device = model.audio_patchify_proj.weight.device
-        for name, (a, b) in weights.items():
-            parent_name, _, child = name.rpartition(".")
+        for name, update in weights.items():
             try:
-                parent, base = model.get_submodule(parent_name), model.get_submodule(name)
+                base = model.get_submodule(name)
             except AttributeError:
                 raise InputError(f"This base has no {name}, which the LoRA changes; use its own base.") from None
             inner = base
-            while isinstance(inner, LoRALinear):
+            while isinstance(inner, AdapterLayer):
                 inner = inner.base
-            if not isinstance(inner, nn.Linear) or a.ndim != 2 or b.ndim != 2:
+            flat = not isinstance(update, tuple) or (update[0].ndim, update[1].ndim) == (2, 2)
+            if not isinstance(inner, nn.Linear) or not flat:
                 raise InputError(f"The LoRA's {name} is no pair of matrices for a linear layer; use another LoRA.")
-            check_shapes(name, (a, b), inner.weight.shape)
-            # Files hold bf16, which the device may lack.
-            layer = LoRALinear(base, a.float().to(device), b.float().to(device), scale)
-            setattr(parent, child, layer)
-            layers[name] = layer
-        return cls(model, layers)
+            check_shapes(name, update, inner.weight.shape)
+            layers[name] = layer_of(base, update, scale, device)
+            _put(model, name, layers[name])
+        forms = {form_of(update) for update in weights.values()}
+        return cls(model, layers, forms.pop() if len(forms) == 1 else "lora")
 
     def set_strength(self, strength: float, parts: Mapping[str, float]) -> bool:
         """Let it work at this strength, and in a part of `targets.PARTS` at the strength times that part's share.
@@ -118,20 +124,26 @@ class Adapter:
             for name, layer in self.layers.items():
                 layer.scale = scales[name]
 
+    def hold(self) -> None:
+        """Call it where nothing will be learnt any more: what a DoRA needs of the base's weights is computed once."""
+        for layer in self.layers.values():
+            if isinstance(layer, DoRALinear):
+                layer.hold()
+
     def parameters(self) -> list[nn.Parameter]:
-        """Return A and B of every layer."""
-        return [p for layer in self.layers.values() for p in (layer.lora_A, layer.lora_B)]
+        """Return what is learnt of every layer: A and B, or the matrices of another form."""
+        return [parameter for layer in self.layers.values() for parameter in layer.trained.values()]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return A and B by file key, fp32 and unscaled, for a checkpoint of the training."""
+        """Return what is learnt by key, fp32 and unscaled, for a checkpoint of the training."""
         return {
-            f"diffusion_model.{name}.{part}.weight": getattr(layer, part).detach()
+            f"diffusion_model.{name}.{part}.weight": parameter.detach()
             for name, layer in self.layers.items()
-            for part in ("lora_A", "lora_B")
+            for part, parameter in layer.trained.items()
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over A and B from what `state_dict` returned."""
+        """Take over what `state_dict` returned."""
         with torch.no_grad():
             for key, tensor in self.state_dict().items():
                 tensor.copy_(state[key])
@@ -148,7 +160,7 @@ class Adapter:
         """
         if self.joints or self.model.offloaded:
             return
-        self.aside = Aside(next(iter(self.layers.values())).lora_A.device)
+        self.aside = Aside(self.parameters()[0].device)
         blocks = self.model.transformer_blocks
         for group in GROUPS:
             layers = [[block.get_submodule(name) for name in group] for block in blocks]
@@ -187,19 +199,14 @@ class Adapter:
             if isinstance(module, Attention):
                 module.joint = None
         for name, layer in self.layers.items():
-            parent_name, _, child = name.rpartition(".")
-            setattr(self.model.get_submodule(parent_name), child, layer.base)
+            _put(self.model, name, layer.base)
 
     def doubts(self) -> list[str]:
         """Sentences on an update that is so large that noise is likelier than sound."""
         updates = weights = 0.0
         for layer in self.layers.values():
-            inner = layer.base
-            while isinstance(inner, LoRALinear):
-                inner = inner.base
-            assert isinstance(inner, nn.Linear)
-            updates += layer.scale**2 * energy((layer.lora_A.detach().cpu(), layer.lora_B.detach().cpu()))
-            weights += float(widened(inner.weight.detach()).square().sum())
+            updates += layer.energy()
+            weights += float(widened(layer.frozen.weight.detach()).square().sum())
         times = math.sqrt(updates / weights) if weights else 0.0
         if times <= _LARGE:
             return []
@@ -209,12 +216,8 @@ class Adapter:
         ]
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write the LoRA file in bf16 with the scale folded into B."""
-        pairs = {
-            name: (layer.lora_A, layer.lora_B if layer.scale == 1 else layer.lora_B * layer.scale)
-            for name, layer in self.layers.items()
-        }
-        write_lora(path, pairs, metadata)
+        """Write a file of the adapter's own form in bf16, the lengths of a DoRA in fp32, with the scale in it."""
+        write_matrices(path, {name: layer.written() for name, layer in self.layers.items()}, metadata)
 
 
 def scale_of(rank: int, alpha: float | None = None, rslora: bool = False) -> float:
@@ -230,12 +233,17 @@ def _can_join(layer: nn.Module, kernels: Kernels | None) -> TypeGuard[LoRALinear
     return type(layer.base) is nn.Linear or (narrow and kernels is not None)
 
 
-def check_shapes(name: str, pair: Pair, shape: tuple[int, ...]) -> None:
-    """Raise InputError unless B·A has the shape (outputs, inputs) of the weight that the base has there."""
-    a, b = pair
-    if (b.shape[0], a.shape[1]) != tuple(shape) or a.shape[0] != b.shape[1]:
+def _put(model: AudioTransformer, name: str, layer: nn.Module) -> None:
+    parent_name, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent_name), child, layer)
+
+
+def check_shapes(name: str, update: Pair | Matrices, shape: tuple[int, ...]) -> None:
+    """Raise InputError unless an update has the shape (outputs, inputs) of the weight that the base has there."""
+    size = size_of(update)
+    if size != tuple(shape) or (isinstance(update, tuple) and update[0].shape[0] != update[1].shape[1]):
         raise InputError(
-            f"The LoRA's {name} is {b.shape[0]}×{a.shape[1]}, but this base has {shape[0]}×{shape[1]} there; it was "
+            f"The LoRA's {name} is {size[0]}×{size[1]}, but this base has {shape[0]}×{shape[1]} there; it was "
             "trained on another base."
         )
 

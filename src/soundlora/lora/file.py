@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from soundlora.errors import InputError
-from soundlora.lora.dora import NoMagnitudeError, plain_pair
+from soundlora.lora.dora import NoMagnitudeError, of_rows, plain_pair
+from soundlora.lora.forms import Form, Matrices
 from soundlora.lora.names import LoraKey, Naming, WrittenNaming, parse_key, written_keys
-from soundlora.lora.products import NoProductError, is_product, pair_of
+from soundlora.lora.pair import Pair
+from soundlora.lora.products import NoProductError, is_product, kronecker_factors, pair_of
 from soundlora.model.tensor_file import json_object
 from soundlora.system.whole_files import write_whole
-
-Pair = tuple[Tensor, Tensor]  # A (rank, inputs) and B (outputs, rank)
 
 _ADVICE = "give a LoRA .safetensors file that was trained for LTX audio, or for nano"
 _PEFT_METADATA = "lora_adapter_metadata"
@@ -42,6 +42,7 @@ class Lora:
     """A LoRA file that has been read. Every pair changes a weight by B·A.
 
     pairs: by the module's name in the checkpoint. warnings: sentences about what could not be taken as it stands.
+    matrices: of the modules that are DoRA or LoKr and were asked for as they are; these have no pair.
     """
 
     path: Path
@@ -51,6 +52,12 @@ class Lora:
     dtype: torch.dtype  # to write it in again: bfloat16, float16 or float32
     stored: str  # the file's own type, such as "float8_e4m3fn"
     warnings: list[str] = field(default_factory=list)
+    matrices: dict[str, Matrices] = field(default_factory=dict)
+
+    @property
+    def updates(self) -> dict[str, Pair | Matrices]:
+        """What is added to each module, in whichever form."""
+        return {**self.pairs, **self.matrices}
 
     @property
     def ranks(self) -> list[int]:
@@ -70,10 +77,11 @@ class Lora:
         return [*self.warnings, f"{self.path} was trained on another base ({other}); on this one it may sound wrong."]
 
 
-def read_lora(path: Path, weight_of: Callable[[str], Tensor] | None = None) -> Lora:
+def read_lora(path: Path, weight_of: Callable[[str], Tensor] | None = None, as_they_are: Collection[Form] = ()) -> Lora:
     """Read the audio stream's pairs of a LoRA file, whichever program wrote it, or of a folder that PEFT wrote.
 
-    weight_of: it returns the base's weight (outputs, inputs) of a module; a DoRA is read with it alone.
+    weight_of: it returns the base's weight (outputs, inputs) of a module, with which a DoRA becomes pairs.
+    as_they_are: forms that don't become pairs. A DoRA is read with one of the two alone.
     Raises InputError when it is no LoRA that can be read, or changes nothing of the audio stream.
     """
     if (path / _PEFT_FILE).is_file():
@@ -84,7 +92,7 @@ def read_lora(path: Path, weight_of: Callable[[str], Tensor] | None = None) -> L
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             keys = {key: parse_key(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
-            _refuse_others(path, keys, dora=weight_of is not None)
+            _refuse_others(path, keys, dora=weight_of is not None or "dora" in as_they_are)
             tensors = {key: file.get_tensor(key) for key, parsed in keys.items() if parsed.audio}
     except SafetensorError:
         raise InputError(f"{path} is {what_it_is(path)}; {_ADVICE}.") from None
@@ -107,9 +115,15 @@ def read_lora(path: Path, weight_of: Callable[[str], Tensor] | None = None) -> L
             f"{path} has no adapter_config.json beside it, which says how strong it is; it is taken with alpha = rank."
         )
 
-    pairs, least = {}, 1.0  # the least share of a layer's energy that is kept
+    pairs: dict[str, Pair] = {}
+    matrices: dict[str, Matrices] = {}
+    least = 1.0  # the least share of a layer's energy that is kept
     for module, here in modules.items():
-        if is_product(here):
+        kept_lokr = "lokr" in as_they_are and any(part.startswith("lokr") for part in here) and "magnitude" not in here
+        rank: int | None
+        if kept_lokr:
+            whole, rank = _lokr(path, here, tensors)
+        elif is_product(here):
             (a, b), rank, kept = _product(path, here, tensors)
             least = min(least, kept)
         else:
@@ -121,24 +135,25 @@ def read_lora(path: Path, weight_of: Callable[[str], Tensor] | None = None) -> L
         elif rank is not None and config is not None:
             first = next(key for part, key in here.items() if part != "alpha")
             scale = _peft_scale(path, config, keys[first].written, rank)
-        pairs[module] = (a, b) if scale == 1 else (a, b.float() * scale)
-        if weight_of is not None and "magnitude" in here:
-            pairs[module], kept = _plain(path, module, weight_of(module), pairs[module], tensors[here["magnitude"]])
+        if kept_lokr:
+            matrices[module] = whole | {"lokr_w1": whole["lokr_w1"].float() * scale}
+            continue
+        pair = (a, b) if scale == 1 else (a, b.float() * scale)
+        if "magnitude" in here and weight_of is not None:
+            pair, kept = _plain(path, module, weight_of(module), pair, tensors[here["magnitude"]])
             least = min(least, kept)
-    if any("magnitude" in here for here in modules.values()):
+        elif "magnitude" in here:
+            matrices[module] = _dora(path, here, pair, tensors[here["magnitude"]])
+            continue
+        pairs[module] = pair
+    if pairs and any("magnitude" in here for here in modules.values()):
         warnings.append(_kept_warning(path, "DoRA", pairs, least))
-    elif any(map(is_product, modules.values())):
+    elif any(is_product(here) for module, here in modules.items() if module in pairs):
         warnings.append(_kept_warning(path, "LoKr or LoHa", pairs, least))
     dtype = next(tensor.dtype for key, tensor in tensors.items() if keys[key].part not in _ASIDE)
     known = dtype in (torch.float32, torch.float16)
     stored = str(dtype).removeprefix("torch.")
-    return Lora(path, pairs, metadata, naming, dtype if known else torch.bfloat16, stored, warnings)
-
-
-def energy(pair: Pair) -> float:
-    """‖B·A‖², the sum of the squares of what is added to a weight, from two matrices of rank × rank."""
-    a, b = (tensor.double() for tensor in pair)
-    return float(((b.T @ b) * (a @ a.T)).sum().clamp_min(0))
+    return Lora(path, pairs, metadata, naming, dtype if known else torch.bfloat16, stored, warnings, matrices)
 
 
 def write_lora(
@@ -157,6 +172,25 @@ def write_lora(
         tensors[b_key] = b.detach().to("cpu", dtype).contiguous()
         if alpha_key is not None:
             tensors[alpha_key] = torch.tensor(float(a.shape[0]))
+    _write(path, tensors, metadata)
+
+
+def write_matrices(path: Path, matrices: Mapping[str, Matrices], metadata: Mapping[str, str]) -> None:
+    """Write the matrices of a plain LoRA, DoRA or LoKr under the official names, in bf16.
+
+    Lengths and alpha are fp32: an update is a small part of a length, which bf16 would round away. Metadata and bytes
+    are as for `write_lora`.
+    """
+    tensors = {}
+    for module, parts in matrices.items():
+        for name, tensor in parts.items():
+            key = f"diffusion_model.{module}.{name}" + (".weight" if name in ("lora_A", "lora_B") else "")
+            dtype = torch.float32 if name in ("dora_scale", "alpha") else torch.bfloat16
+            tensors[key] = tensor.detach().to("cpu", dtype).contiguous()
+    _write(path, tensors, metadata)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
     kept = {key: value for key, value in metadata.items() if key not in _SCALES}
     write_whole(path, _in_order(save(tensors, kept)))
 
@@ -183,10 +217,14 @@ def _refuse_others(path: Path, keys: Mapping[str, LoraKey], dora: bool) -> None:
         if parsed.audio and parsed.part is None:
             raise InputError(f"{path} holds {key}, so it is no plain LoRA (but an OFT or the like); {_ADVICE}.")
     if not dora and any(parsed.audio and parsed.part == "magnitude" for parsed in keys.values()):
-        raise InputError(
-            f"{path} is a DoRA, and what it changes depends on its base; make a plain LoRA of it first: soundlora lora "
-            f"convert {path.name} plain.safetensors --to official --base BASE."
-        )
+        raise _depends(path)
+
+
+def _depends(path: Path, kind: str = "a DoRA") -> InputError:
+    return InputError(
+        f"{path} is {kind}, and what it changes depends on its base; make a plain LoRA of it first: soundlora lora "
+        f"convert {path.name} plain.safetensors --to official --base BASE."
+    )
 
 
 def _refuse_integers(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -249,9 +287,40 @@ def _product(path: Path, here: Mapping[str, str], tensors: Mapping[str, Tensor])
     try:
         return pair_of({part: tensors[key] for part, key in here.items() if part not in _ASIDE})
     except NoProductError as error:
-        key = next(key for part, key in here.items() if part not in _ASIDE)
-        module = key.rpartition(".")[0]
-        raise InputError(f"{path} has {error} at {module}; the file is damaged, {_ADVICE}.") from None
+        raise _no_product(path, here, error) from None
+
+
+def _no_product(path: Path, here: Mapping[str, str], error: NoProductError) -> InputError:
+    key = next(key for part, key in here.items() if part not in _ASIDE)
+    module = key.rpartition(".")[0]
+    return InputError(f"{path} has {error} at {module}; the file is damaged, {_ADVICE}.")
+
+
+def _lokr(path: Path, here: Mapping[str, str], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int | None]:
+    """Return the matrices of a LoKr as a layer takes them, and the rank of w2's halves, or of w1's."""
+    found = {part: tensors[key] for part, key in here.items() if part not in _ASIDE}
+    try:
+        (first, second), rank = kronecker_factors(found)
+    except NoProductError as error:
+        raise _no_product(path, here, error) from None
+    w1 = first[0] if len(first) == 1 else first[0] @ first[1]
+    names = ("lokr_w2",) if len(second) == 1 else ("lokr_w2_a", "lokr_w2_b")
+    return {"lokr_w1": w1} | dict(zip(names, second, strict=True)), rank
+
+
+def _dora(path: Path, here: Mapping[str, str], pair: Pair, lengths: Tensor) -> Matrices:
+    """Return the matrices of a DoRA as a layer takes them. Raises InputError for kinds that have to be converted."""
+    a, b = pair
+    if is_product(here):
+        raise _depends(path, "a DoRA whose update is a product")
+    if not of_rows(lengths, len(b)):
+        raise _depends(path, "a DoRA with the lengths of columns")
+    if lengths.numel() != len(b) or not lengths.isfinite().all():
+        raise InputError(
+            f"{here['magnitude']} in {path} has the shape {list(lengths.shape)}, or numbers that are none, but it must "
+            f"be {len(b)} lengths of rows; {_ADVICE}."
+        )
+    return {"lora_A": a, "lora_B": b, "dora_scale": lengths}
 
 
 def _plain(path: Path, module: str, weight: Tensor, pair: Pair, magnitude: Tensor) -> tuple[Pair, float]:

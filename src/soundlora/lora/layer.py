@@ -1,8 +1,9 @@
-"""A linear layer with a low-rank update beside it (LoRA: Hu et al. 2021, arXiv:2106.09685)."""
+"""A linear layer with an update beside it, such as a low-rank one (LoRA: Hu et al. 2021, arXiv:2106.09685)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from soundlora.lora.pair import energy
 from soundlora.model.quantize import linear, linear_backward
 
 
@@ -22,19 +24,70 @@ class Update:
     scale: float
 
 
-class LoRALinear(nn.Module):
-    """y = base(x) + scale · B(A(x)) for x (..., inputs) and y (..., outputs). The base is frozen; A and B are fp32.
+class AdapterLayer(nn.Module, ABC):
+    """A frozen linear layer with what an adapter adds to it, for x (..., inputs) and y (..., outputs).
 
-    `base` may itself be a LoRALinear: several adapters then add up.
+    `base` may itself be an AdapterLayer: several adapters then add up. `scale` multiplies all that is added.
     """
 
-    def __init__(self, base: nn.Module, lora_a: Tensor, lora_b: Tensor, scale: float) -> None:
+    def __init__(self, base: nn.Module) -> None:
         super().__init__()
         self.base = base
+        self.joint: Callable[..., Tensor] | None = None  # in training, see `Adapter.join`
+
+    scale: float
+    lora_A: nn.Parameter  # noqa: N815  # of LoRA and DoRA; a LoKr has matrices of its own
+    lora_B: nn.Parameter  # noqa: N815
+
+    @property
+    def idle(self) -> bool:
+        """Whether it adds nothing: its layer is then as it would be without it, to the bit. Training adds always."""
+        return self.scale == 0 and not torch.is_grad_enabled()
+
+    @property
+    def frozen(self) -> nn.Linear:
+        """The layer below all adapters."""
+        layer = self.base
+        while isinstance(layer, AdapterLayer):
+            layer = layer.base
+        assert isinstance(layer, nn.Linear)
+        return layer
+
+    @property
+    @abstractmethod
+    def trained(self) -> dict[str, nn.Parameter]:
+        """What is learnt, fp32, by its name in a state."""
+
+    @property
+    def after(self) -> list[nn.Parameter]:
+        """What of it begins with zeros and has a learning rate of its own, where one is asked for."""
+        return []
+
+    @abstractmethod
+    def on_top(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """Return the outputs for what the layer below all adapters makes of x, (..., outputs)."""
+
+    @abstractmethod
+    def written(self) -> Mapping[str, Tensor]:
+        """Return what a file of the adapter's own form holds of it, by the file's names, with the scale in it."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Let it add nothing."""
+
+    @abstractmethod
+    def energy(self) -> float:
+        """Return the sum of the squares of what is added to the weight, with the scale."""
+
+
+class LoRALinear(AdapterLayer):
+    """y = base(x) + scale · B(A(x)). A and B are fp32."""
+
+    def __init__(self, base: nn.Module, lora_a: Tensor, lora_b: Tensor, scale: float) -> None:
+        super().__init__(base)
         self.lora_A = nn.Parameter(lora_a)  # (rank, inputs)
         self.lora_B = nn.Parameter(lora_b)  # (outputs, rank)
         self.update = Update(self.lora_A, self.lora_B, scale)
-        self.joint: Callable[..., Tensor] | None = None  # in training, see `Adapter.join`
 
     @property
     def scale(self) -> float:
@@ -45,9 +98,22 @@ class LoRALinear(nn.Module):
         self.update.scale = value
 
     @property
-    def idle(self) -> bool:
-        """Whether it adds nothing: its layer is then as it would be without it, to the bit. Training adds always."""
-        return self.scale == 0 and not torch.is_grad_enabled()
+    def trained(self) -> dict[str, nn.Parameter]:
+        return {"lora_A": self.lora_A, "lora_B": self.lora_B}
+
+    @property
+    def after(self) -> list[nn.Parameter]:
+        return [self.lora_B]
+
+    def written(self) -> Mapping[str, Tensor]:
+        return {"lora_A": self.lora_A, "lora_B": self.lora_B if self.scale == 1 else self.lora_B * self.scale}
+
+    @torch.no_grad()
+    def clear(self) -> None:
+        self.lora_B.zero_()
+
+    def energy(self) -> float:
+        return self.scale**2 * energy((self.lora_A.detach().cpu(), self.lora_B.detach().cpu()))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.joint is not None and torch.is_grad_enabled():
@@ -56,7 +122,7 @@ class LoRALinear(nn.Module):
             result: Tensor = self.base(x)
             return result
         base = self.base
-        while isinstance(base, LoRALinear) and base.idle:
+        while isinstance(base, AdapterLayer) and base.idle:
             base = base.base
         a = self.lora_A.to(x.dtype)  # (rank, inputs)
         b = (self.lora_B if self.scale == 1 else self.lora_B * self.scale).to(x.dtype)  # (outputs, rank)
@@ -67,8 +133,8 @@ class LoRALinear(nn.Module):
         return result
 
     def on_top(self, x: Tensor, frozen: Tensor) -> Tensor:
-        """Return frozen + scale · B(A(x)) for what the layers below all adapters make of x, (..., outputs)."""
-        if isinstance(self.base, LoRALinear):
+        """Return frozen + scale · B(A(x)) for what the layer below all adapters makes of x, (..., outputs)."""
+        if isinstance(self.base, AdapterLayer):
             frozen = self.base.on_top(x, frozen)
         if self.idle:
             return frozen

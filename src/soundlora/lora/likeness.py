@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from soundlora.errors import InputError
-from soundlora.lora.file import Lora, Pair, energy
+from soundlora.lora.file import Lora
 from soundlora.lora.mix import block_of
+from soundlora.lora.pair import Pair, energy
 from soundlora.lora.targets import PARTS, part_of
 
 

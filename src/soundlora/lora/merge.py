@@ -12,7 +12,8 @@ from torch import Tensor
 
 from soundlora.errors import InputError
 from soundlora.lora.adapter import check_shapes
-from soundlora.lora.file import Lora, Pair, energy
+from soundlora.lora.file import Lora
+from soundlora.lora.pair import Pair, energy
 from soundlora.model.tensor_file import pack_header
 from soundlora.system.whole_files import whole
 from soundlora.weights.checkpoint import Checkpoint
@@ -39,7 +40,8 @@ def relative_norm(checkpoint: Checkpoint, lora: Lora) -> float:
 
 def check_fits(checkpoint: Checkpoint, lora: Lora) -> None:
     """Raises InputError when the base has other modules or shapes than the LoRA. No weight is read for that."""
-    _pairs_by_tensor(checkpoint, lora)
+    for module, update in lora.updates.items():
+        check_shapes(module, update, checkpoint.layout.audio[_tensor_of(checkpoint, lora, module)])
 
 
 def weights_of(checkpoint: Checkpoint) -> Callable[[str], Tensor]:
@@ -103,14 +105,15 @@ def merge(checkpoint: Checkpoint, lora: Lora, strength: float, path: Path) -> Me
 
 def _pairs_by_tensor(checkpoint: Checkpoint, lora: Lora) -> dict[str, Pair]:
     """Return the pairs by the name of the tensor they change. Raises InputError when the base has no such tensor."""
-    pairs = {}
-    for module, pair in lora.pairs.items():
-        name = f"model.diffusion_model.{module}.weight"
-        if name not in checkpoint.layout.audio:
-            raise InputError(f"{checkpoint.path} has no {module}, which {lora.path} changes; give its own base.")
-        check_shapes(module, pair, checkpoint.layout.audio[name])
-        pairs[name] = pair
-    return pairs
+    check_fits(checkpoint, lora)
+    return {_tensor_of(checkpoint, lora, module): pair for module, pair in lora.pairs.items()}
+
+
+def _tensor_of(checkpoint: Checkpoint, lora: Lora, module: str) -> str:
+    name = f"model.diffusion_model.{module}.weight"
+    if name not in checkpoint.layout.audio:
+        raise InputError(f"{checkpoint.path} has no {module}, which {lora.path} changes; give its own base.")
+    return name
 
 
 def _stored(weight: Tensor, dtype: torch.dtype, name: str) -> Tensor:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import torch
 
 from soundlora.errors import InputError
-from soundlora.lora.file import Lora, Pair, energy
+from soundlora.lora.file import Lora
+from soundlora.lora.pair import Pair, energy
 from soundlora.lora.rank import resize
 from soundlora.lora.targets import part_of
 

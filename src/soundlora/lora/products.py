@@ -43,17 +43,9 @@ def pair_of(parts: Mapping[str, Tensor]) -> tuple[tuple[Tensor, Tensor], int | N
 
 
 def _kronecker(parts: Mapping[str, Tensor]) -> tuple[tuple[Tensor, Tensor], int | None, float]:
-    rank: int | None = None
-    factors = []
-    for name in ("lokr_w1", "lokr_w2"):
-        if name in parts:
-            factors.append(_matrix(name, parts[name]))
-            continue
-        a, b = _halves(name, parts)
-        rank = b.shape[0]
-        factors.append(a @ b)
+    factors, rank = kronecker_factors(parts)
     # The singular vectors of w1 ⊗ w2 are the Kronecker products of theirs, and its values the products of theirs.
-    (u1, s1, v1), (u2, s2, v2) = (torch.linalg.svd(factor.double(), full_matrices=False) for factor in factors)
+    (u1, s1, v1), (u2, s2, v2) = map(_decomposed, factors)
     values, order = torch.outer(s1, s2).flatten().sort(descending=True)
     count, kept = fewest(values)
     first, second = order[:count] // len(s2), order[:count] % len(s2)
@@ -61,6 +53,35 @@ def _kronecker(parts: Mapping[str, Tensor]) -> tuple[tuple[Tensor, Tensor], int 
     b = torch.einsum("ir,jr->ijr", u1[:, first], u2[:, second]).flatten(0, 1) * root
     a = torch.einsum("ri,rj->rij", v1[first], v2[second]).flatten(1) * root[:, None]
     return (a.float(), b.float()), rank, kept
+
+
+def kronecker_factors(parts: Mapping[str, Tensor]) -> tuple[list[tuple[Tensor, ...]], int | None]:
+    """Return w1 and w2 of a LoKr, each alone or as the two matrices that it is a product of, and the rank of these.
+
+    Raises NoProductError.
+    """
+    rank: int | None = None
+    factors: list[tuple[Tensor, ...]] = []
+    for name in ("lokr_w1", "lokr_w2"):
+        if name in parts:
+            factors.append((_matrix(name, parts[name]),))
+            continue
+        a, b = _halves(name, parts)
+        rank = b.shape[0]
+        factors.append((a, b))
+    return factors, rank
+
+
+def _decomposed(factor: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the singular value decomposition of a matrix, or of a product from two smaller ones."""
+    if len(factor) == 1:
+        u, values, vh = torch.linalg.svd(factor[0].double(), full_matrices=False)
+        return u, values, vh
+    a, b = (half.double() for half in factor)
+    q, r = torch.linalg.qr(a)
+    p, s = torch.linalg.qr(b.T)
+    u, values, vh = torch.linalg.svd(r @ s.T, full_matrices=False)
+    return q @ u, values, vh @ p.T
 
 
 def _hadamard(parts: Mapping[str, Tensor]) -> tuple[tuple[Tensor, Tensor], int | None, float]:

@@ -12,7 +12,13 @@ from torch.nn.functional import pad
 
 from soundlora.errors import InputError
 from soundlora.lora.adapter import Adapter, check_shapes
-from soundlora.lora.file import Lora, Pair, energy
+from soundlora.lora.dora import DoRALinear
+from soundlora.lora.file import Lora
+from soundlora.lora.forms import Matrices
+from soundlora.lora.layer import LoRALinear
+from soundlora.lora.lokr import LoKrLinear
+from soundlora.lora.pair import Pair, energy
+from soundlora.wording import setting
 
 
 def resize(pair: Pair, rank: int) -> tuple[Pair, float]:
@@ -51,29 +57,38 @@ def load_into_adapter(adapter: Adapter, lora: Lora) -> list[str]:
     """Let a fresh adapter begin with the update of a LoRA of any rank. Return sentences about what was lost.
 
     A smaller rank keeps the adapter's own A in the rows it leaves free, and zeros in B there, so that B·A is the
-    LoRA's and the rest can still learn. A larger rank is resized. Modules that the LoRA doesn't have stay fresh.
+    LoRA's and the rest can still learn. A larger rank is resized. Modules that the LoRA doesn't have stay fresh. A DoRA
+    begins with a DoRA's lengths, and of a plain LoRA with those of W + B·A. A LoKr begins with one of its own shapes.
 
-    Raises InputError when nothing fits: another base, or none of the adapter's modules.
+    Raises InputError when nothing fits: another base, another form, or none of the adapter's modules.
     """
-    shared = [name for name in lora.pairs if name in adapter.layers]
+    updates = lora.updates
+    shared = [name for name in updates if name in adapter.layers]
     if not shared:
         raise InputError(
             f"{lora.path} changes none of the modules that are trained ({', '.join(list(adapter.layers)[:3])}, …); "
             "begin with a LoRA of the same base and targets."
         )
     for name in shared:
-        layer = adapter.layers[name]
-        check_shapes(name, lora.pairs[name], (layer.lora_B.shape[0], layer.lora_A.shape[1]))
+        frozen = adapter.layers[name].frozen
+        check_shapes(name, updates[name], (frozen.out_features, frozen.in_features))
 
-    kept, total, larger = 0.0, 0.0, 0
+    kept, total, larger, rank = 0.0, 0.0, 0, 0
     for name in shared:
-        layer, pair = adapter.layers[name], lora.pairs[name]
+        layer, update = adapter.layers[name], updates[name]
+        if isinstance(layer, LoKrLinear):
+            _take_lokr(layer, update, lora)
+            continue
+        assert isinstance(layer, LoRALinear | DoRALinear)
+        pair = update if isinstance(update, tuple) else (update["lora_A"], update["lora_B"])
         rank, whole, share = layer.lora_A.shape[0], energy(pair), 1.0
         if pair[0].shape[0] > rank:
             larger = max(larger, pair[0].shape[0])
             pair, share = resize(pair, rank)
         kept, total = kept + share * whole, total + whole
-        _fill(layer.lora_A, layer.lora_B, pair, layer.scale)
+        _fill(layer.lora_A, layer.lora_B, pair, layer.factor if isinstance(layer, DoRALinear) else layer.scale)
+        if isinstance(layer, DoRALinear):
+            layer.set_lengths(None if isinstance(update, tuple) else update["dora_scale"])
 
     notes = []
     if larger:
@@ -81,7 +96,7 @@ def load_into_adapter(adapter: Adapter, lora: Lora) -> list[str]:
         notes.append(
             f"{lora.path} of rank {larger} was cut to rank {rank}, which keeps {percent(share)} of its energy."
         )
-    left_out = [name for name in lora.pairs if name not in adapter.layers]
+    left_out = [name for name in updates if name not in adapter.layers]
     if left_out:
         notes.append(
             f"{lora.path} also changes {len(left_out)} modules that are not trained here ({left_out[0]}, …); training "
@@ -97,7 +112,7 @@ def begun_with(adapter: Adapter, lora: Lora) -> Iterator[None]:
     try:
         with torch.no_grad():
             for layer in adapter.layers.values():
-                layer.lora_B.zero_()
+                layer.clear()
         load_into_adapter(adapter, lora)
         yield
     finally:
@@ -107,6 +122,26 @@ def begun_with(adapter: Adapter, lora: Lora) -> Iterator[None]:
 def percent(share: float) -> str:
     """Return a share as text, such as '99.97 %', which is never '100 %' for less than all."""
     return f"{math.floor(share * 1e4) / 1e2:g} %"
+
+
+@torch.no_grad()
+def _take_lokr(layer: LoKrLinear, update: Pair | Matrices, lora: Lora) -> None:
+    """Take over a LoKr's matrices. Raises InputError for those of another form or of other shapes."""
+    wanted = {name: tuple(parameter.shape) for name, parameter in layer.trained.items()}
+    found = {} if isinstance(update, tuple) else {name: tuple(tensor.shape) for name, tensor in update.items()}
+    if found != wanted:
+        raise InputError(
+            f"{lora.path} has no LoKr of these shapes ({_shapes(found)} instead of {_shapes(wanted)}), and no other "
+            f"can become one; begin with one of the same {setting('rank')}, or without."
+        )
+    for name, parameter in layer.trained.items():
+        given = update[name].to(parameter)  # type: ignore[call-overload]
+        parameter.copy_(given / layer.scale if name == "lokr_w1" else given)
+
+
+def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    named = [f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items()]
+    return ", ".join(named) or "a plain LoRA"
 
 
 @torch.no_grad()

@@ -46,6 +46,7 @@ def look_at_settings(options: TrainingOptions, processes: int, device: torch.dev
             field="batch_size",
         )
     check_use(options.optimizer, options.learning_rate, options.b_rate, options.average)
+    _check_adapter(options)
     if options.warmup >= options.steps:
         raise InputError(
             f"{setting('warmup')} is {options.warmup}, but it must be less than {setting('steps')}, {options.steps}.",
@@ -61,6 +62,24 @@ def look_at_settings(options: TrainingOptions, processes: int, device: torch.dev
         check_holds(device, options.quantize)
 
 
+def _check_adapter(options: TrainingOptions) -> None:
+    """Raise InputError for settings that a LoKr has no use for."""
+    if options.adapter != "lokr":
+        return
+    if options.rslora:
+        raise InputError(
+            f"{using('rslora', True)} is for updates whose rank is {setting('rank')}, which a LoKr's is not; leave it "
+            f"out, or take another {setting('adapter')}.",
+            field="rslora",
+        )
+    if options.b_rate != 1:
+        raise InputError(
+            f"{setting('b_rate')} is {options.b_rate:g}, but a LoKr has no B; leave it out, or take another "
+            f"{setting('adapter')}.",
+            field="b_rate",
+        )
+
+
 def look_at_request(options: TrainingOptions) -> Lora | None:
     """Look at the data set's table of contents, the LoRA to begin with, and the folder. Return the LoRA.
 
@@ -69,7 +88,12 @@ def look_at_request(options: TrainingOptions) -> Lora | None:
     first_lora = None
     if options.init_lora is not None:
         with about("init_lora"):
-            first_lora = read_lora(expanded(options.init_lora))
+            first_lora = read_lora(expanded(options.init_lora), as_they_are=(options.adapter,))
+            if options.adapter == "lokr" and not first_lora.matrices:
+                raise InputError(
+                    f"{first_lora.path} is no LoKr, and nothing else can become one; leave out {setting('init_lora')}, "
+                    f"or take another {setting('adapter')}."
+                )
     look_at_data(options)
     look_at_place(Path(options.out))
     return first_lora

@@ -32,6 +32,7 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
     return {
         "name": request["name"],
         "lora_file": lora_file_name(request["name"], request["number_of_steps"]),
+        **(_own_form(request, form) if (form := request.get("adapter", "lora")) != "lora" else {}),
         "training_type": MODES[request["mode"]].endpoints[0],
         "trigger_phrase": request["trigger_phrase"],
         "base": request["base"],
@@ -71,6 +72,10 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
     }
 
 
+def _own_form(request: Mapping[str, Any], form: str) -> dict[str, str]:
+    return {"adapter": form, "own_file": lora_file_name(request["name"], request["number_of_steps"], form)}
+
+
 def lora_metadata(config: Mapping[str, Any]) -> dict[str, str]:
     """Return strings for the LoRA file's header, which are enough to use it when the config is lost."""
     names = (
@@ -85,6 +90,7 @@ def lora_metadata(config: Mapping[str, Any]) -> dict[str, str]:
     )
     return {
         **{name: str(config[name]) for name in names},
+        **({"adapter": config["adapter"]} if "adapter" in config else {}),
         "target_modules": json.dumps(config["target_modules"]),
         "soundlora_version": config["soundlora_version"],
         **({"slider": json.dumps(config["slider"])} if "slider" in config else {}),

@@ -15,6 +15,7 @@ from typing import Any
 
 from soundlora.contract.modes import MODES
 from soundlora.dataset import ClipReport, DatasetReport
+from soundlora.lora.forms import TITLES
 from soundlora.pipeline.lora_config import NANO, licence_of, public_base
 from soundlora.pipeline.options import TrainingOptions
 from soundlora.training.distances import Estimate
@@ -33,7 +34,7 @@ def model_card(config: Mapping[str, Any], report: DatasetReport, fit: Fit, optio
         f"# {_plain(config['name'])}",
         f"A LoRA for the sound of {_base_title(config)}, made with soundlora {config['soundlora_version']}. "
         + (f"Its trigger phrase is {_code(trigger)}." if trigger else "It has no trigger phrase."),
-        f"## Use it\n\n{where_it_loads(config)}",
+        f"## Use it\n\n{where_it_loads(config)}" + (f"\n\n{_own_form(config)}" if "plain" in config else ""),
         f"```\nsoundlora generate --prompt {shlex.quote(_one_line(trigger or 'your sound'))} "
         f"--lora {config['lora_file']}{_base_flag(config)} --out sound.wav\n```",
         *([_slider(config)] if "slider" in config else []),
@@ -58,6 +59,12 @@ def where_it_loads(config: Mapping[str, Any]) -> str:
         f"In ComfyUI, put the file into models/loras and load it behind LTX {config['generation']} with the node Load "
         "LoRA (Model only)."
     )
+
+
+def _own_form(config: Mapping[str, Any]) -> str:
+    """Return sentences on the file in the adapter's own form, and on what the plain LoRA has of it."""
+    title = TITLES[config["adapter"]]
+    return f"{title}: {_code(config['own_file'])} is what was trained. {config['plain']['words']}"
 
 
 def _front_matter(config: Mapping[str, Any], trigger: str) -> str:
@@ -126,6 +133,7 @@ def _source(clip: ClipReport) -> str:
 def _settings(config: Mapping[str, Any]) -> str:
     rows = {
         "mode": next(name for name, mode in MODES.items() if config["training_type"] in mode.endpoints),
+        **({"adapter": TITLES[config["adapter"]]} if "adapter" in config else {}),
         "rank": config["rank"],
         "steps": _steps(config),
         "learning rate": f"{config['learning_rate']:g}",

@@ -84,19 +84,17 @@ class TrainingOptions:
     ] = 1.0
     slide_from: Annotated[
         str,
-        Setting(
-            "Of a slider, its sound at strength -1: a folder within the data, or without data a prompt.", extra=True
-        ),
+        Setting("Of a slider, the sound at strength -1: a folder in the data, or a prompt without data.", extra=True),
     ] = ""
     slide_to: Annotated[str, Setting("The sound at strength 1, in the same way.", extra=True)] = ""
     slide_prompt: Annotated[
         str,
-        Setting(
-            "What it slides on: the caption of both folders, or the prompt in between.",
-            unset="of prompts the words that both share",
-            extra=True,
-        ),
+        Setting("What it slides on: a caption, or a prompt.", unset="of prompts the words that both share", extra=True),
     ] = ""
+    adapter: Annotated[
+        Literal["lora", "dora", "lokr"],
+        Setting("What is trained: a LoRA, or a DoRA or LoKr, of which a plain LoRA is written, too.", extra=True),
+    ] = "lora"
     rank: Annotated[int, Setting("8, 16, 32, 64 or 128.", "rank")] = 32
     alpha: Annotated[
         float | None,

@@ -31,6 +31,7 @@ def planned(
         options.quantize,
         options.optimizer,
         options.average,
+        adapter=options.adapter,
         given=given if (given := MODES[options.mode].given) in ("nothing", "reference") else "latents",
         captions=captions,
     )

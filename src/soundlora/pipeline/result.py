@@ -26,6 +26,7 @@ class TrainingResult:
     final_loss: float  # mean over the last tenth of the steps
     fit: Fit
     warnings: tuple[str, ...] = ()  # about the LoRA that the run began with
+    own: Path | None = None  # the DoRA or LoKr, of which `lora` is the plain LoRA that comes nearest
 
 
 def result_of(folder: RunFolder, report: DatasetReport, fit: Fit, warnings: tuple[str, ...] = ()) -> TrainingResult:
@@ -46,6 +47,7 @@ def result_of(folder: RunFolder, report: DatasetReport, fit: Fit, warnings: tupl
         final_loss=sum(losses) / len(losses) if losses else math.nan,
         fit=fit,
         warnings=warnings,
+        own=folder.path / config["own_file"] if "own_file" in config else None,
     )
 
 

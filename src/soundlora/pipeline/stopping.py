@@ -32,8 +32,8 @@ def kept_of(run: Path) -> tuple[Path, int]:
     if not loras:
         raise InputError(f"The run in {run} was left before its first checkpoint, so there is no LoRA yet.")
     step, path = list(loras.items())[-1]
-    title = str(folder.read_request().get("name") or "lora")
-    lora = run / lora_file_name(title, step)
+    request = folder.read_request()
+    lora = run / lora_file_name(str(request.get("name") or "lora"), step, str(request.get("adapter") or "lora"))
     second_name(path, lora)
     return lora, step
 

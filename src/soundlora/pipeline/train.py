@@ -18,6 +18,7 @@ import torch
 from soundlora.contract.training import TrainingRequest, preview_seconds
 from soundlora.errors import DivergedError, Interrupted, MachineError, about
 from soundlora.lora.adapter import Adapter
+from soundlora.lora.forms import TITLES
 from soundlora.lora.merge import check_generation
 from soundlora.lora.rank import load_into_adapter
 from soundlora.net.addresses import public_name
@@ -226,7 +227,13 @@ def build(run: Run) -> Training:
     look_at_room(run.folder.path, plan)
     model = placed(run.base, plan, run.device)
     adapter = Adapter.create(
-        model, options.rank, targets=options.targets, alpha=options.alpha, rslora=options.rslora, seed=options.seed
+        model,
+        options.rank,
+        targets=options.targets,
+        alpha=options.alpha,
+        rslora=options.rslora,
+        seed=options.seed,
+        form=options.adapter,
     )
     warnings: list[str] = []
     if run.first_lora is not None:
@@ -358,9 +365,16 @@ def finish(run: Run, training: Training) -> TrainingResult:
     with training.trainer.optimizer.averaged():
         fit = judged(run, training, final_previews)
         tell(Progress("saving", options.steps, options.steps, message="writing the LoRA"))
-        lora = run.recorder.lora(training.adapter, training.config["lora_file"])
+        config = training.config
+        lora, plain = run.recorder.lora(training.adapter, config["lora_file"], config.get("own_file", ""))
     rates = other_rates(run.request)
-    notes = {"notes": [rates]} if rates else {}
+    said = [rates] if rates else []
+    if plain is not None:
+        words = plain.words(TITLES[training.adapter.form])
+        said.append(words)
+        run.recorder.note(words)
+        config = {**config, "plain": plain.to_json() | {"words": words}}
+    notes = {"notes": said} if said else {}
     write_json(folder.report, run.report.to_json() | {"fit": fit.to_json()} | notes)
     if final_previews:
         combine(final_previews, folder.preview)
@@ -368,8 +382,8 @@ def finish(run: Run, training: Training) -> TrainingResult:
     if options.keep_checkpoints is not None:
         folder.keep_checkpoints(options.keep_checkpoints)
     card = lora.with_suffix(".md")
-    write_whole(card, model_card(training.config, run.report, fit, run.options).encode())
-    write_json(folder.config, training.config)
+    write_whole(card, model_card(config, run.report, fit, run.options).encode())
+    write_json(folder.config, config)
     folder.stop_file.unlink(missing_ok=True)
     tell(Progress("done", options.steps, options.steps, message=f"the LoRA is {lora}"))
     return run.workers.share(result_of(folder, run.report, fit, training.warnings))

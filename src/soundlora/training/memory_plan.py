@@ -15,7 +15,9 @@ from typing import Literal
 
 import torch
 
+from soundlora.lora.forms import Form
 from soundlora.lora.joint import aligned
+from soundlora.lora.lokr import shapes_of
 from soundlora.model.config import GeneratorConfig, ModelConfig, TransformerConfig
 from soundlora.model.gemma_config import GemmaConfig
 from soundlora.model.latents import generation_latents, training_latents
@@ -57,11 +59,15 @@ class Settings:
     given: Literal["nothing", "latents", "reference"] = "nothing"  # of each clip, see `model.condition`
     captions: int = 0  # whose keys and values are computed once, where the base allows it
     gathered: bool = False  # gradients of A and B come after the backward pass, even with activations computed again
+    adapter: Form = "lora"
 
     @property
     def joined(self) -> bool:
-        """Whether layers with one input are joined, as on GPUs. Those in int8 and fp8 are where there are kernels."""
-        return self.fused_attention and self.quantize != "bf16" and not self.offload
+        """Whether layers with one input are joined, as on GPUs. Those in int8 and fp8 are where there are kernels.
+
+        Those of DoRA and LoKr never are.
+        """
+        return self.adapter == "lora" and self.fused_attention and self.quantize != "bf16" and not self.offload
 
     @property
     def gathers(self) -> bool:
@@ -119,9 +125,10 @@ def plan(config: ModelConfig, settings: Settings, encoder: GemmaConfig | None = 
     tokens, context = training_latents(s.seconds, config.audio), config.text.context_length
     tokens *= 2 if s.given == "reference" else 1  # it stands in front
     saved, workspace, gathered = _step(c, s, tokens, context)
-    numbers = adapter_numbers(c, s.rank, s.targets)
+    numbers = adapter_numbers(c, s.rank, s.targets, s.adapter)
     # Each number has its value and its gradient, of 4 bytes each, and may have its part in the weights' mean.
-    trained = numbers * (8 + 4 * s.average) + bytes_held(s.optimizer, numbers, adapter_sides(c, s.rank, s.targets))
+    sides = adapter_sides(c, s.rank, s.targets, s.adapter)
+    trained = numbers * (8 + 4 * s.average) + bytes_held(s.optimizer, numbers, sides)
     weights = transformer_weights(c, s.dtype, s.quantize)
     block, away = transformer_weights(c, s.dtype, s.quantize, "transformer_blocks.0."), min(s.offload, c.layers)
     here = min(away, SLOTS)  # of the blocks that lie elsewhere, so many are on the device at a time
@@ -244,7 +251,8 @@ def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple
     if s.joined:  # results (n, T, C) that lie in one tensor with an x Aᵀ
         block += 3 * audio * (s.quantize is None and not s.gathers)
     elif size != 4:
-        block += adapter_numbers(c, s.rank, s.targets) // c.layers  # A and B as rounded for the product
+        block += adapter_numbers(c, s.rank, s.targets, s.adapter) // c.layers  # as rounded for the product
+    block += _of_form(c, s, tokens, context)
     if s.fused_attention:
         # Joined layers have the gradient of (n, T, 4C) twice, without and with A's share.
         workspace = max((10 if s.joined else 6) * audio, 4 * text - 8 * audio)
@@ -261,6 +269,22 @@ def _step(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple
     if s.checkpointing:  # each block's input (n, T, C) is saved, and one block at a time is computed again
         return size * c.layers * audio + shared, size * (block + workspace), gathered
     return size * c.layers * block + shared, size * workspace, gathered
+
+
+def _of_form(c: TransformerConfig, s: Settings, tokens: int, context: int) -> int:
+    """Return the numbers that a block's layers save beyond those of a plain LoRA."""
+    total = 0
+    for group, inputs, outputs in joined_sizes(c, s.targets) if s.adapter != "lora" else ():
+        rows = s.clips * (context if group[0] == "audio_attn2.to_k" else tokens)
+        if s.adapter == "dora":
+            total += rows * outputs  # (W + V) x, (N, o)
+            continue
+        shapes = shapes_of(outputs // len(group), inputs, s.rank)
+        (first, second), whole = shapes["lokr_w1"], "lokr_w2" in shapes
+        # With w1 on either side of it: x, (N, m, n), or what w2_b makes of it, (N, m, r), in place of x Aᵀ, (N, r).
+        each = 2 * inputs if whole else (first + second) * s.rank
+        total += rows * len(group) * (each - s.rank)
+    return total
 
 
 def _kept(c: TransformerConfig, s: Settings, tokens: int, context: int) -> tuple[int, int]:

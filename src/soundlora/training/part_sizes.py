@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from typing import TypeVar
@@ -10,7 +11,9 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from soundlora.lora.forms import Form
 from soundlora.lora.joint import aligned
+from soundlora.lora.lokr import shapes_of
 from soundlora.lora.targets import GROUPS, PRESETS, target_names
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.config import ModelConfig, TransformerConfig
@@ -38,17 +41,27 @@ def transformer_weights(c: TransformerConfig, dtype: torch.dtype, quantize: str 
 
 
 @lru_cache
-def adapter_numbers(c: TransformerConfig, rank: int, targets: str) -> int:
-    """Return the numbers of all A and B together."""
-    model = _on_meta(lambda: AudioTransformer(c))
-    return sum(rank * sum(model.get_parameter(f"{name}.weight").shape) for name in target_names(model, targets))
+def adapter_numbers(c: TransformerConfig, rank: int, targets: str, form: Form = "lora") -> int:
+    """Return the numbers of all that an adapter learns: of A and B, and what other forms have."""
+    return sum(math.prod(shape) for shape in _learnt(c, rank, targets, form))
 
 
 @lru_cache
-def adapter_sides(c: TransformerConfig, rank: int, targets: str) -> int:
-    """Return the rows and columns of all A and B together."""
+def adapter_sides(c: TransformerConfig, rank: int, targets: str, form: Form = "lora") -> int:
+    """Return the rows and columns of all that an adapter learns together; of a row of numbers all of them."""
+    return sum(sum(shape) for shape in _learnt(c, rank, targets, form))
+
+
+def _learnt(c: TransformerConfig, rank: int, targets: str, form: Form) -> Iterator[tuple[int, ...]]:
     model = _on_meta(lambda: AudioTransformer(c))
-    return sum(2 * rank + sum(model.get_parameter(f"{name}.weight").shape) for name in target_names(model, targets))
+    for name in target_names(model, targets):
+        outputs, inputs = model.get_parameter(f"{name}.weight").shape
+        if form == "lokr":
+            yield from shapes_of(outputs, inputs, rank).values()
+            continue
+        yield from ((rank, inputs), (outputs, rank))
+        if form == "dora":
+            yield (outputs,)
 
 
 @lru_cache

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from soundlora.lora.adapter import Adapter
+from soundlora.lora.plain import Plain, plain_of
 from soundlora.progress import OnProgress, Progress
 from soundlora.training.logs import Log, open_logs
 from soundlora.training.optimizer import Optimizer
@@ -104,9 +105,15 @@ class RunRecorder:
             if self._mirror is not None:
                 self._mirror.offer(step)
 
-    def lora(self, adapter: Adapter, name: str) -> Path:
-        """Write the LoRA as the adapter is, and return its path. name: the file's, beside lora.safetensors."""
-        return self.folder.save_lora(adapter, self._metadata, name)
+    def lora(self, adapter: Adapter, name: str, own: str = "") -> tuple[Path, Plain | None]:
+        """Write the LoRA as the adapter is, and return its path. name: the file's, beside lora.safetensors.
+
+        own: of a DoRA or LoKr, the name of the file in its own form. The LoRA is then a plain one, which is returned.
+        """
+        if not own:
+            return self.folder.save_lora(adapter, self._metadata, name), None
+        plain = plain_of(adapter)
+        return self.folder.save_both(adapter, plain, self._metadata, name, own), plain
 
     def rename(self, metadata: Mapping[str, str]) -> None:
         """Let the LoRA files that are still to come hold these strings."""

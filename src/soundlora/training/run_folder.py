@@ -20,6 +20,7 @@ from soundlora.wording import using
 
 if TYPE_CHECKING:
     from soundlora.lora.adapter import Adapter
+    from soundlora.lora.plain import Plain
     from soundlora.training.optimizer import Optimizer
 
 _LOCK = ".lock"
@@ -46,6 +47,7 @@ class RunFolder:
         self.debug_dataset = path / "debug_dataset.zip"
         self._lock = FileLock(path / _LOCK, timeout=_LOCK_SECONDS)
         self._title: str | None = None  # what the LoRA is called, once it is known
+        self._form = "lora"
         self._unwritten = ""  # lines of metrics.jsonl that the disk had no room for
 
     def check_free(self) -> None:
@@ -255,11 +257,17 @@ class RunFolder:
         return self.checkpoints / f"step_{step:06d}.pt"
 
     def checkpoint_lora(self, step: int) -> Path:
-        """Return the path of the LoRA beside the state of a step, such as `checkpoints/rusty-gate-500.safetensors`."""
+        """Return the path of the LoRA beside the state of a step, such as `checkpoints/rusty-gate-500.safetensors`.
+
+        A DoRA or LoKr is there in its own form alone: to make a plain LoRA of it takes a decomposition a layer.
+        """
         earlier = self.checkpoints / f"step_{step:06d}.safetensors"  # as earlier versions called it
         if self._title is None and self.request.exists():
-            self._title = str(self.read_request().get("name") or "")
-        return self.checkpoints / lora_file_name(self._title, step) if self._title and not earlier.exists() else earlier
+            request = self.read_request()
+            self._title, self._form = str(request.get("name") or ""), str(request.get("adapter") or "lora")
+        if not self._title or earlier.exists():
+            return earlier
+        return self.checkpoints / lora_file_name(self._title, step, self._form)
 
     def checkpoint_loras(self) -> dict[int, Path]:
         """Return the LoRAs of the checkpoints by their steps, from the earliest to the latest."""
@@ -299,6 +307,16 @@ class RunFolder:
         A kill in between leaves a run without config.json, which is not finished: resumed, it writes both again.
         """
         adapter.save(self.lora, metadata)
+        second_name(self.lora, self.path / name)
+        return self.path / name
+
+    def save_both(self, adapter: Adapter, plain: Plain, metadata: Mapping[str, str], name: str, own: str) -> Path:
+        """Do what `save_lora` does with the plain LoRA of an adapter, which is written in its own form as `own`."""
+        from soundlora.lora.file import write_lora
+
+        adapter.save(self.path / own, metadata)
+        made = {key: value for key, value in metadata.items() if key != "adapter"} | plain.to_metadata(adapter.form)
+        write_lora(self.lora, plain.pairs, made)
         second_name(self.lora, self.path / name)
         return self.path / name
 

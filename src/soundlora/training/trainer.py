@@ -128,7 +128,7 @@ class Trainer:
             average=average,
             schedule=schedule,
             warmup=warmup,
-            faster=[layer.lora_B for layer in adapter.layers.values()],
+            faster=[parameter for layer in adapter.layers.values() for parameter in layer.after],
             factor=b_rate,
         )
         model = adapter.model

@@ -189,7 +189,8 @@ class TrainingJob:
             path = folder / name
             return job.publish(path, role, content_type) if path.exists() else None
 
-        lora = str(json.loads((folder / "config.json").read_text()).get("lora_file", "lora.safetensors"))
+        config = json.loads((folder / "config.json").read_text())
+        lora = str(config.get("lora_file", "lora.safetensors"))
         previews = [job.publish(path, "preview", WAV) for path in sorted((folder / "previews").glob("*.wav"))]
         return {
             "lora_file": published(lora, "lora", SAFETENSORS),
@@ -200,6 +201,7 @@ class TrainingJob:
             # The hosted endpoint does not give the following. Clients pass it on.
             "card": published(PurePath(lora).with_suffix(".md").name, "card", MARKDOWN),
             "report": published("report.json", "report", JSON),
+            **({"own_file": published(own, "own", SAFETENSORS)} if (own := config.get("own_file")) else {}),
             "previews": previews,
             "checkpoints": [job.publish(path, "checkpoint", SAFETENSORS) for path in self._checkpoints()],
             "metrics": published("metrics.jsonl", "metrics", "application/jsonl"),

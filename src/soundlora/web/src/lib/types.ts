@@ -66,7 +66,7 @@ export interface RunSummary {
 export type Mark = Pick<RunSummary, 'starred' | 'name' | 'note'>
 
 export interface Run extends RunSummary {
-  result: (Values & { lora_file?: File; config_file?: File; audio?: File; report?: File; debug_dataset?: File; steps?: number }) | null
+  result: (Values & { lora_file?: File; own_file?: File; config_file?: File; audio?: File; report?: File; debug_dataset?: File; steps?: number }) | null
   previews: { step: number; prompt: number; file: File }[]
   files: (File & { role: string })[]
   /** Whole in an answer; in an event what is new, as are the lines of the log. */

@@ -52,6 +52,7 @@ export const fields = {
     slide_from: 'Slide from (a folder)',
     slide_to: 'Slide to (a folder)',
     slide_prompt: 'Slide on (a prompt)',
+    adapter: 'Adapter',
     alpha: 'Alpha',
     rslora: 'rsLoRA',
     schedule: 'Schedule',
