@@ -13,8 +13,9 @@ from soundlora.contract.conditioned import REQUESTS
 from soundlora.contract.fields import Number, WholeNumber
 from soundlora.contract.training import TrainingRequest
 from soundlora.errors import InputError
+from soundlora.pipeline.endpoint_words import endpoint_words
 from soundlora.pipeline.naming import check_name
-from soundlora.pipeline.options import SETTINGS, default_of, endpoint_words, kind_of
+from soundlora.pipeline.options import SETTINGS, default_of, kind_of
 from soundlora.wording import wording
 
 _STRICT: dict[Any, Any] = {float: Number, int: WholeNumber}
