@@ -311,7 +311,8 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         for name, known in SETTINGS.items():
-            object.__setattr__(self, name, checked(name, getattr(self, name), known, *_KINDS[name]))
+            if (value := getattr(self, name)) != "" or default_of(name) != "":  # an empty path is no path elsewhere
+                object.__setattr__(self, name, checked(name, value, known, *_KINDS[name]))
         if not os.fspath(self.out):
             raise InputError(f"{setting('out')} is missing: give a folder for the run.", field="out")
 
