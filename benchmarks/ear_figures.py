@@ -101,7 +101,7 @@ def wide(seed: int, shared: float, seconds: float = 3.0) -> Array:
     common, left, right = (np.fft.irfft(np.fft.rfft(rng.normal(size=count)) * slope, count) for _ in range(3))
     both = shared**0.5 * common + (1 - shared) ** 0.5 * np.stack([left, right])
     swell = 1 + 0.6 * np.sin(2 * np.pi * rng.uniform(0.7, 2) * np.arange(count) / RATE)
-    return (0.25 * both * swell / both.std()).astype(np.float32)
+    return np.asarray(0.25 * both * swell / both.std(), np.float32)
 
 
 def hall(kind: str, seed: int) -> Array:
@@ -112,7 +112,7 @@ def hall(kind: str, seed: int) -> Array:
     echo = rng.normal(size=(2, len(time))) * np.exp(-time / 0.15)
     wet = np.stack([fftconvolve(x, e)[: dry.shape[1]] for x, e in zip(dry, echo, strict=True)])
     wet *= 1.2 * dry.std() / wet.std()
-    return (0.6 * (dry + wet) / np.abs(dry + wet).max()).astype(np.float32)
+    return np.asarray(0.6 * (dry + wet) / np.abs(dry + wet).max(), np.float32)
 
 
 def wide_sounds() -> list[Array]:
@@ -178,7 +178,7 @@ def buzz(made: Array, original: Array, hertz: float) -> float:
 
 
 def correlation(sound: Array) -> float:
-    return float(np.corrcoef(sound)[0, 1])
+    return float(np.asarray(np.corrcoef(sound))[0, 1])
 
 
 def low_changes(sound: Array) -> float:
