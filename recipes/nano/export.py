@@ -1,4 +1,4 @@
-"""Stage 10 writes the trained parts as one checkpoint in the official layout and a Gemma 3 directory.
+"""Stage 11 writes the trained parts as one checkpoint in the official layout and a Gemma 3 directory.
 
     python recipes/nano/export.py [--out FOLDER] [--untrained]
 
@@ -45,6 +45,9 @@ def main() -> None:
     load(vae, "decoder" if (WORK / "decoder.pt").exists() else "vae", "vae", arguments.untrained)
     load(vocoder.vocoder, "stage1", "generator", arguments.untrained)
     load(vocoder.bwe_generator, "bwe", "generator", arguments.untrained)
+    if (WORK / "silent.pt").exists():
+        load(vae, "silent", "vae", arguments.untrained)
+        load(vocoder, "silent", "vocoder", arguments.untrained)
     load(averaged, "guided", "average", arguments.untrained)
     model, text = averaged.model, averaged.text
     strengthen(model)

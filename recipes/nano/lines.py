@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from codec_vocoder import new_vocoder
 from layers import numbers_of
-from runs import Stage
+from runs import Stage, rounded
 from sizes import AUDIO, MODEL
 from torch import Tensor, nn
 
@@ -53,6 +53,15 @@ def rest(block: AMPBlock) -> None:
     for conv in map(numbers_of, block.convs2):
         conv.weight.zero_()
         conv.bias.zero_()
+
+
+@torch.no_grad()
+def mute(generator: Generator) -> None:
+    """Let the part above the mel's rate make nothing of nothing. Lines need none of the biases that are heard there."""
+    for part in (*generator.ups[FRAME_STAGES:], *line_blocks(generator)):
+        for name, parameter in part.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
 
 
 def new_player() -> Generator:
@@ -190,13 +199,8 @@ def learn(
         if not parameter.requires_grad:
             parameter.data = parameter.data.bfloat16().float()
     while not stage.done:
-        exact = [parameter.data for parameter in stage.parameters]
-        if stage.step >= steps // 3:
-            for parameter in stage.parameters:
-                parameter.data = parameter.data.bfloat16().float()
-        current = loss(generator, phases, stage.step)
-        for parameter, data in zip(stage.parameters, exact, strict=True):
-            parameter.data = data
+        with rounded(stage.parameters if stage.step >= steps // 3 else []):
+            current = loss(generator, phases, stage.step)
         stage.update(current, {loss.__name__: current.item()}, log_every=200, save_every=500)
 
 

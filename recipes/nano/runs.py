@@ -7,6 +7,8 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -119,6 +121,19 @@ class Stage:
     @property
     def done(self) -> bool:
         return self.step >= self.steps
+
+
+@contextmanager
+def rounded(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Let parameters have the values that bf16 holds, for as long as a loss is computed of them."""
+    exact = [(parameter, parameter.data) for parameter in parameters]
+    for parameter, data in exact:
+        parameter.data = data.bfloat16().float()
+    try:
+        yield
+    finally:
+        for parameter, data in exact:
+            parameter.data = data
 
 
 def load_modules(name: str) -> dict[str, dict[str, torch.Tensor]]:

@@ -14,6 +14,7 @@ from lines import (
     UNIT,
     kept,
     line_blocks,
+    mute,
     new_player,
     play,
     played,
@@ -72,6 +73,20 @@ def test_a_player_is_linear_whatever_its_blocks_learn() -> None:
         rest = play(player, silence)
         sum_of_parts = play(player, a) + play(player, b) - rest
         assert torch.allclose(play(player, a + b), sum_of_parts, atol=1e-3 * float(sum_of_parts.abs().max()))
+
+
+def test_a_muted_player_makes_nothing_of_nothing_and_the_same_of_lines() -> None:
+    torch.manual_seed(2)
+    player, silence = new_player(), torch.zeros(1, 2 * LINES, 16)
+    mute(player)
+    with torch.no_grad():
+        assert not play(player, silence).any()
+        plain = play(player, random_lines(1))
+        for part in player.ups[FRAME_STAGES:]:
+            part.get_parameter("bias").fill_(0.01)
+        assert play(player, silence).any()
+        mute(player)
+        assert torch.equal(play(player, random_lines(1)), plain)
 
 
 def test_high_lines_lose_to_the_filters_between_16_and_48_khz() -> None:

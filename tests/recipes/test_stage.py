@@ -11,7 +11,7 @@ import pytest
 import runs
 import torch
 from local_http import free_port
-from runs import Stage
+from runs import Stage, rounded
 from torch import nn
 
 STEPS = 5
@@ -96,3 +96,15 @@ def test_a_stage_goes_on_from_weights_alone_as_a_restored_nano_leaves_them(
     # A first step of Adam moves each weight by the rate, and the decay by a ten-thousandth of it.
     moved = (stage.modules["layer"].state_dict()["weight"] - 0.5).abs()
     assert 0 < float(moved.max()) < 1.1e-2
+
+
+def test_weights_are_rounded_for_a_loss_alone_and_its_gradient_reaches_the_exact_ones() -> None:
+    layer = nn.Linear(3, 2)
+    exact = {name: parameter.detach().clone() for name, parameter in layer.named_parameters()}
+    with rounded(layer.parameters()):
+        for name, parameter in layer.named_parameters():
+            assert torch.equal(parameter, exact[name].bfloat16().float())
+        layer(torch.ones(1, 3)).sum().backward()
+    assert all(torch.equal(parameter, exact[name]) for name, parameter in layer.named_parameters())
+    assert layer.weight.grad is not None
+    assert torch.equal(layer.weight.grad, torch.ones(2, 3))
