@@ -34,7 +34,7 @@ class LoRALinear(nn.Module):
         self.lora_A = nn.Parameter(lora_a)  # (rank, inputs)
         self.lora_B = nn.Parameter(lora_b)  # (outputs, rank)
         self.update = Update(self.lora_A, self.lora_B, scale)
-        self.joint: Callable[..., Tensor] | None = None  # in training, see `Adapter.join`
+        self.joint: Callable[[Tensor], Tensor] | None = None  # in training, see `Adapter.join`
 
     @property
     def scale(self) -> float:

@@ -169,7 +169,12 @@ def compile_blocks(adapter: Adapter) -> None:
     for module in adapter.model.modules():
         if isinstance(module, Attention | LoRALinear) and module.joint is not None:
             module.joint = torch.compiler.disable(module.joint)
-    adapter.model.compiled = [torch.compile(block, dynamic=False) for block in adapter.model.transformer_blocks]
+        if isinstance(module, Attention) and module.joint_of_context is not None:
+            module.joint_of_context = torch.compiler.disable(module.joint_of_context)
+    model = adapter.model
+    # A block's last sum is part of the next block's first kernel, unless it is what a second pass begins with.
+    parts = [block if model.checkpointing else block.unsummed for block in model.transformer_blocks]
+    model.compiled = [torch.compile(part, dynamic=False) for part in parts]
 
 
 def compiles(device: torch.device) -> bool:
