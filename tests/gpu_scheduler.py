@@ -89,7 +89,7 @@ def _pretending() -> Iterator[None]:
         def get_device_properties(device: Any = None) -> Any:
             return _H100
 
-    DeviceProperties.create.cache_clear()  # type: ignore[attr-defined]
+    DeviceProperties.create.cache_clear()
     cuda, made_up = torch.cuda, {"cuda": Device, "cuda:0": Device}
     with (
         mock.patch.dict(device_interface.device_interfaces, made_up),
@@ -99,4 +99,4 @@ def _pretending() -> Iterator[None]:
         mock.patch.object(scheduler, "has_triton", return_value=True),
     ):
         yield
-    DeviceProperties.create.cache_clear()  # type: ignore[attr-defined]
+    DeviceProperties.create.cache_clear()

@@ -261,7 +261,8 @@ class Joints:
             self.a, self.b = self.matrices[:, all_outputs:, :inputs], self.matrices[:, :outputs, inputs:]
             matrices = [*self.matrices]
         # (R, I) and (O, R) a block
-        each = zip(blocks, self.a, self.b, matrices, beside or [None] * len(blocks), strict=True)
+        gates: Sequence[nn.Linear | None] = beside or [None] * len(blocks)
+        each = zip(blocks, self.a, self.b, matrices, gates, strict=True)
         self.of = [Joint(layers, a, b, matrix, aside, gathers, kernels, by) for layers, a, b, matrix, by in each]
 
     def refresh(self) -> None:
