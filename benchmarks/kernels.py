@@ -124,7 +124,7 @@ def measured(setting: Setting, kind: str, batch: int) -> list[Measured]:
         rows = batch * (setting.config.text.context_length if of_text else tokens)
         x, out = (
             torch.randn(rows, size, device=setting.device, dtype=setting.dtype)
-            for size in (joint.inputs, joint.outputs)
+            for size in (joint.inputs, joint.all_outputs)
         )
         calls: dict[str, Callable[[], Both]] = {
             "outputs": partial(joint.forward, x),

@@ -110,7 +110,7 @@ class GriffinLim:
     def magnitudes(self, mel: Tensor) -> Tensor:
         """Log-mel (..., bands) → magnitudes (..., bins), the nearest that are not negative."""
         wanted = mel.exp()
-        found = (wanted @ self.inverse).clamp_min(0)
+        found: Tensor = (wanted @ self.inverse).clamp_min(0)
         ratio = self.filters.sum(dim=1) + 1e-12
         for _ in range(30):  # of multiplicative updates, after Lee and Seung
             found = found * ((wanted / (found @ self.filters + 1e-12)) @ self.filters.T / ratio)

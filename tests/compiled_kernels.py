@@ -43,6 +43,7 @@ def compiled(capability: int, kernel: str, kind: str, tiles: Tiles, shared: bool
     """What the compiler made of a kernel: bytes of shared memory, and how it multiplies."""
     fused = Fused(torch.device("cpu"), 2 if shared else 1, Choice((tiles,)))
     _, sizes = fused._sizes(tiles, parts_of(kind), 1, WIDTH, WIDTH)
+    sizes["BESIDE"] = kind == "bf16"  # weights in eight bits have no outputs beside them
     function: Any = getattr(language, kernel)
     types = {"w": "*" + STORED[kind], "scale": "*fp32", "sums": "*fp32", "done": "*i32"}
     types |= dict.fromkeys(TENSORS, "*bf16")

@@ -27,25 +27,34 @@ def made(units: int = 1, tiles: tuple[Tiles, ...] = TABLE, **settings: Any) -> F
 
 
 def parts_of(
-    inputs: int = 40, outputs: int = 24, layers: int = 1, rank: int = 8, kind: str = "fp32", biased: bool = True
+    inputs: int = 40,
+    outputs: int = 24,
+    layers: int = 1,
+    rank: int = 8,
+    kind: str = "fp32",
+    biased: bool = True,
+    beside: int = 0,
 ) -> Parts:
-    """outputs: of each layer. The numbers are such that each part of a result is as large as the others."""
+    """outputs: of each layer. beside: of what has no adapter.
+
+    The numbers are such that each part of a result is as large as the others.
+    """
     dtype = torch.float32 if kind.startswith("fp32") else torch.bfloat16
-    ranks = -(-layers * rank // 8) * 8
-    matrix = torch.zeros(layers * outputs + ranks, inputs + ranks, device=DEVICE)
-    a, b = matrix[-ranks:, :inputs], matrix[: layers * outputs, inputs:]
+    ranks, adapted = -(-layers * rank // 8) * 8, layers * outputs
+    matrix = torch.zeros(adapted + beside + ranks, inputs + ranks, device=DEVICE)
+    a, b = matrix[-ranks:, :inputs], matrix[:adapted, inputs:]
     a[: layers * rank] = torch.randn(layers * rank, inputs) / inputs**0.5
     for layer in range(layers):
         rows, columns = slice(layer * outputs, (layer + 1) * outputs), slice(layer * rank, (layer + 1) * rank)
         b[rows, columns] = torch.randn(outputs, rank) / rank**0.5
-    weight = torch.randn(layers * outputs, inputs, device=DEVICE) / inputs**0.5
-    matrix[: layers * outputs, :inputs] = weight
+    weight = torch.randn(adapted + beside, inputs, device=DEVICE) / inputs**0.5
+    matrix[: adapted + beside, :inputs] = weight
     matrix = matrix.to(dtype)
-    a, b = matrix[-ranks:, :inputs], matrix[: layers * outputs, inputs:]
-    bias = (torch.randn(layers * outputs, device=DEVICE) * biased).to(dtype)
-    stored: Tensor | EightBits = matrix[: layers * outputs, :inputs]
+    a, b = matrix[-ranks:, :inputs], matrix[:adapted, inputs:]
+    bias = (torch.randn(adapted + beside, device=DEVICE) * biased).to(dtype)
+    stored: Tensor | EightBits = matrix[: adapted + beside, :inputs]
     if "int8" in kind or "fp8" in kind:
-        scale = torch.rand(layers * outputs, 1, device=DEVICE) + 0.5
+        scale = torch.rand(adapted, 1, device=DEVICE) + 0.5
         numbers = weight / scale
         if "int8" in kind:
             stored = EightBits((numbers * 30).round().clamp(-128, 127).to(torch.int8), scale / 30)
@@ -55,7 +64,8 @@ def parts_of(
 
 
 def given_to(kernel: str, parts: Parts, rows: int) -> list[Tensor]:
-    x, out = (torch.randn(rows, size, device=DEVICE, dtype=parts.a.dtype) for size in (parts.a.shape[1], len(parts.b)))
+    sizes = parts.a.shape[1], len(parts.bias)
+    x, out = (torch.randn(rows, size, device=DEVICE, dtype=parts.a.dtype) for size in sizes)
     return {"outputs": [x], "input_gradients": [out], "on_top": [x, out]}[kernel]
 
 

@@ -4,7 +4,7 @@ A call is an operation that computes. Views are none, nor is memory that is only
 stand-ins: a norm is one call each way, and so is attention, of which a profiler counts more backwards. Each product of
 joined layers is one call forward and one for the gradient of its input, as one kernel makes it; without Triton they are
 two each. Of what is compiled, inductor's own scheduler says which operations become one kernel, as it fuses them for a
-CPU.
+GPU; see `gpu_scheduler.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from gpu_scheduler import kernels
 from parity.cases import checkpoint
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.joint import Joint, Joints
 from soundlora.model import attention, transformer
+from soundlora.model.rope import rope_table
 from soundlora.model.transformer import AudioTransformer
 from soundlora.training import gradient
 from soundlora.training.optimizer import Optimizer
@@ -67,7 +69,7 @@ class Calls(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         name = func.overloadpacket.__name__
         if not (self._pauses or func.is_view or name in _NO_KERNEL):
-            kind = ATTENTION if "scaled_dot_product" in name else self._kind
+            kind = ATTENTION if name.startswith("attention") else self._kind
             self.by_kind[OTHERS if kind == BETWEEN and name in ("mm", "addmm") else kind] += 1
         return func(*args, **(kwargs or {}))
 
@@ -96,7 +98,8 @@ def calls_of_a_step(monkeypatch: pytest.MonkeyPatch, *, layers: int = 48, compil
     calls = Calls()
     _stand_in(monkeypatch, calls)
     config = checkpoint().config
-    c = replace(config.transformer, layers=layers)
+    # As many heads as can be rows of a joint matrix without zeros behind them, like the 32 of LTX.
+    c = replace(config.transformer, layers=layers, heads=8, context_dim=8 * config.transformer.head_dim)
     torch.manual_seed(0)
     adapter = Adapter.create(AudioTransformer(c).requires_grad_(False), 4, seed=1)
     example = Example("noise", torch.randn(6, c.in_channels), torch.randn(config.text.context_length, c.context_dim))
@@ -112,6 +115,22 @@ def calls_of_a_step(monkeypatch: pytest.MonkeyPatch, *, layers: int = 48, compil
     trainer.optimizer.begin()
     with calls:
         trainer._gradient.add(samples[0], trainer._advance)
+    return calls.by_kind
+
+
+def calls_of_attention(
+    monkeypatch: pytest.MonkeyPatch, heads: int, head_dim: int, tokens: int, dtype: torch.dtype
+) -> Counter[str]:
+    """The calls from the product that makes q, k, v and gates to the one that takes the result, and back, compiled."""
+    calls, width = Calls(), heads * head_dim
+    _stand_in(monkeypatch, calls)
+    module = attention.Attention(width, width, heads, head_dim, 1e-6).to(dtype).requires_grad_(False)
+    module.to_out[0] = torch.nn.Identity()
+    together = torch.randn(1, tokens, 3 * width + heads, dtype=dtype, requires_grad=True)
+    module.joint = torch.compiler.disable(lambda x: together.clone())
+    rope = rope_table(torch.rand(1, tokens), 20.0, 10_000.0, heads, head_dim)
+    run = torch.compile(module, backend=_backend(calls), dynamic=False)
+    run(torch.randn(1, tokens, width, dtype=dtype), rope=rope).sum().backward()
     return calls.by_kind
 
 
@@ -140,7 +159,8 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, calls: Calls) -> None:
         return result
 
     def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        assert mask is None
+        return _attention(q, k, v)  # type: ignore[no-any-return]
 
     for module in attention, transformer:
         monkeypatch.setattr(module, "rms_norm", norm)
@@ -167,16 +187,16 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, calls: Calls) -> None:
 def _backend(calls: Calls) -> Any:
     """A compiler that computes as it was told, and counts the kernels that inductor would make of it."""
     from torch._dynamo.backends.common import aot_autograd
-    from torch._functorch.partitioners import min_cut_rematerialization_partition
+    from torch._inductor.compile_fx import partition_fn
     from torch._inductor.decomposition import select_decomp_table
 
     def compiler(module: torch.fx.GraphModule, inputs: Sequence[Any], backward: bool = False) -> Any:
         plain = copy.deepcopy(module)
-        kernels = _kernels(module, inputs, backward)
+        made = _kernels(module, inputs, backward)
 
         def run(values: list[Any]) -> Any:
             with calls.one(BETWEEN, 0):
-                calls.by_kind.update(kernels)
+                calls.by_kind.update(made)
                 return plain(*values)
 
         run._boxed_call = True  # type: ignore[attr-defined]
@@ -186,33 +206,60 @@ def _backend(calls: Calls) -> Any:
         fw_compiler=compiler,
         bw_compiler=lambda module, inputs: compiler(module, inputs, True),
         decompositions=select_decomp_table(),
-        partition_fn=min_cut_rematerialization_partition,
+        partition_fn=partition_fn,
     )
 
 
 def _kernels(module: torch.fx.GraphModule, inputs: Sequence[Any], backward: bool) -> Counter[str]:
-    from torch._guards import detect_fake_mode
-    from torch._inductor.debug import DebugContext
-    from torch._inductor.fx_passes.post_grad import view_to_reshape
-    from torch._inductor.graph import GraphLowering
-    from torch._inductor.ir import MultiOutput
-    from torch._inductor.scheduler import ExternKernelSchedulerNode, NopKernelSchedulerNode
-    from torch._inductor.virtualized import V
+    from torch._inductor.scheduler import ExternKernelSchedulerNode
 
-    fake = detect_fake_mode(inputs)
-    assert fake is not None
-    view_to_reshape(module)
-    graph = GraphLowering(module, example_inputs=inputs, shape_env=fake.shape_env, is_backward=backward)
-    with V.set_graph_handler(graph), V.set_fake_mode(fake), V.set_debug_handler(DebugContext()):
-        graph.run(*inputs)
-        graph.init_wrapper_code()
-        graph._update_scheduler()
-        found: Counter[str] = Counter()
-        for node in graph.scheduler.nodes:
-            if isinstance(node, NopKernelSchedulerNode) or isinstance(node.node, MultiOutput):
-                continue
-            if not isinstance(node, ExternKernelSchedulerNode):
-                found[BETWEEN] += 1
-            else:
-                found[ATTENTION if "attention" in str(getattr(node.node, "python_kernel_name", "")) else OTHERS] += 1
-        return found
+    found: Counter[str] = Counter()
+    for node in kernels(module, inputs, backward):
+        if not isinstance(node, ExternKernelSchedulerNode):
+            found[BETWEEN] += 1
+        else:
+            found[ATTENTION if "attention" in str(getattr(node.node, "op_overload", "")) else OTHERS] += 1
+    return found
+
+
+@torch.library.custom_op("step_calls::attention", mutates_args=(), tags=[torch.Tag.flexible_layout])
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention in one call, with the result's strides as a GPU's kernels have them: those of (B, T, H, d)."""
+    return _as_tokens(F.scaled_dot_product_attention(q, k, v))
+
+
+@torch.library.custom_op("step_calls::attention_backward", mutates_args=(), tags=[torch.Tag.flexible_layout])
+def _attention_backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    scale = q.shape[-1] ** -0.5
+    weights = (q @ k.mT * scale).softmax(-1)  # (B, H, T, S)
+    g_weights = g @ v.mT
+    g_scores = weights * (g_weights - (g * out).sum(-1, keepdim=True)) * scale
+    return _as_tokens(g_scores @ k), _as_tokens(g_scores.mT @ q), _as_tokens(weights.mT @ g)
+
+
+def _as_tokens(x: Tensor) -> Tensor:
+    return _room(x).copy_(x)
+
+
+def _room(x: Tensor) -> Tensor:
+    """Return memory for a tensor (B, H, T, d) in which tokens lie one after the other."""
+    return x.new_empty(x.transpose(1, 2).shape).transpose(1, 2)
+
+
+@_attention.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return _room(q)
+
+
+@_attention_backward.register_fake
+def _(g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return _room(q), _room(k), _room(v)
+
+
+def _backwards(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return _attention_backward(gradient, *ctx.saved_tensors)  # type: ignore[no-any-return]
+
+
+_attention.register_autograd(
+    _backwards, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs, output)
+)

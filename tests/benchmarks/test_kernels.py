@@ -21,7 +21,8 @@ def test_every_product_of_a_block_is_compared_and_timed() -> None:
         assert min(each.plain, each.fused) > 0
     assert max(each.error for each in found) > 0  # they are not the plain products
     width = 32
-    assert found[0].work == 2 * 126 * (96 * (width + 3 * width) + width * 3 * width)
+    gates = 8  # rows for those of two heads
+    assert found[0].work == 2 * 126 * (96 * (width + 3 * width) + width * (3 * width + gates))
     figures = kernels.figures_of(found[:1], rate=1e9)
     columns = [figure.name.partition(" | ")[2] for figure in figures]
     share = "share of the matrix rate"
@@ -31,7 +32,7 @@ def test_every_product_of_a_block_is_compared_and_timed() -> None:
 
 def test_a_wrong_kernel_ends_the_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     setting = kernels.dry()
-    setting.fused._outputs = lambda tiles, parts, x: (torch.zeros(len(x), len(parts.b)), x @ parts.a.T)
+    setting.fused._outputs = lambda tiles, parts, x: (torch.zeros(len(x), len(parts.bias)), x @ parts.a.T)
     with pytest.raises(ArithmeticError, match=r"outputs, audio_attn1\.to_q .*: the kernels failed"):
         kernels.measured(setting, "bf16", batch=1)
     assert "outputs is off by 1 of its result here" in capsys.readouterr().err

@@ -114,33 +114,55 @@ def test_recorded_once_for_each_shape_after_three_calls(monkeypatch: pytest.Monk
     assert recorded[2:] == [(2, None)]
 
 
-def test_compiled_blocks_do_the_same_and_only_where_gradients_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled: list[torch.nn.Module] = []
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_compiled_blocks_do_the_same_and_only_where_gradients_are_recorded(
+    checkpointing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They leave their last sum to the next block, unless each block's output is all that is kept."""
+    compiled: list[object] = []
 
-    def compile_(block: torch.nn.Module, dynamic: bool) -> Callable[..., torch.Tensor]:
-        def run(*inputs: object) -> torch.Tensor:
-            compiled.append(block)
-            out: torch.Tensor = block(*inputs)
-            return out
+    def compile_(part: Callable[..., object], dynamic: bool) -> Callable[..., object]:
+        def run(*inputs: object) -> object:
+            compiled.append(part)
+            return part(*inputs)
 
         return run
 
     monkeypatch.setattr(torch, "compile", compile_)
     plain, other = adapter(), adapter()
+    other.model.checkpointing = checkpointing
     other.join()
     compile_blocks(other)
+    blocks = list(other.model.transformer_blocks)
     expected = Gradient(plain, CONFIG.audio, batch_size=1).add(samples(1))
     torch.testing.assert_close(Gradient(other, CONFIG.audio, batch_size=1).add(samples(1)), expected)
-    assert compiled == list(other.model.transformer_blocks)
+    assert compiled == ([*blocks, *blocks[::-1]] if checkpointing else [block.unsummed for block in blocks])
+    compiled.clear()
     for a, b in zip(gradients(other), gradients(plain), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
     clean, _, sigma, context, *_ = samples(1)
     rope = other.model.rope(positions(LENGTH, CONFIG.audio))
     with torch.no_grad():
         other.model(clean, sigma[:, None], sigma, context, rope)
-    assert len(compiled) == len(other.model.transformer_blocks)
+    assert compiled == []
     other.detach()
     assert other.model.compiled == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_what_a_compiler_is_given_computes_the_same(checkpointing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda part, dynamic: compile_(part, backend="aot_eager", dynamic=dynamic))
+    plain, other = adapter(), adapter()
+    other.model.checkpointing = checkpointing
+    other.join()
+    compile_blocks(other)
+    expected = Gradient(plain, CONFIG.audio, batch_size=1).add(samples(1))
+    torch.testing.assert_close(Gradient(other, CONFIG.audio, batch_size=1).add(samples(1)), expected)
+    for a, b in zip(gradients(other), gradients(plain), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
 
 
 def test_where_nothing_compiles_a_sentence_says_why(

@@ -129,6 +129,22 @@ def test_programs_share_a_sum_and_leave_the_counters_at_zero(
     assert not fused._done.any()
 
 
+PRODUCTS = ("outputs", "input_gradients")
+
+
+@pytest.mark.parametrize(("beside", "layers", "units"), [(8, 1, 1), (24, 3, 64)])
+def test_outputs_without_an_adapter_lie_beside_the_layers(beside: int, layers: int, units: int) -> None:
+    """With a tile of their own, and with several programs that share a sum."""
+    fused = made(units, (Tiles(16, 16, 16, 4, 2),))
+    assert_equal(fused, parts_of(inputs=130, outputs=40, layers=layers, beside=beside), 5, PRODUCTS)
+    assert not fused._done.any()
+
+
+@pytest.mark.parametrize(("rows", "kind"), [(9, "bf16"), (140, "fp32")])
+def test_outputs_beside_layers_of_other_sizes(rows: int, kind: str) -> None:
+    assert_equal(made(), parts_of(inputs=83, outputs=70, layers=2, kind=kind, beside=32), rows, PRODUCTS)
+
+
 def test_all_numbers_of_e4m3_are_widened_exactly() -> None:
     bits = torch.arange(256, dtype=torch.uint8)
     values = bits[(bits & 0x7F) != 0x7F].view(torch.float8_e4m3fn)[:, None].to(DEVICE)  # without the two NaN
@@ -198,9 +214,12 @@ def test_a_models_step_is_the_plain_step(quantization: str | None) -> None:
     fused = made()
     joined.join(kernels=fused)
     assert len(joined.joints) == 7
+    gates = [joints.of[0].parts.beside for joints in joined.joints]
+    # Two heads are rounded up to eight rows. A matrix in eight bits holds no gates.
+    assert gates == ([0] * 7 if quantization else [8, 0, 8, 0, 0, 0, 0])
     assert_same(trained(plain), trained(joined))
     assert not fused.failed
-    assert {shape.kernel for shape in fused._chosen} == {"outputs", "input_gradients"}
+    assert {shape.kernel for shape in fused._chosen} == set(PRODUCTS)
 
 
 def test_a_models_step_on_top_of_known_keys_and_values() -> None:

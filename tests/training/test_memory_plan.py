@@ -263,7 +263,9 @@ def test_the_copies_of_joined_layers_are_counted_to_the_number(
     on_gpu = Settings(rank=rank, targets=targets, dtype=torch.float32, quantize=quantization)
     alone = replace(on_gpu, fused_attention=False)
     copies = plan(config, on_gpu).adapter - plan(config, alone).adapter
-    moved = 0 if quantization else sum(weights.values())
+    with_gates = [joints.of[0] for joints in adapter.joints if joints.of[0].parts.beside]
+    gates = sum(config.transformer.heads * joint.inputs for joint in with_gates) * config.transformer.layers
+    moved = 0 if quantization else sum(weights.values()) + gates
     assert copies == 4 * (sum(joints.matrices.numel() for joints in adapter.joints) - moved)
 
 

@@ -20,7 +20,7 @@ from soundlora.errors import InputError
 from soundlora.lora.dora import DoRALinear
 from soundlora.lora.file import read_lora, write_matrices
 from soundlora.lora.forms import Form, Matrices, form_of, fresh_layer, layer_of, size_of
-from soundlora.lora.joint import Aside, Joints, Kernels
+from soundlora.lora.joint import Aside, Joint, Joints, Kernels, linear_of
 from soundlora.lora.layer import AdapterLayer, LoRALinear
 from soundlora.lora.pair import Pair
 from soundlora.lora.targets import GROUPS, part_of, target_names
@@ -168,13 +168,11 @@ class Adapter:
             kinds = {tuple((layer.lora_A.shape, layer.lora_B.shape, layer.scale) for layer in row) for row in adapted}
             if [len(row) for row in adapted] != [len(group)] * len(blocks) or len(kinds) > 1:
                 continue
-            joints = Joints(adapted, self.aside, gathers, self.model.audio_scale_shift_table.dtype, kernels)
+            gates = _gates(blocks, group, linear_of(adapted[0][0]).weight)
+            joints = Joints(adapted, self.aside, gathers, self.model.audio_scale_shift_table.dtype, kernels, gates)
             self.joints.append(joints)
-            owner = group[0] if len(group) == 1 else group[0].rpartition(".")[0]
             for block, joint in zip(blocks, joints.of, strict=True):
-                module = block.get_submodule(owner)
-                assert isinstance(module, LoRALinear | Attention)
-                module.joint = joint
+                _hand_over(joint, block, group)
             empty_cache(joints.matrices.device)  # the weights' old places are too small for what comes next
 
     def refresh(self) -> None:
@@ -197,7 +195,7 @@ class Adapter:
         self.model.compiled = []
         for module in self.model.modules():
             if isinstance(module, Attention):
-                module.joint = None
+                module.joint = module.joint_of_context = None
         for name, layer in self.layers.items():
             _put(self.model, name, layer.base)
 
@@ -236,6 +234,29 @@ def _can_join(layer: nn.Module, kernels: Kernels | None) -> TypeGuard[LoRALinear
 def _put(model: AudioTransformer, name: str, layer: nn.Module) -> None:
     parent_name, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent_name), child, layer)
+
+
+def _gates(blocks: nn.ModuleList, group: tuple[str, ...], weight: Tensor) -> list[nn.Linear]:
+    """Return the gates' layers of all blocks if they can be part of a group's matrices, else none.
+
+    Their input is that of the queries. weight: the group's own, which may be in eight bits as the gates' never is.
+    """
+    owner, _, first = group[0].rpartition(".")
+    found = [block.get_submodule(f"{owner}.to_gate_logits") for block in blocks] if first == "to_q" else []
+    gates = [gate for gate in found if type(gate) is nn.Linear and gate.weight.dtype == weight.dtype]
+    return gates if len(gates) == len(blocks) and not in_eight_bits(weight) else []
+
+
+def _hand_over(joint: Joint, block: nn.Module, group: tuple[str, ...]) -> None:
+    """Give a block's joint to the module that calls it."""
+    owner, _, first = group[0].rpartition(".")
+    module = block.get_submodule(owner if first in ("to_q", "to_k") else group[0])
+    assert isinstance(module, Attention | LoRALinear)
+    if first == "to_k":
+        assert isinstance(module, Attention)
+        module.joint_of_context = joint.apart
+    else:
+        module.joint = joint
 
 
 def check_shapes(name: str, update: Pair | Matrices, shape: tuple[int, ...]) -> None:

@@ -4,8 +4,12 @@ A step of one clip is made of thousands of small products, and most of the time 
 and v, each with its A and B, take 24 products. Joined they take four. The gradients of A and B are six more, which
 nothing waits for: where there is memory, those of all blocks are computed together after the backward pass.
 
+The gates of attention have the input of its queries, and no adapter. Their rows are part of the queries' matrix: alone
+they would be two products more, and a sum of gradients.
+
 In shapes N is the rows of the input (clips times tokens), I its columns, O the outputs of all joined layers, and R
-their ranks together, rounded up to a multiple of 8; o and r are those of one layer.
+their ranks together; o and r are those of one layer. G is the outputs of a layer beside them that has no adapter, or 0.
+R and G are rounded up to a multiple of 8.
 """
 
 from __future__ import annotations
@@ -25,9 +29,9 @@ from soundlora.system.devices import adds_in_fp32
 _ALIGNED = 8
 
 
-def aligned(rank: int) -> int:
-    """Return the rows and columns R that a joint matrix has for layers whose ranks add up to `rank`."""
-    return -(-rank // _ALIGNED) * _ALIGNED
+def aligned(rows: int) -> int:
+    """Return how many rows a joint matrix has for `rows` that are no layer's own: R for all ranks, G for gates."""
+    return -(-rows // _ALIGNED) * _ALIGNED
 
 
 class Aside:
@@ -61,21 +65,27 @@ Both = tuple[Tensor, Tensor]
 class Parts(NamedTuple):
     """What a joint's products are made of. Each layer has o = O / layers outputs and `rank` ranks, in their order."""
 
-    weight: Tensor | EightBits  # (O, I)
+    weight: Tensor | EightBits  # (O + G, I)
     a: Tensor  # (R, I)
     b: Tensor  # (O, R), zeros but for a layer's own rows and ranks
-    bias: Tensor  # (O,)
+    bias: Tensor  # (O + G,)
     layers: int
     rank: int
 
+    @property
+    def beside(self) -> int:
+        """G, the outputs that have no A and B."""
+        return len(self.bias) - len(self.b)
+
     def outputs(self, x: Tensor) -> Both:
-        """Return x Wᵀ + bias + (x Aᵀ) Bᵀ, (N, O), and x Aᵀ, (N, R), for x (N, I)."""
-        low = x @ self.a.T
-        return linear(x, self.weight, self.bias).addmm_(low, self.b.T), low
+        """Return x Wᵀ + bias + (x Aᵀ) Bᵀ, (N, O + G), and x Aᵀ, (N, R), for x (N, I)."""
+        low, out = x @ self.a.T, linear(x, self.weight, self.bias)
+        out[:, : len(self.b)].addmm_(low, self.b.T)
+        return out, low
 
     def input_gradients(self, gradient: Tensor) -> Both:
-        """Return g W + (g B) A, (N, I), and g B, (N, R), for a gradient g (N, O)."""
-        g_low = gradient @ self.b
+        """Return g W + (g B) A, (N, I), and g B, (N, R), for a gradient g (N, O + G)."""
+        g_low = gradient[:, : len(self.b)] @ self.b
         return linear_backward(gradient, self.weight).addmm_(g_low, self.a), g_low
 
     def on_top(self, x: Tensor, frozen: Tensor) -> Both:
@@ -97,11 +107,12 @@ class Kernels(Protocol):
 class Joint:
     """The matrix [[W, B], [A, 0]] of LoRA layers with one input.
 
-    W (O, I) and A (R, I) have the layers one above the other. B (O, R) has each layer's scale · B at its own rows and
-    ranks, and zeros elsewhere. So one product with the first I columns makes x Wᵀ and x Aᵀ of an input, and one with
-    the first O rows makes g W and g B of a gradient. A and B are copies in the type that is computed in, up to date
-    after `Joints.refresh`. A W in eight bits is no part of the matrix. The gradients of A and B are added to those of
-    the layers, in fp32: within the backward pass, or after it by `Joints.gather`, from what is `kept`.
+    W (O + G, I) and A (R, I) have the layers one above the other. B (O, R) has each layer's scale · B at its own rows
+    and ranks, and zeros elsewhere, as there are below it. So one product with the first I columns makes x Wᵀ and x Aᵀ
+    of an input, and one with the first O + G rows makes g W and g B of a gradient. A and B are copies in the type that
+    is computed in, up to date after `Joints.refresh`. A W in eight bits is no part of the matrix. The gradients of A
+    and B are added to those of the layers, in fp32: within the backward pass, or after it by `Joints.gather`, from what
+    is `kept`.
     """
 
     def __init__(
@@ -113,9 +124,10 @@ class Joint:
         aside: Aside,
         gathers: bool,
         kernels: Kernels | None = None,
+        beside: nn.Linear | None = None,
     ) -> None:
-        """a: (R, I), and b: (O, R), of zeros. matrix: (O + R, I + R), of which they are parts, and into which the
-        layers' weights move; None for weights in eight bits, which move to one another. gathers: see `Joints`.
+        """a: (R, I), and b: (O, R), of zeros. matrix: (O + G + R, I + R), of which they are parts, and into which the
+        layers' weights move; None for weights in eight bits, which move to one another. gathers, beside: see `Joints`.
         """
         # The layers hold this joint. If it held them, the circle would let them outlive their run.
         self.updates = [layer.update for layer in layers]
@@ -125,40 +137,53 @@ class Joint:
         self.adds_wide = a.dtype == torch.float32 or adds_in_fp32(a.device, a.dtype)
         self.inputs, self.rows, self.ranks = _places(layers)
         self.outputs = self.rows[-1].stop
+        bases, places = [linear_of(layer) for layer in layers], self.rows
+        if beside is not None:
+            bases, places = [*bases, beside], [*places, slice(self.outputs, self.outputs + beside.out_features)]
         self._a, self._b = a, b
-        self.bias = a.new_zeros(len(b) + len(a))  # (O + R,)
-        for layer, rows in zip(layers, self.rows, strict=True):
-            base = _linear(layer)
+        self.bias = a.new_zeros(len(b) + len(a) if matrix is None else len(matrix))  # (O + G + R,)
+        for base, rows in zip(bases, places, strict=True):
             if matrix is not None:
                 matrix[rows, : self.inputs] = base.weight  # (o, I)
                 base.weight.data = matrix[rows, : self.inputs]
             if base.bias is not None:
                 self.bias[rows] = base.bias
-        weight = side_by_side([_linear(layer).weight for layer in layers]) if matrix is None else matrix
+        weight = side_by_side([linear_of(layer).weight for layer in layers]) if matrix is None else matrix
+        self.all_outputs = len(self.bias) - len(a)  # O + G
         if isinstance(weight, Tensor):
-            weight = weight[: self.outputs, : self.inputs]
-        self.parts = Parts(weight, a, b, self.bias[: self.outputs], len(layers), len(layers[0].lora_A))
-        even = {_linear(layer).out_features for layer in layers}, {len(layer.lora_A) for layer in layers}
+            weight = weight[: self.all_outputs, : self.inputs]
+        self.parts = Parts(weight, a, b, self.bias[: self.all_outputs], len(layers), len(layers[0].lora_A))
+        even = {linear_of(layer).out_features for layer in layers}, {len(layer.lora_A) for layer in layers}
         self.kernels = kernels if [len(sizes) for sizes in even] == [1, 1] else None
 
-    def __call__(self, x: Tensor, frozen: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
-        """Return the outputs (..., o) of x (..., I): of one layer, or of each of several.
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the outputs of x (..., I) side by side, (..., O + G)."""
+        return self._product(x, None, False)[0]
 
-        frozen: (..., O), what W makes of x where that is known already; no gradient of x is then computed.
+    def apart(self, x: Tensor, frozen: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Return each layer's outputs (..., o) of x (..., I).
+
+        frozen: (..., O), what W makes of x where that is known already; no gradient of x is then computed. Without one,
+        the outputs' gradients need not be side by side, and apart they are never copied.
         """
+        return self._product(x, frozen, True)
+
+    def _product(self, x: Tensor, frozen: Tensor | None, apart: bool) -> tuple[Tensor, ...]:
         # Autograd would leave a product of frozen tensors alone, so an A is passed to it.
-        result: tuple[Tensor, ...] = _Product.apply(x, self.updates[0].a, self, frozen)  # type: ignore[no-untyped-call]
-        return result[0] if len(result) == 1 else result
+        a = self.updates[0].a
+        result: tuple[Tensor, ...] = _Product.apply(x, a, self, frozen, apart)  # type: ignore[no-untyped-call]
+        return result
 
     def forward(self, x: Tensor) -> Both:
-        """Return the outputs (N, O) of x (N, I), and x Aᵀ (N, R)."""
+        """Return the outputs (N, O + G) of x (N, I), and x Aᵀ (N, R)."""
 
         def plain() -> Both:
             if self.matrix is None:
                 return self.parts.outputs(x)
-            both = torch.addmm(self.bias, x, self.matrix[:, : self.inputs].T)  # (N, I) (I, O + R) → (N, O + R)
-            both[:, : self.outputs].addmm_(both[:, self.outputs :], self._b.T)  # (N, O) += (N, R) (R, O)
-            return both[:, : self.outputs], both[:, self.outputs :]
+            both = torch.addmm(self.bias, x, self.matrix[:, : self.inputs].T)  # (N, I) (I, O + G + R)
+            low = both[:, self.all_outputs :]
+            both[:, : self.outputs].addmm_(low, self._b.T)  # (N, O) += (N, R) (R, O)
+            return both[:, : self.all_outputs], low
 
         return plain() if self.kernels is None else self.kernels.outputs(self.parts, x, plain)
 
@@ -173,10 +198,10 @@ class Joint:
     def backward(self, x: Tensor, low: Tensor | None, gradient: Tensor, needs_x: bool) -> Tensor | None:
         """Add to the gradients of A and B, and return that of x, (N, I), if it is needed.
 
-        x: (N, I). low: x Aᵀ, (N, R); None leaves A and B to `Joints.gather`. gradient: that of the outputs, (N, O).
+        x: (N, I). low: x Aᵀ, (N, R); None leaves A and B to `Joints.gather`. gradient: that of the outputs, (N, O + G).
         """
         self.aside.join()
-        g_x, g_low = self.input_gradients(gradient) if needs_x else (None, gradient @ self._b)  # (N, I), (N, R)
+        g_x, g_low = self.input_gradients(gradient) if needs_x else (None, self._low_gradients(gradient))
         if low is not None:
             with self.aside.doing(x, low, gradient, g_low):
                 for update, rows, ranks in zip(self.updates, self.rows, self.ranks, strict=True):
@@ -186,13 +211,16 @@ class Joint:
                     _add(_gradient(update.b), gradient[:, rows].T, low[:, ranks], update.scale, self.adds_wide)
         return g_x
 
+    def _low_gradients(self, gradient: Tensor) -> Tensor:
+        return gradient[:, : self.outputs] @ self._b  # (N, R)
+
     def input_gradients(self, gradient: Tensor) -> Both:
-        """Return the gradient of x, (N, I), and g B, (N, R), for that of the outputs, g (N, O)."""
+        """Return the gradient of x, (N, I), and g B, (N, R), for that of the outputs, g (N, O + G)."""
 
         def plain() -> Both:
             if self.matrix is None:
                 return self.parts.input_gradients(gradient)
-            both = gradient @ self.matrix[: self.outputs]  # (N, I + R)
+            both = gradient @ self.matrix[: self.all_outputs]  # (N, I + R)
             g_low = both[:, self.inputs :]
             return torch.addmm(both[:, : self.inputs], g_low, self._a), g_low  # (N, I) + (N, R) (R, I)
 
@@ -209,14 +237,16 @@ class Joints:
         gathers: bool,
         dtype: torch.dtype | None = None,
         kernels: Kernels | None = None,
+        beside: Sequence[nn.Linear] = (),
     ) -> None:
         """blocks: the layers with one input, block by block. Those of all blocks have the same shapes and scales.
 
         gathers: the gradients of A and B are computed for all blocks together, by `gather` after the backward pass.
-        dtype: what is computed in, where weights are in eight bits; None for that of the weights.
+        dtype: what is computed in, where weights are in eight bits; None for that of the weights. beside: a layer a
+        block that has their input and no adapter, or none. Weights in eight bits have none beside them.
         """
         inputs, rows, ranks = _places(blocks[0])
-        weight: Tensor = _linear(blocks[0][0]).weight
+        weight: Tensor = linear_of(blocks[0][0]).weight
         outputs, rank = rows[-1].stop, aligned(ranks[-1].stop)
         matrices: Sequence[Tensor | None]
         if in_eight_bits(weight):
@@ -225,11 +255,15 @@ class Joints:
             self.b = self.matrices[:, rank * inputs :].view(-1, outputs, rank)
             matrices = [None] * len(blocks)
         else:
-            self.matrices = weight.new_zeros(len(blocks), outputs + rank, inputs + rank)  # (blocks, O + R, I + R)
-            self.a, self.b = self.matrices[:, outputs:, :inputs], self.matrices[:, :outputs, inputs:]
+            all_outputs = outputs + (aligned(beside[0].out_features) if beside else 0)
+            # (blocks, O + G + R, I + R)
+            self.matrices = weight.new_zeros(len(blocks), all_outputs + rank, inputs + rank)
+            self.a, self.b = self.matrices[:, all_outputs:, :inputs], self.matrices[:, :outputs, inputs:]
             matrices = [*self.matrices]
-        each = zip(blocks, self.a, self.b, matrices, strict=True)  # (R, I) and (O, R) a block
-        self.of = [Joint(layers, a, b, matrix, aside, gathers, kernels) for layers, a, b, matrix in each]
+        # (R, I) and (O, R) a block
+        gates: Sequence[nn.Linear | None] = beside or [None] * len(blocks)
+        each = zip(blocks, self.a, self.b, matrices, gates, strict=True)
+        self.of = [Joint(layers, a, b, matrix, aside, gathers, kernels, by) for layers, a, b, matrix, by in each]
 
     def refresh(self) -> None:
         """Take over A and B as they are now. All blocks are done at once, since the calls are small."""
@@ -258,7 +292,7 @@ class Joints:
             joint.kept = None
         inputs, outputs = [x for x, _ in kept], [gradients for _, gradients in kept]
         kept.clear()
-        x = torch.stack(inputs)  # (blocks, N, I)
+        x = _stacked(inputs)  # (blocks, N, I)
         inputs.clear()
         low = x @ self.a.mT  # (blocks, N, R)
         for number, (rows, ranks) in enumerate(zip(first.rows, first.ranks, strict=True)):
@@ -272,48 +306,40 @@ class Joints:
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, _: Tensor, joint: Joint, frozen: Tensor | None) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, x: Tensor, _: Tensor, joint: Joint, frozen: Tensor | None, apart: bool) -> tuple[Tensor, ...]:
         flat = x.reshape(-1, x.shape[-1])  # (N, I)
         out, low = joint.forward(flat) if frozen is None else joint.on_top(flat, frozen.reshape(-1, joint.outputs))
         ctx.save_for_backward(flat, None if joint.gathers else low)
         ctx.joint, ctx.shape = joint, x.shape
-        return _apart(out, joint, x.shape)
+        places = joint.rows if apart else [slice(joint.all_outputs)]
+        return tuple(out[:, rows].view(*x.shape[:-1], -1) for rows in places)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         flat, low = ctx.saved_tensors  # (N, I), and (N, R) or None
         joint: Joint = ctx.joint
         shape: torch.Size = ctx.shape
         needs_x = ctx.needs_input_grad[0]
-        parts = [gradient.reshape(-1, gradient.shape[-1]) for gradient in gradients]  # (N, o) each
+        parts = [gradient.reshape(-1, gradient.shape[-1]) for gradient in gradients]  # (N, o) each, or (N, O + G)
+        gradient = parts[0] if len(parts) == 1 else None
         if joint.gathers:
-            joint.kept = flat.detach(), parts
+            joint.kept = flat.detach(), parts if gradient is None else [gradient[:, rows] for rows in joint.rows]
             if not needs_x:
-                return None, None, None, None
-        gradient = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)  # (N, O)
-        g_x = joint.backward(flat, low, gradient, needs_x)
-        return None if g_x is None else g_x.view(shape), None, None, None
-
-
-def _apart(both: Tensor, joint: Joint, shape: torch.Size) -> tuple[Tensor, ...]:
-    """Return each layer's outputs (..., o) of those of all, (N, O) or wider, for an x of this shape (..., I).
-
-    Were they split outside, a compiler would bring their gradients to the strides that they have here, and then join
-    them: six calls instead of one.
-    """
-    return tuple(both[:, rows].view(*shape[:-1], -1) for rows in joint.rows)
+                return None, None, None, None, None
+        g_x = joint.backward(flat, low, torch.cat(parts, dim=1) if gradient is None else gradient, needs_x)
+        return None if g_x is None else g_x.view(shape), None, None, None, None
 
 
 def _places(layers: Sequence[LoRALinear]) -> tuple[int, list[slice], list[slice]]:
     """Return I, and where each layer's outputs lie among O and its ranks among R."""
     rows, ranks = [slice(0)], [slice(0)]
     for layer in layers:
-        rows.append(slice(rows[-1].stop, rows[-1].stop + _linear(layer).out_features))
+        rows.append(slice(rows[-1].stop, rows[-1].stop + linear_of(layer).out_features))
         ranks.append(slice(ranks[-1].stop, ranks[-1].stop + len(layer.lora_A)))
-    return _linear(layers[0]).in_features, rows[1:], ranks[1:]
+    return linear_of(layers[0]).in_features, rows[1:], ranks[1:]
 
 
-def _linear(layer: LoRALinear) -> nn.Linear:
+def linear_of(layer: LoRALinear) -> nn.Linear:
     assert isinstance(layer.base, nn.Linear)
     return layer.base
 

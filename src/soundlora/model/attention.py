@@ -95,9 +95,10 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(inner, eps)
         self.k_norm = RMSNorm(inner, eps)
         self.to_gate_logits = nn.Linear(width, heads)
-        # In training it makes q, k and v of x by one product, or k and v of a context; see `Adapter.join`. With a
-        # second argument it adds the adapter's share to projections that are known already.
-        self.joint: Callable[..., Any] | None = None
+        # In training one product makes of x what `_of_x` returns, side by side; the gates' logits may be missing.
+        # Another makes k and v of a context, or adds the adapter's share to what is known of them. See `Adapter.join`.
+        self.joint: Callable[[Tensor], Tensor] | None = None
+        self.joint_of_context: Callable[..., tuple[Tensor, ...]] | None = None
 
     def forward(
         self,
@@ -122,14 +123,17 @@ class Attention(nn.Module):
         projected: (B, S, 2C), to_k and to_v of the context side by side, where they are known already; see `project`.
             Unless they are `whole`, they lack an adapter's share, which is added.
         """
-        source = x if context is None else context
         if bypass is True:
-            out = v = self._heads(self.to_v(source))  # (B, H, T, d)
+            out = v = self._heads(self.to_v(x if context is None else context))  # (B, H, T, d)
+            logits = self.to_gate_logits(x)  # (B, T, H)
         else:
-            if projected is None:
-                q, k, v = self._projections(x, source)  # (B, T, C), k and v (B, S, C)
+            # A compiler joins what lies between two products, and so the gradients of their results, where it is.
+            together = None if self.joint is None or not torch.is_grad_enabled() else self.joint(x)
+            if context is None:
+                q, k, v, logits = self._of_x(x, together, own=True)  # (B, T, C), logits (B, T, H)
             else:
-                q, (k, v) = self.to_q(x), self._on_top(source, projected, whole)
+                k, v = self._of_context(context, projected, whole)  # (B, S, C)
+                q, logits = self._of_x(x, together, own=False)
             # (B, H, T, d), k and v (B, H, S, d)
             q, k, v = self._heads(self.q_norm(q)), self._heads(self.k_norm(k)), self._heads(v)
             if context_of is not None:
@@ -140,8 +144,10 @@ class Attention(nn.Module):
             out = scaled_dot_product(q.to(v.dtype), k.to(v.dtype), v, mask)  # (B, H, T, d)
             if isinstance(bypass, Tensor):
                 out = torch.where(bypass[:, None, None, None], v, out)
-        gate = 2 * torch.sigmoid(self.to_gate_logits(x))  # (B, T, H)
-        out = out.transpose(1, 2) * gate.unsqueeze(-1)  # (B, T, H, d)
+        out, logits = out.transpose(1, 2), logits.unsqueeze(-1)  # (B, T, H, d), (B, T, H, 1)
+        if torch.compiler.is_compiling():
+            logits = logits.expand_as(out)  # or else a compiler keeps the gates, and makes them by themselves
+        out = out * (2 * torch.sigmoid(logits))  # (B, T, H, d)
         result: Tensor = self.to_out[0](out.flatten(2))  # (B, T, width)
         return result
 
@@ -153,24 +159,29 @@ class Attention(nn.Module):
         k, v = (layer if whole else _frozen(layer) for layer in (self.to_k, self.to_v))
         return torch.cat((k(context), v(context)), dim=-1)
 
-    def _on_top(self, source: Tensor, projected: Tensor, whole: bool) -> tuple[Tensor, Tensor]:
-        """Return k and v (B, S, C) of known projections (B, S, 2C)."""
-        if not whole and self.joint is not None and torch.is_grad_enabled():
-            k, v = self.joint(source, projected)
-            return k, v
+    def _of_x(self, x: Tensor, together: Tensor | None, own: bool) -> tuple[Tensor, ...]:
+        """Return q (B, T, C), k and v of x, too, if they are its `own`, and the gates' logits (B, T, H).
+
+        together: what `joint` makes of x, if it does.
+        """
+        layers = (self.to_q, self.to_k, self.to_v) if own else (self.to_q,)
+        if together is None:
+            return (*(layer(x) for layer in layers), self.to_gate_logits(x))
+        sizes = [self.heads * self.head_dim] * len(layers)
+        *made, rest = together.split([*sizes, together.shape[-1] - sum(sizes)], dim=-1)
+        return (*made, rest[..., : self.heads] if rest.shape[-1] else self.to_gate_logits(x))
+
+    def _of_context(self, context: Tensor, projected: Tensor | None, whole: bool) -> tuple[Tensor, ...]:
+        """Return k and v (B, S, C) of a context (B, S, context_dim), or of what is known of them, (B, S, 2C)."""
+        known = () if projected is None else (projected,)
+        if not whole and self.joint_of_context is not None and torch.is_grad_enabled():
+            return self.joint_of_context(context, *known)
+        if projected is None:
+            return self.to_k(context), self.to_v(context)
         k, v = projected.chunk(2, dim=-1)
         if whole:
             return k, v
-        return _adapted(self.to_k, source, k), _adapted(self.to_v, source, v)
-
-    def _projections(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if self.joint is None or not torch.is_grad_enabled():
-            return self.to_q(x), self.to_k(source), self.to_v(source)
-        if source is x:
-            q, k, v = self.joint(x)  # (B, T, C) each
-            return q, k, v
-        k, v = self.joint(source)  # (B, S, C) each
-        return self.to_q(x), k, v
+        return _adapted(self.to_k, context, k), _adapted(self.to_v, context, v)
 
     def _heads(self, x: Tensor) -> Tensor:
         heads: Tensor = x.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)  # (B, T, C) → (B, H, T, d)

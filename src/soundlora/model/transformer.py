@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,9 @@ from soundlora.model.rope import Rope, rope_table
 
 # The blocks that skip their self-attention in spatio-temporal guidance, for all samples (True) or some (bool, (B,)).
 Bypass = Mapping[int, "Tensor | bool"]
+
+# A block's output before its last sum is taken: h + result · gate, (B, T, width) each, the gate (B, T or 1, width).
+Sum = tuple[Tensor, Tensor, Tensor]
 
 _SINUSOID_CHANNELS = 256
 
@@ -74,10 +78,14 @@ class Block(nn.Module):
         self.audio_scale_shift_table = nn.Parameter(torch.zeros(9, c.width))
         self.audio_prompt_scale_shift_table = nn.Parameter(torch.zeros(2, c.context_dim))
 
-    def forward(
+    def forward(self, h: Tensor | Sum, *given: Any, **named: Any) -> Tensor:
+        """Return h (B, T, width) after the block. The arguments are those of `unsummed`."""
+        return torch.addcmul(*self.unsummed(h, *given, **named))
+
+    def unsummed(
         self,
-        h: Tensor,
-        modulation: Tensor,
+        h: Tensor | Sum,
+        modulation: Tensor | tuple[Tensor, ...],
         context: Tensor,
         prompt_modulation: Tensor | None,
         rope: Rope,
@@ -87,31 +95,36 @@ class Block(nn.Module):
         context_of: Tensor | None = None,
         projected: Tensor | None = None,
         whole: bool = False,
-    ) -> Tensor:
-        """Return h (B, T, width) after the block. The arguments are those that `AudioTransformer.forward` prepares.
+        modulated: bool = False,
+    ) -> Sum:
+        """Return h (B, T, width) after the block, of which the last sum is not taken.
 
-        modulation: (B, T or 1, 9·width), or the rows (B, 1, 9, width) that `_own_rows` makes of it.
+        The next block takes it in one call with its own first operations, where these are compiled. The arguments are
+        those that `AudioTransformer.forward` prepares.
+
+        modulation: (B, T or 1, 9·width), or the nine rows (B, 1, width) that `_own_rows` makes of it.
+        modulated: whether the context is as keys and values are made of it.
         """
-        rows = modulation if modulation.ndim == 4 else _own_rows(modulation, self.audio_scale_shift_table)
+        if not isinstance(h, Tensor):
+            h = torch.addcmul(*h)
+        if isinstance(modulation, Tensor):
+            modulation = _own_rows(modulation, self.audio_scale_shift_table).unbind(-2)
         # Scales have a 1 added.
-        shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff, shift_q, scale_q, gate_ca = rows.unbind(-2)
+        shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff, shift_q, scale_q, gate_ca = modulation
 
         n = torch.addcmul(shift_sa, rms_norm(h, self.eps), scale_sa)
         h = torch.addcmul(h, self.audio_attn1(n, rope=rope, mask=attention_mask, bypass=bypass), gate_sa)
         n = torch.addcmul(shift_q, rms_norm(h, self.eps), scale_q)
-        c = context if whole else self.modulated(context, prompt_modulation)  # keys and values may be known already
+        ready = whole or modulated  # keys and values may be known already
+        c = context if ready else self.modulated(context, prompt_modulation)
         heard = self.audio_attn2(n, c, mask=context_mask, context_of=context_of, projected=projected, whole=whole)
         h = torch.addcmul(h, heard, gate_ca)
         n = torch.addcmul(shift_ff, rms_norm(h, self.eps), scale_ff)
-        return torch.addcmul(h, self.audio_ff(n), gate_ff)
+        return h, self.audio_ff(n), gate_ff
 
     def modulated(self, context: Tensor, prompt_modulation: Tensor | None) -> Tensor:
         """Return the context (B, S, D) as its keys and values are made of it."""
-        rows = self.audio_prompt_scale_shift_table  # (2, D), and with a modulation (B, 1, 2, D)
-        if prompt_modulation is not None:
-            rows = prompt_modulation.unflatten(-1, (2, -1)) + rows
-        shift, scale = rows.unbind(-2)
-        return torch.addcmul(shift, context, 1 + scale)
+        return _modulated(context, prompt_modulation, self.audio_prompt_scale_shift_table)
 
 
 class AudioTransformer(nn.Module):
@@ -120,7 +133,7 @@ class AudioTransformer(nn.Module):
     With `checkpointing` a block's activations are computed again in the backward pass instead of being kept. Gradients
     stay the same; memory is much less, work half as much again. Of an `offloaded` model the weights of some blocks come
     to the device and go, see `training/offload.py`. The functions in `compiled` take the blocks' places wherever
-    gradients are recorded, see `training/gradient.py`.
+    gradients are recorded, and may leave a block's last sum to the next one, see `training/gradient.py`.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -128,7 +141,7 @@ class AudioTransformer(nn.Module):
         c = self.config = config
         self.checkpointing = False
         self.offloaded = False
-        self.compiled: list[Callable[..., Tensor]] = []
+        self.compiled: list[Callable[..., Tensor | Sum]] = []
         self.audio_patchify_proj = nn.Linear(c.in_channels, c.width)
         self.audio_adaln_single = AdaLayerNormSingle(c.width, rows=9)
         # Without it a prompt is the same at every noise level.
@@ -151,6 +164,18 @@ class AudioTransformer(nn.Module):
         The context is then the same at every noise level, and the weights that make them are there at any time.
         """
         return not self.config.prompt_adaln and not self.offloaded
+
+    @property
+    def _keeps_contexts(self) -> bool:
+        """Whether each block's own context is kept for a backward pass, so that all may be there from the start."""
+        block = self.transformer_blocks[0]
+        assert isinstance(block, Block)
+        learns = any(parameter.requires_grad for parameter in block.audio_attn2.to_k.parameters())
+        return learns and torch.is_grad_enabled() and not self.checkpointing
+
+    def _of_all_blocks(self, name: str) -> Tensor:
+        """Return a parameter of every block, (blocks, 1, 1, rows, columns)."""
+        return torch.stack([block.get_parameter(name) for block in self.transformer_blocks])[:, None, None]
 
     @torch.no_grad()
     def project_text(self, context: Tensor, whole: bool = False) -> Tensor:
@@ -220,27 +245,43 @@ class AudioTransformer(nn.Module):
             text_mask = text_mask[context_of]
         self_mask = None if attention_mask is None else _additive_self_mask(attention_mask, dtype)
         bypass = bypass or {}
-        each = [modulation] * c.layers
+        each: list[Tensor | tuple[Tensor, ...]] = [modulation] * c.layers
         if modulation.shape[1] == 1 and not self.offloaded:  # all blocks at once; it is little memory
-            tables = torch.stack([block.get_parameter("audio_scale_shift_table") for block in self.transformer_blocks])
-            each = list(_own_rows(modulation.unsqueeze(1), tables.unsqueeze(1)).unbind(1))  # (B, 1, 9, width) each
+            rows = _own_rows(modulation, self._of_all_blocks("audio_scale_shift_table"))  # (blocks, B, 1, 9, width)
+            each = [block_rows.unbind(-2) for block_rows in rows]
+        contexts, modulated = [context] * c.layers, self._keeps_contexts and not whole
+        if modulated:  # all blocks at once, too
+            tables = self._of_all_blocks("audio_prompt_scale_shift_table")
+            contexts = list(_modulated(context, prompt_modulation, tables))  # (B, S, D) each
         compiled = self.compiled if torch.is_grad_enabled() else []
+        state: Tensor | Sum = h
         for index, block in enumerate(compiled or [*self.transformer_blocks]):
             perturbed = bypass.get(index, False)
             known = None if projected is None else projected[:, index]
             inputs = (
-                *(h, each[index], context, prompt_modulation, rope, text_mask, self_mask, perturbed, context_of),
-                *(known, whole),
+                *(state, each[index], contexts[index], prompt_modulation, rope, text_mask, self_mask, perturbed),
+                *(context_of, known, whole, modulated),
             )
             if self.checkpointing and torch.is_grad_enabled():
                 # Nothing in a block is random, so the second pass needs no random state of the first.
-                h = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+                state = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
             else:
-                h = block(*inputs)
+                state = block(*inputs)
+        h = state if isinstance(state, Tensor) else torch.addcmul(*state)
         shift, scale = (embedded.unsqueeze(-2) + self.audio_scale_shift_table).unbind(-2)
         y = F.layer_norm(h, h.shape[-1:], eps=c.norm_eps)
         result: Tensor = self.audio_proj_out(torch.addcmul(shift, y, 1 + scale))
         return result.to(x.dtype)
+
+
+def _modulated(context: Tensor, modulation: Tensor | None, table: Tensor) -> Tensor:
+    """Return a context (B, S, D) as the keys and values of a block are made of it, or (…, B, S, D) for several blocks.
+
+    modulation: that of the prompt, (B, 1, 2·D), if there is one. table: (2, D), or (…, 1, 1, 2, D), of shift and scale.
+    """
+    rows = table if modulation is None else modulation.unflatten(-1, (2, -1)) + table
+    shift, scale = rows.unbind(-2)
+    return torch.addcmul(shift, context, 1 + scale)
 
 
 def _own_rows(modulation: Tensor, table: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from soundlora.lora.layer import LoRALinear
 from soundlora.model.attention import Attention
 from soundlora.model.condition import Condition
 from soundlora.model.config import AudioConfig
+from soundlora.model.transformer import Block, Sum
 from soundlora.system.devices import empty_cache, pins
 from soundlora.training.flow import either, error_per_sample, noisy, slid, weights_of
 from soundlora.training.kernels.card import fused
@@ -187,7 +188,13 @@ def compile_blocks(adapter: Adapter) -> None:
     for module in adapter.model.modules():
         if isinstance(module, Attention | LoRALinear) and module.joint is not None:
             module.joint = torch.compiler.disable(module.joint)
-    adapter.model.compiled = [torch.compile(block, dynamic=False) for block in adapter.model.transformer_blocks]
+        if isinstance(module, Attention) and module.joint_of_context is not None:
+            module.joint_of_context = torch.compiler.disable(module.joint_of_context)
+    model = adapter.model
+    # A block's last sum is part of the next block's first kernel, unless it is what a second pass begins with.
+    blocks = [block for block in model.transformer_blocks if isinstance(block, Block)]
+    parts: list[Callable[..., Tensor | Sum]] = [block if model.checkpointing else block.unsummed for block in blocks]
+    model.compiled = [torch.compile(part, dynamic=False) for part in parts]
 
 
 def compiles(device: torch.device) -> bool:

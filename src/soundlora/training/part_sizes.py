@@ -93,12 +93,15 @@ def projection_numbers(config: ModelConfig, states: int) -> int:
 def joint_numbers(c: TransformerConfig, rank: int, targets: str, wide: bool) -> int:
     """Return the numbers of joints beside the layers' weights: A and B, and the zeros between them.
 
-    wide: whether they are one matrix with the weights.
+    wide: whether they are one matrix with the weights, and with those of the gates.
     """
     total = 0
     for group, inputs, outputs in joined_sizes(c, targets):
         ranks = aligned(rank * len(group))
-        total += ranks * (outputs + inputs + ranks * wide)  # (O + R)(I + R) − O·I, see `Joint`
+        gates = aligned(c.heads) if wide and group[0].endswith("to_q") else 0
+        more = gates - c.heads if gates else 0  # zeros below the gates' weights
+        # (O + G + R)(I + R) less what the layers and the gates have, see `Joint`
+        total += ranks * (outputs + inputs + (gates + ranks) * wide) + more * inputs
     return c.layers * total
 
 

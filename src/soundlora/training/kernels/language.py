@@ -10,6 +10,7 @@ whichever comes last adds them all up in their order. So results are the same ea
 operation counts those that are done.
 
 In shapes N is the rows of the input, I its columns, L the joined layers, o the outputs of one and r its rank; O = L·o.
+G is the outputs beside them, which have no A and B. Their rows are W's last, and there may be none.
 ROWS, SIDE and DEPTH are a tile's: of N, of the result's other axis, and of the axis that is summed over. RANKS is r as
 a power of two.
 """
@@ -57,14 +58,15 @@ def _sum(sums, offsets, parts, stride, like):
 @triton.jit
 def outputs(
     x, w, scale, a, b, bias, out, low, sums, done,
-    rows, inputs, outputs, parts, x_row, w_row, a_row, b_row, out_row, low_row,
+    rows, inputs, outputs, beside, layers, parts, x_row, w_row, a_row, b_row, out_row, low_row,
     RANK: tl.constexpr, RANKS: tl.constexpr, SCALED: tl.constexpr, E4M3: tl.constexpr, EVEN: tl.constexpr,
     SHARED: tl.constexpr, ROWS: tl.constexpr, SIDE: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """x Wᵀ + bias + (x Aᵀ) Bᵀ into out (N, O), and x Aᵀ into low (N, L·r).
+    """x Wᵀ + bias + (x Aᵀ) Bᵀ into out (N, O + G), and x Aᵀ into low (N, L·r).
 
-    The grid is (tiles, parts). w: (O, I). a: (L·r, I). b: (O, L·r), of which a layer's own rows and ranks count.
-    outputs: o. EVEN: whether DEPTH divides I. SHARED: whether there are several parts.
+    The grid is (tiles, parts), and G has the last tiles. w: (O + G, I). a: (L·r, I). b: (O, L·r), of which a layer's
+    own rows and ranks count.
+    outputs: o. beside: G, at most o. EVEN: whether DEPTH divides I. SHARED: whether there are several parts.
     """
     tile, part = tl.program_id(0), tl.program_id(1)
     row_tiles, side_tiles = tl.cdiv(rows, ROWS), tl.cdiv(outputs, SIDE)
@@ -73,7 +75,9 @@ def outputs(
     in_rows, in_side, r = tl.arange(0, ROWS), tl.arange(0, SIDE), tl.arange(0, RANKS)
     n = (tile % row_tiles * ROWS + in_rows).to(tl.int64)
     o = side * SIDE + in_side
-    has_n, has_o, has_r = n < rows, o < outputs, r < RANK
+    has_n = n < rows
+    has_o = o < tl.where(layer < layers, outputs, beside)
+    has_r = r < tl.where(layer < layers, RANK, 0)
     o += layer * outputs
     rank = layer * RANK + r
     steps = tl.cdiv(inputs, DEPTH)
@@ -117,13 +121,13 @@ def outputs(
 @triton.jit
 def input_gradients(
     g, w, scale, a, b, out, low, sums, done,
-    rows, inputs, outputs, layers, parts, g_row, w_row, a_row, b_row, out_row, low_row,
+    rows, inputs, outputs, beside, layers, parts, g_row, w_row, a_row, b_row, out_row, low_row,
     RANK: tl.constexpr, RANKS: tl.constexpr, SCALED: tl.constexpr, E4M3: tl.constexpr, EVEN: tl.constexpr,
-    SHARED: tl.constexpr, ROWS: tl.constexpr, SIDE: tl.constexpr, DEPTH: tl.constexpr,
+    SHARED: tl.constexpr, BESIDE: tl.constexpr, ROWS: tl.constexpr, SIDE: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """g W + (g B) A into out (N, I), and g B into low (N, L·r), for g (N, O). The rest is as in `outputs`.
+    """g W + (g B) A into out (N, I), and g B into low (N, L·r), for g (N, O + G). The rest is as in `outputs`.
 
-    EVEN: whether DEPTH divides o.
+    EVEN: whether DEPTH divides o. BESIDE: whether there is a G.
     """
     tile, part = tl.program_id(0), tl.program_id(1)
     row_tiles = tl.cdiv(rows, ROWS)
@@ -132,8 +136,9 @@ def input_gradients(
     n = (tile % row_tiles * ROWS + in_rows).to(tl.int64)
     i = side * SIDE + in_side
     has_n, has_i, has_r = n < rows, i < inputs, r < RANK
-    steps = tl.cdiv(outputs, DEPTH)  # of a layer; a part has some of all layers' steps
-    first, last = part * steps * layers // parts, (part + 1) * steps * layers // parts
+    steps = tl.cdiv(outputs, DEPTH)  # of a layer; a part has some of all layers' steps, and of those of G
+    all_steps = steps * layers + tl.cdiv(beside, DEPTH)
+    first, last = part * all_steps // parts, (part + 1) * all_steps // parts
     stride = (SIDE + layers * RANKS) * ROWS
     mine = sums + tile.to(tl.int64) * parts * stride
     low_place = (SIDE + r)[:, None] * ROWS + in_rows[None, :]
@@ -161,6 +166,14 @@ def input_gradients(
             else:
                 where = low + n[None, :] * low_row + rank[:, None]
                 tl.store(where, g_b.to(low.dtype.element_ty), mask=has_r[:, None] & has_n[None, :])
+    if BESIDE:  # a G has weights that are not scaled
+        for step in range(tl.maximum(first - layers * steps, 0), tl.maximum(last - layers * steps, 0)):
+            k = step * DEPTH + tl.arange(0, DEPTH)
+            has_k = k < beside
+            k += layers * outputs
+            g_t = tl.load(g + n[None, :] * g_row + k[:, None], mask=has_k[:, None] & has_n[None, :], other=0.0)
+            w_t = tl.load(w + k[None, :] * w_row + i[:, None], mask=has_i[:, None] & has_k[None, :], other=0.0)
+            acc = tl.dot(w_t, g_t, acc, input_precision="tf32x3")  # (SIDE, DEPTH) (DEPTH, ROWS)
     whole = True
     if SHARED:
         place = in_side[:, None] * ROWS + in_rows[None, :]

@@ -1,6 +1,7 @@
 """Calls the kernels of `language.py` for the products of a joint. Whoever imports this module needs Triton.
 
-In shapes N is the rows of the input, I its columns, O the outputs of all joined layers and R their ranks together.
+In shapes N is the rows of the input, I its columns, O the outputs of all joined layers, R their ranks together, and G
+the outputs beside them, which have no adapter.
 """
 
 from __future__ import annotations
@@ -105,15 +106,16 @@ class Fused:
 
     def _outputs(self, tiles: Tiles, parts: Parts, x: Tensor) -> Both:
         (rows, inputs), outputs = x.shape, len(parts.b) // parts.layers
-        out, low = x.new_empty(rows, len(parts.b)), _low(parts, x)
+        out, low = x.new_empty(rows, len(parts.bias)), _low(parts, x)
         tiles = _in_numbers(tiles, x)
-        count = triton.cdiv(rows, tiles.rows) * triton.cdiv(outputs, tiles.side) * parts.layers
+        sides = triton.cdiv(outputs, tiles.side) * parts.layers + triton.cdiv(parts.beside, tiles.side)
+        count = triton.cdiv(rows, tiles.rows) * sides
         shares, sizes = self._sizes(tiles, parts, count, inputs, inputs)
         sums = _sums(x, count, shares, (tiles.side + sizes["RANKS"]) * tiles.rows)
         w, scale = _stored(parts)
         language.outputs[(count, shares)](
             *(x, w, scale, parts.a, parts.b, parts.bias, out, low, sums, self._done),
-            *(rows, inputs, outputs, shares),
+            *(rows, inputs, outputs, parts.beside, parts.layers, shares),
             *(tensor.stride(0) for tensor in (x, w, parts.a, parts.b, out, low)),
             **sizes,
         )
@@ -124,13 +126,14 @@ class Fused:
         out, low = g.new_empty(rows, inputs), _low(parts, g)
         tiles = _in_numbers(tiles, g)
         count = triton.cdiv(rows, tiles.rows) * triton.cdiv(inputs, tiles.side)
-        shares, sizes = self._sizes(tiles, parts, count, outputs, len(parts.b))
+        shares, sizes = self._sizes(tiles, parts, count, outputs, len(parts.bias))
         sums = _sums(g, count, shares, (tiles.side + parts.layers * sizes["RANKS"]) * tiles.rows)
         w, scale = _stored(parts)
         language.input_gradients[(count, shares)](
             *(g, w, scale, parts.a, parts.b, out, low, sums, self._done),
-            *(rows, inputs, outputs, parts.layers, shares),
+            *(rows, inputs, outputs, parts.beside, parts.layers, shares),
             *(tensor.stride(0) for tensor in (g, w, parts.a, parts.b, out, low)),
+            BESIDE=parts.beside > 0,
             **sizes,
         )
         return out, low
@@ -181,7 +184,7 @@ def _is_recording() -> bool:
 def _shape(kernel: str, parts: Parts, x: Tensor) -> Shape:
     weight = parts.weight.qdata if isinstance(parts.weight, EightBits) else parts.weight
     computed, stored = (str(tensor.dtype).removeprefix("torch.") for tensor in (x, weight))
-    return Shape(kernel, computed, stored, rows_of(len(x)), parts.a.shape[1], len(parts.b), parts.layers, parts.rank)
+    return Shape(kernel, computed, stored, rows_of(len(x)), parts.a.shape[1], len(parts.bias), parts.layers, parts.rank)
 
 
 def _with_a_large_b(parts: Parts) -> Parts:

@@ -40,7 +40,7 @@ class Shape(NamedTuple):
     weight: str
     rows: int
     inputs: int
-    outputs: int
+    outputs: int  # those beside the layers, too
     layers: int
     rank: int
 
