@@ -74,8 +74,10 @@ def _compare_block(
     own = modulation.unflatten(-1, (9, -1)) + block.audio_scale_shift_table.float()
     rows, scales = own.unbind(-2), torch.tensor([0.0, 1.0, 0.0] * 3, device=own.device)[:, None]
     # A block may be given its rows as they are used, with 1 added to those that scale.
-    ready = given["modulation"].ndim == own.ndim
-    compare("modulation", given["modulation"], own + scales if ready else modulation)
+    found = given["modulation"]
+    if ready := not isinstance(found, Tensor):
+        found = torch.stack(found, dim=-2)
+    compare("modulation", found, own + scales if ready else modulation)
     text = block.audio_prompt_scale_shift_table.float()
     if prompt is not None:
         text = text + prompt.unflatten(-1, (2, -1))
@@ -281,7 +283,8 @@ def _recorded(model: AudioTransformer) -> Iterator[dict[nn.Module, tuple[dict[st
     seen: dict[nn.Module, tuple[dict[str, Any], Tensor]] = {}
 
     def keep(module: nn.Module, arguments: Any, named: Any, out: Tensor) -> None:
-        bound = inspect.signature(module.forward).bind(*arguments, **named)
+        takes = module.unsummed if isinstance(module, Block) else module.forward  # which names what a block is given
+        bound = inspect.signature(takes).bind(*arguments, **named)
         seen[module] = (dict(bound.arguments), out)
 
     modules: list[Any] = [model.audio_patchify_proj, model.audio_proj_out, *model.transformer_blocks]
