@@ -45,7 +45,8 @@ def test_it_lacks_what_apples_gpus_lack(runs: Runs) -> None:
 def test_it_learns_what_the_cpu_does(runs: Runs, options: str) -> None:
     here, there = (load_file(runs.folder / f"{name}{options}" / "lora.safetensors") for name in ("cpu", "other"))
     for name, tensor in here.items():
-        torch.testing.assert_close(there[name].float(), tensor.float(), atol=2e-5, rtol=1e-2)
+        # Adam moves a number whose gradient is next to nothing by a share of its rate that rounding decides.
+        torch.testing.assert_close(there[name].float(), tensor.float(), atol=5e-5, rtol=1e-2)
     for file in ("metrics.jsonl", "held_out.jsonl"):
         assert runs.losses("other" + options, file) == pytest.approx(runs.losses("cpu" + options, file), rel=1e-5)
 
