@@ -82,7 +82,7 @@ class DoRALinear(AdapterLayer):
         return self.on_top(x, self.frozen(x))
 
     def on_top(self, x: Tensor, frozen: Tensor) -> Tensor:
-        below = self.base.on_top(x, frozen) if isinstance(self.base, AdapterLayer) else frozen
+        below = self.below(x, frozen)
         if self.idle:
             return below
         a, b = self.lora_A.to(x.dtype), (self.factor * self.lora_B).to(x.dtype)

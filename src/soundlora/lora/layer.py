@@ -53,6 +53,10 @@ class AdapterLayer(nn.Module, ABC):
         assert isinstance(layer, nn.Linear)
         return layer
 
+    def below(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """Return what the adapters below it make of `frozen`, see `on_top`."""
+        return self.base.on_top(x, frozen) if isinstance(self.base, AdapterLayer) else frozen
+
     @property
     @abstractmethod
     def trained(self) -> dict[str, nn.Parameter]:
@@ -134,8 +138,7 @@ class LoRALinear(AdapterLayer):
 
     def on_top(self, x: Tensor, frozen: Tensor) -> Tensor:
         """Return frozen + scale · B(A(x)) for what the layer below all adapters makes of x, (..., outputs)."""
-        if isinstance(self.base, AdapterLayer):
-            frozen = self.base.on_top(x, frozen)
+        frozen = self.below(x, frozen)
         if self.idle:
             return frozen
         a = self.lora_A.to(x.dtype)  # (rank, inputs)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from soundlora.lora.layer import AdapterLayer
-from soundlora.lora.pair import Pair
+from soundlora.lora.pair import Pair, energy
 from soundlora.lora.products import pair_of
 from soundlora.system.devices import has_fp64
 
@@ -42,7 +42,7 @@ class LoKrLinear(AdapterLayer):
         return below if self.idle else below + self._added(x)
 
     def on_top(self, x: Tensor, frozen: Tensor) -> Tensor:
-        below = self.base.on_top(x, frozen) if isinstance(self.base, AdapterLayer) else frozen
+        below = self.below(x, frozen)
         return below if self.idle else below + self._added(x)
 
     def _added(self, x: Tensor) -> Tensor:
@@ -74,11 +74,10 @@ class LoKrLinear(AdapterLayer):
     def energy(self) -> float:
         w1 = self.get_parameter("lokr_w1")
         if "lokr_w2" in self.names:
-            second = self.get_parameter("lokr_w2").square().sum()
+            second = float(self.get_parameter("lokr_w2").square().sum())
         else:
-            a, b = self.get_parameter("lokr_w2_a"), self.get_parameter("lokr_w2_b")
-            second = ((a.T @ a) * (b @ b.T)).sum().clamp_min(0)
-        return float(self.scale**2 * w1.square().sum() * second)
+            second = energy((self.get_parameter("lokr_w2_b").cpu(), self.get_parameter("lokr_w2_a").cpu()))
+        return self.scale**2 * float(w1.square().sum()) * second
 
     @torch.no_grad()
     def plain(self) -> tuple[Pair, float]:
