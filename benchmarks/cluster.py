@@ -4,8 +4,10 @@
 
 The workers are fakes without torch: threads that claim, beat as a training does and end requests, through the real
 tables. The viewers are connections to real servers: most read the events of the page, some the stream of a status, and
-one in twenty polls twice a second. Database and servers are measured in processor time, which the load of others on the
-machine changes little; latencies and claims a second are only worth recording on a machine that does nothing else.
+one in twenty polls twice a second. Workers and readers of streams would be on machines of their own, so they give way
+to the database, the servers and those who poll; else a status would wait for them. Database and servers are measured
+in processor time, which the load of others on the machine changes little; latencies and claims a second are only
+worth recording on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ from soundlora.server.store.states import read_states  # noqa: E402
 
 PORTS = (8481, 8482)
 POLL_SECONDS = 0.5
+POLLS_ONE_IN = 20  # viewers
 STEP_SECONDS = 1.0
 RUN_SECONDS = 30.0
 LINES_EVERY = 10  # steps
@@ -135,7 +138,12 @@ def claims_a_second(url: str, workers: int, number: int) -> float:
 
 
 def _fakes(url: str, what: str, threads: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, __file__, "--fakes", what, str(threads), url]
+    return _other("--fakes", what, str(threads), url)
+
+
+def _other(*arguments: str) -> subprocess.Popen[bytes]:
+    """Start what would run on other machines. It steps back for the database and the servers, which are measured."""
+    command = ["nice", "-n", "15", sys.executable, __file__, *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
@@ -201,13 +209,13 @@ def _train(requests: Requests, id: str, owner: str, over: threading.Event) -> No
     requests.finish(id, owner, Outcome(200, {"lora_file": None}, units=100))
 
 
-async def view(ports: list[int], viewers: int, seconds: float, ids: Callable[[], list[str]]) -> list[float]:
-    """Be the viewers for so long. Return the milliseconds of each poll."""
+async def view(ports: list[int], numbers: Iterable[int], seconds: float, ids: Callable[[], list[str]]) -> list[float]:
+    """Be the viewers of these numbers for so long. Return the milliseconds of each poll."""
     latencies: list[float] = []
     until = time.perf_counter() + seconds
 
     async def poll(number: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", ports[number % len(ports)])
+        reader, writer = await asyncio.open_connection("127.0.0.1", ports[number // POLLS_ONE_IN % len(ports)])
         due = time.perf_counter() + random.uniform(0, POLL_SECONDS)
         while due < until:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
@@ -236,10 +244,29 @@ async def view(ports: list[int], viewers: int, seconds: float, ids: Callable[[],
 
     async def viewer(number: int) -> None:
         await asyncio.sleep(random.uniform(0, min(10.0, seconds / 4)))
-        await (poll(number) if number % 20 == 0 else stream(number, page=number % 4 != 1))
+        await (poll(number) if number % POLLS_ONE_IN == 0 else stream(number, page=number % 4 != 1))
 
-    await asyncio.gather(*(viewer(number) for number in range(viewers)))
+    await asyncio.gather(*(viewer(number) for number in numbers))
     return latencies
+
+
+def watch_running(requests: Requests, over: threading.Event) -> list[str]:
+    """Return a list that holds the ids of the running requests, until it is over."""
+    running = [id for id, _, _ in requests.held()]
+
+    def look() -> None:
+        while not over.wait(1.0):
+            running[:] = [id for id, _, _ in requests.held()] or running
+
+    threading.Thread(target=look, daemon=True).start()
+    return running
+
+
+def be_streams(viewers: int, seconds: float, ports: list[int], url: str) -> None:
+    """Be those of so many viewers who read a stream."""
+    running = watch_running(Requests(Database(url)), threading.Event())
+    numbers = [number for number in range(viewers) if number % POLLS_ONE_IN]
+    asyncio.run(view(ports, numbers, seconds, lambda: running))
 
 
 @contextlib.contextmanager
@@ -268,7 +295,6 @@ def measure_cluster(server: Postgres, arguments: argparse.Namespace) -> dict[str
     requests = Requests(database)
     for _ in range(int(arguments.workers * (arguments.seconds / RUN_SECONDS + 3))):
         requests.submit(TRAINING, INPUT)
-    running: list[str] = []
     with servers(server.url, ports) as processes:
         half = (arguments.workers + 1) // 2
         workers = [_fakes(server.url, "work", half), _fakes(server.url, "work", arguments.workers - half)]
@@ -278,25 +304,20 @@ def measure_cluster(server: Postgres, arguments: argparse.Namespace) -> dict[str
             _go(worker)
         time.sleep(RUN_SECONDS)  # until all of them work
         over = threading.Event()
-
-        def look() -> None:
-            while not over.wait(1.0):
-                running[:] = [id for id, _, _ in requests.held()] or running
-
-        running[:] = [id for id, _, _ in requests.held()]
-        threading.Thread(target=look, daemon=True).start()
+        running = watch_running(requests, over)
         latencies: list[float] = []
+        polls = range(0, arguments.viewers, POLLS_ONE_IN)
         viewing = threading.Thread(
-            target=lambda: latencies.extend(
-                asyncio.run(view(ports, arguments.viewers, arguments.seconds, lambda: running))
-            )
+            target=lambda: latencies.extend(asyncio.run(view(ports, polls, arguments.seconds, lambda: running)))
         )
         viewing.start()
+        streams = _other("--streams", str(arguments.viewers), str(arguments.seconds), *map(str, ports), server.url)
         time.sleep(min(12.0, arguments.seconds / 3))  # until all of them are connected
         began, spent = time.perf_counter(), processor_seconds(server.process, with_children=True)
         served = sum(processor_seconds(each) for each in processes)
         statements = _transactions(database)
         viewing.join()
+        streams.wait()
         took = time.perf_counter() - began
         database_share = (processor_seconds(server.process, with_children=True) - spent) / took
         server_share = (sum(processor_seconds(each) for each in processes) - served) / took
@@ -323,6 +344,11 @@ def _transactions(database: Database) -> int:
         return int(connection.execute(sa.text(text)).one()[1])
 
 
+def allow_many_files() -> None:
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, min(most, 8192)), most))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=200)
@@ -333,8 +359,7 @@ def main() -> None:
     parser.add_argument("--claims", type=int, default=2000)
     add_record(parser)
     arguments = parser.parse_args()
-    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, min(most, 8192)), most))
+    allow_many_files()
     with started(POSTGRES) as server:
         database = Database(server.url)
         database.migrate()
@@ -345,6 +370,7 @@ def main() -> None:
     who = f"{arguments.workers:,} workers and {arguments.viewers:,} viewers"
     figures = [
         Figure(f"claims by {arguments.workers} workers at once", claims, "claims/s", 200),
+        Figure(f"{who}: a status, median", loaded["p50_ms"], "ms"),
         Figure(f"{who}: a status, p99", loaded["p99_ms"], "ms", 50),
         Figure(f"{who}: Postgres", 100 * loaded["database_share_of_core"], "% of a core", 60),
         Figure(f"{who}: all servers", 100 * loaded["servers_share_of_core"], "% of a core"),
@@ -363,5 +389,8 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--fakes"]:
         be_fakes(sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    elif sys.argv[1:2] == ["--streams"]:
+        allow_many_files()
+        be_streams(int(sys.argv[2]), float(sys.argv[3]), [int(port) for port in sys.argv[4:-1]], sys.argv[-1])
     else:
         main()

@@ -69,6 +69,8 @@ FACTORS: dict[str, dict[str, dict[str, Any]]] = {
     "scale": {"rsLoRA": {"rslora": True}, "B at 16 times the rate": {"b_rate": 16.0}},
     "optimizer": {"adafactor": {"optimizer": "adafactor"}, "prodigy": {"optimizer": "prodigy", "learning_rate": 1.0},
                   "schedulefree": {"optimizer": "schedulefree"}},
+    "adapter": {"DoRA": {"adapter": "dora"}, "LoKr": {"adapter": "lokr"}},
+    "weighting": {"cosmap": {"weighting": "cosmap"}},
     "guarding": {"preserve 0.2": {"preserve": 0.2}},
     "dropout": {"caption 0.1": {"caption_dropout": 0.1}},
     "bucket": {"1 s": {"duration": 1.0}, "5 s": {"duration": 5.0}},

@@ -236,3 +236,33 @@ def test_made_up_ids_are_answered_and_leave_nothing(service: Service, client: Te
 
     assert asyncio.run(ask()) == [None] * 3
     assert service.status_cache._entries == {}
+
+
+def test_news_of_many_runs_leave_the_event_loop_to_others(client: TestClient, service: Service) -> None:
+    ids = [submit(client) for _ in range(40)]
+    cache = service.status_cache
+    order: list[str] = []
+
+    async def watch(id: str) -> None:
+        state = await cache.state(id)
+        assert state is not None
+        await cache.change(state, cache.position(state), 20)
+        order.append("watcher")
+
+    async def others() -> None:
+        while order.count("watcher") < len(ids):
+            await asyncio.sleep(0)
+            if order.count("watcher"):
+                order.append("other")
+
+    async def all_of_them() -> None:
+        watchers = [asyncio.create_task(watch(id)) for id in ids]
+        while sum(entry.watched for entry in cache._entries.values()) < len(ids):
+            await asyncio.sleep(0.01)
+        for id in ids:
+            service.requests.cancel(id)
+        await asyncio.gather(others(), *watchers)
+
+    asyncio.run(asyncio.wait_for(all_of_them(), 60))
+    assert order.index("other") < 10
+    assert order.count("other") >= 10

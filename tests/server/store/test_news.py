@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from soundlora.server.store.database import Database
 from soundlora.server.store.finish import Outcome
 from soundlora.server.store.news import Listener
 from soundlora.server.store.requests import Requests
+from soundlora.server.store.states import State, read_states
 from soundlora.server.store.stopping import ask_to_stop
 from soundlora.server.store.tables import metadata
 
@@ -105,6 +108,40 @@ def test_who_watches_at_one_server_sees_what_another_one_does(
         thread.join(60)
         assert not thread.is_alive()
     assert '"outcome": "cancelled"' in told[0]
+
+
+def test_a_state_that_nobody_spoke_of_is_not_read_again_at_once(
+    database: Database, requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each poll of a watched run would else wait for a query, though nothing has happened."""
+    monkeypatch.setattr(status_cache, "LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(status_cache, "FRESH_SECONDS", 0.001)
+    reads: list[list[str]] = []
+
+    def counted(database: Database, ids: Sequence[str]) -> dict[str, State]:
+        reads.append(list(ids))
+        return read_states(database, ids)
+
+    monkeypatch.setattr(status_cache, "read_states", counted)
+    cache = status_cache.StatusCache(database, requests)
+    id = requests.submit(TRAINING, {}).id
+
+    def poll() -> str:
+        time.sleep(0.01)
+        state = asyncio.run(cache.state(id))
+        assert state is not None
+        return state.state
+
+    assert [poll() for _ in range(3)] == ["queued"] * 3
+    assert reads == [[id]]
+    claimed(requests)
+    assert poll() == "queued"
+    cache.heard_of(id)
+    assert poll() == "running"
+    assert reads == [[id]] * 2
+    cache.heard_of("")
+    poll()
+    assert reads == [[id]] * 3
 
 
 def test_sqlite_has_no_listener(database_file: Database) -> None:

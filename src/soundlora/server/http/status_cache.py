@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -30,6 +31,8 @@ _BREATH_SECONDS = 0.02
 _FEW = 8
 """So many places are counted one by one. For more of them the whole queue is read, once for all."""
 _LINES_AT_A_TIME = 10_000
+_NEWS_AT_ONCE = 2
+"""So many requests' watchers are woken in one round of the event loop."""
 
 V = TypeVar("V")
 
@@ -37,11 +40,14 @@ V = TypeVar("V")
 class _Entry:
     """One request that is asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: bool) -> None:
+        """told: whether others tell at once what they write."""
+        self.told = told
         self.state: State | None = None
         self.ahead = 0  # that wait before it
         self.read_at = -1.0  # monotonic, when the query began
-        self.changed_at = -1.0  # by this process: what was read before is stale
+        self.changed_at = -1.0  # by this process: what was read before is wrong
+        self.heard_at = -1.0  # of another process that has written
         self.asked_at = 0.0
         self.watched = 0  # by so many who wait for a change
         self.change: asyncio.Future[None] | None = None  # they all wait for it
@@ -52,16 +58,34 @@ class _Entry:
         self.view_of: tuple[str, int, bool, bool] | None = None
         self.reading_log, self.reading_view = asyncio.Lock(), asyncio.Lock()
 
+    @property
+    def over(self) -> bool:
+        return self.state is not None and self.state.state == "completed"
+
+    @property
+    def stale(self) -> bool:
+        """Whether it has changed since it was read, as far as this process knows."""
+        return self.read_at <= max(self.changed_at, self.heard_at)
+
     def fresh(self, now: float, within: float) -> bool:
+        """Whether what was read still held less than `within` seconds ago."""
         if self.read_at <= self.changed_at:
             return False
-        over = self.state is not None and self.state.state == "completed"
-        return over or now - self.read_at < within
+        if self.over:
+            return True
+        held_at = self.heard_at if self.stale else self.read_at
+        if self.told and not self.stale and now - self.read_at < LOOK_SECONDS:
+            held_at = now  # somebody would have said
+        return now - held_at < within
 
     def due(self, now: float) -> bool:
         """Whether it is to be read, because somebody has asked for it lately or waits for a change."""
-        asked = now - self.asked_at < 2 * FRESH_SECONDS + 1 and not self.fresh(now, FRESH_SECONDS)
-        return asked or (self.watched > 0 and not self.fresh(now, LOOK_SECONDS / 2))
+        asked = now - self.asked_at < 2 * FRESH_SECONDS + 1
+        if self.stale:
+            return asked or self.watched > 0
+        return (asked and not self.fresh(now, FRESH_SECONDS)) or (
+            self.watched > 0 and now - self.read_at >= LOOK_SECONDS / 2 and not self.over
+        )
 
     def announce(self) -> None:
         if self.change is not None and not self.change.done():
@@ -75,8 +99,11 @@ class StatusCache:
     def __init__(self, database: Database, requests: Requests) -> None:
         self._database, self._requests = database, requests
         self._entries: dict[str, _Entry] = {}
+        self._told = database.engine.dialect.name == "postgresql"
         self._refreshing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._news: deque[_Entry] = deque()
+        self._announcing: asyncio.Task[None] | None = None
         self._heard: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._queue = Queue({}, [])
         self._queue_due = 0.0
@@ -85,7 +112,8 @@ class StatusCache:
     async def state(self, id: str) -> State | None:
         """Return the state of a request, None when there is none of that id.
 
-        It is FRESH_SECONDS old at most. What this process has changed is never old.
+        It is FRESH_SECONDS old at most, LOOK_SECONDS where a word of another process was lost. What this process has
+        changed is never old.
         """
         if not is_id(id):
             return None
@@ -93,7 +121,7 @@ class StatusCache:
         self._sweep(asked_at)
         while True:
             # The entry is looked up each time, for it may have been forgotten while this waited.
-            entry = self._entries.setdefault(id, _Entry())
+            entry = self._entry(id)
             entry.asked_at = time.monotonic()
             if entry.fresh(entry.asked_at, FRESH_SECONDS):
                 return entry.state
@@ -108,7 +136,7 @@ class StatusCache:
         """
         until = time.monotonic() + seconds
         while True:
-            entry = self._entries.setdefault(state.id, _Entry())
+            entry = self._entry(state.id)
             now = entry.asked_at = time.monotonic()
             if entry.read_at > entry.changed_at and (entry.state, entry.ahead) != (state, ahead):
                 return entry.state
@@ -134,16 +162,18 @@ class StatusCache:
 
     def changed(self, id: str) -> None:
         """Note that this process has just written to the request. Any thread may call it."""
-        self._entries.setdefault(id, _Entry()).changed_at = time.monotonic()
+        self._entry(id).changed_at = time.monotonic()
         self._queue_due = 0.0
         self._look_now()
 
     def heard_of(self, id: str) -> None:
         """Note that another process has written to a request, "" for any. Any thread may call it."""
         now = time.monotonic()
-        for entry in [self._entries.get(id)] if id else list(self._entries.values()):
-            if entry is not None:
+        if not id:
+            for entry in list(self._entries.values()):
                 entry.changed_at = now
+        elif (found := self._entries.get(id)) is not None:
+            found.heard_at = now
         self._queue_due = 0.0
         self._look_now()
 
@@ -169,7 +199,7 @@ class StatusCache:
 
         read: called in a thread with what it returned before, None at first; everybody must give the same one.
         """
-        entry = self._entries.setdefault(state.id, _Entry())
+        entry = self._entry(state.id)
         entry.asked_at = time.monotonic()
         wanted = (state.state, state.told, state.cancel_asked, state.stop_asked)
         async with entry.reading_view:
@@ -180,7 +210,7 @@ class StatusCache:
         return view
 
     async def _with_log(self, state: State) -> _Entry:
-        entry = self._entries.setdefault(state.id, _Entry())
+        entry = self._entry(state.id)
         entry.asked_at = time.monotonic()
         async with entry.reading_log:
             while entry.log_of != (state.state, state.told):
@@ -190,6 +220,9 @@ class StatusCache:
                 if len(found) < _LINES_AT_A_TIME:
                     entry.log_of = (state.state, state.told)
         return entry
+
+    def _entry(self, id: str) -> _Entry:
+        return self._entries.setdefault(id, _Entry(self._told))
 
     def _look_now(self) -> None:
         if self._heard is not None:
@@ -205,7 +238,7 @@ class StatusCache:
             heard.clear()
             with contextlib.suppress(sa.exc.SQLAlchemyError):  # Whoever watches waits on.
                 await self._refreshed()
-                if any(entry.watched and entry.read_at <= entry.changed_at for entry in list(self._entries.values())):
+                if any(entry.watched and entry.stale for entry in list(self._entries.values())):
                     await asyncio.sleep(_BREATH_SECONDS)
                     continue
             with contextlib.suppress(TimeoutError):
@@ -227,7 +260,16 @@ class StatusCache:
         finally:
             for id, entry in due.items():
                 if (entry.state, entry.ahead) != before[id] or entry.state is None:
-                    entry.announce()
+                    self._news.append(entry)
+            if self._news and (self._announcing is None or self._announcing.done()):
+                self._announcing = asyncio.ensure_future(self._announce())
+
+    async def _announce(self) -> None:
+        """Wake those who wait, some at a time: a thousand at once would keep the event loop from everybody else."""
+        while self._news:
+            for _ in range(min(_NEWS_AT_ONCE, len(self._news))):
+                self._news.popleft().announce()
+            await asyncio.sleep(0)
 
     async def _read(self, due: dict[str, _Entry], started: float) -> None:
         found = await asyncio.to_thread(read_states, self._database, list(due))
