@@ -44,9 +44,12 @@ def test_it_lacks_what_apples_gpus_lack(runs: Runs) -> None:
 @pytest.mark.parametrize("options", ["", ", other options"])
 def test_it_learns_what_the_cpu_does(runs: Runs, options: str) -> None:
     here, there = (load_file(runs.folder / f"{name}{options}" / "lora.safetensors") for name in ("cpu", "other"))
-    for name, tensor in here.items():
-        # Adam moves a number whose gradient is next to nothing by a share of its rate that rounding decides.
-        torch.testing.assert_close(there[name].float(), tensor.float(), atol=5e-5, rtol=1e-2)
+    one, other = (torch.cat([lora[name].float().flatten() for name in here]) for lora in (here, there))
+    # Rounding decides the first gradient of a few: one has -7e-9 here and -4e-9 there, where others have 0.1. Adam
+    # divides it by itself and 1e-8, so it is moved by 0.39 of the rate here and by 0.27 there.
+    beyond = (other - one).abs() > 2e-5 + 1e-2 * one.abs()
+    assert beyond.sum() <= len(one) / 1000
+    torch.testing.assert_close(other, one, atol=5e-5, rtol=1e-2)
     for file in ("metrics.jsonl", "held_out.jsonl"):
         assert runs.losses("other" + options, file) == pytest.approx(runs.losses("cpu" + options, file), rel=1e-5)
 
