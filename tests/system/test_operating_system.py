@@ -28,7 +28,7 @@ NAMES = {
     "os": {
         "chown", "fchmod", "fork", "forkpty", "getegid", "geteuid", "getgid", "getpgid", "getppid", "getuid", "kill",
         "killpg", "lchown", "link", "mkfifo", "mknod", "nice", "open", "pread", "pwrite", "rename", "replace",
-        "sched_getaffinity", "sched_setaffinity", "sendfile", "setpgid", "setsid", "setuid", "startfile",
+        "sched_getaffinity", "sched_setaffinity", "sendfile", "setpgid", "setpriority", "setsid", "setuid", "startfile",
         "statvfs", "symlink", "sync",
         "sysconf", "uname", "wait", "waitpid", "WEXITSTATUS",
     },

@@ -59,6 +59,13 @@ def own_group() -> dict[str, Any]:
     return {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
 
 
+def give_way(pid: int) -> None:
+    """Let a process that was just started take the processor's time that others leave, where the system can do so."""
+    if hasattr(os, "setpriority"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            os.setpriority(os.PRIO_PROCESS, pid, 10)
+
+
 def ask_to_end(process: subprocess.Popen[bytes]) -> None:
     """Ask a process of its own group to end, which it may do in its own time."""
     with contextlib.suppress(OSError):  # it has ended meanwhile

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,7 @@ def test_all_who_wait_for_a_look_at_the_machine_are_told_that_it_failed(
     async def both() -> list[BaseException | dict[str, Any]]:
         ended = asyncio.Event()
 
-        async def look(*_: Any) -> None:
+        async def look(*_: Any, **__: Any) -> None:
             await ended.wait()
             raise TimeoutError
 
@@ -123,3 +125,13 @@ def test_all_who_wait_for_a_look_at_the_machine_are_told_that_it_failed(
     told = asyncio.run(both())
     assert [each.status_code for each in told if isinstance(each, HTTPException)] == [503, 503]
     assert not hasattr(app.state, "machine")
+
+
+@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="this system has no such priorities")
+@pytest.mark.parametrize(("gives_way", "priority"), [(False, 0), (True, 10)])
+def test_what_nobody_waits_for_gives_way(app: FastAPI, gives_way: bool, priority: int) -> None:
+    """The look at the machine takes seconds of a core, as a page is opened and clips are dropped on it."""
+    code = "import os, sys; sys.stdin.read(); print(os.getpriority(os.PRIO_PROCESS, 0))"
+    service = app.state.service
+    told = asyncio.run(inspection._answer(service, [sys.executable, "-c", code], gives_way=gives_way))
+    assert told == os.getpriority(os.PRIO_PROCESS, 0) + priority

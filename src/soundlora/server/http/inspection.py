@@ -29,6 +29,7 @@ from soundlora.server.http.state import Service
 from soundlora.server.http.submission import read_body
 from soundlora.server.work.inputs import fetch, name_of
 from soundlora.server.work.outcomes import outcome_of
+from soundlora.system.operating_system import give_way
 
 _MOST_SECONDS = 300.0
 """The limit for one data set. Training itself may take as long as it needs for it."""
@@ -88,7 +89,7 @@ async def machine(request: Request, asker: Asks) -> dict[str, Any]:
     app, service = request.app, service_of(request)
     if not hasattr(app.state, "machine"):
         command = [sys.executable, "-c", "from soundlora.cli.app import main; main()", "doctor", "--json"]
-        app.state.machine = asyncio.ensure_future(_answer(service, command))
+        app.state.machine = asyncio.ensure_future(_answer(service, command, gives_way=True))
     looking = app.state.machine
     try:
         findings: dict[str, Any] = await asyncio.shield(looking)
@@ -127,13 +128,16 @@ async def _inspect(service: Service, wanted: TrainingRequest) -> tuple[int, Any]
     return answer["status"], body
 
 
-async def _answer(service: Service, command: list[str], text: str = "") -> Any:
+async def _answer(service: Service, command: list[str], text: str = "", *, gives_way: bool = False) -> Any:
     """Return the JSON that a process prints. The process is killed when its time is over or the server stops.
 
-    Raises TimeoutError then, and ValueError when the process prints no JSON.
+    gives_way: uploads and data sets come first, since nobody waits for the process.
+    Raises TimeoutError when it is killed, and ValueError when it prints no JSON.
     """
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    if gives_way:
+        give_way(process.pid)
     talk = asyncio.ensure_future(process.communicate(text.encode()))
     deadline = time.monotonic() + _MOST_SECONDS
     try:

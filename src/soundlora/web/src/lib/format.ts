@@ -14,8 +14,14 @@ export function duration(seconds: number): string {
   return units.hours(Math.floor(minutes / 60), minutes % 60)
 }
 
+const formats = new Map<string, Intl.NumberFormat>()
+
+/** To make a format takes far longer than to use it. */
 function written(value: number, options: Intl.NumberFormatOptions): string {
-  return value.toLocaleString(locale.numbers, { useGrouping: false, signDisplay: 'negative', ...options })
+  const key = JSON.stringify(options)
+  const format = formats.get(key) ?? new Intl.NumberFormat(locale.numbers, { useGrouping: false, signDisplay: 'negative', ...options })
+  formats.set(key, format)
+  return format.format(value)
 }
 
 /** At most `digits` decimals, without trailing zeros. */

@@ -26,3 +26,8 @@ export function built(begins: number[], from: number, to: number, inUse: number)
   for (const n of inUse < 0 ? [] : [inUse - 1, inUse, inUse + 1]) if (n >= 0 && n < number) found.add(n)
   return [...found].sort((a, b) => a - b)
 }
+
+/** The height of which there are as many above as below; none of none. */
+export function middle(heights: number[]): number | undefined {
+  return [...heights].sort((a, b) => a - b)[heights.length >> 1]
+}
