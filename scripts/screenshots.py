@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 MINUTES = 10
 Look = Literal["light", "dark"]
 LOOKS: tuple[Look, ...] = ("light", "dark")
-WIDTH, HEIGHT = 1200, 860
+WIDTH = 1200
 COLOURS = 128
 STEPS = "240"
 MODE_STEPS = "100"
@@ -41,6 +41,7 @@ def main(url: str, folder: Path) -> None:
         for look, page in pages.items():
             prepare(page)
             picture(page, folder / f"page_train_{look}.png", height=1560)
+            additional(page, folder / f"page_additional_{look}.png")
         page = pages["light"]
         page.get_by_role("button", name="Start training").click()
         page.wait_for_url("**/#/run/*")
@@ -53,7 +54,7 @@ def main(url: str, folder: Path) -> None:
         expect(page.get_by_role("heading", name="Files")).to_be_visible()
         for look, each in pages.items():
             each.wait_for_timeout(3000)
-            picture(each, folder / f"page_done_{look}.png", height=1560)
+            picture(each, folder / f"page_done_{look}.png")
             compared(each, folder / f"page_compare_{look}.png")
             each.get_by_role("link", name="Try it here").click()
             each.get_by_role("button", name="Without and with the LoRA").click()
@@ -61,11 +62,19 @@ def main(url: str, folder: Path) -> None:
             picture(each, folder / f"page_try_{look}.png")
             each.goto(f"{url}/#/history")
             each.wait_for_timeout(3000)
-            picture(each, folder / f"page_history_{look}.png", height=620)
+            picture(each, folder / f"page_history_{look}.png")
             each.goto(f"{url}/#/settings")
             expect(each.get_by_text("Processor", exact=True)).to_be_visible()
             picture(each, folder / f"page_settings_{look}.png")
         browser.close()
+
+
+def additional(page: Page, path: Path) -> None:
+    """Picture what else can be set, from the file's name on: sliders, adapters, how they learn."""
+    page.set_viewport_size({"width": WIDTH, "height": 900})
+    page.get_by_text("Additional settings").click()
+    page.locator(".field:has(#field-name)").evaluate(TO_TOP)
+    picture(page, path, height=900)
 
 
 def compared(page: Page, path: Path) -> None:
@@ -175,9 +184,20 @@ def prepare(page: Page) -> None:
     page.evaluate("scrollTo(0, 0)")  # Writing into a field brings it into view.
 
 
-def picture(page: Page, path: Path, height: int = HEIGHT, width: int = WIDTH) -> None:
-    """Take a picture with few colours, which keep the file small."""
-    page.set_viewport_size({"width": width, "height": height})
+def all_of_it(page: Page, width: int) -> None:
+    """Make the window as high as the page, which grows when sounds come into view and are drawn."""
+    height = 0
+    while (found := page.evaluate("document.documentElement.scrollHeight")) > height:
+        height = found
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(3000)
+
+
+def picture(page: Page, path: Path, height: int | None = None, width: int = WIDTH) -> None:
+    """Take a picture with few colours, which keep the file small. Without a height all of the screen is in it."""
+    page.set_viewport_size({"width": width, "height": height or 100})
+    if height is None:
+        all_of_it(page, width)
     page.mouse.move(0, 0)
     page.wait_for_timeout(1500)
     image = Image.open(io.BytesIO(page.screenshot()))
