@@ -21,6 +21,8 @@ from agreement import FARTHER, NEARER, NOISE, Agreement, Results, agreement, by_
 from ear_networks import EARS
 from report import aligned
 
+from soundlora.pipeline.presets import PRESETS
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, PICTURE = DOCS / "what_helps.md", DOCS / "images" / "what_helps.png"
 END = "<!-- end of figures -->"
@@ -38,6 +40,7 @@ def rewritten(page: str, results: Results, heard: Results) -> str:
     blocks = {
         "runs": runs(results, heard),
         "levels": levels_table(results, heard),
+        "presets": presets_table(results),
         "agreement": agreement_table(results, heard),
         "words": words_table(results, heard),
         "worth": worth_table(heard),
@@ -86,6 +89,38 @@ def levels_table(results: Results, heard: Results) -> str:
 def shown(difference: Difference) -> str:
     text = f"{difference[0]:+.2f} ± {difference[1]:.2f}"
     return f"{NOISE}, {text}" if said(*difference) == NOISE else text
+
+
+PRESET_SOUNDS = {
+    "voice": ("targets: attention", ["announcements", "talk box"]),
+    "foley": ("rank: 128", ["zaps", "boings"]),
+    "ambience": ("rank: 128", ["chatter"]),
+    "instrument": ("rank: 128", ["gongs", "tabla"]),
+    "one-shots": ("rank: 128", ["zaps", "blips", "tabla"]),
+}
+"""The level of the laboratory that a preset has, and the sounds that are most like its kind."""
+
+
+def presets_table(results: Results) -> str:
+    """What each preset sets, and how the sounds of its kind came out with it."""
+    cells = [["preset", "settings", "sounds", *_SCORES]]
+    for preset, (level, sounds) in PRESET_SOUNDS.items():
+        factor, _, name = level.partition(": ")
+        pairs = [
+            (figures, results[lab.DEFAULTS, lab.DEFAULTS, *key[2:]])
+            for key, figures in results.items()
+            if key[:2] == (factor, name) and key[2] in sounds
+        ]
+        means = [
+            f"{np.mean([its[score] - plain[score] for its, plain in pairs]):+.2f}" if pairs else "" for score in _SCORES
+        ]
+        flags = " ".join(f"`--{key} {_plain(value)}`" for key, value in PRESETS[preset].items())
+        cells.append([f"`{preset}`", flags, ", ".join(sounds), *means])
+    return aligned(cells)
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def agreement_table(results: Results, heard: Results) -> str:

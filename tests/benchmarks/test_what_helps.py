@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from documentation import section
 from made_up_laboratory import made_up
@@ -16,6 +17,8 @@ import lab
 import what_helps
 from agreement import Results
 from ear_networks import EARS
+
+from soundlora.pipeline.presets import PRESETS
 
 FIGURES = ["score at 1", "score at 0.6", "moved"]
 RESULTS = made_up(FIGURES, [1, 1, 0])
@@ -48,7 +51,7 @@ def unfounded(page: str) -> list[str]:
 
 
 def test_the_page_has_the_tables_of_the_results() -> None:
-    assert PAGE.count("<!-- figures: ") == 5
+    assert PAGE.count("<!-- figures: ") == 6
     assert what_helps.rewritten(PAGE, lab.found(), ears.found()) == PAGE
 
 
@@ -76,6 +79,18 @@ def test_a_level_has_its_differences_and_what_each_ear_says() -> None:
     assert (row["pitch"], row["voice"]) == ("farther", "nearer")
     assert table["averaging: none"]["score at 1"].startswith("noise, ")
     assert row["timbre"] == "noise"
+
+
+def test_a_preset_stands_with_its_flags_and_the_sounds_of_its_kind() -> None:
+    assert what_helps.PRESET_SOUNDS.keys() == PRESETS.keys()
+    rows = {row[0]: row[1:] for row in cells(block("presets", lab.found()))[1:]}
+    assert rows.keys() == {f"`{name}`" for name in PRESETS}
+    assert rows["`one-shots`"][:2] == ["`--rank 128` `--duration 1` `--short pad`", "zaps, blips, tabla"]
+    one, plain = (
+        np.mean([lab.found()[factor, level, sound, 0]["score at 1"] for sound in ("zaps", "blips", "tabla")])
+        for factor, level in (("rank", "128"), (lab.DEFAULTS, lab.DEFAULTS))
+    )
+    assert rows["`one-shots`"][2] == f"{one - plain:+.2f}"
 
 
 def test_a_level_without_every_sound_is_left_out() -> None:

@@ -87,7 +87,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "--quantize", "bf16", "--optimizer", "adamw8bit", "--no-average", "--checkpoint-activations",
         "--caption-dropout", "0.25", "--captions-from", "all", "--short", "pad", "--caption-template", "{caption}",
         "--preserve", "0.5", "--noise-levels", "0.2:1", "--weighting", "cosmap", "--adapter", "dora", "--alpha", "4",
-        "--rslora",
+        "--rslora", "--preset", "foley",
         "--warmup", "5", "--b-rate", "16", "--trigger-phrase", "TRG",
         "--windows", "all", "--name", "My kit", "--schedule", "constant", "--sync", tmp_path / "kept",
     )  # fmt: skip

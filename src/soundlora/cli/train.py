@@ -35,10 +35,9 @@ TOPICS = {
         "preserve_pitch", "hold_out", "debug_dataset",
     ),
     "What is learnt, and how": (
-        "mode", "conditioning_seconds", "condition_probability", "slide_from", "slide_to", "slide_prompt", "adapter",
-        "rank", "alpha", "rslora", "targets",
-        "init_lora", "steps", "learning_rate", "schedule", "warmup", "b_rate", "batch_size",
-        "caption_dropout", "preserve", "noise_levels", "weighting", "average",
+        "mode", "conditioning_seconds", "condition_probability", "slide_from", "slide_to", "slide_prompt", "preset",
+        "adapter", "rank", "alpha", "rslora", "targets", "init_lora", "steps", "learning_rate", "schedule", "warmup",
+        "b_rate", "batch_size", "caption_dropout", "preserve", "noise_levels", "weighting", "average",
     ),
     "Previews": (
         "validation_prompts", "validation_audio", "validation_spans", "negative_prompt", "frame_rate", "stg_scale",

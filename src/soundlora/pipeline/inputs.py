@@ -16,6 +16,7 @@ from soundlora.errors import InputError
 from soundlora.pipeline.endpoint_words import endpoint_words
 from soundlora.pipeline.naming import check_name
 from soundlora.pipeline.options import SETTINGS, default_of, kind_of
+from soundlora.pipeline.presets import PRESETS
 from soundlora.wording import wording
 
 _STRICT: dict[Any, Any] = {float: Number, int: WholeNumber}
@@ -46,6 +47,9 @@ def _training_input(request: type[TrainingRequest]) -> type[TrainingRequest]:
                 one: Any = Annotated[Number, Field(ge=known.least, le=known.most)]
                 extras[name] = (tuple[one, ...], Field(default, description=known.help))
                 continue
+            if name == "preset":
+                extras[name] = (kind | None, Field(default, description=known.help, json_schema_extra=_presets()))
+                continue
             if name == "name":
                 kind = Annotated[str, _checked(check_name)]
             elif known.parse is not None:
@@ -55,6 +59,15 @@ def _training_input(request: type[TrainingRequest]) -> type[TrainingRequest]:
             extras[name] = (kind, Field(default, gt=above, ge=known.least, le=known.most, description=known.help))
     name = request.__name__.replace("Request", "Input")
     return create_model(name, __base__=request, __doc__=request.__doc__, **extras)
+
+
+def _presets() -> dict[str, Any]:
+    """The fields that each preset sets, so that a form can show what is chosen."""
+    fields = {
+        preset: {SETTINGS[name].hosted or name: value for name, value in values.items()}
+        for preset, values in PRESETS.items()
+    }
+    return {"x-settings": fields}
 
 
 _INPUTS = {request: _training_input(request) for request in dict.fromkeys(REQUESTS.values())}

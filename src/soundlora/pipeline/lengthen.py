@@ -65,6 +65,10 @@ def longer_options(
 ) -> TrainingOptions:
     """Return the options of the longer run, for arguments as `lengthen` takes them. Raises InputError."""
     check_names("lengthen", options, [name for name in SETTINGS if name != "steps"])
+    if options.get("preset") is not None:
+        raise InputError(
+            f"{setting('preset')} is for new runs; one that is trained on keeps its settings.", field="preset"
+        )
     total = total_steps(steps, steps_done(shorter))
     folder = RunFolder(shorter)
     stored = longer_request(folder.read_request(), max(folder.checkpoint_steps()), total)

@@ -10,14 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import timedelta
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin, get_type_hints
 
 from soundlora.contract.conditioned import audio_of
 from soundlora.contract.modes import MODES, ModeName
@@ -26,6 +19,7 @@ from soundlora.errors import InputError
 from soundlora.net.addresses import shown
 from soundlora.pipeline.intervals import interval_of
 from soundlora.pipeline.noise_levels import REFERENCE, noise_levels_of
+from soundlora.pipeline.presets import PRESETS
 from soundlora.pipeline.settings import TORCH, Setting, checked, without_none
 from soundlora.pipeline.spans import spans_text
 from soundlora.progress import OnProgress
@@ -91,6 +85,10 @@ class TrainingOptions:
         str,
         Setting("What it slides on: a caption, or a prompt.", unset="of prompts the words that both share", extra=True),
     ] = ""
+    preset: Annotated[
+        Literal["voice", "foley", "ambience", "instrument", "one-shots"] | None,
+        Setting("Settings for a kind of sound; those that are given beside it count.", kept=False, extra=True),
+    ] = None
     adapter: Annotated[
         Literal["lora", "dora", "lokr"],
         Setting("What is trained: a LoRA, or a DoRA or LoKr, of which a plain LoRA is written, too.", extra=True),
@@ -383,8 +381,9 @@ class TrainingOptions:
     def from_endpoint(cls, request: TrainingRequest, out: str | os.PathLike[str], **given: Any) -> TrainingOptions:
         """Return the options that the endpoint's `request` asks for.
 
-        A field that the client has not sent takes the base's own value where bases have one. given: settings that the
-        endpoint has no field for, and those that are to be otherwise. Raises InputError as `from_request` does.
+        A field that the client has not sent takes the preset's value, else the base's own where bases have one.
+        given: settings that the endpoint has no field for, and those that are to be otherwise. Raises InputError as
+        `from_request` does.
         """
         sent = request.model_fields_set
         values: dict[str, Any] = {"out": out}
@@ -392,6 +391,8 @@ class TrainingOptions:
             field = known.hosted or (name if known.extra else "")
             if field and (field in sent or not known.unset) and hasattr(request, field):
                 values[name] = getattr(request, field)
+        preset = PRESETS.get(given.get("preset") or values.get("preset") or "", {})
+        values |= {name: value for name, value in preset.items() if (SETTINGS[name].hosted or name) not in sent}
         values["validation_prompts"] = [entry.prompt for entry in request.validation]
         values["validation_audio"] = [url for entry in request.validation if (url := audio_of(entry))] or None
         values["validation_spans"] = [

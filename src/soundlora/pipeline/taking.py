@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar, get_type_hints
 
 from soundlora.pipeline.options import HINTS, SETTINGS, TrainingOptions, default_of
+from soundlora.pipeline.presets import PRESETS
 from soundlora.pipeline.settings import check_names
 
 P = ParamSpec("P")
@@ -21,7 +22,8 @@ def takes_options(options: Callable[P, TrainingOptions]) -> Callable[[Callable[[
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             check_names(function.__name__, kwargs, SETTINGS)
-            return function(options(*args, **kwargs))
+            preset = PRESETS.get(str(kwargs.get("preset")), {})
+            return function(options(*args, **{**preset, **kwargs}))
 
         parameters = [
             parameter.replace(annotation=HINTS[parameter.name].__origin__)

@@ -76,6 +76,7 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
         "slide_from",
         "slide_to",
         "slide_prompt",
+        "preset",
         "adapter",
         "alpha",
         "rslora",

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { defaults, fieldsOf, fromRequest, parseJson, problemOf, range, toRequest, type Field, type OpenApi } from './schema'
+import { defaults, fieldsOf, fromRequest, parseJson, problemOf, range, toRequest, withChoice, type Field, type OpenApi } from './schema'
 
 const DOCUMENT: OpenApi = {
   paths: {
@@ -91,4 +91,16 @@ test('a lowest value that is not allowed itself', () => {
   const seconds: Field = { ...field('number_of_steps'), kind: 'number', min: undefined, above: 0, max: 60 }
   expect(problemOf(seconds, 0)).toBe('It must be more than 0 and at most 60.')
   expect(problemOf(seconds, 0.1)).toBe(null)
+})
+
+test('a choice that stands for others fills them in, and is not sent', () => {
+  const kind: Field = { ...field('rank'), name: 'preset', default: null, choices: ['big', 'small'], settings: { big: { rank: 16 }, small: { rank: 8, number_of_steps: 400 } } }
+  const all = [...fields, kind]
+  const chosen = withChoice(all, { ...defaults(all), training_data_url: 'u', preset: 'small' }, kind)
+  expect(toRequest(all, chosen)).toEqual({ training_data_url: 'u', rank: 8, number_of_steps: 400 })
+  const other = withChoice(all, { ...chosen, preset: 'big' }, kind)
+  expect(toRequest(all, other)).toEqual({ training_data_url: 'u', rank: 16 })
+  const typed = withChoice(all, { ...chosen, number_of_steps: 500, preset: 'big' }, kind)
+  expect(toRequest(all, typed)).toMatchObject({ rank: 16, number_of_steps: 500 })
+  expect(fromRequest(all, { training_data_url: 'u', preset: 'small', rank: 32 }).values).toMatchObject({ rank: 32, number_of_steps: 400 })
 })

@@ -21,6 +21,8 @@ export interface Field {
   most?: number
   /** Of prompts: what each entry has. */
   entry?: string[]
+  /** Of a choice that stands for other fields: their values, by choice. It is not sent itself. */
+  settings?: Record<string, Values>
 }
 
 /** A prompt, and in some modes the sound that is given of its preview. */
@@ -89,6 +91,7 @@ export function fieldsOf(document: OpenApi): Field[] {
       above: schema.exclusiveMinimum,
       choices: schema.enum,
       most: schema.maxItems,
+      settings: schema['x-settings'] as Record<string, Values> | undefined,
       entry: kind === 'prompts' ? Object.keys(resolve(schema.items!).properties!) : undefined,
     }
   })
@@ -173,11 +176,21 @@ export function toRequest(fields: Field[], values: Values, extras: Values = {}, 
   for (const field of fields) {
     const value = cleaned(field, values[field.name])
     const same = JSON.stringify(value) === JSON.stringify(field.default)
-    if (value !== null && value !== undefined && (field.required || always.includes(field.name) || !same)) {
+    if (!field.settings && value !== null && value !== undefined && (field.required || always.includes(field.name) || !same)) {
       request[field.name] = value
     }
   }
   return { ...request, ...extras }
+}
+
+/** The values after a choice of a field that stands for others. What another choice had set is as if nobody had. */
+export function withChoice(fields: Field[], values: Values, field: Field): Values {
+  const usual = defaults(fields)
+  const next = { ...values }
+  for (const settings of Object.values(field.settings ?? {})) {
+    for (const [name, value] of Object.entries(settings)) if (next[name] === value) next[name] = usual[name]
+  }
+  return { ...next, ...field.settings?.[String(values[field.name])] }
 }
 
 function cleaned(field: Field, value: unknown): unknown {
@@ -193,8 +206,9 @@ function cleaned(field: Field, value: unknown): unknown {
 export function fromRequest(fields: Field[], request: Values): { values: Values; extras: Values } {
   const known = new Set(fields.map((field) => field.name))
   const given = Object.entries(request).filter(([, value]) => value !== null)
+  const chosen = fields.map(({ name, settings }) => settings?.[String(request[name])])
   return {
-    values: { ...defaults(fields), ...Object.fromEntries(given.filter(([name]) => known.has(name))) },
+    values: Object.assign(defaults(fields), ...chosen, Object.fromEntries(given.filter(([name]) => known.has(name)))),
     extras: Object.fromEntries(given.filter(([name]) => !known.has(name))),
   }
 }

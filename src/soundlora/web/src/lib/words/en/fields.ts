@@ -62,6 +62,7 @@ export const fields = {
     preserve: 'Preserve the base',
     noise_levels: 'Noise levels',
     weighting: 'Weighting',
+    preset: 'Kind of sound',
     shorter_durations: 'Shorter durations',
     short: 'Short',
     windows: 'Windows',
