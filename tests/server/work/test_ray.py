@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from example_zip import some_clips
-from local_http import free_port
+from ray_head import Head, started_head
 from waiting import wait_until
 from workplace import Place
 
@@ -33,63 +26,10 @@ SECONDS = 240.0
 SOUND = {"prompt": "rain", "num_frames": 9}
 
 
-class Head:
-    """Ray's head, which can be killed and started again with the same port."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port, self.client_port = free_port(), free_port()
-        self._folder, self._log = folder, folder.with_suffix(".log")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        options = {
-            "--port": str(self.port),
-            "--node-ip-address": "127.0.0.1",
-            "--num-cpus": "3",
-            "--object-store-memory": "80000000",
-            "--include-dashboard": "false",
-            "--ray-client-server-port": str(self.client_port),
-            "--temp-dir": str(self._folder),
-        }
-        quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
-        log = self._log.open("wb")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *sum(options.items(), ())],
-            stdout=log, stderr=subprocess.STDOUT, env=os.environ | quiet,
-        )  # fmt: skip
-        log.close()
-        wait_until(self._started, SECONDS)
-
-    def _started(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, self._log.read_text()
-        return "block forever" in self._log.read_text()
-
-    def kill(self) -> None:
-        """Kill all that belongs to it, at once."""
-        for path in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                command = (path / "cmdline").read_bytes()
-                if (b"gcs_server" in command or b"raylet/raylet" in command) and str(self._folder).encode() in command:
-                    os.kill(int(path.name), signal.SIGKILL)
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-
 @pytest.fixture
 def head() -> Iterator[Head]:
-    # Ray's sockets have short names, or none.
-    folder = Path(f"/tmp/soundlora-ray-{os.getpid()}")
-    head = Head(folder)
-    try:
-        head.start()
+    with started_head() as head:
         yield head
-    finally:
-        head.kill()
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.with_suffix(".log").unlink()
 
 
 @pytest.fixture(params=[1])

@@ -1,0 +1,93 @@
+"""Ray's head on this machine, for the tests of what a Ray cluster does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from local_http import free_port
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
+from waiting import wait_until
+
+SECONDS = 240.0
+
+
+class Head:
+    """Ray's head, which can be killed and started again with the same port."""
+
+    def __init__(self, folder: Path, slots: int, growing: Mapping[str, Any] | None) -> None:
+        """slots: its own. growing: the configuration of an autoscaler that it runs."""
+        self.port, self.client_port = free_port(), free_port()
+        self._folder, self._log, self._config = folder, folder.with_suffix(".log"), folder.with_suffix(".json")
+        self._slots, self._growing = slots, growing
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        options = {
+            "--port": str(self.port),
+            "--node-ip-address": "127.0.0.1",
+            "--num-cpus": str(self._slots),
+            "--object-store-memory": "80000000",
+            "--include-dashboard": "false",
+            "--ray-client-server-port": str(self.client_port),
+            "--temp-dir": str(self._folder),
+        }
+        if self._growing is not None:
+            provider = {**self._growing["provider"], "gcs_address": f"127.0.0.1:{self.port}"}
+            self._config.write_text(json.dumps({**self._growing, "provider": provider}))
+            options["--autoscaling-config"] = str(self._config)
+        quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
+        if self._growing is not None:
+            quiet |= {
+                "RAY_FAKE_CLUSTER": "1",
+                "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+                "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+            }
+        log = self._log.open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *sum(options.items(), ())],
+            stdout=log, stderr=subprocess.STDOUT, env=os.environ | quiet,
+        )  # fmt: skip
+        log.close()
+        wait_until(self._started, SECONDS)
+
+    def _started(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._log.read_text()
+        return "block forever" in self._log.read_text()
+
+    def kill(self) -> None:
+        """Kill all that belongs to it, at once."""
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (path / "cmdline").read_bytes()
+                parts = (b"gcs_server", b"raylet/raylet", b"monitor.py")
+                if any(part in command for part in parts) and str(self._folder).encode() in command:
+                    os.kill(int(path.name), signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@contextlib.contextmanager
+def started_head(slots: int = 3, growing: Mapping[str, Any] | None = None) -> Iterator[Head]:
+    # Ray's sockets have short names, or none.
+    folder = Path(f"/tmp/soundlora-ray-{os.getpid()}")
+    head = Head(folder, slots, growing)
+    try:
+        head.start()
+        yield head
+    finally:
+        head.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+        for left in (".log", ".json"):
+            folder.with_suffix(left).unlink(missing_ok=True)
