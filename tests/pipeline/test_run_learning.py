@@ -66,7 +66,6 @@ def test_the_report_has_the_loss_at_each_noise_level(quick_train: Train, hold_ou
     "options",
     [
         {"alpha": 2.0, "rslora": True},
-        {"weighting": "cosmap"},
         {"warmup": 4, "schedule": "cosine"},
         {"b_rate": 16.0},
         {"b_rate": 16.0, "optimizer": "adamw8bit"},

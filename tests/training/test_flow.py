@@ -4,7 +4,7 @@ import pytest
 import torch
 from support import assert_matches, parity_cases
 
-from soundlora.training.flow import loss_per_sample, noisy, sample_sigma, shape_sigma, step_generator, weights_of
+from soundlora.training.flow import loss_per_sample, noisy, sample_sigma, shape_sigma, step_generator
 
 
 @parity_cases("timestep_sampler")
@@ -86,11 +86,3 @@ def test_a_band_is_drawn_from_evenly_and_leaves_the_noise_as_it_was() -> None:
     assert counts.min() > 700
     assert torch.equal(torch.randn(4, generator=whole), torch.randn(4, generator=banded))
     assert sample_sigma(5000, 126, banded, (0.0, 1.0)).min() >= 1e-3, "no clip is without noise"
-
-
-def test_the_middle_counts_twice_as_much_as_the_ends_and_all_levels_together_as_ever() -> None:
-    sigma = torch.linspace(0, 1, 1001)
-    weights = weights_of(sigma, "cosmap")
-    assert weights[500].item() == pytest.approx(2 * weights[0].item()) == pytest.approx(2 * weights[-1].item())
-    assert weights.mean().item() == pytest.approx(1, abs=1e-3)
-    assert torch.equal(weights_of(sigma, "none"), torch.ones(1001))

@@ -13,7 +13,6 @@ from support import examples, needs_gpu
 from soundlora.lora.adapter import Adapter
 from soundlora.model.latents import positions
 from soundlora.training import gradient as gradient_module
-from soundlora.training.flow import weights_of
 from soundlora.training.gradient import Gradient, Samples, compile_blocks, compiles
 from soundlora.training.trainer import StepFigures, Trainer
 
@@ -246,14 +245,3 @@ def test_what_recordings_held_is_given_back() -> None:
     assert torch.cuda.memory_reserved() > before
     trainer.make_room()
     assert torch.cuda.memory_reserved() <= before
-
-
-def test_a_weighting_scales_the_gradient_of_each_noise_level_and_leaves_the_losses() -> None:
-    plain, weighted = adapter(), adapter()
-    one = alone(samples(2), 0)
-    losses = Gradient(plain, CONFIG.audio, batch_size=1).add(one)
-    assert torch.equal(Gradient(weighted, CONFIG.audio, batch_size=1, weighting="cosmap").add(one), losses)
-    weight = weights_of(one.sigma, "cosmap").item()
-    assert abs(weight - 1) > 0.02
-    for a, b in zip(gradients(weighted), gradients(plain), strict=True):
-        torch.testing.assert_close(a, weight * b, atol=1e-6, rtol=1e-4)

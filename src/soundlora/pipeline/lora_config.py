@@ -54,7 +54,6 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
         "batch_size": request["batch_size"],
         "average": request["average"],
         **({"noise_levels": levels} if (levels := request.get("noise_levels", REFERENCE)) != REFERENCE else {}),
-        **({"weighting": kind} if (kind := request.get("weighting", "none")) != "none" else {}),
         **({"preserve": share} if (share := request.get("preserve")) else {}),
         "audio_duration_seconds": request["audio_duration_seconds"],
         **({"conditioning_seconds": seconds} if (seconds := request["conditioning_seconds"]) else {}),

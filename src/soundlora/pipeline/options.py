@@ -155,12 +155,6 @@ class TrainingOptions:
             parse=noise_levels_of,
         ),
     ] = REFERENCE
-    weighting: Annotated[
-        Literal["none", "cosmap"],
-        Setting(
-            "How much the loss counts by noise level: cosmap twice as much in the middle as at the ends.", extra=True
-        ),
-    ] = "none"
     duration: Annotated[
         float, Setting("Seconds of every clip: shorter ones are skipped, longer trimmed.", "audio_duration_seconds")
     ] = 5.0

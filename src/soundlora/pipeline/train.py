@@ -269,7 +269,6 @@ def build(run: Run) -> Training:
         condition_probability=options.condition_probability,
         preserve=options.preserve,
         noise_levels=band_of(options.noise_levels),
-        weighting=options.weighting,
         project_text=plan.settings.captions > 0,
         workers=workers,
     )

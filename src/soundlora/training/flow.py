@@ -5,8 +5,6 @@ In shapes B is samples, T latents, C their channels.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -72,17 +70,6 @@ def error_per_sample(velocity: Tensor, target: Tensor, uncounted: Tensor | None 
     if uncounted is None:
         return errors.mean(dim=(1, 2))  # (B,)
     return errors.mean(dim=2).masked_fill(uncounted, 0).sum(dim=1) / (~uncounted).sum(dim=1)  # (B, T) → (B,)
-
-
-def weights_of(sigma: Tensor, weighting: str) -> Tensor:
-    """Return what the loss at each noise level (n,) counts, (n,): 1 on the average of levels that are drawn evenly.
-
-    weighting: "none", or "cosmap", the weights of the cosine map, 2 / (π (1 − 2σ + 2σ²)) (Esser et al. 2024,
-    arXiv:2403.03206): twice as much in the middle as at the ends.
-    """
-    if weighting == "none":
-        return torch.ones_like(sigma)
-    return 2 / (math.pi * (1 - 2 * sigma + 2 * sigma.square()))
 
 
 def slid(middle: Tensor, low: Tensor, high: Tensor, strength: float) -> Tensor:

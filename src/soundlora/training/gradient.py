@@ -22,7 +22,7 @@ from soundlora.model.condition import Condition
 from soundlora.model.config import AudioConfig
 from soundlora.model.transformer import Block, Sum
 from soundlora.system.devices import empty_cache, pins
-from soundlora.training.flow import either, error_per_sample, noisy, slid, weights_of
+from soundlora.training.flow import either, error_per_sample, noisy, slid
 from soundlora.training.kernels.card import fused
 
 _BEFORE_RECORDING = 3  # calls of a shape, in which libraries choose their kernels
@@ -79,22 +79,13 @@ class Gradient:
     """
 
     def __init__(
-        self,
-        adapter: Adapter,
-        audio: AudioConfig,
-        batch_size: int,
-        steps: int = 1,
-        gathers: bool = True,
-        weighting: str = "none",
+        self, adapter: Adapter, audio: AudioConfig, batch_size: int, steps: int = 1, gathers: bool = True
     ) -> None:
         """batch_size: clips a step, over which the loss is averaged. steps: the number of steps that a run takes.
-
-        weighting: see `flow.weights_of`. The losses that are returned are without weights.
 
         gathers: see `Adapter.join`.
         """
         self.adapter, self.model, self.audio, self.batch_size = adapter, adapter.model, audio, batch_size
-        self.weighting = weighting
         self.device = self.model.audio_patchify_proj.weight.device
         # On CPUs larger products are no faster. A recording reads weights where they lay when it was made, and those of
         # an offloaded model come and go.
@@ -177,8 +168,7 @@ class Gradient:
                     low, high = (velocity(context, None).float() for context in samples.ends.unbind(1))
                     target = slid(target, low, high, samples.strength)
         losses = error_per_sample(velocity(), target, either(given, samples.padding))  # (n,)
-        counted = losses if self.weighting == "none" else losses * weights_of(sigma, self.weighting)
-        (counted.sum() / self.batch_size).backward()
+        (losses.sum() / self.batch_size).backward()
         self.adapter.settle()
         return losses.detach()
 

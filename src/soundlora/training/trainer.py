@@ -91,7 +91,6 @@ class Trainer:
         condition_probability: float = 1.0,
         preserve: float = 0.0,
         noise_levels: tuple[float, float] | None = None,
-        weighting: str = "none",
         project_text: bool = False,
         gathers: bool = True,
         workers: Workers = Workers(),  # noqa: B008  (frozen)
@@ -103,7 +102,6 @@ class Trainer:
         the steps, so that a batch has one shape. The rest trains text to audio.
         preserve: share of the steps whose target is the base's own velocity, for `preserved` contexts of the examples.
         noise_levels: the lowest and the highest, between which they are drawn evenly; None draws the reference's.
-        weighting: of the loss by noise level, see `flow.weights_of`. The loss of a step's figures is without weights.
         project_text: keep the frozen part of every caption's keys and values on the device, see
         `AudioTransformer.project_text`.
         gathers: see `Adapter.join`.
@@ -134,7 +132,7 @@ class Trainer:
         model = adapter.model
         self.device = model.audio_patchify_proj.weight.device
         self._order = Order([example.shape for example in self.examples], batch_size, seed)
-        self._gradient = Gradient(adapter, audio, batch_size, steps, gathers, weighting)
+        self._gradient = Gradient(adapter, audio, batch_size, steps, gathers)
         self._projected: dict[int, Tensor] = {}  # (1, blocks, S, 2C) by the context's identity
         if project_text:
             contexts = [context for example in self.examples for context in (example.context, *example.preserved)]

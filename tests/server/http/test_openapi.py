@@ -86,7 +86,6 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
         "caption_dropout",
         "preserve",
         "noise_levels",
-        "weighting",
         "shorter_durations",
         "short",
         "windows",

@@ -61,7 +61,6 @@ export const fields = {
     caption_dropout: 'Caption dropout',
     preserve: 'Preserve the base',
     noise_levels: 'Noise levels',
-    weighting: 'Weighting',
     preset: 'Kind of sound',
     shorter_durations: 'Shorter durations',
     short: 'Short',
