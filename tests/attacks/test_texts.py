@@ -66,7 +66,7 @@ QUERY = ["fal_webhook", "priority", "fal_max_queue_length", "logs"]
 def _no_processes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
 
-        async def answer(*arguments: Any) -> Any:
+        async def answer(*arguments: Any, **_: Any) -> Any:
             return {"status": 200, "body": {}}
 
         patch.setattr(inspection, "_answer", answer)
