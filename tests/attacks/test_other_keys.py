@@ -192,7 +192,7 @@ GUARDED = OWN | LISTS | SHARED | STARTS
 def place(target: Target) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as patch:
         # Looking through data and examining the machine take seconds in other processes, and are not what is tried.
-        async def answer(*arguments: Any) -> Any:
+        async def answer(*arguments: Any, **__: Any) -> Any:
             return {"status": 200, "body": {}}
 
         patch.setattr(inspection, "_answer", answer)
