@@ -105,15 +105,8 @@ def presets_table(results: Results) -> str:
     """What each preset sets, and how the sounds of its kind came out with it."""
     cells = [["preset", "settings", "sounds", *_SCORES]]
     for preset, (level, sounds) in PRESET_SOUNDS.items():
-        factor, _, name = level.partition(": ")
-        pairs = [
-            (figures, results[lab.DEFAULTS, lab.DEFAULTS, *key[2:]])
-            for key, figures in results.items()
-            if key[:2] == (factor, name) and key[2] in sounds
-        ]
-        means = [
-            f"{np.mean([its[score] - plain[score] for its, plain in pairs]):+.2f}" if pairs else "" for score in _SCORES
-        ]
+        found = [by_sound(results, score).get(level, {}) for score in _SCORES]
+        means = [f"{np.mean([each[name] for name in sounds]):+.2f}" if each else "" for each in found]
         flags = " ".join(f"`--{key} {_plain(value)}`" for key, value in PRESETS[preset].items())
         cells.append([f"`{preset}`", flags, ", ".join(sounds), *means])
     return aligned(cells)

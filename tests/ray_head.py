@@ -1,4 +1,4 @@
-"""Ray's head on this machine, for the tests of what a Ray cluster does."""
+"""A Ray cluster on this machine and what drives it, for tests that are skipped where Ray is not installed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+from example_zip import some_clips
 from local_http import free_port
-from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 from waiting import wait_until
+from workplace import Place
+
+from soundlora.server.endpoints import TRAINING, unit_prices
+from soundlora.server.settings import Settings
+from soundlora.server.store.requests import Requests
+from soundlora.server.work.ray_driver import RayDriver
+from soundlora.server.work.supervisor import Supervisor
+
+pytest.importorskip("ray")
+
+# isort: split
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID as FAKE_HEAD_NODE_ID
 
 SECONDS = 240.0
 
@@ -91,3 +104,23 @@ def started_head(slots: int = 3, growing: Mapping[str, Any] | None = None) -> It
         shutil.rmtree(folder, ignore_errors=True)
         for left in (".log", ".json"):
             folder.with_suffix(left).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def started_driver(place: Place, head: Head, slots: int) -> Iterator[RayDriver]:
+    executor = f"127.0.0.1:{head.port}"
+    settings = Settings(data_dir=place.settings.data_dir, executor=executor, warm_seconds=600, slots=slots)
+    requests = Requests(place.database, unit_prices(settings))
+    driver, supervisor = RayDriver(settings, requests), Supervisor(requests, settings.lease_seconds)
+    driver.start()
+    supervisor.start()
+    try:
+        yield driver
+    finally:
+        driver.stop()
+        supervisor.stop()
+
+
+def train(place: Place, steps: int, gpus: int = 1) -> str:
+    payload = {"training_data_url": some_clips(), "number_of_steps": steps, "rank": 8, "audio_duration_seconds": 1}
+    return place.requests.submit(TRAINING, payload | {"gpus": gpus}, gpus=gpus, prepared=False).id

@@ -47,16 +47,17 @@ def _training_input(request: type[TrainingRequest]) -> type[TrainingRequest]:
                 one: Any = Annotated[Number, Field(ge=known.least, le=known.most)]
                 extras[name] = (tuple[one, ...], Field(default, description=known.help))
                 continue
-            if name == "preset":
-                extras[name] = (kind | None, Field(default, description=known.help, json_schema_extra=_presets()))
-                continue
             if name == "name":
                 kind = Annotated[str, _checked(check_name)]
             elif known.parse is not None:
                 kind = Annotated[kind, _checked(partial(known.parse, name))]
             above = 0 if kind in _STRICT and known.least is None else None
             kind = _STRICT.get(kind, kind)
-            extras[name] = (kind, Field(default, gt=above, ge=known.least, le=known.most, description=known.help))
+            more = _presets() if name == "preset" else None
+            field = Field(
+                default, gt=above, ge=known.least, le=known.most, description=known.help, json_schema_extra=more
+            )
+            extras[name] = (kind, field)
     name = request.__name__.replace("Request", "Input")
     return create_model(name, __base__=request, __doc__=request.__doc__, **extras)
 

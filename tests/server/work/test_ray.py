@@ -6,23 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from example_zip import some_clips
-from ray_head import Head, started_head
+from ray_head import SECONDS, Head, started_driver, started_head, train
 from waiting import wait_until
 from workplace import Place
 
-from soundlora.server.endpoints import GENERATION, TRAINING, unit_prices
-from soundlora.server.settings import Settings
+from soundlora.server.endpoints import GENERATION
 from soundlora.server.store.nodes import NOW, Nodes
-from soundlora.server.store.requests import Requests
 from soundlora.server.store.tables import ledger
 from soundlora.server.work.ray_driver import RayDriver
-from soundlora.server.work.supervisor import Supervisor
 
-pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
-SECONDS = 240.0
 SOUND = {"prompt": "rain", "num_frames": 9}
 
 
@@ -35,20 +29,8 @@ def head() -> Iterator[Head]:
 @pytest.fixture(params=[1])
 def driver(place: Place, head: Head, request: pytest.FixtureRequest) -> Iterator[RayDriver]:
     """Its parameter is the number of its slots."""
-    executor = f"127.0.0.1:{head.port}"
-    settings = Settings(data_dir=place.settings.data_dir, executor=executor, warm_seconds=600, slots=request.param)
-    requests = Requests(place.database, unit_prices(settings))
-    driver, supervisor = RayDriver(settings, requests), Supervisor(requests, settings.lease_seconds)
-    driver.start()
-    supervisor.start()
-    yield driver
-    driver.stop()
-    supervisor.stop()
-
-
-def train(place: Place, steps: int, gpus: int = 1) -> str:
-    payload = {"training_data_url": some_clips(), "number_of_steps": steps, "rank": 8, "audio_duration_seconds": 1}
-    return place.requests.submit(TRAINING, payload | {"gpus": gpus}, gpus=gpus, prepared=False).id
+    with started_driver(place, head, request.param) as driver:
+        yield driver
 
 
 def wait_for_step(place: Place, request_id: str) -> None:

@@ -6,23 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from example_zip import some_clips
+from ray_head import FAKE_HEAD_NODE_ID, SECONDS, Head, started_driver, started_head, train
 from waiting import wait_until
 from workplace import Place
 
-from soundlora.server.endpoints import TRAINING, unit_prices
-from soundlora.server.settings import Settings
-from soundlora.server.store.requests import Requests
-from soundlora.server.work.ray_driver import RayDriver
-from soundlora.server.work.supervisor import Supervisor
-
-pytest.importorskip("ray")
-
 # isort: split
 from ray._raylet import GcsClient
-from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 from ray.core.generated.gcs_pb2 import GcsNodeInfo
-from ray_head import SECONDS, Head, started_head
 
 pytestmark = pytest.mark.slow
 
@@ -81,18 +71,9 @@ def nodes(head: Head) -> int:
 
 def test_machines_come_for_what_waits_and_go_when_nothing_does(place: Place, head: Head) -> None:
     assert nodes(head) == 1
-    settings = Settings(data_dir=place.settings.data_dir, executor=f"127.0.0.1:{head.port}", warm_seconds=600, slots=2)
-    requests = Requests(place.database, unit_prices(settings))
-    driver, supervisor = RayDriver(settings, requests), Supervisor(requests, settings.lease_seconds)
-    driver.start()
-    supervisor.start()
-    try:
-        payload = {"training_data_url": some_clips(), "number_of_steps": 100, "rank": 8, "audio_duration_seconds": 1}
-        ids = [place.requests.submit(TRAINING, payload | {"seed": seed}, prepared=False).id for seed in (1, 2)]
+    with started_driver(place, head, slots=2):
+        ids = [train(place, 100) for _ in range(2)]
         wait_until(lambda: nodes(head) == 3, SECONDS)
         wait_until(lambda: all(place.find(id).state == "completed" for id in ids), SECONDS)
         assert [place.find(id).status_code for id in ids] == [200, 200]
         wait_until(lambda: nodes(head) == 1, SECONDS)
-    finally:
-        driver.stop()
-        supervisor.stop()

@@ -73,10 +73,10 @@ class _Entry:
             return False
         if self.over:
             return True
-        held_at = self.heard_at if self.stale else self.read_at
-        if self.told and not self.stale and now - self.read_at < LOOK_SECONDS:
-            held_at = now  # somebody would have said
-        return now - held_at < within
+        if self.stale:
+            return now - self.heard_at < within
+        # Of a change that others have made, somebody would have said.
+        return now - self.read_at < (max(within, LOOK_SECONDS) if self.told else within)
 
     def due(self, now: float) -> bool:
         """Whether it is to be read, because somebody has asked for it lately or waits for a change."""

@@ -44,7 +44,7 @@ export function bytes(size: number): string {
 }
 
 export function count(value: number): string {
-  return value.toLocaleString(locale.numbers)
+  return written(value, { useGrouping: true })
 }
 
 /** Dollars: two decimals, more where two would be nothing. */
