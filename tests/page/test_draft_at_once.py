@@ -53,6 +53,35 @@ def test_a_caption_typed_as_the_page_is_reloaded_is_there_after_two_reloads(visi
     expect(caption).to_have_value("a large dog")
 
 
+def test_a_caption_typed_before_the_form_is_there_is_not_lost(visit: Visit) -> None:
+    page = visit.page
+    dropped(visit)
+    # The clips come back from the browser; the form waits for a server that gives no answer.
+    page.route("**/openapi.json*", lambda route: None)
+    page.reload()
+    caption = page.get_by_label("Caption of zap_01.wav")
+    expect(caption).to_be_visible()
+    type_and_reload(page, "Caption of zap_01.wav", "a very small dog")
+    expect(caption).to_have_value("a very small dog")
+    caption.fill("a large dog")
+    page.wait_for_timeout(600)
+    page.reload()
+    expect(caption).to_have_value("a large dog")
+
+
+def test_what_was_set_is_not_lost_while_the_form_is_awaited(visit: Visit) -> None:
+    page = visit.page
+    visit.go()
+    page.get_by_label("Trigger phrase").fill("zapgun")
+    page.wait_for_timeout(500)
+    page.route("**/openapi.json*", lambda route: None)
+    page.reload()
+    page.wait_for_timeout(600)
+    page.unroute("**/openapi.json*")
+    page.reload()
+    expect(page.get_by_label("Trigger phrase")).to_have_value("zapgun")
+
+
 def test_what_the_database_had_no_time_for_is_not_lost(visit: Visit) -> None:
     page = visit.page
     page.add_init_script(NEVER_ENDS)

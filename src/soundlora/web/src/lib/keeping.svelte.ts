@@ -18,8 +18,8 @@ interface Kept {
   clips: { name: string; caption: string; original: string; spans: Span[]; originalSpans: Span[] }[]
 }
 
-/** Whether the browser has a draft for this tab to write to. */
-let able = false
+/** Whether the browser has a draft for this tab to write to, and what was in it has been brought back. */
+let able = $state(false)
 /** The draft as it was last looked at, and as the database has it. */
 let seen = ''
 let safe = ''
@@ -32,12 +32,11 @@ let restoring: Promise<void> | null = null
 
 /** Bring back what this tab, or one that is gone, had left, and go on with it. */
 export async function restore(): Promise<void> {
-  await (restoring ??= found().catch(unable))
+  await (restoring ??= found().then(() => void (able = true), unable))
 }
 
 async function found(): Promise<void> {
   const kept = await find<Kept>()
-  able = true
   if (!kept) return
   // Who drops something at once means that.
   if (draft.step !== 'empty' || draft.shown) return leave()
@@ -96,6 +95,11 @@ function unable(error: unknown): void {
     : words.dataset.unkept
 }
 
+/** Whether there is something to keep. Clips come back before the form, or without it while the server is away. */
+function begun(): boolean {
+  return able && Boolean(draft.shown || draft.name)
+}
+
 function nothing(): boolean {
   const request = toRequest(draft.fields, draft.values, draft.extras)
   return !draft.name && draft.mode === 't2a' && !Object.values(request).some(Boolean)
@@ -140,7 +144,7 @@ async function save(): Promise<void> {
 
 $effect.root(() => {
   $effect(() => {
-    if (!draft.shown) return
+    if (!begun()) return
     const now = state()
     if (now === seen) return
     seen = now
@@ -152,7 +156,7 @@ $effect.root(() => {
 // There is no time for a database when the page goes: what has not reached it then never does.
 function lastChance(): void {
   const files = stored === dropped.files || !dropped.files.length
-  if (!able || !draft.shown || !files || state() === safe || (!safe && nothing())) return
+  if (!begun() || !files || state() === safe || (!safe && nothing())) return
   try {
     keepAtOnce(written())
   } catch {
