@@ -78,17 +78,18 @@ FACTORS: dict[str, dict[str, dict[str, Any]]] = {
     "captions": {"one each": {"_captions": "each"}, "no trigger": {"trigger_phrase": ""}},
 }  # fmt: skip
 """Factor → level → what it changes. Names with a line in front are changes of the clips."""
-TAKEN_OUT = {"weighting"}
-"""Settings that did nothing, and are none any more. Their runs stay in the table."""
+TAKEN_OUT = {("weighting", "cosmap"), ("adapter", "DoRA")}
+"""Levels that did nothing, and are settings no more. Their runs stay in the table."""
 
 
 def runs(factors: list[str], seeds: int) -> Iterator[tuple[str, str, str, int]]:
     """Yield (factor, level, sound, seed) in an order in which an early end leaves every level with whole seeds."""
     names = [sound.name for sound in synthesised()] + ["tabla", "blips", "talk box", "announcements"]
     for seed in range(seeds):
-        for factor in dict.fromkeys((DEFAULTS, *(factor for factor in factors if factor not in TAKEN_OUT))):
+        for factor in dict.fromkeys((DEFAULTS, *factors)):
             for level in FACTORS[factor]:
-                yield from ((factor, level, name, seed) for name in names)
+                if (factor, level) not in TAKEN_OUT:
+                    yield from ((factor, level, name, seed) for name in names)
 
 
 def found() -> dict[tuple[str, str, str, int], dict[str, float]]:

@@ -86,7 +86,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "--batch-size", "2", "--targets", "self-ff", "--init-lora", lora, "--keep-checkpoints", "1", "--log", "csv",
         "--quantize", "bf16", "--optimizer", "adamw8bit", "--no-average", "--checkpoint-activations",
         "--caption-dropout", "0.25", "--captions-from", "all", "--short", "pad", "--caption-template", "{caption}",
-        "--preserve", "0.5", "--noise-levels", "0.2:1", "--adapter", "dora", "--alpha", "4",
+        "--preserve", "0.5", "--noise-levels", "0.2:1", "--adapter", "lora", "--alpha", "4",
         "--rslora", "--preset", "foley",
         "--warmup", "5", "--b-rate", "16", "--trigger-phrase", "TRG",
         "--windows", "all", "--name", "My kit", "--schedule", "constant", "--sync", tmp_path / "kept",
@@ -125,7 +125,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "batch_size": 2,
         "caption_dropout": 0.25,
         "preserve": 0.5,
-        "adapter": "dora",
+        "adapter": "lora",
         "alpha": 4.0,
         "rslora": True,
         "warmup": 5,
@@ -144,7 +144,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
     assert (out / "debug_dataset.zip").is_file()
     assert list((tmp_path / "kept" / "states").iterdir())
     kept = sorted(path.name for path in (out / "checkpoints").iterdir())
-    assert kept == ["My-kit-100-dora.safetensors", "step_000100.pt"]
+    assert kept == ["My-kit-100.safetensors", "step_000100.pt"]
     assert len((out / "metrics.csv").read_text().splitlines()) == 101
     assert "also changes 8 modules that are not trained here" in outcome.out
     assert "activations are computed again block by block" in outcome.out

@@ -1,4 +1,4 @@
-"""Runs that train a DoRA or a LoKr: their files, resuming, continuing, and what they may begin with."""
+"""Runs that train a LoKr: their files, resuming, continuing, and what they may begin with."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support import BaseNames
 
 from soundlora.errors import InputError, Interrupted
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import read_lora
-from soundlora.lora.forms import Form
+from soundlora.lora.forms import FILE_FORMS, FileForm
 from soundlora.lora.products import KEPT
 from soundlora.pipeline.generate import Generator
 from soundlora.pipeline.lengthen import lengthen
@@ -25,7 +25,6 @@ from soundlora.pipeline.train import TrainingResult
 from soundlora.progress import Progress
 
 Train = Callable[..., TrainingResult]
-FORMS: tuple[Form, ...] = ("dora", "lokr")
 
 
 def stop_at(step: int) -> Callable[[Progress], None]:
@@ -36,72 +35,62 @@ def stop_at(step: int) -> Callable[[Progress], None]:
     return on_progress
 
 
+LOKR: tuple[FileForm, ...] = ("lokr",)
+
+
 def attached(base: BaseNames, path: Path | None) -> Adapter:
     assert path is not None
     model = base.open().transformer(torch.device("cpu"))
-    return Adapter.attach(model, read_lora(path, as_they_are=FORMS).updates)
+    return Adapter.attach(model, read_lora(path, as_they_are=FILE_FORMS).updates)
 
 
-@pytest.mark.parametrize("adapter", FORMS)
-def test_a_run_is_resumed_to_the_bit_and_writes_both_files(quick_train: Train, adapter: Form) -> None:
+def test_a_run_is_resumed_to_the_bit_and_writes_both_files(quick_train: Train) -> None:
     options: dict[str, Any] = {
-        "adapter": adapter, "name": "kit", "validation_prompts": ["rain"], "preview_every": 2, "hold_out": 1,
+        "adapter": "lokr", "name": "kit", "validation_prompts": ["rain"], "preview_every": 2, "hold_out": 1,
     }  # fmt: skip
     notes: list[str] = []
     whole = quick_train("whole", on_progress=lambda news: notes.append(news.message), **options)
     with pytest.raises(Interrupted, match="Stopped at step 3"):
         quick_train("stopped", on_progress=stop_at(3), **options)
     kept, step = kept_of(whole.folder.parent / "stopped")
-    assert (kept.name, step) == (f"kit-3-{adapter}.safetensors", 3)
-    assert read_lora(kept, as_they_are=(adapter,)).matrices
+    assert (kept.name, step) == ("kit-3-lokr.safetensors", 3)
+    assert read_lora(kept, as_they_are=LOKR).matrices
     resumed = quick_train("stopped", resume=True, **options)
-    own = f"kit-6-{adapter}.safetensors"
+    own = "kit-6-lokr.safetensors"
     for name in ("lora.safetensors", own, "metrics.jsonl", "held_out.jsonl", "preview.wav", f"checkpoints/{own}"):
         assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
     assert (whole.lora.name, whole.own) == ("kit-6.safetensors", whole.folder / own)
     told = json.loads(whole.config.read_text())
-    assert (told["adapter"], told["own_file"]) == (adapter, own)
+    assert (told["adapter"], told["own_file"]) == ("lokr", own)
     assert told["plain"]["kept"] >= KEPT
-    title = {"dora": "DoRA", "lokr": "LoKr"}[adapter]
     (words,) = [note for note in notes if note.startswith("As a plain LoRA of ")]
-    assert f"the {title} keeps 99." in words or f"the {title} keeps all of each layer's energy" in words
+    assert "the LoKr keeps 99." in words or "the LoKr keeps all of each layer's energy" in words
     assert words == told["plain"]["words"] == json.loads((whole.folder / "report.json").read_text())["notes"][-1]
     card = whole.card.read_text()
     assert words in card
-    assert f"| adapter | {title} |" in card
+    assert "| adapter | LoKr |" in card
 
 
-@pytest.mark.parametrize("adapter", FORMS)
-def test_the_files_have_the_keys_of_other_programs_and_say_where_they_come_from(
-    quick_train: Train, adapter: Form
-) -> None:
-    result = quick_train(adapter=adapter, rank=2, name="kit", alpha=4.0)
+def test_the_files_have_the_keys_of_other_programs_and_say_where_they_come_from(quick_train: Train) -> None:
+    result = quick_train(adapter="lokr", rank=2, name="kit", alpha=4.0)
     assert result.own is not None
     tensors = load_file(result.own)
     parts = {key.rpartition("audio_attn1.to_q.")[2] for key in tensors if ".0.audio_attn1.to_q." in key}
-    if adapter == "dora":
-        assert parts == {"lora_A.weight", "lora_B.weight", "dora_scale"}
-        lengths = tensors["diffusion_model.transformer_blocks.0.audio_ff.net.0.proj.dora_scale"]
-        assert (lengths.dtype, lengths.shape[1]) == (torch.float32, 1)
-    else:
-        assert parts == {"lokr_w1", "lokr_w2_a", "lokr_w2_b", "alpha"}
+    assert parts == {"lokr_w1", "lokr_w2_a", "lokr_w2_b", "alpha"}
     with safe_open(result.own, framework="pt") as file:
-        assert (file.metadata()["adapter"], file.metadata()["rank"]) == (adapter, "2")
+        assert (file.metadata()["adapter"], file.metadata()["rank"]) == ("lokr", "2")
     plain = read_lora(result.lora)
     assert (plain.naming, plain.matrices, plain.warnings) == ("official", {}, [])
-    assert plain.metadata["made_from"] == adapter
+    assert plain.metadata["made_from"] == "lokr"
     assert float(plain.metadata["energy_kept"]) >= KEPT
     assert plain.metadata["rank"] == str(plain.ranks[-1])
     assert "adapter" not in plain.metadata
 
 
-@pytest.mark.parametrize("adapter", FORMS)
-def test_the_plain_lora_is_what_was_trained_but_for_what_is_said(
-    quick_train: Train, quick_base: BaseNames, adapter: Form
-) -> None:
-    result = quick_train(adapter=adapter, rank=2)
+def test_the_plain_lora_is_what_was_trained_but_for_what_is_said(quick_train: Train, quick_base: BaseNames) -> None:
+    result = quick_train(adapter="lokr", rank=2)
     own, plain = attached(quick_base, result.own), read_lora(result.lora)
-    assert own.form == adapter
+    assert own.form == "lokr"
     assert own.layers.keys() == plain.pairs.keys()
     for name, layer in own.layers.items():
         eye = torch.eye(layer.frozen.in_features)
@@ -112,23 +101,21 @@ def test_the_plain_lora_is_what_was_trained_but_for_what_is_said(
         assert lost <= 1 - KEPT + 2e-3, (name, lost)  # the file's own numbers are bf16
 
 
-@pytest.mark.parametrize("adapter", FORMS)
 def test_a_longer_run_is_that_of_so_many_steps_at_once(
-    quick_train: Train, adapter: Form, tmp_path: Path, settings: dict[str, Any]
+    quick_train: Train, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    options: dict[str, Any] = {"adapter": adapter, "schedule": "constant", "name": "kit"}
+    options: dict[str, Any] = {"adapter": "lokr", "schedule": "constant", "name": "kit"}
     short = quick_train("short", steps=3, **options)
     longer = lengthen(
         short.folder, 6, tmp_path / "longer", cache=settings["cache"], text_encoder=settings["text_encoder"]
     )
     whole = quick_train("whole", **options)
-    for name in ("lora.safetensors", f"kit-6-{adapter}.safetensors"):
+    for name in ("lora.safetensors", "kit-6-lokr.safetensors"):
         assert (longer.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("adapter", FORMS)
-def test_a_generator_takes_the_adapter_s_own_form(quick_train: Train, quick_base: BaseNames, adapter: Form) -> None:
-    result = quick_train(adapter=adapter, learning_rate=0.1)
+def test_a_generator_takes_the_adapter_s_own_form(quick_train: Train, quick_base: BaseNames) -> None:
+    result = quick_train(adapter="lokr", learning_rate=0.1)
     assert result.own is not None
     generator = Generator(loras=[result.own], **quick_base.arguments)
     sounds = {}
@@ -143,16 +130,27 @@ def test_a_generator_takes_the_adapter_s_own_form(quick_train: Train, quick_base
     assert plain > 0
 
 
-def test_a_dora_begins_with_a_plain_lora_or_a_dora(quick_train: Train) -> None:
-    lora = quick_train("lora").lora
-    dora = quick_train("dora", adapter="dora", hold_out=1)
-    begun = quick_train("begun", adapter="dora", init_lora=lora, hold_out=1, steps=1)
-    start = [json.loads(line) for line in (begun.folder / "held_out.jsonl").read_text().splitlines()]
-    assert start[0]["loss"] != start[1]["loss"], "the base's, and that of the LoRA it began with"
-    again = quick_train("again", adapter="dora", init_lora=dora.own, hold_out=1, steps=1)
-    first = [json.loads(line) for line in (again.folder / "held_out.jsonl").read_text().splitlines()][1]["loss"]
-    last = [json.loads(line) for line in (dora.folder / "held_out.jsonl").read_text().splitlines()][-1]["loss"]
-    assert first == pytest.approx(last, rel=2e-3), "where the other one ended, but for bf16"
+def test_a_dora_is_generated_with_and_not_trained(quick_train: Train, quick_base: BaseNames, tmp_path: Path) -> None:
+    result = quick_train(learning_rate=0.1)
+    tensors, model = load_file(result.lora), quick_base.open().transformer(torch.device("cpu"))
+    for key in [key for key in tensors if key.endswith("lora_A.weight")]:
+        module = key.removeprefix("diffusion_model.").removesuffix(".lora_A.weight")
+        tensors[f"diffusion_model.{module}.dora_scale"] = 1.5 * model.get_parameter(f"{module}.weight").norm(dim=1)
+    dora = tmp_path / "dora.safetensors"
+    save_file(tensors, dora)
+    generator = Generator(loras=[dora], **quick_base.arguments)
+    settings: dict[str, Any] = {"duration": 0.5, "steps": 2, "cfg": 1.0, "stg": 0.0}
+    sounds = {}
+    for name, loras in (("dora", [dora]), ("off", [(dora, 0.0)]), ("base", []), ("lora", [result.lora])):
+        generator.exchange(loras)
+        sounds[name] = generator("rain", **settings).waveform
+    assert torch.equal(sounds["off"], sounds["base"])
+    assert float((sounds["dora"] - sounds["lora"]).norm()) > 0.1 * float(sounds["base"].norm())
+    with pytest.raises(InputError, match=r"is a DoRA, and what it changes depends on its base; .* --base BASE"):
+        quick_train("begun", init_lora=dora)
+    with pytest.raises(InputError, match="adapter") as refused:
+        quick_train("dora", adapter="dora")
+    assert refused.value.field == "adapter"
 
 
 def test_a_lokr_begins_with_a_lokr_of_its_shapes_alone(quick_train: Train) -> None:
@@ -183,16 +181,12 @@ def test_settings_that_a_lokr_has_no_use_for_are_refused(quick_train: Train, giv
 @pytest.mark.parametrize(
     "options",
     [
-        {"optimizer": "adafactor", "b_rate": 4.0, "rslora": True},
+        {"optimizer": "adafactor"},
         {"optimizer": "adamw8bit", "average": False},
         {"quantize": "bf16", "batch_size": 2},
         {"checkpoint_activations": True, "preserve": 0.5, "trigger_phrase": "TRG"},
     ],
 )
-@pytest.mark.parametrize("adapter", FORMS)
-def test_other_settings_work_with_it(
-    quick_train: Train, quick_base: BaseNames, adapter: Form, options: dict[str, Any]
-) -> None:
-    own = {"b_rate", "rslora"} if adapter == "lokr" else set()
-    result = quick_train(adapter=adapter, **{key: value for key, value in options.items() if key not in own})
+def test_other_settings_work_with_it(quick_train: Train, quick_base: BaseNames, options: dict[str, Any]) -> None:
+    result = quick_train(adapter="lokr", **options)
     assert all(layer.energy() > 0 for layer in attached(quick_base, result.own).layers.values())

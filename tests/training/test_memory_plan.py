@@ -82,7 +82,6 @@ def measure(config: ModelConfig, settings: Settings) -> tuple[int, int, int]:
         pytest.param(6, replace(CPU_SETTINGS, given="reference", clips=2, dtype=torch.bfloat16), id="two references"),
         pytest.param(4, replace(CPU_SETTINGS, given="latents", checkpointing=True), id="checkpointing a given start"),
         pytest.param(2, replace(CPU_SETTINGS, quantize="bf16"), id="bf16 held, fp32 computed"),
-        pytest.param(2, replace(CPU_SETTINGS, adapter="dora", dtype=torch.bfloat16), id="DoRA in bf16"),
         pytest.param(2, replace(CPU_SETTINGS, adapter="lokr"), id="LoKr"),
         pytest.param(2, replace(CPU_SETTINGS, adapter="lokr", rank=128), id="LoKr, w2 nearly whole"),
     ],

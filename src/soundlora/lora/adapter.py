@@ -1,7 +1,7 @@
 """Adapters, which are put around linear layers and saved so that they load everywhere.
 
 They are saved under the official names, which ComfyUI, diffusers and LTX's own pipelines share. A plain LoRA has no
-alpha, which two of the three ignore or refuse; the scale alpha/rank is folded into B. A DoRA or LoKr is saved in its
+alpha, which two of the three ignore or refuse; the scale alpha/rank is folded into B. A LoKr is saved in its
 own form, and `plain` makes the plain LoRA of it that comes nearest.
 """
 
@@ -17,11 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from soundlora.errors import InputError
-from soundlora.lora.dora import DoRALinear
 from soundlora.lora.file import read_lora, write_matrices
-from soundlora.lora.forms import Form, Matrices, form_of, fresh_layer, layer_of, size_of
+from soundlora.lora.forms import FileForm, Form, Matrices, form_of, fresh_layer, layer_of, size_of
 from soundlora.lora.joint import Aside, Joint, Joints, Kernels, linear_of
-from soundlora.lora.layer import AdapterLayer, LoRALinear
+from soundlora.lora.layer import AdapterLayer, LoRALinear, TrainableLayer
 from soundlora.lora.pair import Pair
 from soundlora.lora.targets import GROUPS, part_of, target_names
 from soundlora.model.attention import Attention
@@ -36,7 +35,7 @@ _LARGE = 1.0
 class Adapter:
     """The adapter's layers inside one transformer."""
 
-    def __init__(self, model: AudioTransformer, layers: dict[str, AdapterLayer], form: Form = "lora") -> None:
+    def __init__(self, model: AudioTransformer, layers: Mapping[str, AdapterLayer], form: FileForm = "lora") -> None:
         self.model = model
         self.layers = layers  # by module name, such as transformer_blocks.0.audio_attn1.to_q
         self.form = form
@@ -124,21 +123,20 @@ class Adapter:
             for name, layer in self.layers.items():
                 layer.scale = scales[name]
 
-    def hold(self) -> None:
-        """Call it where nothing will be learnt any more: what a DoRA needs of the base's weights is computed once."""
-        for layer in self.layers.values():
-            if isinstance(layer, DoRALinear):
-                layer.hold()
+    @property
+    def trainable(self) -> dict[str, TrainableLayer]:
+        """The layers of forms that can be trained."""
+        return {name: layer for name, layer in self.layers.items() if isinstance(layer, TrainableLayer)}
 
     def parameters(self) -> list[nn.Parameter]:
         """Return what is learnt of every layer: A and B, or the matrices of another form."""
-        return [parameter for layer in self.layers.values() for parameter in layer.trained.values()]
+        return [parameter for layer in self.trainable.values() for parameter in layer.trained.values()]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what is learnt by key, fp32 and unscaled, for a checkpoint of the training."""
         return {
             f"diffusion_model.{name}.{part}.weight": parameter.detach()
-            for name, layer in self.layers.items()
+            for name, layer in self.trainable.items()
             for part, parameter in layer.trained.items()
         }
 
@@ -214,8 +212,8 @@ class Adapter:
         ]
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write a file of the adapter's own form in bf16, the lengths of a DoRA in fp32, with the scale in it."""
-        write_matrices(path, {name: layer.written() for name, layer in self.layers.items()}, metadata)
+        """Write a file of the adapter's own form in bf16, with the scale in it."""
+        write_matrices(path, {name: layer.written() for name, layer in self.trainable.items()}, metadata)
 
 
 def scale_of(rank: int, alpha: float | None = None, rslora: bool = False) -> float:

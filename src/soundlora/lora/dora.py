@@ -6,74 +6,41 @@ of full rank; a plain pair comes near to it. LyCORIS has lengths of columns, too
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
 from soundlora.lora.layer import AdapterLayer
 from soundlora.lora.pair import Pair
 from soundlora.lora.products import KEPT
-from soundlora.model.quantize import linear, widened
+from soundlora.model.quantize import widened
 from soundlora.system.devices import has_fp64
 
 _TINY = torch.finfo(torch.float32).tiny
 
 
 class DoRALinear(AdapterLayer):
-    """y = m/‖W + V‖ · (W + V) x + bias for a frozen base with the weight W, and V = factor · B·A.
+    """y = m/‖W + V‖ · (W + V) x + bias for a frozen base with the weight W, and V = B·A.
 
-    Learnt are A, B and by how much each length m differs from that of W's own row, `longer`. It begins with zeros, so
-    that weight decay leads back to the base. The gradient takes ‖W + V‖ for a constant, as the paper advises and PEFT
-    does. ‖W + V‖² − ‖W‖² comes from W·Aᵀ and A·Aᵀ, so that no second matrix of W's size is made, and a fresh DoRA
-    changes nothing, to the bit.
+    It is that of a file, and nothing of it is learnt: a DoRA that was trained here came no nearer than a LoRA did, see
+    docs/what_helps.md.
     """
 
-    def __init__(
-        self, base: nn.Module, lora_a: Tensor, lora_b: Tensor, factor: float = 1.0, lengths: Tensor | None = None
-    ) -> None:
-        """lora_a: (rank, inputs), lora_b: (outputs, rank), fp32. lengths: (outputs,), None takes those of W."""
+    a: Tensor
+    b: Tensor
+    excess: Tensor
+
+    def __init__(self, base: nn.Module, lora_a: Tensor, lora_b: Tensor, lengths: Tensor) -> None:
+        """lora_a: (rank, inputs), lora_b: (outputs, rank), lengths: (outputs,) or (outputs, 1), fp32."""
         super().__init__(base)
-        self.lora_A, self.lora_B = nn.Parameter(lora_a), nn.Parameter(lora_b)
-        self.factor, self.scale = factor, 1.0
-        self.norms = _row_lengths(self.frozen.weight).to(lora_a.device)  # (outputs,)
-        self.longer = nn.Parameter(torch.zeros_like(self.norms) if lengths is None else lengths - self.norms)
-        self._held: Tensor | None = None
-
-    @property
-    def trained(self) -> dict[str, nn.Parameter]:
-        return {"lora_A": self.lora_A, "lora_B": self.lora_B, "longer": self.longer}
-
-    @property
-    def after(self) -> list[nn.Parameter]:
-        return [self.lora_B]
-
-    def hold(self) -> None:
-        """Compute what follows from A, B and lengths alone once, as they will stay as they are."""
-        with torch.no_grad():
-            self._held = self.excess(self.frozen.weight.dtype)
-
-    def excess(self, dtype: torch.dtype) -> Tensor:
-        """Return m/‖W + V‖ − 1, (outputs,), fp32. dtype: in which W is multiplied."""
-        if self._held is not None:
-            return self._held
-        norms, grown = self._norms(dtype)
-        return (self.longer - grown) / norms
-
-    @torch.no_grad()
-    def _norms(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return ‖W + V‖ of each row, and by how much it is more than ‖W‖, (outputs,), fp32."""
-        twice, own = self._moved(dtype)
-        moved = twice + own  # ‖W + V‖² − ‖W‖²
-        norms = (self.norms.square() + moved).clamp_min(_TINY).sqrt()
-        return norms, moved / (norms + self.norms)
-
-    @torch.no_grad()
-    def _moved(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return 2 W·V and ‖V‖² of each row, (outputs,), fp32."""
-        a, b = self.lora_A, self.factor * self.lora_B
-        across = linear(a.to(dtype), self.frozen.weight, None).float()  # A·Wᵀ, (rank, outputs)
-        return 2 * (across.T * b).sum(1), (b @ (a @ a.T) * b).sum(1)
+        self.scale = 1.0
+        w = widened(self.frozen.weight).to(lora_a.device)
+        w = w.double() if has_fp64(w.device) else w.float()
+        changed = w + lora_b.to(w) @ lora_a.to(w)
+        norms = changed.norm(dim=1).clamp_min(_TINY)
+        excess = lengths.flatten().to(w) / norms - 1  # m/‖W + V‖ − 1, (outputs,)
+        self._energy = float((changed * (1 + excess[:, None]) - w).square().sum())
+        for name, tensor in (("a", lora_a), ("b", lora_b), ("excess", excess.float())):
+            self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.idle:
@@ -85,49 +52,16 @@ class DoRALinear(AdapterLayer):
         below = self.below(x, frozen)
         if self.idle:
             return below
-        a, b = self.lora_A.to(x.dtype), (self.factor * self.lora_B).to(x.dtype)
-        low = x.reshape(-1, x.shape[-1]) @ a.T  # (N, rank)
-        out = torch.addmm(frozen.reshape(-1, frozen.shape[-1]), low, b.T)  # (W + V) x + bias, (N, outputs)
+        low = x.reshape(-1, x.shape[-1]) @ self.a.to(x.dtype).T  # (N, rank)
+        # (W + V) x + bias, (N, outputs)
+        out = torch.addmm(frozen.reshape(-1, frozen.shape[-1]), low, self.b.to(x.dtype).T)
         bias = self.frozen.bias
         product = out if bias is None else out - bias
-        out = torch.addcmul(out, product, self.excess(x.dtype).to(x.dtype)).view(frozen.shape)
+        out = torch.addcmul(out, product, self.excess.to(x.dtype)).view(frozen.shape)
         return out if below is frozen and self.scale == 1 else below + self.scale * (out - frozen)
 
-    @torch.no_grad()
-    def set_lengths(self, lengths: Tensor | None) -> None:
-        """Let the lengths be these, (outputs,) or (outputs, 1); None takes those of W + V, so that V alone is added."""
-        if lengths is None:
-            _, grown = self._norms(self.lora_A.dtype)
-            self.longer.copy_(grown)
-        else:
-            self.longer.copy_(lengths.flatten().to(self.norms) - self.norms)
-
-    @torch.no_grad()
-    def clear(self) -> None:
-        self.lora_B.zero_()
-        self.longer.zero_()
-
-    @torch.no_grad()
-    def written(self) -> Mapping[str, Tensor]:
-        lengths = (self.norms + self.longer)[:, None]
-        return {"lora_A": self.lora_A, "lora_B": self.factor * self.lora_B, "dora_scale": lengths}
-
-    @torch.no_grad()
     def energy(self) -> float:
-        # V + e (W + V) for e, the excess: ‖V‖² + 2 e (W·V + ‖V‖²) + e² ‖W + V‖².
-        twice, own = self._moved(self.lora_A.dtype)
-        excess = self.excess(self.lora_A.dtype)
-        whole = self.norms.square() + twice + own
-        added = own + excess * (twice + 2 * own) + excess.square() * whole
-        return self.scale**2 * float(added.cpu().double().sum().clamp_min(0))
-
-    @torch.no_grad()
-    def plain(self) -> tuple[Pair, float]:
-        """Return the pair nearest to what it adds to W, and the share of its energy that it has, see `nearest`."""
-        device = self.lora_A.device if has_fp64(self.lora_A.device) else torch.device("cpu")
-        w = widened(self.frozen.weight).to(device).double()
-        v = (self.factor * self.lora_B).to(device).double() @ self.lora_A.to(device).double()
-        return nearest(v + self.excess(self.lora_A.dtype).to(device).double()[:, None] * (w + v))
+        return self.scale**2 * self._energy
 
 
 class NoMagnitudeError(ValueError):
@@ -179,11 +113,3 @@ def nearest(update: Tensor) -> tuple[Pair, float]:
     vectors = vectors.flip(1)[:, :count]
     pair = (vectors.T, update @ vectors) if tall else (vectors.T @ update, vectors)
     return (pair[0].float().contiguous(), pair[1].float().contiguous()), kept
-
-
-@torch.no_grad()
-def _row_lengths(weight: Tensor) -> Tensor:
-    """Return the lengths of a weight's rows, (outputs,), fp32, the same on every device that has fp64."""
-    wide = widened(weight)
-    lengths: Tensor = torch.linalg.vector_norm(wide.double() if has_fp64(wide.device) else wide.cpu().double(), dim=1)
-    return lengths.float()

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from soundlora.errors import InputError
 from soundlora.lora.dora import NoMagnitudeError, of_rows, plain_pair
-from soundlora.lora.forms import Form, Matrices
+from soundlora.lora.forms import FileForm, Matrices
 from soundlora.lora.names import LoraKey, Naming, WrittenNaming, parse_key, written_keys
 from soundlora.lora.pair import Pair
 from soundlora.lora.products import NoProductError, is_product, kronecker_factors, pair_of
@@ -77,7 +77,9 @@ class Lora:
         return [*self.warnings, f"{self.path} was trained on another base ({other}); on this one it may sound wrong."]
 
 
-def read_lora(path: Path, weight_of: Callable[[str], Tensor] | None = None, as_they_are: Collection[Form] = ()) -> Lora:
+def read_lora(
+    path: Path, weight_of: Callable[[str], Tensor] | None = None, as_they_are: Collection[FileForm] = ()
+) -> Lora:
     """Read the audio stream's pairs of a LoRA file, whichever program wrote it, or of a folder that PEFT wrote.
 
     weight_of: it returns the base's weight (outputs, inputs) of a module, with which a DoRA becomes pairs.
@@ -176,16 +178,15 @@ def write_lora(
 
 
 def write_matrices(path: Path, matrices: Mapping[str, Matrices], metadata: Mapping[str, str]) -> None:
-    """Write the matrices of a plain LoRA, DoRA or LoKr under the official names, in bf16.
+    """Write the matrices of a plain LoRA or LoKr under the official names, in bf16 and alpha in fp32.
 
-    Lengths and alpha are fp32: an update is a small part of a length, which bf16 would round away. Metadata and bytes
-    are as for `write_lora`.
+    Metadata and bytes are as for `write_lora`.
     """
     tensors = {}
     for module, parts in matrices.items():
         for name, tensor in parts.items():
             key = f"diffusion_model.{module}.{name}" + (".weight" if name in ("lora_A", "lora_B") else "")
-            dtype = torch.float32 if name in ("dora_scale", "alpha") else torch.bfloat16
+            dtype = torch.float32 if name == "alpha" else torch.bfloat16
             tensors[key] = tensor.detach().to("cpu", dtype).contiguous()
     _write(path, tensors, metadata)
 

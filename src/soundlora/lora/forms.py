@@ -1,4 +1,4 @@
-"""The forms that an adapter's update may have: plain LoRA, DoRA and LoKr, each with a layer and matrices of its own."""
+"""The forms of an adapter's update: plain LoRA, LoKr and, in files alone, DoRA. Each has a layer of its own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from soundlora.lora.dora import DoRALinear
-from soundlora.lora.layer import AdapterLayer, LoRALinear
+from soundlora.lora.layer import AdapterLayer, LoRALinear, TrainableLayer
 from soundlora.lora.lokr import LoKrLinear, fresh
 from soundlora.lora.pair import Pair
 
-Form = Literal["lora", "dora", "lokr"]
+Form = Literal["lora", "lokr"]
+"""What is trained."""
+
+FileForm = Literal["lora", "dora", "lokr"]
+"""What a file may hold."""
+
 FORMS: tuple[Form, ...] = get_args(Form)
-TITLES: dict[Form, str] = {"lora": "LoRA", "dora": "DoRA", "lokr": "LoKr"}
+FILE_FORMS: tuple[FileForm, ...] = get_args(FileForm)
+TITLES: dict[FileForm, str] = {"lora": "LoRA", "dora": "DoRA", "lokr": "LoKr"}
 
 Matrices = Mapping[str, Tensor]
 """Those of a layer by their names in files: lora_A, lora_B and dora_scale, or lokr_w1 and lokr_w2, and the scale is in
@@ -25,10 +31,10 @@ them."""
 
 def fresh_layer(
     form: Form, linear: nn.Linear, rank: int, scale: float, generator: torch.Generator, device: torch.device
-) -> AdapterLayer:
+) -> TrainableLayer:
     """Return a layer around `linear` that changes nothing yet. scale: what the update is multiplied with.
 
-    A of LoRA and DoRA is Kaiming-uniform and B zero; for LoKr see `lokr.fresh`.
+    A of a LoRA is Kaiming-uniform and B zero; for LoKr see `lokr.fresh`.
     """
     if form == "lokr":
         matrices = fresh(linear.out_features, linear.in_features, rank, generator)
@@ -36,7 +42,7 @@ def fresh_layer(
     bound = 1 / math.sqrt(linear.in_features)  # kaiming_uniform_ with a = √5
     a = torch.empty(rank, linear.in_features).uniform_(-bound, bound, generator=generator).to(device)
     b = torch.zeros(linear.out_features, rank, device=device)
-    return DoRALinear(linear, a, b, scale) if form == "dora" else LoRALinear(linear, a, b, scale)
+    return LoRALinear(linear, a, b, scale)
 
 
 def layer_of(base: nn.Module, update: Pair | Matrices, scale: float, device: torch.device) -> AdapterLayer:
@@ -47,12 +53,12 @@ def layer_of(base: nn.Module, update: Pair | Matrices, scale: float, device: tor
     matrices = {name: _here(tensor, device) for name, tensor in update.items()}
     if form_of(update) == "lokr":
         return LoKrLinear(base, matrices, scale)
-    layer = DoRALinear(base, matrices["lora_A"], matrices["lora_B"], lengths=matrices["dora_scale"].flatten())
+    layer = DoRALinear(base, matrices["lora_A"], matrices["lora_B"], matrices["dora_scale"])
     layer.scale = scale
     return layer
 
 
-def form_of(update: Pair | Matrices) -> Form:
+def form_of(update: Pair | Matrices) -> FileForm:
     """Return the form of a layer's update."""
     if isinstance(update, tuple):
         return "lora"

@@ -36,7 +36,7 @@ class AdapterLayer(nn.Module, ABC):
         self.joint: Callable[..., Tensor] | None = None  # in training, see `Adapter.join`
 
     scale: float
-    lora_A: nn.Parameter  # noqa: N815  # of LoRA and DoRA; a LoKr has matrices of its own
+    lora_A: nn.Parameter  # noqa: N815  # of a LoRA; other forms have matrices of their own
     lora_B: nn.Parameter  # noqa: N815
 
     @property
@@ -57,6 +57,18 @@ class AdapterLayer(nn.Module, ABC):
         """Return what the adapters below it make of `frozen`, see `on_top`."""
         return self.base.on_top(x, frozen) if isinstance(self.base, AdapterLayer) else frozen
 
+    @abstractmethod
+    def on_top(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """Return the outputs for what the layer below all adapters makes of x, (..., outputs)."""
+
+    @abstractmethod
+    def energy(self) -> float:
+        """Return the sum of the squares of what is added to the weight, with the scale."""
+
+
+class TrainableLayer(AdapterLayer):
+    """An AdapterLayer of a form that is trained, and not only read from files."""
+
     @property
     @abstractmethod
     def trained(self) -> dict[str, nn.Parameter]:
@@ -68,10 +80,6 @@ class AdapterLayer(nn.Module, ABC):
         return []
 
     @abstractmethod
-    def on_top(self, x: Tensor, frozen: Tensor) -> Tensor:
-        """Return the outputs for what the layer below all adapters makes of x, (..., outputs)."""
-
-    @abstractmethod
     def written(self) -> Mapping[str, Tensor]:
         """Return what a file of the adapter's own form holds of it, by the file's names, with the scale in it."""
 
@@ -79,12 +87,8 @@ class AdapterLayer(nn.Module, ABC):
     def clear(self) -> None:
         """Let it add nothing."""
 
-    @abstractmethod
-    def energy(self) -> float:
-        """Return the sum of the squares of what is added to the weight, with the scale."""
 
-
-class LoRALinear(AdapterLayer):
+class LoRALinear(TrainableLayer):
     """y = base(x) + scale · B(A(x)). A and B are fp32."""
 
     def __init__(self, base: nn.Module, lora_a: Tensor, lora_b: Tensor, scale: float) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from soundlora.lora.layer import AdapterLayer
+from soundlora.lora.layer import TrainableLayer
 from soundlora.lora.pair import Pair, energy
 from soundlora.lora.products import pair_of
 from soundlora.system.devices import has_fp64
@@ -22,7 +22,7 @@ FACTOR = 4
 """With it a LoKr has a quarter of a LoRA's numbers at the same rank, and is a plain LoRA of four times that rank."""
 
 
-class LoKrLinear(AdapterLayer):
+class LoKrLinear(TrainableLayer):
     """y = base(x) + scale · (w1 ⊗ w2) x. The matrices are fp32; their product is never made."""
 
     def __init__(self, base: nn.Module, matrices: Mapping[str, Tensor], scale: float) -> None:

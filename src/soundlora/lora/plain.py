@@ -1,4 +1,4 @@
-"""A DoRA or LoKr as the plain LoRA that every program loads, and what of it is lost by that."""
+"""A LoKr as the plain LoRA that every program loads, and what of it is lost by that."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 
 from soundlora.lora.adapter import Adapter
-from soundlora.lora.dora import DoRALinear
 from soundlora.lora.lokr import LoKrLinear
 from soundlora.lora.pair import Pair
 from soundlora.lora.rank import percent
@@ -34,7 +33,7 @@ class Plain:
         return min(ranks), max(ranks)
 
     def words(self, title: str) -> str:
-        """Return a sentence on what the pairs are. title: what the adapter is, such as `DoRA`."""
+        """Return a sentence on what the pairs are. title: what the adapter is, such as `LoKr`."""
         least, most = self.ranks
         rank = f"rank {most}" if least == most else f"the ranks {least} to {most}"
         whole = "all of each layer's energy"
@@ -57,14 +56,14 @@ class Plain:
 
 
 def plain_of(adapter: Adapter) -> Plain:
-    """Return the plain LoRA nearest to an adapter of DoRA or LoKr layers, with the fewest ranks that keep what
+    """Return the plain LoRA nearest to an adapter of LoKr layers, with the fewest ranks that keep what
     `products.KEPT` says of each layer's energy.
 
-    A decomposition a layer: that of a square matrix of the layer's shorter side for DoRA, of w1 and w2 for LoKr.
+    A decomposition a layer: that of w1 and w2.
     """
     pairs, least, total, left, larger = {}, 1.0, 0.0, 0.0, 0
     for name, layer in adapter.layers.items():
-        assert isinstance(layer, DoRALinear | LoKrLinear)
+        assert isinstance(layer, LoKrLinear)
         (a, b), kept = layer.plain()
         pairs[name] = a.to("cpu", torch.bfloat16), b.to("cpu", torch.bfloat16)
         size = layer.energy()

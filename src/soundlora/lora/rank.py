@@ -12,7 +12,6 @@ from torch.nn.functional import pad
 
 from soundlora.errors import InputError
 from soundlora.lora.adapter import Adapter, check_shapes
-from soundlora.lora.dora import DoRALinear
 from soundlora.lora.file import Lora
 from soundlora.lora.forms import Matrices
 from soundlora.lora.layer import LoRALinear
@@ -57,8 +56,8 @@ def load_into_adapter(adapter: Adapter, lora: Lora) -> list[str]:
     """Let a fresh adapter begin with the update of a LoRA of any rank. Return sentences about what was lost.
 
     A smaller rank keeps the adapter's own A in the rows it leaves free, and zeros in B there, so that B·A is the
-    LoRA's and the rest can still learn. A larger rank is resized. Modules that the LoRA doesn't have stay fresh. A DoRA
-    begins with a DoRA's lengths, and of a plain LoRA with those of W + B·A. A LoKr begins with one of its own shapes.
+    LoRA's and the rest can still learn. A larger rank is resized. Modules that the LoRA doesn't have stay fresh. A LoKr
+    begins with one of its own shapes.
 
     Raises InputError when nothing fits: another base, another form, or none of the adapter's modules.
     """
@@ -79,16 +78,14 @@ def load_into_adapter(adapter: Adapter, lora: Lora) -> list[str]:
         if isinstance(layer, LoKrLinear):
             _take_lokr(layer, update, lora)
             continue
-        assert isinstance(layer, LoRALinear | DoRALinear)
-        pair = update if isinstance(update, tuple) else (update["lora_A"], update["lora_B"])
-        rank, whole, share = layer.lora_A.shape[0], energy(pair), 1.0
+        assert isinstance(layer, LoRALinear)
+        assert isinstance(update, tuple)
+        pair, rank, whole, share = update, layer.lora_A.shape[0], energy(update), 1.0
         if pair[0].shape[0] > rank:
             larger = max(larger, pair[0].shape[0])
             pair, share = resize(pair, rank)
         kept, total = kept + share * whole, total + whole
-        _fill(layer.lora_A, layer.lora_B, pair, layer.factor if isinstance(layer, DoRALinear) else layer.scale)
-        if isinstance(layer, DoRALinear):
-            layer.set_lengths(None if isinstance(update, tuple) else update["dora_scale"])
+        _fill(layer.lora_A, layer.lora_B, pair, layer.scale)
 
     notes = []
     if larger:
@@ -111,7 +108,7 @@ def begun_with(adapter: Adapter, lora: Lora) -> Iterator[None]:
     now = {name: tensor.clone() for name, tensor in adapter.state_dict().items()}
     try:
         with torch.no_grad():
-            for layer in adapter.layers.values():
+            for layer in adapter.trainable.values():
                 layer.clear()
         load_into_adapter(adapter, lora)
         yield

@@ -13,7 +13,7 @@ from soundlora.contract.training import DEFAULT_NEGATIVE_PROMPT
 from soundlora.errors import InputError, about
 from soundlora.lora.adapter import Adapter
 from soundlora.lora.file import Lora, read_lora
-from soundlora.lora.forms import FORMS
+from soundlora.lora.forms import FILE_FORMS
 from soundlora.lora.merge import check_fits, check_generation
 from soundlora.model.condition import Given
 from soundlora.pipeline.arguments import checked_arguments
@@ -106,7 +106,6 @@ class Generator:
         self._adapters: list[AttachedLora] = []
         for lora, use in read:
             adapter = Adapter.attach(self.model, lora.updates)
-            adapter.hold()
             self._adapters.append(AttachedLora(adapter, use))
             adapter.set_strength(1.0 if use.strength is None else use.strength, use.shares)
             self.warnings += lora.doubts(self.base.hash) + adapter.doubts()
@@ -361,7 +360,7 @@ def _read_loras(loras: Sequence[LoraUse]) -> list[tuple[Lora, LoraUse]]:
     read = []
     for number, use in enumerate(loras):
         with about(f"loras.{number}.path"):
-            read.append((read_lora(expanded(use.path), as_they_are=FORMS), use))
+            read.append((read_lora(expanded(use.path), as_they_are=FILE_FORMS), use))
     return read
 
 

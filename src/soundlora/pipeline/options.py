@@ -90,8 +90,8 @@ class TrainingOptions:
         Setting("Settings for a kind of sound; those that are given beside it count.", kept=False, extra=True),
     ] = None
     adapter: Annotated[
-        Literal["lora", "dora", "lokr"],
-        Setting("What is trained: a LoRA, or a DoRA or LoKr, of which a plain LoRA is written, too.", extra=True),
+        Literal["lora", "lokr"],
+        Setting("What is trained: a LoRA, or a LoKr, of which a plain LoRA is written, too.", extra=True),
     ] = "lora"
     rank: Annotated[int, Setting("8, 16, 32, 64 or 128.", "rank")] = 32
     alpha: Annotated[

@@ -26,7 +26,7 @@ class TrainingResult:
     final_loss: float  # mean over the last tenth of the steps
     fit: Fit
     warnings: tuple[str, ...] = ()  # about the LoRA that the run began with
-    own: Path | None = None  # the DoRA or LoKr, of which `lora` is the plain LoRA that comes nearest
+    own: Path | None = None  # the LoKr, of which `lora` is the plain LoRA that comes nearest
 
 
 def result_of(folder: RunFolder, report: DatasetReport, fit: Fit, warnings: tuple[str, ...] = ()) -> TrainingResult:

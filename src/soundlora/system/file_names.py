@@ -6,8 +6,8 @@ import re
 import unicodedata
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
-# Earlier versions wrote step_000500.safetensors. A DoRA or LoKr says so behind its steps.
-_STEPS = re.compile(r"(?:step_|.+-)(\d+)(?:-(?:dora|lokr))?\.safetensors", re.S)
+# Earlier versions wrote step_000500.safetensors. A LoKr says so behind its steps.
+_STEPS = re.compile(r"(?:step_|.+-)(\d+)(?:-lokr)?\.safetensors", re.S)
 _LONGEST_STEM, _MOST_BYTES = 48, 120
 """The characters of a stem, and its bytes in UTF-8, which a letter of some alphabets takes three of."""
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\..*)?", re.I | re.S)
@@ -25,7 +25,7 @@ def portable_name(name: str) -> str:
 def lora_file_name(title: str, steps: int, form: str = "lora") -> str:
     """Return the name of a LoRA's file, on every system and in every shell: `rusty-gate-2000.safetensors`.
 
-    form: dora or lokr stands behind the steps of a file in such a form: `rusty-gate-2000-dora.safetensors`.
+    form: lokr stands behind the steps of a file in such a form: `rusty-gate-2000-lokr.safetensors`.
     """
     return f"{short_stem(title)}-{steps}{'' if form == 'lora' else f'-{form}'}.safetensors"
 

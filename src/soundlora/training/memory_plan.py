@@ -65,7 +65,7 @@ class Settings:
     def joined(self) -> bool:
         """Whether layers with one input are joined, as on GPUs. Those in int8 and fp8 are where there are kernels.
 
-        Those of DoRA and LoKr never are.
+        Those of a LoKr never are.
         """
         return self.adapter == "lora" and self.fused_attention and self.quantize != "bf16" and not self.offload
 
@@ -276,9 +276,6 @@ def _of_form(c: TransformerConfig, s: Settings, tokens: int, context: int) -> in
     total = 0
     for group, inputs, outputs in joined_sizes(c, s.targets) if s.adapter != "lora" else ():
         rows = s.clips * (context if group[0] == "audio_attn2.to_k" else tokens)
-        if s.adapter == "dora":
-            total += rows * outputs  # (W + V) x, (N, o)
-            continue
         shapes = shapes_of(outputs // len(group), inputs, s.rank)
         (first, second), whole = shapes["lokr_w1"], "lokr_w2" in shapes
         # With w1 on either side of it: x, (N, m, n), or what w2_b makes of it, (N, m, r), in place of x Aᵀ, (N, r).

@@ -58,10 +58,8 @@ def _learnt(c: TransformerConfig, rank: int, targets: str, form: Form) -> Iterat
         outputs, inputs = model.get_parameter(f"{name}.weight").shape
         if form == "lokr":
             yield from shapes_of(outputs, inputs, rank).values()
-            continue
-        yield from ((rank, inputs), (outputs, rank))
-        if form == "dora":
-            yield (outputs,)
+        else:
+            yield from ((rank, inputs), (outputs, rank))
 
 
 @lru_cache

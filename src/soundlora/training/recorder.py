@@ -108,7 +108,7 @@ class RunRecorder:
     def lora(self, adapter: Adapter, name: str, own: str = "") -> tuple[Path, Plain | None]:
         """Write the LoRA as the adapter is, and return its path. name: the file's, beside lora.safetensors.
 
-        own: of a DoRA or LoKr, the name of the file in its own form. The LoRA is then a plain one, which is returned.
+        own: of a LoKr, the name of the file in its own form. The LoRA is then a plain one, which is returned.
         """
         if not own:
             return self.folder.save_lora(adapter, self._metadata, name), None

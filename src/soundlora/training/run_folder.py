@@ -259,7 +259,7 @@ class RunFolder:
     def checkpoint_lora(self, step: int) -> Path:
         """Return the path of the LoRA beside the state of a step, such as `checkpoints/rusty-gate-500.safetensors`.
 
-        A DoRA or LoKr is there in its own form alone: to make a plain LoRA of it takes a decomposition a layer.
+        A LoKr is there in its own form alone: to make a plain LoRA of it takes a decomposition a layer.
         """
         earlier = self.checkpoints / f"step_{step:06d}.safetensors"  # as earlier versions called it
         if self._title is None and self.request.exists():

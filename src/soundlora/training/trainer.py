@@ -126,7 +126,7 @@ class Trainer:
             average=average,
             schedule=schedule,
             warmup=warmup,
-            faster=[parameter for layer in adapter.layers.values() for parameter in layer.after],
+            faster=[parameter for layer in adapter.trainable.values() for parameter in layer.after],
             factor=b_rate,
         )
         model = adapter.model

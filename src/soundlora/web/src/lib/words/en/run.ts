@@ -51,7 +51,7 @@ export const results = {
   everything: 'Everything as a zip',
   loraAbout: 'The file to use',
   own: 'Adapter',
-  ownAbout: 'The DoRA or LoKr that was trained, of which the LoRA above is the nearest',
+  ownAbout: 'The LoKr that was trained, of which the LoRA above is the nearest',
   config: 'Config',
   configAbout: 'Trigger phrase, base and kind of training',
   preview: 'Preview',
