@@ -76,6 +76,7 @@ FACTORS: dict[str, dict[str, dict[str, Any]]] = {
     "bucket": {"1 s": {"duration": 1.0}, "5 s": {"duration": 5.0}},
     "clips": {"3": {"_clips": 3}, "5": {"_clips": 5}},
     "captions": {"one each": {"_captions": "each"}, "no trigger": {"trigger_phrase": ""}},
+    "together": {"the best three": {"rank": 128, "steps": 1600, "optimizer": "prodigy", "learning_rate": 1.0}},
 }  # fmt: skip
 """Factor → level → what it changes. Names with a line in front are changes of the clips."""
 TAKEN_OUT = {("weighting", "cosmap"), ("adapter", "DoRA")}

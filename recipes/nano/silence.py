@@ -9,7 +9,8 @@
   Its last layer becomes zero, which keeps it silent until it learns better.
 
 Half of what it hears are pieces of the pool, at several levels. The other half are such pieces cut to hits, with
-nothing at all between them.
+nothing at all between them. Every second batch has noise in its latents, as those that a transformer makes are never
+quite those of the encoder.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -25,13 +27,15 @@ from codec_vocoder import new_vocoder
 from lines import mute
 from pool import Pool
 from runs import Stage, load_modules, rounded
+from sharpen import NOISE
 from sizes import AUDIBLE, AUDIO, WORK
 from torch import Tensor, nn
 
 from soundlora.model.audio_vae import AudioVAE
 from soundlora.model.mel import LOG_FLOOR, log_mel
 
-CROPS, FRAMES, BATCH = 96, 101, 4  # of 1 s
+CROPS, FRAMES, BATCH = 960, 101, 4  # of 1 s
+HELD_OUT = 24
 FLOOR = math.log(LOG_FLOOR)
 SILENT, QUIET = 0.2, 0.05  # weights of silent bins and of others that nobody hears, beside 1 for what is heard
 
@@ -92,7 +96,7 @@ def validate(vae: AudioVAE, held_out: tuple[Tensor, Tensor, Tensor]) -> dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("steps", type=int, nargs="?", default=120)
+    parser.add_argument("steps", type=int, nargs="?", default=3000)
     parser.add_argument("--rate", type=float, default=3e-4)
     arguments = parser.parse_args()
     torch.manual_seed(0)
@@ -104,19 +108,26 @@ def main() -> None:
     mute(vocoder.vocoder)
     nn.init.zeros_(vocoder.bwe_generator.conv_post.weight)
     known = examples(vae, mels(pool, np.random.default_rng(16), CROPS))
-    held_out = examples(vae, mels(pool, np.random.default_rng(97), CROPS // 4, held_out=True))
+    held_out = examples(vae, mels(pool, np.random.default_rng(97), HELD_OUT, held_out=True))
+    teacher = deepcopy(vae).requires_grad_(False)
     for part in (vae.encoder, vocoder):
         part.requires_grad_(False)
     stage = Stage("silent", {"vae": vae, "vocoder": vocoder}, arguments.steps, rate=arguments.rate, warmup=20)
     stage.adamw.param_groups[0]["weight_decay"] = 0.0
     while not stage.done:
-        chosen = torch.from_numpy(np.random.default_rng((15, stage.step)).choice(CROPS, BATCH, replace=False))
+        rng = np.random.default_rng((15, stage.step))
+        chosen = torch.from_numpy(rng.choice(CROPS, BATCH, replace=False))
         latents, before, mel = (part[chosen] for part in known)
+        if stage.step % 2:
+            spread = rng.uniform(0, NOISE, (BATCH, 1, 1)) * rng.standard_normal(latents.shape)
+            latents = latents + torch.from_numpy(spread).float()
+            with torch.no_grad():
+                before = teacher.decode(latents)
         with rounded(vae.parameters() if stage.step >= arguments.steps // 2 else []):
             parts = losses(vae.decode(latents), before, mel)
         total = parts["moved"] + SILENT * parts["left"] + QUIET * parts["quiet"]
-        stage.update(total, {name: part.item() for name, part in parts.items()}, log_every=20, save_every=60)
-        if stage.step % 60 == 0 or stage.done:
+        stage.update(total, {name: part.item() for name, part in parts.items()}, log_every=50, save_every=200)
+        if stage.step % 200 == 0 or stage.done:
             stage.log(validate(vae, held_out))
 
 

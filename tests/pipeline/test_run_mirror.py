@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -215,6 +218,21 @@ def test_what_was_offered_last_is_brought_when_earlier_states_are_gone(storage: 
     mirror.offer(10)
     assert mirror.settle(LONG)
     assert len(keys(storage, "states")) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_the_thread_that_brings_states_gives_way_to_the_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, found = Storage(str(tmp_path / "kept")), {}
+    put = storage.put
+
+    def told(key: str, source: Any) -> None:
+        found[threading.current_thread().name] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        put(key, source)
+
+    monkeypatch.setattr(storage, "put", told)
+    brought(begun(tmp_path / "run"), storage, 1).close()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert found == {"MainThread": own, "mirror": max(own, 10)}
 
 
 def test_a_finished_run_says_so_only_when_all_of_it_is_there(storage: Storage, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from typing import IO, Any
 from soundlora.errors import InputError, MachineError
 from soundlora.net.storage import Storage, StorageError
 from soundlora.pipeline.kept_state import State, found_states, read_whole
+from soundlora.system.operating_system import thread_gives_way
 from soundlora.system.whole_files import PARTIAL, second_name, whole, write_whole
 from soundlora.training.run_folder import RunFolder
 from soundlora.wording import setting
@@ -209,6 +210,7 @@ class RunMirror:
             self._turn.notify_all()
 
     def _run(self) -> None:
+        thread_gives_way()  # to the steps; a run that has ended takes no time, so its last state is not later for it
         pause = _FIRST_PAUSE
         while True:
             with self._turn:

@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -64,6 +65,13 @@ def give_way(pid: int) -> None:
     if hasattr(os, "setpriority"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
             os.setpriority(os.PRIO_PROCESS, pid, 10)
+
+
+def thread_gives_way() -> None:
+    """Let the calling thread take the processor's time that others leave. Linux alone has priorities of threads."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(10, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def ask_to_end(process: subprocess.Popen[bytes]) -> None:
