@@ -79,7 +79,7 @@ FACTORS: dict[str, dict[str, dict[str, Any]]] = {
     "together": {"the best three": {"rank": 128, "steps": 1600, "optimizer": "prodigy", "learning_rate": 1.0}},
 }  # fmt: skip
 """Factor → level → what it changes. Names with a line in front are changes of the clips."""
-TAKEN_OUT = {("weighting", "cosmap"), ("adapter", "DoRA")}
+TAKEN_OUT = {("weighting", "cosmap"), ("adapter", "DoRA"), ("schedule", "cosine"), ("schedule", "warm-up")}
 """Levels that did nothing, and are settings no more. Their runs stay in the table."""
 
 

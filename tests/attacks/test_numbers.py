@@ -44,7 +44,6 @@ NUMBERS = {
         "preserve",
         "alpha",
         "b_rate",
-        "warmup",
     ],
     GENERATION_WITH_LORA: [
         "num_frames",

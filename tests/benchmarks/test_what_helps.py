@@ -107,7 +107,7 @@ def test_a_level_that_was_not_heard_yet_stands_without_words() -> None:
 def test_runs_are_counted_with_the_means_of_the_defaults() -> None:
     text = block("runs", made_up(FIGURES, [1, 1, 0], noise=0), made_up(FIGURES, [1, 1, 0], seeds=1))
     assert text.splitlines() == [
-        "There are 112 runs, 16 pairs a level, and 6 of 34 levels have every sound.",
+        "There are 112 runs, 16 pairs a level, and 6 of 35 levels have every sound.",
         "The ears have heard 56 of these runs.",
         "With the defaults the score is 0.50 at strength 1 and 0.50 at 0.6, and other prompts are moved by 0.50.",
     ]

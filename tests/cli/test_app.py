@@ -88,7 +88,7 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "--caption-dropout", "0.25", "--captions-from", "all", "--short", "pad", "--caption-template", "{caption}",
         "--preserve", "0.5", "--noise-levels", "0.2:1", "--adapter", "lora", "--alpha", "4",
         "--rslora", "--preset", "foley",
-        "--warmup", "5", "--b-rate", "16", "--trigger-phrase", "TRG",
+        "--b-rate", "16", "--trigger-phrase", "TRG",
         "--windows", "all", "--name", "My kit", "--schedule", "constant", "--sync", tmp_path / "kept",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
@@ -128,7 +128,6 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
         "adapter": "lora",
         "alpha": 4.0,
         "rslora": True,
-        "warmup": 5,
         "b_rate": 16.0,
         "noise_levels": "0.2:1",
         "shorter_durations": [],

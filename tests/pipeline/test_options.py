@@ -54,7 +54,6 @@ def options(**given: Any) -> TrainingOptions:
         ({"learning_rate": "fast"}, "learning_rate is 'fast', but it must be a number."),
         ({"caption_dropout": 1.5}, "caption_dropout is 1.5, but it must be from 0 to 1."),
         ({"alpha": 0}, "alpha is 0, but it must be positive, and at most 10000."),
-        ({"warmup": -1}, "warmup is -1, but it must be from 0 to 20000."),
         ({"rank": 0.5}, "rank is 0.5, but it must be a whole number."),
         ({"hold_out": -1}, "hold_out is -1, but it must be at least 0."),
         ({"validation_prompts": 7}, "validation_prompts is 7, but it must be a list of texts."),

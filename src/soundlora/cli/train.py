@@ -36,8 +36,8 @@ TOPICS = {
     ),
     "What is learnt, and how": (
         "mode", "conditioning_seconds", "condition_probability", "slide_from", "slide_to", "slide_prompt", "preset",
-        "adapter", "rank", "alpha", "rslora", "targets", "init_lora", "steps", "learning_rate", "schedule", "warmup",
-        "b_rate", "batch_size", "caption_dropout", "preserve", "noise_levels", "average",
+        "adapter", "rank", "alpha", "rslora", "targets", "init_lora", "steps", "learning_rate", "schedule", "b_rate",
+        "batch_size", "caption_dropout", "preserve", "noise_levels", "average",
     ),
     "Previews": (
         "validation_prompts", "validation_audio", "validation_spans", "negative_prompt", "frame_rate", "stg_scale",

@@ -47,11 +47,6 @@ def look_at_settings(options: TrainingOptions, processes: int, device: torch.dev
         )
     check_use(options.optimizer, options.learning_rate, options.b_rate, options.average)
     _check_adapter(options)
-    if options.warmup >= options.steps:
-        raise InputError(
-            f"{setting('warmup')} is {options.warmup}, but it must be less than {setting('steps')}, {options.steps}.",
-            field="warmup",
-        )
     if options.offload and options.checkpoint_activations is False:
         raise InputError(
             f"{using('offload', options.offload)} and {using('checkpoint_activations', False)} contradict each other: "

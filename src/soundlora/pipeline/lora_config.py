@@ -49,7 +49,6 @@ def run_config(request: Mapping[str, Any], base: Base, report: DatasetReport) ->
         **({"lengthened": stretches} if (stretches := request.get("lengthened")) else {}),
         "learning_rate": request["learning_rate"],
         "schedule": request["schedule"],
-        **({"warmup": steps} if (steps := request.get("warmup")) else {}),
         **({"b_rate": times} if (times := request.get("b_rate", 1)) != 1 else {}),
         "batch_size": request["batch_size"],
         "average": request["average"],

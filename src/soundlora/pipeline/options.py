@@ -110,18 +110,12 @@ class TrainingOptions:
     steps: Annotated[int, Setting("100 to 20000.", "number_of_steps")] = 2000
     learning_rate: Annotated[float, Setting("1e-6 to 1.", "learning_rate")] = 2e-4
     schedule: Annotated[
-        Literal["linear", "cosine", "constant"],
+        Literal["linear", "constant"],
         Setting(
-            "The learning rate falls to a tenth (linear, cosine), or stays: more steps later are then the same run.",
+            "The learning rate falls to a tenth, or stays: more steps later are then the same run.",
             extra=True,
         ),
     ] = "linear"
-    warmup: Annotated[
-        int,
-        Setting(
-            "Steps over which the learning rate rises from nothing to its value.", least=0, most=20_000, extra=True
-        ),
-    ] = 0
     b_rate: Annotated[
         float,
         Setting("How many times the learning rate of A that of B is; LoRA+ takes 16.", most=1000, extra=True),

@@ -262,7 +262,6 @@ def build(run: Run) -> Training:
         gathers=plan.settings.gathers,
         average=options.average,
         schedule=options.schedule,
-        warmup=options.warmup,
         b_rate=options.b_rate,
         caption_dropout=options.caption_dropout,
         empty_context=run.contexts.get("") if options.caption_dropout else None,

@@ -26,7 +26,7 @@ class Optimizer:
     The gradient's norm is clipped to 1.0; the learning rate falls to a tenth over `steps`, or stays.
     kind: one of OPTIMIZERS. The moments of adamw8bit take a byte a number each, instead of four.
     average: keep the weights' running mean as well, see `averaged`.
-    schedule: linear, cosine, or constant. warmup: steps over which the rate rises from nothing to what it would be.
+    schedule: linear or constant.
     faster: parameters whose rate is `factor` times that of the others (LoRA+, Hayou et al. 2024, arXiv:2402.12354).
     """
 
@@ -39,11 +39,10 @@ class Optimizer:
         *,
         average: bool = False,
         schedule: str = "linear",
-        warmup: int = 0,
         faster: Sequence[nn.Parameter] = (),
         factor: float = 1.0,
     ) -> None:
-        self.learning_rate, self.steps, self.schedule, self.warmup = learning_rate, steps, schedule, warmup
+        self.learning_rate, self.steps, self.schedule = learning_rate, steps, schedule
         self.step_number = 0
         if factor == 1:
             faster = ()
@@ -54,7 +53,7 @@ class Optimizer:
             first = sum(p.numel() for p in others)
             groups = [[part] for part in _parts(self.parameter, first)] if faster else [[self.parameter]]
         self.factors = [1.0, factor][: len(groups)]
-        self.adamw = made(kind, groups, learning_rate, warmup > 0)
+        self.adamw = made(kind, groups, learning_rate)
         self.average = Average(self.parameter) if average and kind != "schedulefree" else None
         self._mean = FreeMean(self.parameter, self.adamw) if kind == "schedulefree" else self.average
         # The learning rate and the mean's share, on the device, once `begin` was called.
@@ -71,9 +70,7 @@ class Optimizer:
     def rate(self, step: int) -> float:
         """Return the learning rate of step `step`, counted from 0."""
         progress = 0.0 if self.schedule == "constant" else min(step / self.steps, 1.0)
-        fallen = (1 - math.cos(math.pi * progress)) / 2 if self.schedule == "cosine" else progress
-        risen = min((step + 1) / self.warmup, 1.0) if self.warmup else 1.0
-        return self.learning_rate * (1 + (_FINAL_FACTOR - 1) * fallen) * risen
+        return self.learning_rate * (1 + (_FINAL_FACTOR - 1) * progress)
 
     def step(self) -> tuple[float, float]:
         """Clip, update, clear the gradients. Return the learning rate used and the gradient's norm before clipping.

@@ -57,10 +57,8 @@ def check_use(kind: str, learning_rate: float, b_rate: float, average: bool) -> 
         )
 
 
-def made(
-    kind: str, groups: Sequence[Sequence[nn.Parameter]], learning_rate: float, warmup: bool = False
-) -> torch.optim.Optimizer:
-    """Return the optimiser of groups of parameters. warmup: whether the first steps have smaller rates.
+def made(kind: str, groups: Sequence[Sequence[nn.Parameter]], learning_rate: float) -> torch.optim.Optimizer:
+    """Return the optimiser of groups of parameters.
 
     Raises ImportError where its package is missing.
     """
@@ -74,10 +72,7 @@ def made(
     if kind == "prodigy":
         from prodigyopt import Prodigy
 
-        # Its guard against small first rates would take a hundred steps to find one where there are none.
-        prodigy: torch.optim.Optimizer = Prodigy(
-            listed, lr=learning_rate, use_bias_correction=True, safeguard_warmup=warmup, slice_p=_SLICE
-        )
+        prodigy: torch.optim.Optimizer = Prodigy(listed, lr=learning_rate, use_bias_correction=True, slice_p=_SLICE)
         for group in prodigy.param_groups:
             group["weight_decay"] = _DECAY  # said at first, it would be printed
         return prodigy

@@ -84,7 +84,6 @@ class Trainer:
         optimizer: str = "adamw",
         average: bool = False,
         schedule: str = "linear",
-        warmup: int = 0,
         b_rate: float = 1.0,
         caption_dropout: float = 0.0,
         empty_context: Tensor | None = None,
@@ -125,7 +124,6 @@ class Trainer:
             optimizer,
             average=average,
             schedule=schedule,
-            warmup=warmup,
             faster=[parameter for layer in adapter.trainable.values() for parameter in layer.after],
             factor=b_rate,
         )

@@ -81,7 +81,6 @@ def test_the_input_is_the_trainers(server: IdleServer) -> None:
         "alpha",
         "rslora",
         "schedule",
-        "warmup",
         "b_rate",
         "caption_dropout",
         "preserve",

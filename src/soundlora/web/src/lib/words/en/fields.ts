@@ -56,7 +56,6 @@ export const fields = {
     alpha: 'Alpha',
     rslora: 'rsLoRA',
     schedule: 'Schedule',
-    warmup: 'Warmup steps',
     b_rate: 'Rate of B',
     caption_dropout: 'Caption dropout',
     preserve: 'Preserve the base',
