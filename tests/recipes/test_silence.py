@@ -31,8 +31,10 @@ def test_what_is_heard_should_stay_and_what_is_silent_become_so() -> None:
     assert float(parts["left"]) == pytest.approx(-10 - FLOOR)
     assert float(parts["quiet"]) == pytest.approx(0.5)
     better = before.clone()
-    better[:, :, :4] = FLOOR - 1
+    better[:, :, :4] = FLOOR
     assert losses(better, before, mel)["left"] == 0
+    better[:, :, :4] = FLOOR - 1  # what plays mels has never heard one below the floor
+    assert float(losses(better, before, mel)["left"]) == pytest.approx(1)
     better[:, :, 4:8] -= 0.1
     assert float(losses(better, before, mel)["moved"]) == pytest.approx(0.1)
 
