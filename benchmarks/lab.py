@@ -1,11 +1,13 @@
 """This benchmark is the laboratory: what each setting does to what a LoRA of nano learns, one factor at a time.
 
-    .venv/bin/python benchmarks/lab.py --recordings FOLDER [--minutes 120] [--factors rank …] [--seeds 3] [--record]
+    .venv/bin/python benchmarks/lab.py --recordings FOLDER [--minutes 120] [--factors rank …] [--seeds 3]
+        [--base nano] [--record]
 
 FOLDER is that of benchmarks/nano_quality.py. Every level of a factor is trained on the eight unseen sounds of
 recipes/nano/unseen.py with each seed, and differs from the defaults in that level alone. A process a core does one run
 after the other. What is done stands in benchmarks/lab.jsonl, so that a later call goes on; the one that finds
-everything done only prints.
+everything done only prints. Runs of one table are of one base. The table that is there is that of nano before its
+decoder learnt silence: `git show 1eb3ca5:src/soundlora/nano/base/nano.safetensors` has it, for --base.
 
 The score of a run is how far the statistics of its sounds lie from those of the clips, as a share of the base's; 0 is
 their centre. Levels are held against the defaults sound by sound and seed by seed: a difference whose interval of 1.96
@@ -42,6 +44,7 @@ from unseen import RATE, read, recorded, synthesised, write
 from soundlora import Generator, LoraUse, train
 from soundlora.model.mel import resample
 from soundlora.system.whole_files import whole
+from soundlora.weights.base import open_base
 
 STEPS, SECONDS = 400, 2.5
 TAKES, OTHERS = 3, 4
@@ -54,6 +57,8 @@ SCALE = Path(__file__).with_name("lab_scale.npy")
 RESULTS = Path(__file__).parent / "results"
 TAKES_OF = RESULTS / "lab_takes"
 DEFAULTS = "defaults"
+BASE = "c3b27a9b088d9ec46ab97ccfc75b3c354b9d7e066787b1f5b5149ada51de42aa"
+"""The hash of the base that the table is of. A new table begins with an empty lab.jsonl, and another hash here."""
 
 FACTORS: dict[str, dict[str, dict[str, Any]]] = {
     DEFAULTS: {DEFAULTS: {}},
@@ -106,7 +111,9 @@ def scale_of_families() -> Any:
     return np.std(rows, axis=0) + 0.05
 
 
-def one(factor: str, level: str, name: str, seed: int, recordings: Path, until: float) -> dict[str, float] | None:
+def one(
+    factor: str, level: str, name: str, seed: int, recordings: Path, until: float, base_name: str
+) -> dict[str, float] | None:
     """Train and hear one run. Returns None when it is too late to begin."""
     if time.time() > until:
         return None
@@ -124,19 +131,20 @@ def one(factor: str, level: str, name: str, seed: int, recordings: Path, until: 
             "duration": SECONDS,
             "seed": seed,
             "trigger_phrase": TRIGGER,
+            "base": base_name,
         } | change
         began = time.time()
         train(root / "clips", root / "run", validation_prompts=[], hold_out=0, cache=RESULTS / "lab_cache", **settings)
         seconds = time.time() - began
         prompt = f"{settings['trigger_phrase']} {target.caption}".strip()
         figures = {"seconds": seconds}
-        base = distance(heard(Generator(), prompt, TAKES_OF / f"base {prompt}.npz"), real, scale)
+        base = distance(heard(Generator(base_name), prompt, TAKES_OF / f"base {prompt}.npz"), real, scale)
         for strength in STRENGTHS:
-            generator = Generator(loras=[LoraUse(str(root / "run" / "lora.safetensors"), strength)])
+            generator = Generator(base_name, [LoraUse(str(root / "run" / "lora.safetensors"), strength)])
             takes = TAKES_OF / f"{factor} {level} {name} {seed} {strength:g}.npz"
             figures[f"score at {strength:g}"] = distance(heard(generator, prompt, takes), real, scale) / base
             if strength == 1:
-                figures["moved"] = moved(generator, scale)
+                figures["moved"] = moved(generator, base_name, scale)
     return figures
 
 
@@ -171,11 +179,11 @@ def distance(rows: list[Any], real: list[Any], scale: Any) -> float:
     return float(np.sqrt(np.square((np.mean(rows, axis=0) - np.mean(real, axis=0)) / scale).mean()))
 
 
-def moved(generator: Generator, scale: Any) -> float:
+def moved(generator: Generator, base_name: str, scale: Any) -> float:
     """Return how far the sounds of other prompts are from the base's own, as a share of how far its seeds are apart."""
     place = TAKES_OF / "base others.npz"
     if not place.exists():
-        base = [others(Generator(), seed) for seed in (7, 8)]
+        base = [others(Generator(base_name), seed) for seed in (7, 8)]
         with whole(place) as unfinished, unfinished.open("wb") as file:
             np.savez(file, base=base)
     base = np.load(place)["base"]
@@ -189,10 +197,10 @@ def others(generator: Generator, seed: int) -> Any:
     return np.stack([statistics(mel_of(sound.waveform.numpy())) for sound in sounds])
 
 
-def work(keys: list[tuple[str, str, str, int]], recordings: Path, processes: int, until: float) -> None:
+def work(keys: list[tuple[str, str, str, int]], recordings: Path, processes: int, until: float, base_name: str) -> None:
     """Do runs, and write each down. A process does one after the other, with one thread."""
     with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        left = {pool.submit(one, *key, recordings, until): key for key in keys}
+        left = {pool.submit(one, *key, recordings, until, base_name): key for key in keys}
         for done in as_completed(left):
             key = left[done]
             if error := done.exception():
@@ -241,6 +249,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--factors", nargs="+", choices=list(FACTORS), default=list(FACTORS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--base", default="nano")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     add_record(parser)
     arguments = parser.parse_args()
@@ -251,7 +260,9 @@ def main() -> None:
             found_scale = scale_of_families()
             with whole(SCALE) as unfinished, unfinished.open("wb") as file:
                 np.save(file, found_scale)
-        work(left, arguments.recordings, arguments.processes, until)
+        if open_base(arguments.base).hash != BASE:
+            parser.error("lab.jsonl has runs of another base than this --base; the first lines of lab.py say of which.")
+        work(left, arguments.recordings, arguments.processes, until, arguments.base)
     results = found()
     raw = {" · ".join(map(str, key)): figures for key, figures in results.items()}
     report("lab", "What settings do to LoRAs of nano.", figures_of(results), raw, arguments.record)
