@@ -256,12 +256,12 @@ def main() -> None:
     until = time.time() + 60 * arguments.minutes
     left = [key for key in runs(arguments.factors, arguments.seeds) if key not in found()]
     if left:
+        if open_base(arguments.base).hash != BASE:
+            parser.error("lab.jsonl has runs of another base than this --base; the first lines of lab.py say of which.")
         if not SCALE.exists():
             found_scale = scale_of_families()
             with whole(SCALE) as unfinished, unfinished.open("wb") as file:
                 np.save(file, found_scale)
-        if open_base(arguments.base).hash != BASE:
-            parser.error("lab.jsonl has runs of another base than this --base; the first lines of lab.py say of which.")
         work(left, arguments.recordings, arguments.processes, until, arguments.base)
     results = found()
     raw = {" · ".join(map(str, key)): figures for key, figures in results.items()}

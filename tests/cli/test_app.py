@@ -149,6 +149,18 @@ def test_every_flag_reaches_the_run(soundlora: Cli, train_flags: list[str], clip
     assert "activations are computed again block by block" in outcome.out
 
 
+def test_the_adapter_reaches_the_run_and_its_own_file_is_named(
+    soundlora: Cli, train_flags: list[str], clips_zip: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    outcome = soundlora("train", clips_zip, "--out", out, *train_flags, "--adapter", "lokr", "--name", "kit")
+    assert outcome.code == 0, outcome.err
+    assert json.loads((out / "request.json").read_text())["adapter"] == "lokr"
+    own = out / "kit-100-lokr.safetensors"
+    assert own.is_file()
+    assert [line.split() for line in outcome.out.splitlines() if line.startswith("LoKr ")] == [["LoKr", str(own)]]
+
+
 def test_a_request_file_takes_the_endpoints_json_with_a_path_from_where_it_lies(
     soundlora: Cli, quick_base: BaseNames, clips_zip: Path, tmp_path: Path
 ) -> None:

@@ -33,13 +33,13 @@ class DoRALinear(AdapterLayer):
         """lora_a: (rank, inputs), lora_b: (outputs, rank), lengths: (outputs,) or (outputs, 1), fp32."""
         super().__init__(base)
         self.scale = 1.0
-        w = widened(self.frozen.weight).to(lora_a.device)
-        w = w.double() if has_fp64(w.device) else w.float()
+        device = lora_a.device if has_fp64(lora_a.device) else torch.device("cpu")
+        w = widened(self.frozen.weight).to(device).double()
         changed = w + lora_b.to(w) @ lora_a.to(w)
         norms = changed.norm(dim=1).clamp_min(_TINY)
         excess = lengths.flatten().to(w) / norms - 1  # m/‖W + V‖ − 1, (outputs,)
         self._energy = float((changed * (1 + excess[:, None]) - w).square().sum())
-        for name, tensor in (("a", lora_a), ("b", lora_b), ("excess", excess.float())):
+        for name, tensor in (("a", lora_a), ("b", lora_b), ("excess", excess.float().to(lora_a.device))):
             self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ FileForm = Literal["lora", "dora", "lokr"]
 
 FORMS: tuple[Form, ...] = get_args(Form)
 FILE_FORMS: tuple[FileForm, ...] = get_args(FileForm)
-TITLES: dict[FileForm, str] = {"lora": "LoRA", "dora": "DoRA", "lokr": "LoKr"}
+TITLES: dict[Form, str] = {"lora": "LoRA", "lokr": "LoKr"}
 
 Matrices = Mapping[str, Tensor]
 """Those of a layer by their names in files: lora_A, lora_B and dora_scale, or lokr_w1 and lokr_w2, and the scale is in

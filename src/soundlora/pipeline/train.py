@@ -368,7 +368,7 @@ def finish(run: Run, training: Training) -> TrainingResult:
     rates = other_rates(run.request)
     said = [rates] if rates else []
     if plain is not None:
-        words = plain.words(TITLES[training.adapter.form])
+        words = plain.words(TITLES[options.adapter])
         said.append(words)
         run.recorder.note(words)
         config = {**config, "plain": plain.to_json() | {"words": words}}

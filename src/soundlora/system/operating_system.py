@@ -24,6 +24,7 @@ from typing import Any
 _REPLACE_SECONDS = 5.0
 _LONGEST_WINDOWS_PATH = 259
 _ERROR_FILENAME_EXCED_RANGE = 206
+_GIVING_WAY = 10  # of 19 that are possible on POSIX
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Signals
@@ -64,14 +65,14 @@ def give_way(pid: int) -> None:
     """Let a process that was just started take the processor's time that others leave, where the system can do so."""
     if hasattr(os, "setpriority"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
-            os.setpriority(os.PRIO_PROCESS, pid, 10)
+            os.setpriority(os.PRIO_PROCESS, pid, _GIVING_WAY)
 
 
 def thread_gives_way() -> None:
     """Let the calling thread take the processor's time that others leave. Linux alone has priorities of threads."""
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, max(10, os.getpriority(os.PRIO_PROCESS, thread)))
+        os.setpriority(os.PRIO_PROCESS, thread, max(_GIVING_WAY, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def ask_to_end(process: subprocess.Popen[bytes]) -> None:
