@@ -36,11 +36,11 @@ SECONDS = 240.0
 class Head:
     """Ray's head, which can be killed and started again with the same port."""
 
-    def __init__(self, folder: Path, slots: int, growing: Mapping[str, Any] | None) -> None:
-        """slots: its own. growing: the configuration of an autoscaler that it runs."""
+    def __init__(self, folder: Path, slots: int, gpus: int, growing: Mapping[str, Any] | None) -> None:
+        """slots, gpus: its own. Ray believes in GPUs that it is told of. growing: what an autoscaler of it goes by."""
         self.port, self.client_port = free_port(), free_port()
         self._folder, self._log, self._config = folder, folder.with_suffix(".log"), folder.with_suffix(".json")
-        self._slots, self._growing = slots, growing
+        self._slots, self._gpus, self._growing = slots, gpus, growing
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -48,6 +48,7 @@ class Head:
             "--port": str(self.port),
             "--node-ip-address": "127.0.0.1",
             "--num-cpus": str(self._slots),
+            "--num-gpus": str(self._gpus),
             "--object-store-memory": "80000000",
             "--include-dashboard": "false",
             "--ray-client-server-port": str(self.client_port),
@@ -58,6 +59,8 @@ class Head:
             self._config.write_text(json.dumps({**self._growing, "provider": provider}))
             options["--autoscaling-config"] = str(self._config)
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
+        if self._gpus:
+            quiet["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(self._gpus)))
         if self._growing is not None:
             quiet |= {
                 "RAY_FAKE_CLUSTER": "1",
@@ -77,6 +80,15 @@ class Head:
         assert self._process.poll() is None, self._log.read_text()
         return "block forever" in self._log.read_text()
 
+    @property
+    def address(self) -> str:
+        """From a machine of the cluster."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def address_from_outside(self) -> str:
+        return f"ray://127.0.0.1:{self.client_port}"
+
     def kill(self) -> None:
         """Kill all that belongs to it, at once."""
         for path in Path("/proc").glob("[0-9]*"):
@@ -92,10 +104,10 @@ class Head:
 
 
 @contextlib.contextmanager
-def started_head(slots: int = 3, growing: Mapping[str, Any] | None = None) -> Iterator[Head]:
+def started_head(slots: int = 3, gpus: int = 0, growing: Mapping[str, Any] | None = None) -> Iterator[Head]:
     # Ray's sockets have short names, or none.
     folder = Path(f"/tmp/soundlora-ray-{os.getpid()}")
-    head = Head(folder, slots, growing)
+    head = Head(folder, slots, gpus, growing)
     try:
         head.start()
         yield head
@@ -107,9 +119,8 @@ def started_head(slots: int = 3, growing: Mapping[str, Any] | None = None) -> It
 
 
 @contextlib.contextmanager
-def started_driver(place: Place, head: Head, slots: int) -> Iterator[RayDriver]:
-    executor = f"127.0.0.1:{head.port}"
-    settings = Settings(data_dir=place.settings.data_dir, executor=executor, warm_seconds=600, slots=slots)
+def started_driver(place: Place, address: str, **settings_of_it: Any) -> Iterator[RayDriver]:
+    settings = Settings(data_dir=place.settings.data_dir, executor=address, warm_seconds=600, **settings_of_it)
     requests = Requests(place.database, unit_prices(settings))
     driver, supervisor = RayDriver(settings, requests), Supervisor(requests, settings.lease_seconds)
     driver.start()

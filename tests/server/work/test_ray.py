@@ -26,10 +26,17 @@ def head() -> Iterator[Head]:
         yield head
 
 
+@pytest.fixture
+def outside() -> bool:
+    """Whether the driver is on no machine of the cluster."""
+    return False
+
+
 @pytest.fixture(params=[1])
-def driver(place: Place, head: Head, request: pytest.FixtureRequest) -> Iterator[RayDriver]:
+def driver(place: Place, head: Head, outside: bool, request: pytest.FixtureRequest) -> Iterator[RayDriver]:
     """Its parameter is the number of its slots."""
-    with started_driver(place, head, request.param) as driver:
+    address = head.address_from_outside if outside else head.address
+    with started_driver(place, address, slots=request.param) as driver:
         yield driver
 
 
@@ -47,6 +54,7 @@ def billed(place: Place) -> list[tuple[str, int]]:
         return sorted((row.request_id, row.units) for row in rows)
 
 
+@pytest.mark.parametrize("outside", [False, True], ids=["within", "outside"])
 def test_nothing_is_lost_or_done_twice_when_the_head_is_killed(place: Place, head: Head, driver: RayDriver) -> None:
     training = train(place, 300)
     first, second = (place.requests.submit(GENERATION, SOUND | {"seed": seed}).id for seed in (1, 2))
@@ -65,6 +73,7 @@ def test_nothing_is_lost_or_done_twice_when_the_head_is_killed(place: Place, hea
     assert sum(line.startswith("Fetching") for line in said) == 1
 
 
+@pytest.mark.parametrize("outside", [False, True], ids=["within", "outside"])
 def test_a_training_is_cancelled_by_its_own_beat_and_given_back_by_a_drain(place: Place, driver: RayDriver) -> None:
     cancelled = train(place, 20_000)
     wait_for_step(place, cancelled)
@@ -90,3 +99,19 @@ def test_a_training_of_two_slots_is_done_beside_smaller_ones(place: Place, drive
     found = [place.find(id) for id in ids]
     assert [(each.status_code, each.attempts, each.units) for each in found] == [(200, 1, 100)] * 3
     assert place.find(large).state == "queued"
+
+
+def test_generations_share_a_gpu_and_leave_it_to_a_training(place: Place) -> None:
+    with (
+        started_head(gpus=1) as head,
+        started_driver(place, head.address, slots=2, generation_gpus=0.5) as driver,
+    ):
+        sounds = [place.requests.submit(GENERATION, SOUND | {"seed": seed}).id for seed in (1, 2)]
+        wait_until(lambda: set(sounds) <= set(driver.running()), SECONDS)
+        wait_until(lambda: all(place.find(id).state == "completed" for id in sounds), SECONDS)
+        # The base stays loaded for ten minutes, in two halves of the GPU. A training needs all of it.
+        training = train(place, 100)
+        wait_until(lambda: place.find(training).state == "completed", SECONDS)
+        late = place.requests.submit(GENERATION, SOUND | {"seed": 3}).id
+        wait_until(lambda: place.find(late).state == "completed", SECONDS)
+    assert [place.find(id).status_code for id in (*sounds, training, late)] == [200] * 4

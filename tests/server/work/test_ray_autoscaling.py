@@ -65,13 +65,13 @@ def head() -> Iterator[Head]:
 
 def nodes(head: Head) -> int:
     """Return how many machines the cluster has."""
-    found = GcsClient(address=f"127.0.0.1:{head.port}").get_all_node_info(timeout=30)
+    found = GcsClient(address=head.address).get_all_node_info(timeout=30)
     return sum(node.state == GcsNodeInfo.ALIVE for node in found.values())
 
 
 def test_machines_come_for_what_waits_and_go_when_nothing_does(place: Place, head: Head) -> None:
     assert nodes(head) == 1
-    with started_driver(place, head, slots=2):
+    with started_driver(place, head.address, slots=2):
         ids = [train(place, 100) for _ in range(2)]
         wait_until(lambda: nodes(head) == 3, SECONDS)
         wait_until(lambda: all(place.find(id).state == "completed" for id in ids), SECONDS)

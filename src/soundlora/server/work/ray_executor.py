@@ -6,6 +6,7 @@ import math
 import sys
 import time
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -21,6 +22,17 @@ STOP_SECONDS = 30.0
 """Workers may take this long for their last checkpoints."""
 LARGE_SECONDS = 60.0
 """The time between two trainings of several GPUs, while smaller ones wait."""
+PLACING_SECONDS = 5.0
+"""A training that waits longer than this for a GPU gets those of actors that have nothing to do."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A training that Ray was asked for. `owner` is the token that it claims with."""
+
+    owner: str
+    gpus: int
+    asked_at: float
 
 
 class _Actor:
@@ -64,8 +76,7 @@ class RayExecutor(QueueLoop):
         self._train = ray.remote(max_retries=0)(train_next)
         share = settings.generation_gpus if on_gpus else 0
         self._generating = ray.remote(num_cpus=1, num_gpus=share, max_restarts=0)(Generating)
-        self._tasks: dict[Any, str] = {}  # the tokens of the tasks
-        self._sizes: dict[str, int] = {}  # GPUs of the tasks, by their tokens
+        self._tasks: dict[Any, _Task] = {}
         self._large_at = -math.inf  # when the last task of several GPUs was asked for
         self._actors: list[_Actor] = []
 
@@ -82,9 +93,7 @@ class RayExecutor(QueueLoop):
 
     def settle(self, ticks: bool) -> None:
         for ref in _ended(list(self._tasks)):
-            owner = self._tasks.pop(ref)
-            self._sizes.pop(owner)
-            self._take_note(ref, owner)
+            self._take_note(ref, self._tasks.pop(ref).owner)
         busy = {actor.asked: actor for actor in self._actors if actor.asked is not None}
         for ref in _ended(list(busy)):
             actor = busy[ref]
@@ -94,15 +103,12 @@ class RayExecutor(QueueLoop):
                 actor.idle_since = time.monotonic()
             if answer is None:
                 self._actors.remove(actor)
-        for actor in list(self._actors):
-            if actor.asked is None and time.monotonic() - actor.idle_since >= self.settings.warm_seconds:
-                # Ray ends an actor once nobody knows it any more and it has done what it was asked for.
-                actor.handle.end.remote()
-                self._actors.remove(actor)
+        self._end_idle(self.settings.warm_seconds)
 
     def claim(self) -> None:
         holding = held(self.requests.database, self._owners())
-        self._ask_for_trainings(set(holding))
+        waiting = [task for task in self._tasks.values() if task.owner not in holding]
+        self._ask_for_trainings([task.gpus for task in waiting])
         idle = [actor for actor in self._actors if actor.asked is None]
         asked = sum(actor.asked is not None and actor.owner not in holding for actor in self._actors)
         for _ in range(self.claims.ready_generations() - asked):
@@ -114,6 +120,8 @@ class RayExecutor(QueueLoop):
             else:
                 break
             actor.ask()
+        if self._on_gpus and any(time.monotonic() - task.asked_at >= PLACING_SECONDS for task in waiting):
+            self._end_idle(0.0)
 
     @property
     def most(self) -> int:  # type: ignore[override]
@@ -121,16 +129,23 @@ class RayExecutor(QueueLoop):
         return max((_size(node, self._on_gpus) for node in ray.nodes() if node["Alive"]), default=1)
 
     def free(self) -> int:
-        return self.slots - sum(self._sizes.values())
+        return self.slots - sum(task.gpus for task in self._tasks.values())
 
-    def _ask_for_trainings(self, holding: set[str]) -> None:
-        """Ask Ray for a task for each training that is ready.
+    def _end_idle(self, seconds: float) -> None:
+        """End the actors that have had nothing to do for so long."""
+        for actor in list(self._actors):
+            if actor.asked is None and time.monotonic() - actor.idle_since >= seconds:
+                # Ray ends an actor once nobody knows it any more and it has done what it was asked for.
+                actor.handle.end.remote()
+                self._actors.remove(actor)
+
+    def _ask_for_trainings(self, waiting: list[int]) -> None:
+        """Ask Ray for a task for each training that is ready. waiting: GPUs of those that it has not placed yet.
 
         Ray places whatever fits. So one of several GPUs waits there at a time, and what it needs is given to nothing
         smaller meanwhile. The next one is asked for a minute later, so that smaller ones have their turns, too.
         """
         ready = self.claims.ready_trainings()
-        waiting = [self._sizes[owner] for owner in self._tasks.values() if owner not in holding]
         for gpus in waiting:
             ready[gpus] = ready.get(gpus, 0) - 1
         for gpus in sorted(ready, reverse=True):
@@ -148,12 +163,11 @@ class RayExecutor(QueueLoop):
         return (rested or not smaller) and gpus <= min(self.slots, self.most)
 
     def _ask_for_a_training(self, gpus: int) -> None:
-        owner = str(uuid.uuid4())
+        task = _Task(str(uuid.uuid4()), gpus, time.monotonic())
         share = {"num_cpus": 1, "num_gpus": gpus} if self._on_gpus else {"num_cpus": gpus, "num_gpus": 0}
-        self._tasks[self._train.options(**share).remote(self._text, self.id, owner, gpus)] = owner
-        self._sizes[owner] = gpus
+        self._tasks[self._train.options(**share).remote(self._text, self.id, task.owner, gpus)] = task
         if gpus > 1:
-            self._large_at = time.monotonic()
+            self._large_at = task.asked_at
 
     def give_back(self) -> None:
         """Do nothing: the tasks see for themselves that their node is drained."""
@@ -171,7 +185,8 @@ class RayExecutor(QueueLoop):
             self.requests.release(request_id, owner, lost=False, reason="The node was stopped")
 
     def _owners(self) -> list[str]:
-        return [*self._tasks.values(), *(actor.owner for actor in self._actors if actor.asked is not None)]
+        tasks = [task.owner for task in self._tasks.values()]
+        return [*tasks, *(actor.owner for actor in self._actors if actor.asked is not None)]
 
     def _take_note(self, ref: Any, owner: str) -> Any:
         """Return what a task or a call has returned, None where its process is gone. Its request is then given back."""
