@@ -133,6 +133,22 @@ def test_what_the_loss_does_not_show_is_computed_plainly(heard: Heard, tmp_path:
     assert found[part] > 5e-4
 
 
+def test_an_activation_is_told_behind_a_generator_that_is_silent(tmp_path: Path) -> None:
+    """nano's second generator adds next to nothing, and an activation changes nothing of that."""
+
+    def error(base: Base) -> float:
+        vocoder = base.codec(CPU, decoder=True).vocoder
+        assert vocoder is not None
+        before = vocoder.bwe_generator.conv_post.weight.clone()
+        found = base_plain.vocoder_error(vocoder, torch.randn(1, 2, 8, 64, generator=torch.Generator().manual_seed(0)))
+        assert torch.equal(vocoder.bwe_generator.conv_post.weight, before)
+        return found
+
+    assert error(open_base("nano")) < 1e-3
+    with wrong("an activation after the second generator", tmp_path) as base:
+        assert error(base) > 0.1
+
+
 def test_a_scaled_matrix_is_named(tmp_path: Path) -> None:
     with wrong("one matrix of queries times four", tmp_path) as base:
         jump, name = base_weights.loaded_jump(base.transformer(CPU))

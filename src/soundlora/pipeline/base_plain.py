@@ -20,7 +20,7 @@ from soundlora.model.connector import AudioConnector, FeatureProjection
 from soundlora.model.gemma import Gemma
 from soundlora.model.quantize import widened
 from soundlora.model.transformer import AudioTransformer, Block
-from soundlora.model.vocoder import Vocoder
+from soundlora.model.vocoder import Generator, Vocoder
 from soundlora.pipeline.base_probe import Change, Probe
 from soundlora.pipeline.base_ways import rotary_table
 
@@ -186,7 +186,7 @@ def vocoder_error(vocoder: Vocoder, mel: Tensor) -> float:
     """Return the largest error of the two stages and of the mel between them, for a log-mel (1, 2, F, bins).
 
     The first stage is clamped, the second is not before it adds to the first one's interpolation. A frame of the mel
-    between them ends where its hop does.
+    between them ends where its hop does. A base's second stage may be all but silent, so it is also heard loud.
     """
     low = vocoder.vocoder.unclamped(mel.float()).clamp(-1, 1)  # (1, 2, n)
     front = vocoder.mel_stft
@@ -198,12 +198,28 @@ def vocoder_error(vocoder: Vocoder, mel: Tensor) -> float:
     added = vocoder.bwe_generator.unclamped(between)
     out = (added + vocoder.skip(whole)).clamp(-1, 1)
     found = vocoder(mel)
+    with _loud(vocoder.bwe_generator, between) as wanted:
+        loud = _share(vocoder.bwe_generator(between), wanted)
     return max(
+        loud,
         _share(vocoder.vocoder(mel.float()), low),
         _share(front(whole).transpose(2, 3), between),
         _share(vocoder.bwe_generator(between), added),
         _share(found, out[..., : found.shape[-1]]),
     )
+
+
+@contextmanager
+def _loud(generator: Generator, mel: Tensor) -> Iterator[Tensor]:
+    """Give the generator a last convolution of noise with which it gives sound of deviation 1. Yield that sound."""
+    last = generator.conv_post.weight
+    usual = last.clone()
+    try:
+        last.copy_(torch.randn(last.shape, generator=torch.Generator().manual_seed(0)))
+        last.div_(generator.unclamped(mel).std())
+        yield generator.unclamped(mel)
+    finally:
+        last.copy_(usual)
 
 
 def _feed_forward(module: Any, x: Tensor) -> Tensor:
