@@ -133,6 +133,8 @@ def claims_a_second(url: str, workers: int, number: int) -> float:
     taken = sum(int(process.communicate()[0]) for process in processes)
     took = time.perf_counter() - began
     assert taken == number, (taken, number)
+    for id, owner, _ in requests.held():  # else viewers would choose these, of which nothing is ever heard
+        requests.finish(id, owner, Outcome(200, {"lora_file": None}, units=100))
     database.close()
     return number / took
 

@@ -52,6 +52,10 @@ from soundlora.server.work.supervisor import Supervisor
 from soundlora.version import __version__
 
 _IN_ORDER = (
+    # What is polled comes first, since one route is tried after the other.
+    status,
+    queue,
+    runs,
     uploads,
     downloads,
     models,
@@ -61,13 +65,9 @@ _IN_ORDER = (
     openapi,
     webhooks,
     metrics,
-    runs,
     marks,
     inspection,
     page,
-    # These come last, because their paths begin with the name of an endpoint, which could be anything.
-    status,
-    queue,
 )
 _SWEEP_SECONDS = 300.0
 _RESULT_SECONDS = 3600.0

@@ -49,8 +49,7 @@ class _Entry:
         self.changed_at = -1.0  # by this process: what was read before is wrong
         self.heard_at = -1.0  # of another process that has written
         self.asked_at = 0.0
-        self.watched = 0  # by so many who wait for a change
-        self.change: asyncio.Future[None] | None = None  # they all wait for it
+        self.waiting: set[asyncio.Future[None]] = set()  # one for each who waits for a change
         self.log: list[LogLine] = []
         self.lines: list[str] = []  # the same as JSON, as far as somebody has asked for it
         self.log_of: tuple[str, int] | None = None  # state and `told` of which the log is
@@ -61,6 +60,11 @@ class _Entry:
     @property
     def over(self) -> bool:
         return self.state is not None and self.state.state == "completed"
+
+    @property
+    def watched(self) -> int:
+        """By how many who wait for a change."""
+        return len(self.waiting)
 
     @property
     def stale(self) -> bool:
@@ -87,10 +91,22 @@ class _Entry:
             self.watched > 0 and now - self.read_at >= LOOK_SECONDS / 2 and not self.over
         )
 
+    async def announced(self, until: float) -> None:
+        """Wait for an announcement, until that time of the event loop at most."""
+        loop = asyncio.get_running_loop()
+        word = loop.create_future()
+        # asyncio.wait does the same for twice the time, and a thousand may wait here.
+        alarm = loop.call_at(until, _wake, word)
+        self.waiting.add(word)
+        try:
+            await word
+        finally:
+            self.waiting.discard(word)
+            alarm.cancel()
+
     def announce(self) -> None:
-        if self.change is not None and not self.change.done():
-            self.change.set_result(None)
-        self.change = None
+        for word in self.waiting:
+            _wake(word)
 
 
 class StatusCache:
@@ -134,23 +150,17 @@ class StatusCache:
 
         None says that the request is gone. One task looks for all who wait, and a database that is away lets them wait.
         """
-        until = time.monotonic() + seconds
+        until = asyncio.get_running_loop().time() + seconds
         while True:
             entry = self._entry(state.id)
-            now = entry.asked_at = time.monotonic()
+            entry.asked_at = time.monotonic()
             if entry.read_at > entry.changed_at and (entry.state, entry.ahead) != (state, ahead):
                 return entry.state
-            if now >= until:
+            if asyncio.get_running_loop().time() >= until:
                 return state
-            if entry.change is None:
-                entry.change = asyncio.get_running_loop().create_future()
             if self._watching is None or self._watching.done():
                 self._watching = asyncio.ensure_future(self._watch())
-            entry.watched += 1
-            try:
-                await asyncio.wait([entry.change], timeout=until - now)
-            finally:
-                entry.watched -= 1
+            await entry.announced(until)
             if self._entries.get(state.id) is not entry:
                 # It is gone, or it was forgotten, so that all of it is read anew.
                 return None if entry.state is None and entry.read_at > 0 else state
@@ -307,6 +317,11 @@ class StatusCache:
         for id, entry in list(self._entries.items()):
             if now - entry.asked_at > _KEPT_SECONDS and not entry.watched:
                 self._entries.pop(id, None)
+
+
+def _wake(word: asyncio.Future[None]) -> None:
+    if not word.done():
+        word.set_result(None)
 
 
 def log_entry(line: LogLine) -> str:
