@@ -39,6 +39,7 @@ BETTER = {
     "% right": MORE,
     "% lower": MORE,
     "dB below them": MORE,
+    "of the clips'": NEITHER,
     "TFLOP": NEITHER,
     "pairs": NEITHER,
     "clips": NEITHER,
