@@ -84,7 +84,7 @@ CASES = {
         clips("chatter", 5),
         {"steps": 1500, "hold_out": 2, "rank": 64, "learning_rate": 5e-4},
         "overfitting",
-        "Use checkpoints/step_",
+        "Use checkpoints/data-",
     ),
     "prompts without the trigger phrase": Case(
         ZAPS, {"trigger_phrase": "zappo", "validation_prompts": ["laser zaps"]}, "learnt", "Put the trigger phrase"

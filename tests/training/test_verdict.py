@@ -80,6 +80,14 @@ def test_sound_that_latents_call_near_has_to_be_heard_as_near(figure: Heard, wor
     assert Fit.from_json(json.loads(json.dumps(fit.to_json()))) == fit
 
 
+@pytest.mark.parametrize(("interval", "expected"), [(None, "learnt in part"), (0.3, "learnt in part"), (1.1, "learnt")])
+def test_spectra_that_differ_from_take_to_take_are_not_held_to_their_mean(
+    interval: float | None, expected: str
+) -> None:
+    figure = Heard(SPECTRUM, "", Estimate(0.5), Estimate(3.0), Estimate(2.9, interval))
+    assert verdict(SETTLED, distances=(0.2, 0.7), heard=(figure,)).verdict == expected
+
+
 def test_what_is_heard_saves_no_run_that_has_learnt_little() -> None:
     near = (heard(LIVELINESS, 18.0, 3.0, 18.0), heard(SPECTRUM, 0.5, 3.0, 0.5))
     assert verdict(FLAT, distances=(0.62, 0.68), heard=near).verdict == "barely learnt"

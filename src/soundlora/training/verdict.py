@@ -137,7 +137,10 @@ class Figures:
 
     @property
     def missed(self) -> str:
-        """What generated sound lacks of the clips' that its latents don't tell, "" where there is nothing to say."""
+        """What generated sound lacks of the clips' that its latents don't tell, "" where there is nothing to say.
+
+        Spectra of takes of several kinds differ by more than their bound, so the near end of the interval counts.
+        """
         by_name = {each.name: each for each in self.heard}
         moves, spectrum = by_name.get(LIVELINESS), by_name.get(SPECTRUM)
         if moves is not None and moves.clips is not None and moves.lora is not None:
@@ -145,10 +148,11 @@ class Figures:
             if abs(lora - clips) > _LIVELY_DB and not clips / _LIVELY < lora < clips * _LIVELY:
                 return f"the level moves by {lora:.1f} dB, where that of the clips moves by {clips:.1f} dB"
         if spectrum is not None and spectrum.start is not None and spectrum.lora is not None:
-            start, lora = spectrum.start.value, spectrum.lora.value
+            start, lora = spectrum.start.value, spectrum.lora.value - (spectrum.lora.interval or 0.0)
             floor = 0.0 if spectrum.clips is None else _FLOOR * spectrum.clips.value
             if lora > floor and lora > (1 - _HARDLY) * start:
-                return f"the spectrum is no nearer to that of the clips ({lora:.2f} nats off, at the start {start:.2f})"
+                off = f"{spectrum.lora.value:.2f} nats off, at the start {start:.2f}"
+                return f"the spectrum is no nearer to that of the clips ({off})"
         return ""
 
     @property
