@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -115,3 +118,27 @@ def test_generations_share_a_gpu_and_leave_it_to_a_training(place: Place) -> Non
         late = place.requests.submit(GENERATION, SOUND | {"seed": 3}).id
         wait_until(lambda: place.find(late).state == "completed", SECONDS)
     assert [place.find(id).status_code for id in (*sounds, training, late)] == [200] * 4
+
+
+def generators() -> set[str]:
+    """Return the processes of Ray on this machine that keep a base loaded, by their ids."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (path / "cmdline").read_bytes().startswith(b"ray::Generating"):
+                found.add(path.name)
+    return found
+
+
+def test_a_training_beside_it_costs_a_generator_nothing(place: Place) -> None:
+    with started_head(gpus=2) as head, started_driver(place, head.address, slots=2, generation_gpus=0.5):
+        first = place.requests.submit(GENERATION, SOUND).id
+        wait_until(lambda: place.find(first).state == "completed", SECONDS)
+        before = generators()
+        training = train(place, 300)
+        wait_until(lambda: place.find(training).state == "completed", SECONDS)
+        time.sleep(5)  # until the task has ended, too
+        second = place.requests.submit(GENERATION, SOUND).id
+        wait_until(lambda: place.find(second).state == "completed", SECONDS)
+        assert len(before) == 1
+        assert generators() == before

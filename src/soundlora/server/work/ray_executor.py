@@ -26,13 +26,14 @@ PLACING_SECONDS = 5.0
 """A training that waits longer than this for a GPU gets those of actors that have nothing to do."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Task:
-    """A training that Ray was asked for. `owner` is the token that it claims with."""
+    """A training that Ray was asked for. `owner` is the token that it claims with, `placed` that it has done so."""
 
     owner: str
     gpus: int
     asked_at: float
+    placed: bool = False
 
 
 class _Actor:
@@ -107,7 +108,9 @@ class RayExecutor(QueueLoop):
 
     def claim(self) -> None:
         holding = held(self.requests.database, self._owners())
-        waiting = [task for task in self._tasks.values() if task.owner not in holding]
+        for task in self._tasks.values():
+            task.placed = task.placed or task.owner in holding
+        waiting = [task for task in self._tasks.values() if not task.placed]
         self._ask_for_trainings([task.gpus for task in waiting])
         idle = [actor for actor in self._actors if actor.asked is None]
         asked = sum(actor.asked is not None and actor.owner not in holding for actor in self._actors)
