@@ -159,17 +159,17 @@ def change_clips(clips: list[Path], count: int, captions: str) -> None:
             text.write_text(f"{text.read_text().strip()}, take {number + 1}")
 
 
-def heard(generator: Generator, prompt: str, kept_as: Path) -> list[Any]:
+def heard(generator: Generator, prompt: str, kept_as: Path, count: int = TAKES) -> list[Any]:
     """Return the statistics of each take. The takes are kept for other ears as (takes, samples) of 16 bits at 16 kHz.
 
     Takes that are there already are not made again.
     """
     if not kept_as.exists():
-        takes = [take.waveform for take in generator.takes(prompt, range(TAKES), duration=SECONDS)]
+        takes = [take.waveform for take in generator.takes(prompt, range(count), duration=SECONDS)]
         rows = np.stack([statistics(mel_of(take.numpy())) for take in takes])
         low = torch.stack([resample(take, RATE, EAR_RATE).mean(dim=0) for take in takes]).clamp(-1, 1)
         kept_as.parent.mkdir(parents=True, exist_ok=True)
-        with kept_as.open("wb") as file:
+        with whole(kept_as) as unfinished, unfinished.open("wb") as file:
             np.savez(file, statistics=rows, takes=(low * 32767).to(torch.int16).numpy())
     return list(np.load(kept_as)["statistics"])
 

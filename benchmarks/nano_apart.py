@@ -6,7 +6,8 @@ FOLDER is that of benchmarks/nano_quality.py, EARS that of benchmarks/ears.py. E
 recipes/nano/unseen.py is learnt from ten clips for 800 steps in a bucket of 2.5 s, once with each seed, and each LoRA
 gives eight takes. The score is that of benchmarks/lab.py: 0 is the clips' own centre, 1 is no nearer than the base. A
 take is told when it lies nearer to the clips of its sound than to those of any other of the eight unseen sounds, and
-than to the base's takes. The spread is how far takes lie from their mean, as a share of how far clips lie from theirs.
+than to the base's takes; a clip, when it lies nearer to the other clips of its sound. The spread is how far takes lie
+from their mean, as a share of how far clips lie from theirs.
 With EARS, musicnn says the score, too. Takes are kept in benchmarks/results/nano_apart, so that a later call goes on.
 """
 
@@ -18,24 +19,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ears
 import lab
 import numpy as np
 import torch
-from ear_networks import EARS, RATE, Ear
+from ear_networks import EARS, Ear
 from ears import apart, clips_of
 from history import Figure
 from nano_quality import TRIGGER
 from numpy.typing import NDArray
 from table import add_record, report
-from unseen import RATE as SOUND_RATE
 from unseen import Unseen, recorded, synthesised, write
 
 from soundlora import Generator, LoraUse, train
-from soundlora.model.mel import resample
-from soundlora.system.whole_files import whole
 from soundlora.weights.base import open_base
-
-from judge import mel_of, statistics  # isort: skip
 
 STEPS, TAKES = 800, 8
 KEPT = lab.RESULTS / "nano_apart"
@@ -48,14 +45,9 @@ Heard = tuple[NDArray[np.float32], NDArray[np.int16]]
 def takes(target: Unseen, base: str, loras: list[LoraUse], kept_as: Path) -> Heard:
     """Return eight takes of a sound. Those that are kept already are not made again."""
     if not kept_as.exists():
-        made = list(Generator(base, loras).takes(f"{TRIGGER} {target.caption}", range(TAKES), duration=lab.SECONDS))
-        rows = np.stack([statistics(mel_of(take.waveform.numpy())) for take in made])
-        low = torch.stack([resample(take.waveform, SOUND_RATE, RATE).mean(dim=0) for take in made]).clamp(-1, 1)
-        kept_as.parent.mkdir(parents=True, exist_ok=True)
-        with whole(kept_as) as unfinished, unfinished.open("wb") as file:
-            np.savez(file, allow_pickle=False, rows=rows, sounds=(low * 32767).to(torch.int16).numpy())
+        lab.heard(Generator(base, loras), f"{TRIGGER} {target.caption}", kept_as, TAKES)
     kept = np.load(kept_as)
-    return kept["rows"] / np.load(lab.SCALE), kept["sounds"]
+    return kept["statistics"] / np.load(lab.SCALE), kept["takes"]
 
 
 def learnt(target: Unseen, base: str, seeds: int) -> Iterator[tuple[str, Heard]]:
@@ -119,7 +111,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
             for figure, value in each.items():
                 figures.setdefault(f"{figure} at {name}", []).append(value)
         found[target.name] = {name: float(np.mean(values)) for name, values in figures.items()}
-        found[target.name]["clips told"] = told(clips, clips, [r for n, r in centres.items() if n != target.name])
+        found[target.name]["clips told"] = ears.told(
+            clips, [rows.mean(axis=0) for name, rows in centres.items() if name != target.name]
+        )
         print(target.name, {name: round(value, 2) for name, value in found[target.name].items()}, flush=True)
     return found
 
